@@ -1,0 +1,79 @@
+"""Every number that is a choice: limits, model sizes, training presets (frozen dataclasses, no other source)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+VIDEO_FPS = 25.0  # frames a second, everywhere
+FRAMES_PER_LATENT = 2  # video frames in one latent frame
+LATENT_FPS = VIDEO_FPS / FRAMES_PER_LATENT
+AUDIO_RATE = 16_000  # hertz, mono
+IMAGE_SIZE = 256  # pixels, square
+
+MAX_UPLOAD_BYTES = 200 * 2**20
+MAX_AUDIO_SECONDS = 600.0
+MAX_VIDEO_SECONDS = 120.0
+MAX_PIXELS = 4096 * 4096  # of one picture
+HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
+
+
+class InputError(ValueError):
+    """Bad input from a user: one plain sentence that says what was wrong and what is accepted."""
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """Choices of the input-aware mask (paper, section 3.2); the paper does not state `top_k`."""
+
+    top_k: int = 4  # chosen past latent frames
+    window: int = 1  # frames just before, always among the visible ones
+    sink: bool = True  # frame 0, the reference, is visible to every token
+    method: str = "mls"  # regions: "mls" (the paper's text) or "hull" (per-frame polygons)
+    block: int = 64  # tile of the attention matrix
+    mode: str = "exact"  # "exact" pairs or "pooled" blocks (a block is kept if any pair in it is)
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The f16 autoencoder: two video frames become one grid of `latent_channels` x 16 x 16."""
+
+    latent_channels: int = 48
+    widths: tuple[int, int, int] = (96, 160, 320)  # channels at 1/4, 1/8 and 1/16 of the picture
+    frames: int = FRAMES_PER_LATENT
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The video transformer that serves as teacher, student and critic."""
+
+    latent_channels: int = 48
+    rows: int = 16
+    cols: int = 16
+    width: int = 320
+    layers: int = 8
+    heads: int = 5
+    mlp_ratio: float = 3.0
+    image_tokens: int = 16  # from the image encoder
+    keypoints: int = 133
+    frames: int = FRAMES_PER_LATENT
+
+
+@dataclass(frozen=True)
+class TrainPreset:
+    """One stage's training choices."""
+
+    batch: int
+    frames: int  # latent frames in a window, the reference not counted
+    lr: float
+    muon_lr: float
+    warmup: int = 50
+    ema: float = 0.999
+    mask: MaskOptions = field(default_factory=MaskOptions)
+
+
+PRESETS: dict[str, TrainPreset] = {
+    "autoencoder": TrainPreset(batch=12, frames=1, lr=1e-3, muon_lr=0.02),
+    "teacher": TrainPreset(batch=4, frames=7, lr=1e-3, muon_lr=0.02),
+    "student": TrainPreset(batch=4, frames=8, lr=4e-4, muon_lr=0.006),
+    "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
+}

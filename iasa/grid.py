@@ -1,0 +1,50 @@
+"""TokenGrid: pixels <-> latent frames <-> token rows and columns, and the axis letters of the whole package.
+
+Axis letters: b batch, f latent frames, h w token rows and columns, n = h * w tokens a frame, nh heads, d head width,
+c channels, r regions, k chosen past frames, nq nk block counts, p keypoints. Latents [b, f, c, h, w]; attention
+[b, nh, f*n, d]; images [b, f, 3, H, W] in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Sizes of the token lattice: `frames` latent frames of `rows` x `cols` tokens.
+
+    Token (t, row, col) stands at position t * rows * cols + row * cols + col of the sequence and covers the square
+    [col / cols, (col + 1) / cols] x [row / rows, (row + 1) / rows] of the picture.
+    """
+
+    frames: int
+    rows: int = 16
+    cols: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "rows", "cols"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"TokenGrid.{name} is {getattr(self, name)}; at least 1 is needed")
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.rows * self.cols
+
+    @property
+    def tokens(self) -> int:
+        return self.frames * self.tokens_per_frame
+
+    def centres(self) -> np.ndarray:
+        """Centres of a frame's tokens in image units: float32 [n, 2] (x, y)."""
+        y, x = np.mgrid[: self.rows, : self.cols].astype(np.float32) + np.float32(0.5)
+        return np.stack([x / self.cols, y / self.rows], axis=-1).reshape(-1, 2).astype(np.float32)
+
+    def locate(self, index: int) -> tuple[int, int, int]:
+        """(latent frame, row, column) of a position in the sequence."""
+        if not 0 <= index < self.tokens:
+            raise IndexError(f"token {index} is outside the grid's 0..{self.tokens - 1}")
+        frame, inside = divmod(index, self.tokens_per_frame)
+        return frame, *divmod(inside, self.cols)

@@ -1,0 +1,199 @@
+"""The 133-point COCO-WholeBody layout with confidences: the pose that drives the video and makes the masks.
+
+Order: 17 body, 6 feet, 68 face (iBUG order), 21 left hand, 21 right hand; "left" is the person's left. DWPose and RTMW
+emit this layout; `from_holistic` maps mediapipe's to it.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError
+
+COUNT = 133
+BODY = slice(0, 17)
+FEET = slice(17, 23)
+FACE = slice(23, 91)
+LEFT_HAND = slice(91, 112)
+RIGHT_HAND = slice(112, 133)
+
+REGIONS = ("face", "hands", "arms", "body", "shoulders")  # bit order of the region masks
+
+NOSE, LEFT_EAR, RIGHT_EAR = 0, 3, 4
+LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, RIGHT_HIP = range(5, 13)
+
+# P of the paper (it names neither the points nor their number): head, arms, and the tips of all fingers.
+UPPER_BODY = (NOSE, LEFT_EAR, RIGHT_EAR, *range(LEFT_SHOULDER, RIGHT_WRIST + 1)) + tuple(
+    hand.start + tip for hand in (LEFT_HAND, RIGHT_HAND) for tip in (4, 8, 12, 16, 20)
+)
+
+_FACE0 = FACE.start
+MOUTH = tuple(range(_FACE0 + 48, _FACE0 + 68))
+UPPER_LIP, LOWER_LIP = _FACE0 + 62, _FACE0 + 66  # middle of the inner lips
+MOUTH_CORNERS = (_FACE0 + 48, _FACE0 + 54)
+EYE_CORNERS = (_FACE0 + 36, _FACE0 + 45)  # outer corners, the scale of a face
+
+_FINGERS = [(0, f) if k == 0 else (f + k - 1, f + k) for f in (1, 5, 9, 13, 17) for k in range(4)]
+BONES = (
+    (LEFT_SHOULDER, RIGHT_SHOULDER), (LEFT_SHOULDER, LEFT_ELBOW), (LEFT_ELBOW, LEFT_WRIST),
+    (RIGHT_SHOULDER, RIGHT_ELBOW), (RIGHT_ELBOW, RIGHT_WRIST), (LEFT_SHOULDER, LEFT_HIP),
+    (RIGHT_SHOULDER, RIGHT_HIP), (LEFT_HIP, RIGHT_HIP), (NOSE, 1), (NOSE, 2), (1, 3), (2, 4),
+    *((LEFT_HAND.start + a, LEFT_HAND.start + b) for a, b in _FINGERS),
+    *((RIGHT_HAND.start + a, RIGHT_HAND.start + b) for a, b in _FINGERS),
+)  # fmt: skip
+
+# mediapipe -> COCO-WholeBody
+_POSE_TO_BODY = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+_POSE_TO_FEET = (31, 31, 29, 32, 32, 30)
+MESH_TO_FACE = (
+    127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356,  # jaw
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,  # brows
+    168, 197, 5, 4, 98, 97, 2, 326, 327,  # nose
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # eyes
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,  # outer lips
+    78, 82, 13, 312, 308, 317, 14, 87,  # inner lips
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Poses of `f` frames.
+
+    xy: float32 [f, 133, 2] in image units (x right, y down; 0..1 spans the square picture; points may lie outside).
+    confidence: float32 [f, 133] in 0..1, 0 where a point is missing or unseen. fps: frames a second.
+    """
+
+    xy: np.ndarray
+    confidence: np.ndarray
+    fps: float = VIDEO_FPS
+
+    def __post_init__(self) -> None:
+        xy = np.ascontiguousarray(self.xy, np.float32)
+        confidence = np.ascontiguousarray(self.confidence, np.float32)
+        if xy.ndim != 3 or xy.shape[1:] != (COUNT, 2):
+            raise InputError(f"keypoints have shape {list(xy.shape)}; [frames, {COUNT}, 2] is needed")
+        if confidence.shape != xy.shape[:2]:
+            raise InputError(f"confidences have shape {list(confidence.shape)}; {list(xy.shape[:2])} is needed")
+        seen = confidence > 0
+        if not (np.isfinite(confidence).all() and np.isfinite(xy[seen]).all()):
+            raise InputError("keypoints hold NaN or infinite values at points of confidence above 0")
+        xy = np.where(seen[..., None], xy, np.nan_to_num(xy, nan=0.0, posinf=0.0, neginf=0.0))
+        object.__setattr__(self, "xy", xy)
+        object.__setattr__(self, "confidence", confidence)
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+    def __getitem__(self, frames: slice | np.ndarray) -> Keypoints:
+        return Keypoints(self.xy[frames], self.confidence[frames], self.fps)
+
+
+def concat_keypoints(*parts: Keypoints) -> Keypoints:
+    """One sequence after another; the first one's frame rate counts."""
+    return Keypoints(
+        np.concatenate([p.xy for p in parts]), np.concatenate([p.confidence for p in parts]), parts[0].fps
+    )
+
+
+def pool_to_latent(keypoints: Keypoints, frames: int = FRAMES_PER_LATENT) -> Keypoints:
+    """Confidence-weighted mean over each latent frame's video frames: [f, ...] -> [f // frames, ...].
+
+    A point seen in some of them keeps the mean of their confidences. Raises ValueError if f is not a multiple.
+    """
+    if len(keypoints) % frames:
+        raise ValueError(f"{len(keypoints)} frames are not a multiple of the {frames} in a latent frame")
+    xy = keypoints.xy.reshape(-1, frames, COUNT, 2)
+    weight = keypoints.confidence.reshape(-1, frames, COUNT)
+    total = weight.sum(1)
+    mean = (xy * weight[..., None]).sum(1) / np.maximum(total, 1e-6)[..., None]
+    return Keypoints(mean, total / frames, keypoints.fps / frames)
+
+
+def face_scale(keypoints: Keypoints) -> np.ndarray:
+    """Distance of the outer eye corners, image units: [f]."""
+    a, b = EYE_CORNERS
+    return np.linalg.norm(keypoints.xy[:, a] - keypoints.xy[:, b], axis=-1)
+
+
+def mouth_opening(keypoints: Keypoints) -> np.ndarray:
+    """Gap of the inner lips over the distance of the outer eye corners: [f]."""
+    gap = np.linalg.norm(keypoints.xy[:, UPPER_LIP] - keypoints.xy[:, LOWER_LIP], axis=-1)
+    return gap / np.maximum(face_scale(keypoints), 1e-6)
+
+
+def mouth_width(keypoints: Keypoints) -> np.ndarray:
+    """Distance of the mouth corners over the distance of the outer eye corners: [f]."""
+    a, b = MOUTH_CORNERS
+    width = np.linalg.norm(keypoints.xy[:, a] - keypoints.xy[:, b], axis=-1)
+    return width / np.maximum(face_scale(keypoints), 1e-6)
+
+
+def from_holistic(
+    face: np.ndarray | None,  # [f, 478 or 468, 2] image units, NaN where no face was found
+    pose: np.ndarray | None,  # [f, 33, 2]
+    left: np.ndarray | None,  # [f, 21, 2]
+    right: np.ndarray | None,  # [f, 21, 2]
+    face_confidence: np.ndarray | float = 1.0,  # scalar or [f]
+    pose_confidence: np.ndarray | float = 1.0,  # scalar or [f, 33]
+    left_confidence: np.ndarray | float = 1.0,  # scalar or [f] or [f, 21]
+    right_confidence: np.ndarray | float = 1.0,
+    fps: float = VIDEO_FPS,
+) -> Keypoints:
+    """mediapipe Holistic's landmarks as the 133 points. NaN points, and parts given as None, get confidence 0."""
+    frames = next(len(part) for part in (face, pose, left, right) if part is not None)
+    xy = np.full((frames, COUNT, 2), np.nan, np.float32)
+    confidence = np.zeros((frames, COUNT), np.float32)
+
+    def put(where, points, score, columns=None):
+        if points is None:
+            return
+        score = np.asarray(score, np.float32)
+        score = score.reshape(score.shape + (1,) * (2 - score.ndim))
+        if columns is not None:
+            points = points[:, list(columns)]
+            score = score[:, list(columns)] if score.shape[1] > 1 else score
+        xy[:, where] = points[..., :2]
+        confidence[:, where] = np.broadcast_to(score, points.shape[:2])
+
+    put(BODY, pose, pose_confidence, _POSE_TO_BODY)
+    put(FEET, pose, pose_confidence, _POSE_TO_FEET)
+    put(FACE, face, face_confidence, MESH_TO_FACE)
+    put(LEFT_HAND, left, left_confidence)
+    put(RIGHT_HAND, right, right_confidence)
+    confidence[~np.isfinite(xy).all(-1)] = 0.0
+    return Keypoints(xy, confidence, fps)
+
+
+def save_keypoints(path: str | os.PathLike, keypoints: Keypoints) -> None:
+    """Write an npz with `xy`, `confidence` and `fps`."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"cannot write {target.name}: {error.strerror or error}") from error
+
+
+def load_keypoints(path: str | os.PathLike) -> Keypoints:
+    """Read an npz of `save_keypoints`; pickled content is refused. Raises InputError."""
+    name = Path(path).name
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            missing = {"xy", "confidence"} - set(data.files)
+            if missing:
+                raise InputError(f"{name} lacks {' and '.join(sorted(missing))}; a pose file holds xy and confidence")
+            return Keypoints(data["xy"], data["confidence"], float(data["fps"]) if "fps" in data.files else VIDEO_FPS)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {name}") from error
+    except InputError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        raise InputError(f"{name} is not a pose file: an npz with xy and confidence is needed") from error
