@@ -1,0 +1,186 @@
+"""Speech to features at 25 frames a second: mouth shapes from recognised phones or from sound alone, and prosody."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
+from iasa.speech import recogniser
+from iasa.speech.prosody import Prosody, make_prosody
+from iasa.speech.signal import make_signal_visemes
+from iasa.speech.visemes import Phone, make_visemes
+
+logger = logging.getLogger(__name__)
+
+MIN_AUDIO_SECONDS = 0.2
+SILENT_PEAK = 1e-3  # of full scale, -60 dB
+METHODS = ("auto", "words", "phones", "signal")
+
+
+@dataclass(frozen=True)
+class SpeechFeatures:
+    """What a speaker's face and hands need to know of the sound, frame by frame."""
+
+    fps: float
+    phones: list[Phone]  # ARPAbet name, start and end in seconds; empty when read from sound alone
+    visemes: np.ndarray  # float32 [f, 5]: iasa.speech.VISEME_CHANNELS
+    energy: np.ndarray  # float32 [f] 0..1, relative to the clip's loud parts
+    pitch: np.ndarray  # float32 [f] octaves from the clip's median
+    voiced: np.ndarray  # float32 [f] 0..1
+    speaking: np.ndarray  # float32 [f] 0..1, 0 in pauses
+    onset: np.ndarray  # float32 [f] 0..1
+    accents: list[tuple[float, float]]  # seconds, strength 0..3
+    source: str  # "given", "recogniser" or "signal"
+
+    @property
+    def frames(self) -> int:
+        return len(self.energy)
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+    def __getitem__(self, window: slice) -> SpeechFeatures:
+        """The features of a run of frames; phones and accents are moved to the new start."""
+        first, last, step = window.indices(self.frames)
+        if step != 1:
+            raise ValueError(f"a window of speech has step 1, not {step}")
+        a, b = first / self.fps, last / self.fps
+        return replace(
+            self,
+            phones=[(n, max(s, a) - a, min(e, b) - a) for n, s, e in self.phones if e > a and s < b],
+            accents=[(t - a, strength) for t, strength in self.accents if a <= t < b],
+            **{name: getattr(self, name)[first:last] for name in CONTOURS},
+        )
+
+    def to_npz(self, path: str | Path) -> None:
+        np.savez_compressed(
+            path,
+            fps=self.fps,
+            phone_names=np.array([p[0] for p in self.phones], dtype="U8"),
+            phone_times=np.array([p[1:] for p in self.phones], dtype=np.float32).reshape(-1, 2),
+            accents=np.array(self.accents, dtype=np.float32).reshape(-1, 2),
+            source=self.source,
+            **{name: getattr(self, name) for name in CONTOURS},
+        )
+
+    @staticmethod
+    def from_npz(path: str | Path) -> SpeechFeatures:
+        with np.load(path, allow_pickle=False) as z:
+            names, times = z["phone_names"].tolist(), z["phone_times"].tolist()
+            return SpeechFeatures(
+                fps=float(z["fps"]),
+                phones=[(name, start, end) for name, (start, end) in zip(names, times, strict=True)],
+                accents=[(t, strength) for t, strength in z["accents"].tolist()],
+                source=str(z["source"]),
+                **{name: z[name] for name in CONTOURS},
+            )
+
+
+CONTOURS = ("visemes", "energy", "pitch", "voiced", "speaking", "onset")
+
+
+def read_audio(path: str | Path, max_seconds: float = MAX_AUDIO_SECONDS) -> tuple[np.ndarray, int]:
+    """Speech from a sound or video file as (mono float32 [n], 16000); raises InputError for what cannot be used."""
+    from iasa.video import read_audio_track
+
+    audio, rate = read_audio_track(path, max_seconds)
+    audio = to_rate(np.asarray(audio, np.float32), rate)
+    check_audio(audio, Path(path).name, max_seconds)
+    return audio, AUDIO_RATE
+
+
+def to_rate(audio: np.ndarray, rate: int) -> np.ndarray:
+    """Mono sound [n] resampled to 16 kHz."""
+    if rate == AUDIO_RATE:
+        return audio
+    import librosa
+
+    return librosa.resample(audio, orig_sr=rate, target_sr=AUDIO_RATE).astype(np.float32)
+
+
+def check_audio(audio: np.ndarray, name: str = "the audio", max_seconds: float = MAX_AUDIO_SECONDS) -> None:
+    """Raise InputError when `audio` [n] at 16 kHz is empty, too short, too long, silent or not finite."""
+    seconds = len(audio) / AUDIO_RATE
+    if len(audio) == 0:
+        raise InputError(f"{name} holds no sound; give at least {MIN_AUDIO_SECONDS} s of speech.")
+    if seconds < MIN_AUDIO_SECONDS:
+        raise InputError(f"{name} lasts {seconds:.2f} s; give at least {MIN_AUDIO_SECONDS} s of speech.")
+    if seconds > max_seconds:
+        raise InputError(f"{name} lasts {seconds:.1f} s; at most {max_seconds:g} s is accepted.")
+    if not np.isfinite(audio).all():
+        raise InputError(f"{name} holds values that are not numbers; give a sound file that plays.")
+    peak = float(np.abs(audio).max())
+    if peak < SILENT_PEAK:
+        raise InputError(f"{name} is silent (peak {peak:.5f} of full scale; at least {SILENT_PEAK} is needed).")
+
+
+def analyse(
+    audio: np.ndarray,  # float32 [n] mono at 16 kHz
+    text: str | None = None,
+    phones: Sequence[Phone] | None = None,
+    method: str = "auto",
+) -> SpeechFeatures:
+    """Features of a clip; silence gives a closed mouth and no accents.
+
+    Phones come from `phones` when given, else from `text` aligned to the sound, else from the recogniser
+    (`method` "words" or "phones"), else the mouth follows the sound alone ("signal", source says so). "auto" takes
+    the recogniser when pocketsphinx is installed and it can make sense of the sound.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; accepted: {', '.join(METHODS)}")
+    audio = np.asarray(audio, np.float32)
+    if audio.ndim != 1:
+        raise ValueError(f"audio has shape {audio.shape}; expected one channel [n]")
+    frames = max(1, int(round(len(audio) / AUDIO_RATE * VIDEO_FPS)))
+    prosody = make_prosody(audio)
+    found, source = _find_phones(audio, prosody, text, phones, method)
+    if found:
+        visemes = make_visemes(found, frames)
+        if source != "given":
+            visemes = modulate(visemes, prosody.at_frames(prosody.energy, frames))
+    else:
+        visemes = make_signal_visemes(audio, prosody, frames)
+    return SpeechFeatures(
+        fps=VIDEO_FPS,
+        phones=found,
+        visemes=visemes,
+        energy=prosody.at_frames(prosody.energy, frames),
+        pitch=prosody.at_frames(prosody.pitch, frames),
+        voiced=prosody.at_frames(prosody.voiced, frames),
+        speaking=np.clip(prosody.at_frames(prosody.speaking.astype(float), frames), 0, 1),
+        onset=prosody.at_frames(prosody.onset, frames),
+        accents=[a for a in prosody.accents if a[0] < frames / VIDEO_FPS],
+        source=source,
+    )
+
+
+def _find_phones(
+    audio: np.ndarray,
+    prosody: Prosody,
+    text: str | None,
+    phones: Sequence[Phone] | None,
+    method: str,
+) -> tuple[list[Phone], str]:
+    if phones is not None:
+        return list(phones), "given"
+    if method == "signal" or not prosody.speaking.any():
+        return [], "signal"
+    if not recogniser.available():
+        logger.warning("pocketsphinx is not installed: the mouth follows the sound alone (pip install pocketsphinx)")
+        return [], "signal"
+    found = recogniser.find_phones(audio, prosody, text, method)
+    return found, "recogniser" if found else "signal"
+
+
+def modulate(visemes: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Recognised mouth shapes [f, 5] that also follow the loudness [f]: a mouth does not open in silence."""
+    out = visemes.copy()
+    gate = np.clip(energy / 0.35, 0, 1)
+    out[:, 0] *= 0.35 * gate + 0.65 * gate * np.clip(energy / 0.8, 0.3, 1.15)
+    return out

@@ -1,0 +1,132 @@
+"""Loudness, pitch, voicing and accents of speech at the video's frame rate (librosa), safe for silence, noise and music."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
+
+from iasa.config import AUDIO_RATE, VIDEO_FPS
+
+HOP_RATE = 100  # analysis frames a second
+HOP = AUDIO_RATE // HOP_RATE
+WINDOW = 4 * HOP
+RANGE_DB = 35.0  # from the loudest speech (95th percentile) down to "silent"
+GATE_DB = 25.0  # below the loudest speech: taken as a pause
+SILENCE_DB = -60.0  # a clip whose loudest part is below this has no speech
+PITCH_LOW, PITCH_HIGH = 70.0, 400.0  # hertz
+ACCENT_SPACING = 0.5  # seconds between accents at least
+ACCENT_SCORE = 0.4
+
+
+@dataclass(frozen=True)
+class Prosody:
+    """Contours at `HOP_RATE` hertz (length m) and the accents found in them."""
+
+    loudness: np.ndarray  # [m] decibels re full scale
+    energy: np.ndarray  # [m] 0..1
+    pitch: np.ndarray  # [m] octaves from the clip's median, 0 where there is no voice
+    voiced: np.ndarray  # [m] 0..1
+    speaking: np.ndarray  # bool [m]
+    onset: np.ndarray  # [m] onset strength, 0..1
+    accents: list[tuple[float, float]]  # (seconds, strength 0..3)
+
+    def at_frames(self, values: np.ndarray, frames: int, fps: float = VIDEO_FPS) -> np.ndarray:
+        """`values` [m] averaged over each video frame -> float32 [frames]."""
+        times = (np.arange(frames) + 0.5) / fps * HOP_RATE - 0.5
+        smooth = gaussian_filter1d(values.astype(np.float64), HOP_RATE / fps / 2.5)
+        return np.interp(times, np.arange(len(values)), smooth).astype(np.float32)
+
+
+def _loudness(audio: np.ndarray) -> np.ndarray:
+    import librosa
+
+    rms = librosa.feature.rms(y=audio, frame_length=WINDOW, hop_length=HOP)[0]
+    return 20 * np.log10(rms.astype(np.float64) + 1e-6)
+
+
+def _periodicity(audio: np.ndarray, period: np.ndarray) -> np.ndarray:
+    """How well each hop repeats after its pitch period: 1 for a steady voice, near 0 for noise."""
+    span = np.arange(int(AUDIO_RATE / PITCH_LOW))
+    padded = np.pad(audio, (len(span) // 2, 3 * len(span)))
+    out = np.zeros(len(period))
+    for first in range(0, len(period), 2000):
+        start = np.arange(first, min(first + 2000, len(period)))[:, None] * HOP
+        a = padded[start + span]  # [hops, samples]
+        b = padded[start + span + period[first : first + 2000, None]]
+        out[first : first + 2000] = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1) + 1e-9)
+    return np.clip(out, 0, 1)
+
+
+def _pitch(audio: np.ndarray, speaking: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Octaves from the median and voicing, both [m]."""
+    import librosa
+
+    f0 = librosa.yin(audio, fmin=PITCH_LOW, fmax=PITCH_HIGH, sr=AUDIO_RATE, frame_length=1024, hop_length=HOP)
+    f0 = np.clip(np.nan_to_num(f0, nan=PITCH_LOW), PITCH_LOW, PITCH_HIGH)[: len(speaking)]
+    period = np.round(AUDIO_RATE / f0).astype(int)
+    voice = np.clip((_periodicity(audio, period) - 0.5) / 0.3, 0, 1) * speaking
+    sure = voice > 0.5
+    if not sure.any():
+        return np.zeros(len(speaking)), voice
+    octaves = np.log2(f0)
+    octaves -= np.median(octaves[sure])
+    index = np.arange(len(octaves))
+    held = np.interp(index, index[sure], np.clip(octaves[sure], -0.8, 0.8))  # carried through consonants
+    fade = gaussian_filter1d(speaking.astype(float), 5)
+    return gaussian_filter1d(held, 4) * fade, voice
+
+
+def _onset(audio: np.ndarray, length: int) -> np.ndarray:
+    import librosa
+
+    mel = librosa.feature.melspectrogram(
+        y=audio, sr=AUDIO_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=40, fmin=200, fmax=4000
+    )
+    flux = librosa.onset.onset_strength(S=librosa.power_to_db(mel), sr=AUDIO_RATE, hop_length=HOP)
+    flux = gaussian_filter1d(flux[:length].astype(np.float64), 3)
+    return np.clip(flux / (np.percentile(flux, 99) + 1e-6), 0, 1)
+
+
+def _standard(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return (values - values[where].mean()) / (values[where].std() + 1e-3)
+
+
+def find_accents(
+    loudness: np.ndarray,  # [m] decibels
+    pitch: np.ndarray,  # [m] octaves
+    onset: np.ndarray,  # [m]
+    speaking: np.ndarray,  # bool [m]
+) -> list[tuple[float, float]]:
+    """Stressed syllables as (seconds, strength 0..3): peaks of loudness, pitch and onset taken together."""
+    if speaking.sum() < 5:
+        return []
+    score = (
+        0.8 * _standard(gaussian_filter1d(loudness, 4), speaking)
+        + 0.8 * _standard(pitch, speaking)
+        + 0.5 * _standard(onset, speaking)
+    )
+    score = np.where(speaking, score, -3.0)
+    peaks, found = find_peaks(np.r_[-3.0, score, -3.0], height=ACCENT_SCORE, distance=int(ACCENT_SPACING * HOP_RATE))
+    heights = np.clip(found["peak_heights"], 0, 3)
+    return [((p - 0.5) / HOP_RATE, float(h)) for p, h in zip(peaks, heights, strict=True)]
+
+
+def make_prosody(audio: np.ndarray) -> Prosody:
+    """Prosody of mono sound float32 [n] at 16 kHz; silence gives zeros and no accents, never NaN."""
+    if len(audio) < 2 * WINDOW:
+        audio = np.pad(audio, (0, 2 * WINDOW - len(audio)))
+    loudness = _loudness(audio)
+    top = np.percentile(loudness, 95)
+    if top < SILENCE_DB:
+        zero = np.zeros(len(loudness))
+        return Prosody(loudness, zero, zero, zero, zero > 0, zero, [])
+    speaking = loudness > max(top - GATE_DB, SILENCE_DB)
+    energy = np.clip((loudness - top + RANGE_DB) / RANGE_DB, 0, 1)
+    scale = np.abs(audio).max() + 1e-9  # quiet recordings are read like loud ones
+    pitch, voiced = _pitch(audio / scale, speaking)
+    onset = _onset(audio / scale, len(loudness))
+    accents = find_accents(np.maximum(loudness, top - GATE_DB - 5), pitch, onset, speaking)
+    return Prosody(loudness, energy, pitch, voiced, speaking, onset, accents)

@@ -1,0 +1,135 @@
+"""Phones and their times from speech, offline, by pocketsphinx: words first, then forced alignment of their phones."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iasa.config import AUDIO_RATE
+from iasa.speech.prosody import HOP_RATE, Prosody
+from iasa.speech.visemes import Phone
+
+if TYPE_CHECKING:
+    from pocketsphinx import Decoder
+
+logger = logging.getLogger(__name__)
+
+MAX_CHUNK = 20.0  # seconds handed to the recogniser at once
+MIN_PAUSE = 0.15  # seconds; a cut falls into a pause of this length where there is one
+MARGIN = 0.2  # seconds of surrounding sound around each chunk
+WORDS_LIMIT = 60.0  # seconds; longer clips are read as phones without words, ten times faster
+PAUSE = "SIL"
+_lock = threading.Lock()  # decoders keep state
+
+
+def available() -> bool:
+    return importlib.util.find_spec("pocketsphinx") is not None
+
+
+@lru_cache(maxsize=2)
+def _decoder(kind: str) -> Decoder:
+    from pocketsphinx import Decoder, get_model_path
+
+    if kind == "words":
+        return Decoder(samprate=AUDIO_RATE, loglevel="FATAL", bestpath=True)
+    model = get_model_path("en-us/en-us-phone.lm.bin")
+    return Decoder(samprate=AUDIO_RATE, loglevel="FATAL", allphone=model, lw=2.0, beam=1e-20, pbeam=1e-20)
+
+
+def make_chunks(prosody: Prosody) -> list[tuple[float, float]]:
+    """Stretches of speech of at most `MAX_CHUNK` seconds, cut in the middle of the longest pause available."""
+    speaking = prosody.speaking
+    if not speaking.any():
+        return []
+    active = np.flatnonzero(speaking)
+    first, end = int(active[0]), int(active[-1]) + 1
+    longest = int(MAX_CHUNK * HOP_RATE)
+    chunks = []
+    while end - first > longest:
+        window = speaking[first + longest // 2 : first + longest]
+        cut = first + longest // 2 + _quietest(window, prosody.loudness[first + longest // 2 : first + longest])
+        chunks.append((first / HOP_RATE, cut / HOP_RATE))
+        first = cut
+    return [*chunks, (first / HOP_RATE, end / HOP_RATE)]
+
+
+def _quietest(speaking: np.ndarray, loudness: np.ndarray) -> int:
+    """The middle of the longest pause, or the softest hop where nobody pauses."""
+    edges = np.flatnonzero(np.diff(np.r_[False, ~speaking, False].astype(int)))
+    starts, ends = edges[::2], edges[1::2]
+    if len(starts) and (ends - starts).max() >= MIN_PAUSE * HOP_RATE:
+        k = int((ends - starts).argmax())
+        return int(starts[k] + ends[k]) // 2
+    return int(loudness.argmin())
+
+
+def find_phones(audio: np.ndarray, prosody: Prosody, text: str | None = None, method: str = "auto") -> list[Phone]:
+    """Timed ARPAbet phones of `audio` float32 [n] at 16 kHz; empty when nothing could be read."""
+    gain = 0.7 / (np.abs(audio).max() + 1e-9)
+    samples = np.clip(audio * gain * 32767, -32768, 32767).astype(np.int16)
+    with _lock:
+        if text is not None:
+            return _align(samples, text)
+        if method == "auto":
+            method = "words" if len(audio) <= WORDS_LIMIT * AUDIO_RATE else "phones"
+        phones: list[Phone] = []
+        for start, end in make_chunks(prosody):
+            first = max(0, int((start - MARGIN) * AUDIO_RATE))
+            piece = samples[first : int((end + MARGIN) * AUDIO_RATE)]
+            found = _align(piece, _recognise(piece)) if method == "words" else []
+            found = found or _phones_only(piece)
+            shift = first / AUDIO_RATE
+            phones += [(name, max(a + shift, start), min(b + shift, end)) for name, a, b in found]
+    return [p for p in phones if p[2] > p[1]]
+
+
+def _decode(decoder: Decoder, samples: np.ndarray) -> None:
+    decoder.start_utt()
+    decoder.process_raw(samples.tobytes(), full_utt=True)
+    decoder.end_utt()
+
+
+def _recognise(samples: np.ndarray) -> str:
+    decoder = _decoder("words")
+    decoder.activate_search("_default")
+    _decode(decoder, samples)
+    best = decoder.hyp()
+    return best.hypstr if best else ""
+
+
+def _align(samples: np.ndarray, text: str) -> list[Phone]:
+    """Forced alignment of known words: first the words, then their phones; empty when the sound does not fit."""
+    decoder = _decoder("words")
+    words = [w for w in re.findall(r"[a-z']+", text.lower()) if decoder.lookup_word(w)]
+    if not words:
+        return []
+    try:
+        decoder.set_align_text(" ".join(words))
+        _decode(decoder, samples)
+        decoder.set_alignment()
+        _decode(decoder, samples)
+        found = decoder.get_alignment()
+    except RuntimeError as error:
+        logger.info("the words could not be aligned (%s)", error)
+        return []
+    finally:
+        decoder.activate_search("_default")
+    if found is None:
+        return []
+    return [(p.name, p.start / 100, (p.start + p.duration) / 100) for word in found for p in word]
+
+
+def _phones_only(samples: np.ndarray) -> list[Phone]:
+    decoder = _decoder("phones")
+    _decode(decoder, samples)
+    return [
+        (s.word.strip("+<>"), s.start_frame / 100, (s.end_frame + 1) / 100)
+        for s in decoder.seg()
+        if not s.word.startswith("(")
+    ]
