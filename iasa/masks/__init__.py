@@ -1,0 +1,15 @@
+"""The input-aware masks: which frames (`similarity`), which tokens (`regions`), both in one `AttentionPlan` (`plan`)."""
+
+from iasa.masks.plan import AttentionPlan, BlockCSR, make_plan
+from iasa.masks.regions import region_bits
+from iasa.masks.similarity import past_distance, rigid_distance, top_k_past
+
+__all__ = [
+    "AttentionPlan",
+    "BlockCSR",
+    "make_plan",
+    "past_distance",
+    "region_bits",
+    "rigid_distance",
+    "top_k_past",
+]

@@ -1,0 +1,357 @@
+"""AttentionPlan: who may attend whom in a clip, as a frame table and region bits; block lists, density and JSON from it.
+
+Paper, section 3.2. The plan is made once from the pose, before any denoising; all layers, heads and steps
+share it. Token i of frame tq may attend token j of frame tk if one of these holds:
+
+- tk = tq (the own frame is dense);
+- tk is the sink, frame 0, and `options.sink` is on and tq > 0;
+- tk is in frame_table[tq], and region_bits[tq, i] & region_bits[tk, j] != 0.
+
+Nothing here grows with the square of the tokens except `dense`, which refuses large plans.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iasa.config import InputError, MaskOptions
+from iasa.grid import TokenGrid
+from iasa.keypoints import REGIONS, UPPER_BODY, Keypoints
+from iasa.masks.regions import METHODS, region_bits
+from iasa.masks.similarity import distance_rows, top_k_past
+
+MODES = ("exact", "pooled")
+MAX_DENSE_TOKENS = 16_384
+_KEEP_DISTANCE = 2_048  # frames: a longer clip's plan goes without its [f, f] distances
+_SIGNATURES = 1 << len(REGIONS)  # values that region bits can take
+
+
+@dataclass(frozen=True)
+class BlockCSR:
+    """Kept tiles of the attention matrix as compressed rows, over tokens in the plan's permuted order.
+
+    Block b covers positions start[b] .. start[b] + size[b] of the permuted sequence; its true size may be
+    below `block`. Row r keeps the key blocks columns[row_pointer[r] : row_pointer[r + 1]], ascending. Three
+    blocks of which the first two are a frame that sees itself, and the third sees block 0 and itself:
+
+        start [0, 4, 6]   size [4, 2, 4]   row_pointer [0, 2, 4, 6]   columns [0, 1, 0, 1, 0, 2]
+    """
+
+    block: int
+    start: Tensor  # int64 [nq]
+    size: Tensor  # int64 [nq]
+    row_pointer: Tensor  # int64 [nq + 1]
+    columns: Tensor  # int64 [kept blocks]
+
+    @property
+    def rows(self) -> Tensor:
+        """Row of every kept block: int64 [kept blocks]."""
+        return torch.repeat_interleave(torch.arange(len(self.size)), self.row_pointer.diff())
+
+    def density(self) -> float:
+        """Share of the attention matrix that lies in kept blocks, by true sizes."""
+        kept = (self.size[self.rows] * self.size[self.columns]).sum()
+        return float(kept) / float(self.size.sum()) ** 2
+
+    def transpose(self) -> BlockCSR:
+        """The same blocks listed by key: row r holds the query blocks that attend key block r."""
+        order = torch.argsort(self.columns, stable=True)
+        counts = torch.bincount(self.columns, minlength=len(self.size))
+        return BlockCSR(self.block, self.start, self.size, _pointer(counts), self.rows[order])
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionPlan:
+    """The mask of one clip. Build it with `make_plan`; see the module's docstring for what it allows."""
+
+    grid: TokenGrid
+    frame_table: Tensor  # int64 [f, k], chosen past frames, -1 pads
+    region_bits: Tensor  # uint8 [f, n], bit order REGIONS
+    distance: Tensor | None = None  # float [f, f]
+    options: MaskOptions = MaskOptions()
+
+    def __post_init__(self) -> None:
+        f, n = self.grid.frames, self.grid.tokens_per_frame
+        if self.frame_table.ndim != 2 or len(self.frame_table) != f:
+            raise InputError(f"the frame table has shape {list(self.frame_table.shape)}; [{f}, k] is needed")
+        if list(self.region_bits.shape) != [f, n]:
+            raise InputError(
+                f"the region bits have shape {list(self.region_bits.shape)}; [{f}, {n}] is needed"
+            )
+        if self.frame_table.dtype != torch.int64 or self.region_bits.dtype != torch.uint8:
+            raise InputError(
+                f"frame table and region bits are {self.frame_table.dtype} and {self.region_bits.dtype}; "
+                "torch.int64 and torch.uint8 are needed"
+            )
+        if self.distance is not None and list(self.distance.shape) != [f, f]:
+            raise InputError(f"the distances have shape {list(self.distance.shape)}; [{f}, {f}] is needed")
+        own = torch.arange(f)[:, None]
+        if ((self.frame_table < -1) | (self.frame_table >= own)).any():
+            raise InputError(
+                "the frame table names a frame that is not in the past; earlier frames or -1 are accepted"
+            )
+        if (self.region_bits >= _SIGNATURES).any():
+            raise InputError(
+                f"region bits go up to {int(self.region_bits.max())}; below {_SIGNATURES} is accepted"
+            )
+        check_options(self.options)
+
+    @cached_property
+    def visible(self) -> Tensor:
+        """Frame pairs under the region rule: bool [f, f], the table's frames less the own frame and the sink."""
+        f = self.grid.frames
+        seen = torch.zeros(f, f + 1, dtype=torch.bool)
+        seen.scatter_(1, torch.where(self.frame_table < 0, f, self.frame_table), True)
+        seen = seen[:, :f]
+        if self.options.sink:
+            seen[:, 0] = False
+        return seen
+
+    def past_frames(self, frame: int) -> list[int]:
+        """Frames that `frame` sees through the region rule, ascending; the sink is not among them."""
+        return self.visible[frame].nonzero()[:, 0].tolist()
+
+    def has_sink(self, frame: int) -> bool:
+        return self.options.sink and frame > 0
+
+    def allowed(self, query: Tensor | int, key: Tensor | int) -> Tensor:
+        """Whether query tokens may attend key tokens, both given as positions in the sequence (broadcast): bool."""
+        query, key = torch.as_tensor(query), torch.as_tensor(key)
+        for name, index in (("query", query), ("key", key)):
+            if index.numel() and not (0 <= int(index.min()) and int(index.max()) < self.grid.tokens):
+                raise InputError(f"{name} tokens go outside 0..{self.grid.tokens - 1}, the plan's tokens")
+        n = self.grid.tokens_per_frame
+        query_frame, key_frame = query // n, key // n
+        bits = self.region_bits.flatten()
+        seen = self.visible[query_frame, key_frame] & ((bits[query] & bits[key]) != 0)
+        seen |= query_frame == key_frame
+        if self.options.sink:
+            seen |= (key_frame == 0) & (query_frame > 0)
+        return seen
+
+    def dense(self, max_tokens: int = MAX_DENSE_TOKENS) -> Tensor:
+        """The mask as a matrix, bool [f*n, f*n] in sequence order, True where attention is allowed.
+
+        In mode "pooled" the kept blocks are filled. Raises InputError on more than `max_tokens` tokens.
+        """
+        tokens = self.grid.tokens
+        if tokens > max_tokens:
+            raise InputError(f"a dense mask of {tokens} tokens is refused; up to {max_tokens} are accepted")
+        if self.options.mode == "pooled":
+            return self._dense_pooled()
+        mask = torch.zeros(self.grid.frames, self.grid.tokens_per_frame, tokens, dtype=torch.bool)
+        for t in range(self.grid.frames):
+            frames = mask[t].view(-1, self.grid.frames, self.grid.tokens_per_frame)  # [n, f, n]
+            past = self.past_frames(t)
+            frames[:, past] = (self.region_bits[t][:, None, None] & self.region_bits[past]) != 0
+            frames[:, t] = True
+            if self.has_sink(t):
+                frames[:, 0] = True
+        return mask.view(tokens, tokens)
+
+    def _dense_pooled(self) -> Tensor:
+        csr = self.block_csr()
+        kept = torch.zeros(len(csr.size), len(csr.size), dtype=torch.bool)
+        kept[csr.rows, csr.columns] = True
+        block_of = torch.repeat_interleave(torch.arange(len(csr.size)), csr.size)  # of each permuted position
+        place = torch.empty_like(block_of)
+        place[self.permutation()] = block_of
+        return kept[place[:, None], place]
+
+    @cached_property
+    def signature_counts(self) -> Tensor:
+        """Tokens of each frame by their bits: int64 [f, 32]."""
+        counts = torch.zeros(self.grid.frames, _SIGNATURES, dtype=torch.int64)
+        return counts.scatter_add_(
+            1, self.region_bits.long(), torch.ones_like(self.region_bits, dtype=torch.int64)
+        )
+
+    def density(self) -> float:
+        """Share of token pairs that are allowed pair by pair, whatever the mode: the paper's token density."""
+        f, n = self.grid.frames, self.grid.tokens_per_frame
+        signature = torch.arange(_SIGNATURES)
+        share = ((signature[:, None] & signature) != 0).double()
+        counts = self.signature_counts.double()
+        region_pairs = ((counts @ share @ counts.T) * self.visible).sum()
+        dense_frames = f + (f - 1 if self.options.sink else 0)
+        return (float(region_pairs) + dense_frames * n * n) / float(f * n) ** 2
+
+    def permutation(self) -> Tensor:
+        """Order that makes each frame's region tokens contiguous: int64 [f*n], permuted[i] = sequence[permutation[i]].
+
+        Frames keep their order and places; within a frame tokens are sorted by their bits, background last.
+        """
+        n = self.grid.tokens_per_frame
+        background_last = torch.where(self.region_bits == 0, _SIGNATURES, self.region_bits.long())
+        order = torch.argsort(background_last, dim=1, stable=True)
+        return (order + n * torch.arange(self.grid.frames)[:, None]).flatten()
+
+    def block_csr(self, block: int | None = None, permute: bool = True) -> BlockCSR:
+        """Kept blocks: a block is kept if any pair in it is allowed. Blocks never cross frames.
+
+        `block` is the tile (default: options.block); a frame's last block may be smaller. permute=False
+        blocks the sequence as it stands, to show what the permutation is for; its `start` counts unpermuted
+        positions.
+        """
+        block = self.options.block if block is None else block
+        if block < 1:
+            raise InputError(f"block is {block}; 1 or more is needed")
+        f, n = self.grid.frames, self.grid.tokens_per_frame
+        per_frame = -(-n // block)
+        bits = self.region_bits.flatten()[self.permutation()].view(f, n) if permute else self.region_bits
+        padded = torch.nn.functional.pad(bits, (0, per_frame * block - n)).view(f, per_frame, block)
+        # Some pair (i, j) shares a region exactly if the two blocks' bits, each or-ed over its tokens, share one.
+        pooled = torch.zeros(f, per_frame, dtype=torch.uint8)
+        for region in range(len(REGIONS)):
+            pooled |= ((padded >> region) & 1).amax(-1) << region
+        first = torch.arange(per_frame) * block
+        start = (first + n * torch.arange(f)[:, None]).flatten()
+        size = (n - first).clamp_max(block).repeat(f)
+
+        pointer, columns = [0], []
+        blocks = torch.arange(f * per_frame).view(f, per_frame)
+        for t in range(f):
+            past = self.past_frames(t)
+            full = [0, t] if self.has_sink(t) else [t]
+            kept = torch.zeros(per_frame, len(past) + len(full), per_frame, dtype=torch.bool)
+            kept[:, : len(past)] = (pooled[t][:, None, None] & pooled[past]) != 0
+            kept[:, len(past) :] = True
+            frames = torch.tensor(past + full)
+            ascending = frames.argsort()
+            names = blocks[frames[ascending]].flatten()  # [frames * per_frame]
+            kept = kept[:, ascending].flatten(1)
+            columns.append(names.expand(per_frame, -1)[kept])
+            pointer.append(kept.sum(1))
+        counts = torch.cat(pointer[1:])
+        return BlockCSR(block, start, size, _pointer(counts), torch.cat(columns))
+
+    def report(self) -> dict[str, float | int | str]:
+        """The plan in figures, ready for JSON: sizes, token density and block density with and without the permutation."""
+        block = self.options.block
+        return {
+            "frames": self.grid.frames,
+            "tokens": self.grid.tokens,
+            "top_k": self.options.top_k,
+            "method": self.options.method,
+            "mode": self.options.mode,
+            "block": block,
+            "token_density": self.density(),
+            "block_density": self.block_csr(block).density(),
+            "block_density_unpermuted": self.block_csr(block, permute=False).density(),
+            "background_share": float((self.region_bits == 0).double().mean()),
+        }
+
+    def to_json(self) -> str:
+        """The plan as JSON text of plain numbers; bits and distances are base64 (uint8 and little-endian float32)."""
+        distance = None if self.distance is None else _encode(self.distance.to(torch.float32).numpy(), "<f4")
+        return json.dumps(
+            {
+                "kind": "iasa attention plan",
+                "version": 1,
+                "grid": asdict(self.grid),
+                "options": asdict(self.options),
+                "regions": list(REGIONS),
+                "frame_table": self.frame_table.tolist(),
+                "region_bits": _encode(self.region_bits.numpy(), "u1"),
+                "distance": distance,
+            }
+        )
+
+    @staticmethod
+    def from_json(text: str) -> AttentionPlan:
+        """The plan that `to_json` wrote. Raises InputError on anything else."""
+        try:
+            data = json.loads(text)
+            if data.get("kind") != "iasa attention plan" or data.get("version") != 1:
+                raise InputError("the text is not an attention plan of version 1")
+            if data["regions"] != list(REGIONS):
+                raise InputError(f"the plan's regions are {data['regions']}; {list(REGIONS)} is accepted")
+            grid, options = TokenGrid(**data["grid"]), MaskOptions(**data["options"])
+            f, n = grid.frames, grid.tokens_per_frame
+            table = torch.tensor(data["frame_table"], dtype=torch.int64).reshape(f, -1)
+            bits = _decode(data["region_bits"], "u1", (f, n))
+            distance = None if data["distance"] is None else _decode(data["distance"], "<f4", (f, f))
+        except (AttributeError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+            raise InputError(f"the text is not an attention plan: {error}") from error
+        return AttentionPlan(grid, table, bits, distance, options)
+
+
+def make_plan(
+    keypoints: Keypoints,  # at latent rate, one pose for each of the grid's frames
+    grid: TokenGrid,
+    options: MaskOptions | None = None,
+) -> AttentionPlan:
+    """The input-aware mask of a clip from its poses alone (paper, section 3.2).
+
+    With `options.sink`, frame 0 is the reference: visible to all, so never among the chosen K. The
+    `options.window` frames just before are added to the table after the K, nearest first. Raises InputError
+    on bad options, if the number of poses differs from the grid's, and if no frame shows any keypoint.
+    """
+    options = options or MaskOptions()
+    check_options(options)
+    if len(keypoints) != grid.frames:
+        raise InputError(
+            f"there are {len(keypoints)} poses for {grid.frames} latent frames; one for each is needed"
+        )
+    if not (keypoints.confidence > 0).any():
+        raise InputError(
+            "all keypoints are missing in every frame; a pose with some seen keypoints is needed"
+        )
+    body = list(UPPER_BODY)
+    xy = torch.from_numpy(keypoints.xy[:, body]).double()  # [f, p, 2]
+    weights = torch.from_numpy(keypoints.confidence[:, body]).double()
+    first = 1 if options.sink else 0
+    chosen, blocks = [], []
+    for start, block in distance_rows(xy, weights):
+        chosen.append(top_k_past(block, options.top_k, first, start))
+        if grid.frames <= _KEEP_DISTANCE:
+            blocks.append(block.float())
+    table = add_window(torch.cat(chosen), options.window, first)
+    bits = region_bits(keypoints, grid, options.method)
+    return AttentionPlan(grid, table, bits, torch.cat(blocks) if blocks else None, options)
+
+
+def add_window(frame_table: Tensor, window: int, first: int = 0) -> Tensor:
+    """The table with each frame's `window` predecessors (from frame `first` on) that it lacks: [f, k + window]."""
+    frames = torch.arange(len(frame_table))
+    columns = [frame_table]
+    for back in range(1, window + 1):
+        before = frames - back
+        known = (frame_table == before[:, None]).any(1)
+        columns.append(torch.where((before >= first) & ~known, before, -1)[:, None])
+    return torch.cat(columns, dim=1)
+
+
+def check_options(options: MaskOptions) -> None:
+    """Raise InputError if an option is out of its range."""
+    for name, least in (("top_k", 0), ("window", 0), ("block", 1)):
+        value = getattr(options, name)
+        if value < least:
+            raise InputError(f"{name} is {value}; {least} or more is accepted")
+    for name, accepted in (("method", METHODS), ("mode", MODES)):
+        value = getattr(options, name)
+        if value not in accepted:
+            raise InputError(f"{name} is {value!r}; {' or '.join(accepted)} is accepted")
+
+
+def _pointer(counts: Tensor) -> Tensor:
+    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+
+
+def _encode(array: np.ndarray, kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode("ascii")
+
+
+def _decode(text: str, kind: str, shape: tuple[int, int]) -> Tensor:
+    raw = base64.b64decode(text)
+    wanted = shape[0] * shape[1] * np.dtype(kind).itemsize
+    if len(raw) != wanted:
+        raise InputError(f"the plan holds {len(raw)} bytes where {wanted} are needed")
+    return torch.from_numpy(np.frombuffer(raw, kind).reshape(shape).copy())

@@ -1,0 +1,58 @@
+"""Brute force from the paper's definitions, in plain Python loops: what the masks and the attention are checked against."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def past_table(distance: np.ndarray, k: int, first: int = 0) -> list[list[int]]:
+    """For every frame the k past frames with the smallest distance, newest first among equals."""
+    table = []
+    for tq in range(len(distance)):
+        past = [tk for tk in range(first, tq) if math.isfinite(distance[tq][tk])]
+        table.append(sorted(past, key=lambda tk: (distance[tq][tk], -tk))[:k])
+    return table
+
+
+def allowed_pairs(table: list[list[int]], bits: np.ndarray, sink: bool) -> np.ndarray:
+    """The mask M(tq, i, tk, j) of section 3.2 as bool [f*n, f*n], pair by pair."""
+    f, n = bits.shape
+    mask = np.zeros((f * n, f * n), bool)
+    for tq in range(f):
+        for tk in range(f):
+            for i in range(n):
+                for j in range(n):
+                    own = tq == tk
+                    reference = sink and tk == 0 and tq > 0
+                    share = any(int(bits[tq, i]) >> r & 1 and int(bits[tk, j]) >> r & 1 for r in range(5))
+                    mask[tq * n + i, tk * n + j] = own or reference or (tk in table[tq] and share)
+    return mask
+
+
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """softmax(q k^T / sqrt(d)) v over allowed pairs for one head, [nq, d], [nk, d], [nk, d], row by row in float64."""
+    out = np.zeros_like(q, dtype=np.float64)
+    for i in range(len(q)):
+        keys = [j for j in range(len(k)) if mask[i, j]]
+        if not keys:
+            continue
+        logits = [float(q[i] @ k[j]) / math.sqrt(q.shape[1]) for j in keys]
+        top = max(logits)
+        weights = [math.exp(x - top) for x in logits]
+        for j, weight in zip(keys, weights, strict=True):
+            out[i] += weight / sum(weights) * v[j]
+    return out
+
+
+def kept_blocks(mask: np.ndarray, starts: list[int], sizes: list[int]) -> list[list[int]]:
+    """Key blocks of every row of blocks in which any pair is allowed; the mask is in the blocks' order."""
+    rows = []
+    for a, na in zip(starts, sizes, strict=True):
+        row = []
+        for b, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+            if mask[a : a + na, start : start + size].any():
+                row.append(b)
+        rows.append(row)
+    return rows
