@@ -1,13 +1,14 @@
-"""Speech features to a performance: beat gestures in phases, nods, brows, blinks, sway and breath (rules, seeded).
+"""Speech features to a performance: gestures on accents, nods, brows, blinks, sway and breath (rules, seeded).
 
-A gesture goes through the phases described by Kendon and McNeill: preparation, stroke (which ends on the accent), rebound,
-hold, retraction. Every move is a minimum-jerk path between resting points, so the whole is smooth however moves follow.
+A gesture goes through the phases described by Kendon and McNeill: preparation, stroke (which ends on the
+accent), rebound, hold, retraction. Every move is a minimum-jerk path between resting points, so the whole is
+smooth however moves follow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -20,7 +21,8 @@ from iasa.config import VIDEO_FPS
 from iasa.speech import SpeechFeatures
 
 RIGHT, LEFT = 0, 1
-LOW, HIGH = np.array([5.0, -36.0, 14.0]), np.array([20.0, -14.0, 26.0])  # where a wrist may be, cm, x outwards
+LOW, HIGH = np.array([5.0, -36.0, 14.0]), np.array([20.0, -14.0, 26.0])  # of a wrist, cm, x outwards
+APART = 8.0  # cm from the middle for each wrist when both hands act, so that fingers do not cross
 PAUSE = 0.35  # seconds of silence that end a phrase
 FIRST_STROKE = 0.45  # seconds needed to raise a hand
 
@@ -55,7 +57,7 @@ class Gesture:
 
 
 GESTURES: dict[str, Gesture] = {
-    "chop": Gesture(0.4, (-0.9, 0.05, -0.35), (-0.15, 0.7, 0.65), "flat", (0, 4.0, -0.5), (0, -4.0, 2.0), 1.5),
+    "chop": Gesture(0.4, (-0.9, 0.05, -0.35), (-0.15, 0.7, 0.65), "flat", (0, 4, -0.5), (0, -4, 2), 1.5),
     "offer": Gesture(0.6, (-0.2, 0.95, -0.3), (0.35, 0.3, 0.8), "cup", (-2, 1.0, -3.0), (4, 0.5, 3.0)),
     "pinch": Gesture(0.1, (-0.75, -0.35, 0.2), (-0.1, 0.8, 0.55), "pinch", (0, 4.0, 0), (0, -3.5, 2.0), 1.5),
     "point": Gesture(0.0, (-0.6, -0.35, 0.6), (-0.05, 0.9, 0.5), "point", (0, 3.5, 0), (1, -3.5, 2.5), 4.0),
@@ -63,7 +65,7 @@ GESTURES: dict[str, Gesture] = {
     "open": Gesture(0.6, (-0.35, 0.7, -0.4), (0.5, 0.45, 0.65), "open", (-3.5, 1.0, -2.0), (4.5, -0.5, 2.5)),
     "sweep": Gesture(0.2, (0.0, -0.9, 0.35), (0.2, 0.35, 0.85), "spread", (-5.0, 1.5, 0), (4.5, -1.0, 2.0)),
     "calm": Gesture(0.7, (0.0, -0.95, 0.25), (0.0, 0.3, 0.9), "flat", (0, 3.0, 0), (0, -3.5, 1.0)),
-    "self": Gesture(0.1, (-0.3, 0.0, -0.95), (-0.85, 0.35, 0.1), "relax", (2, 0.5, 2.0), (-1.5, 0, -2.0), 2.0),
+    "self": Gesture(0.1, (-0.3, 0.0, -0.95), (-0.85, 0.35, 0.1), "relax", (2, 0.5, 2), (-1.5, 0, -2), 2.0),
 }
 
 
@@ -137,14 +139,16 @@ def perform(speech: SpeechFeatures, seed: int = 0, style: GestureStyle | None = 
 
 
 def _wander(rng: np.random.Generator, frames: int, seconds: float) -> np.ndarray:
-    """Smooth noise [f] of unit spread that forgets itself after `seconds` (an Ornstein-Uhlenbeck path, smoothed)."""
+    """Smooth noise [f] of unit spread that forgets itself after `seconds` (an Ornstein-Uhlenbeck path)."""
     warm = int(8 * seconds * VIDEO_FPS)
     keep = np.exp(-1 / (seconds * VIDEO_FPS))
     path = lfilter([np.sqrt(1 - keep * keep)], [1, -keep], rng.normal(size=frames + warm))
     return gaussian_filter1d(path, 5)[warm:]
 
 
-def _pulses(times: np.ndarray, accents: Sequence[tuple[float, float]], delay: float, width: float) -> np.ndarray:
+def _pulses(
+    times: np.ndarray, accents: Sequence[tuple[float, float]], delay: float, width: float
+) -> np.ndarray:
     """A smooth bump [f] for each accent, as high as its strength."""
     out = np.zeros(len(times))
     for when, strength in accents:
@@ -159,23 +163,28 @@ def _breath(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return 0.25 * np.sin(phase)
 
 
-def _head(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator) -> np.ndarray:
-    """Yaw, pitch (positive: down), roll [f, 3]: nods on accents, pitch that follows the voice, slow wandering."""
+def _head(
+    speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
+) -> np.ndarray:
+    """Yaw, pitch (down) and roll [f, 3]: nods on accents, a pitch that follows the voice, slow wandering."""
     frames = len(times)
     alive = 0.45 + 0.55 * gaussian_filter1d(speech.speaking.astype(float), 10, mode="nearest")
     chosen = [(t, min(s, 2.5) * rng.uniform(0.4, 1.2)) for t, s in speech.accents]
-    nods = _pulses(times, chosen, 0.04, 0.14) - 0.35 * _pulses(times, chosen, -0.26, 0.16)  # up a little, then down
+    nods = _pulses(times, chosen, 0.04, 0.14) - 0.35 * _pulses(times, chosen, -0.26, 0.16)  # up, then down
     voice = np.clip(gaussian_filter1d(speech.pitch.astype(float), 5), -0.4, 0.4)
     yaw = 0.10 * style.sway * _wander(rng, frames, 1.3) * alive + rng.uniform(-0.08, 0.08)
     pitch = 0.03 * style.sway * _wander(rng, frames, 1.1) * alive + 0.045 * style.nod * nods - 0.10 * voice
-    tilt = np.cumsum(rng.choice([-1, 1], len(chosen))) if chosen else np.zeros(0)
+    tilts = [(t, s * rng.choice([-1, 1])) for t, s in chosen]
     roll = 0.035 * style.sway * _wander(rng, frames, 1.6) * alive
-    roll = roll + 0.012 * style.nod * _pulses(times, [(t, np.sign(k) * s) for (t, s), k in zip(chosen, tilt, strict=True)], 0.1, 0.3)
+    roll = roll + 0.012 * style.nod * _pulses(times, tilts, 0.1, 0.3)
     limit = np.array([0.32, 0.25, 0.16])
     return limit * np.tanh(np.stack([yaw, pitch, roll], 1) / limit)
 
 
-def _face(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator) -> np.ndarray:
+def _face(
+    speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
+) -> np.ndarray:
+    """Face channels [f, 9]."""
     frames = len(times)
     face = np.zeros((frames, len(FACE_CHANNELS)))
     mouth = speech.visemes.astype(float)
@@ -186,7 +195,8 @@ def _face(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: n
     face[:, 5] = np.clip(smile, 0, 0.45)
     face[:, 6] = _blinks(speech, times, style, rng)
     raised = [(t, min(s, 2.5)) for t, s in speech.accents if rng.random() < 0.55]
-    lift = 0.3 * style.brow * _pulses(times, raised, -0.02, 0.24) + 0.5 * style.brow * np.clip(speech.pitch - 0.15, 0, 0.5)
+    lift = 0.3 * _pulses(times, raised, -0.02, 0.24) + 0.5 * np.clip(speech.pitch - 0.15, 0, 0.5)
+    lift = style.brow * lift
     drift = 0.08 * style.brow * _wander(rng, frames, 2.0)
     face[:, 7] = lift * rng.uniform(0.85, 1.0) + drift
     face[:, 8] = lift * rng.uniform(0.85, 1.0) + drift
@@ -197,7 +207,7 @@ def _face(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: n
 def _blinks(
     speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
 ) -> np.ndarray:
-    """Eyes closed, 0..1 [f]: every few seconds, and more readily where the speaker pauses; closing is faster than opening."""
+    """Eyes closed, 0..1 [f]: every few seconds, more readily in pauses; closing is faster than opening."""
     out = np.zeros(len(times))
     if style.blink <= 0:
         return out
@@ -228,15 +238,18 @@ def phrases(speech: SpeechFeatures, pause: float = PAUSE) -> list[tuple[float, f
 # ---------------------------------------------------------------- hands
 
 
-def _hands(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator) -> np.ndarray:
+def _hands(
+    speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
+) -> np.ndarray:
     """Hand parameters [f, 2, 20]."""
     strokes = plan_strokes(speech, style, rng)
-    rest = rest_hands(style.rest)
     ends = [end for _, end in phrases(speech)]
-    hands = np.stack([_follow(_make_keys(strokes, side, rest[side], ends, rng), times) for side in (RIGHT, LEFT)], 1)
-    for side in (RIGHT, LEFT):
-        hands[:, side, :3] += 0.22 * np.stack([_wander(rng, len(times), 0.9) for _ in range(3)], 1)
-    return hands
+    hands = []
+    for side, rest in ((RIGHT, rest_hands(style.rest)[0]), (LEFT, rest_hands(style.rest)[1])):
+        hand = _follow(_make_keys(strokes, side, rest, ends, rng), times)
+        hand[:, :3] += 0.22 * np.stack([_wander(rng, len(times), 0.9) for _ in range(3)], 1)
+        hands.append(hand)
+    return np.stack(hands, 1)
 
 
 def plan_strokes(speech: SpeechFeatures, style: GestureStyle, rng: np.random.Generator) -> list[Stroke]:
@@ -247,7 +260,7 @@ def plan_strokes(speech: SpeechFeatures, style: GestureStyle, rng: np.random.Gen
     threshold = 1.6 - 0.7 * style.amount
     for start, end in phrases(speech):
         inside = [a for a in speech.accents if start - 0.05 <= a[0] <= end + 0.05 and a[1] > threshold]
-        if rng.random() > 0.95 * min(style.amount, 1.0):
+        if strokes and end - start < 4.0 and rng.random() > 0.9 * min(style.amount, 1.0):
             continue
         gesture, hands, centre, beat = None, (RIGHT,), np.zeros(3), 0
         for when, strength in inside:
@@ -256,7 +269,7 @@ def plan_strokes(speech: SpeechFeatures, style: GestureStyle, rng: np.random.Gen
                 continue
             if gesture is None or (when - previous > 0.9 and rng.random() < 0.45) or beat >= 3:
                 gesture, hands = _choose(style, rng)
-                centre = np.array([rng.uniform(8.5, 14), rng.uniform(-25, -18.5) - gesture.lower, rng.uniform(18.5, 23)])
+                centre = rng.uniform((8.5, -25, 18.5), (14, -18.5, 23)) - (0, gesture.lower, 0)
                 beat = 0
             size = style.amount * (0.65 + 0.22 * min(strength, 3)) * 0.8 ** min(beat, 2)
             strokes.append(Stroke(when, size, gesture, hands, centre + rng.normal(size=3) * 0.5))
@@ -287,29 +300,31 @@ def _make_keys(
         ready = _reach(keys[-1], ready)
         if ready is None:
             continue
-        if ready.time - _move_seconds(keys[-1], ready) > keys[-1].time + 0.02:  # stay until the preparation starts
-            keys.append(_at(keys[-1], ready.time - _move_seconds(keys[-1], ready)))
-        keys += [ready, apex]
-        back = Key(apex.time + 0.16, apex.wrist + 0.18 * (ready.wrist - apex.wrist), apex.normal, apex.direction, apex.shape)
-        keys.append(back)
+        leave = ready.time - _move_seconds(keys[-1], ready)
+        if leave > keys[-1].time + 0.02:
+            keys.append(_at(keys[-1], leave))
+        back = replace(apex, time=apex.time + 0.16, wrist=apex.wrist + 0.18 * (ready.wrist - apex.wrist))
+        keys += [ready, apex, back]
         following = mine[i + 1].time if i + 1 < len(mine) else np.inf
         hold = rng.uniform(0.25, 0.6)
         silence = min((e for e in ends if e > apex.time), default=apex.time)
         if following - apex.time > 1.7 or (following - silence > 1.2 and silence < following):
-            drop = Key(back.time + hold, back.wrist - (0, 0.5, 0), back.normal, back.direction, back.shape)
-            keys.append(drop)
-            keys.append(_at(home, drop.time + 1.25 * _move_seconds(drop, home) + rng.uniform(0.1, 0.3)))
+            drop = replace(back, time=back.time + hold, wrist=back.wrist - (0, 0.5, 0))
+            keys += [drop, _at(home, drop.time + 1.25 * _move_seconds(drop, home) + rng.uniform(0.1, 0.3))]
     return keys
 
 
-def _stroke_keys(stroke: Stroke, time: float, mirror: np.ndarray, rng: np.random.Generator) -> tuple[Key, Key]:
+def _stroke_keys(
+    stroke: Stroke, time: float, mirror: np.ndarray, rng: np.random.Generator
+) -> tuple[Key, Key]:
     """Where a stroke starts and where it ends."""
     gesture = stroke.gesture
     normal = np.array(gesture.normal) + 0.06 * rng.normal(size=3)
     direction = np.array(gesture.direction) + 0.06 * rng.normal(size=3)
     shape = hand_shape(gesture.shape) * rng.uniform(0.85, 1.15)
-    start = np.clip(stroke.centre + stroke.size * np.array(gesture.prepare), LOW, HIGH)
-    end = np.clip(stroke.centre + stroke.size * np.array(gesture.stroke), LOW, HIGH)
+    low = np.maximum(LOW, (APART, -np.inf, -np.inf)) if len(stroke.hands) == 2 else LOW
+    start = np.clip(stroke.centre + stroke.size * np.array(gesture.prepare), low, HIGH)
+    end = np.clip(stroke.centre + stroke.size * np.array(gesture.stroke), low, HIGH)
     seconds = float(np.clip(0.13 + 0.014 * np.linalg.norm(end - start), 0.18, 0.34))
     flick = direction * (1, 0.8, 1.1)
     ready = Key(time - seconds, start * mirror, normal * mirror, direction * mirror, shape)
@@ -319,7 +334,7 @@ def _stroke_keys(stroke: Stroke, time: float, mirror: np.ndarray, rng: np.random
 def _move_seconds(a: Key, b: Key) -> float:
     """A comfortable duration for a move: longer for a longer way or a larger turn of the palm."""
     turn = np.linalg.norm(_relative(a, b))
-    return float(max(0.26 + 0.019 * np.linalg.norm(b.wrist - a.wrist), 0.22 + 0.16 * turn))
+    return float(max(0.26 + 0.019 * np.linalg.norm(b.wrist - a.wrist), 0.22 + 0.22 * turn))
 
 
 def _reach(last: Key, ready: Key) -> Key | None:
@@ -342,7 +357,7 @@ def _reach(last: Key, ready: Key) -> Key | None:
 
 
 def _at(key: Key, time: float) -> Key:
-    return Key(time, key.wrist, key.normal, key.direction, key.shape)
+    return replace(key, time=time)
 
 
 def _orientation(key: Key) -> Rotation:
@@ -376,6 +391,6 @@ def _follow(keys: list[Key], times: np.ndarray) -> np.ndarray:
     turns = [_relative(a, b) for a, b in zip(keys, keys[1:], strict=False)] + [np.zeros(3)]
     frames = Rotation.from_matrix(np.stack([_orientation(k).as_matrix() for k in keys]))
     axes = (Rotation.from_rotvec(u * np.stack(turns)[index]) * frames[index]).as_matrix()
-    out = np.concatenate([position, axes[:, :, 2], axes[:, :, 1], shape[index] + u * (shape[after] - shape[index])], 1)
-    out[:, :3] = gaussian_filter1d(out[:, :3], 0.7, axis=0, mode="nearest")
-    return out
+    fingers = shape[index] + u * (shape[after] - shape[index])
+    out = np.concatenate([position, axes[:, :, 2], axes[:, :, 1], fingers], 1)
+    return gaussian_filter1d(out, 0.7, axis=0, mode="nearest")
