@@ -44,18 +44,19 @@ def draw_body(scene: Scene) -> None:
     torso = _draw_torso(scene)
     _draw_clothes(scene)
     _draw_collar(scene)
-    outline = scene.canvas.path(_shoulder_line(scene), False)
-    scene.canvas.stroke(outline, (*shade(scene.identity.cloth_color, -0.6), 0.4), 1.1)
-    for side in range(2):
+    for side, sign in enumerate((-1, 1)):
         draw_upper_arm(scene, side, torso)
+        slope = scene.canvas.path(scene.trunk(_half_torso(scene, sign)[:4]), False)
+        scene.canvas.stroke(slope, (*shade(scene.identity.cloth_color, -0.6), 0.4), 1.1)
 
 
 def _draw_neck(scene: Scene) -> None:
     c, skin, half = scene.canvas, scene.identity.skin, neck_half_width(scene)
     chin = scene.geometry.face[152]
-    jaws = scene.geometry.head_points([(-5.4, -4.5, -6), (5.4, -4.5, -6)])
+    jaw = 4.7 if scene.identity.feminine else 5.2
+    jaws = scene.geometry.head_points([(-jaw, -4.5, -6), (jaw, -4.5, -6)])
     base = scene.trunk(
-        [(-half, 2.5), (-half - 0.8, -0.2), (-half - 5, -2.2), (-4, -11), (4, -11), (half + 5, -2.2), (half + 0.8, -0.2), (half, 2.5)]
+        [(-half, 2.5), (-half - 0.8, -0.2), (-half - 2.6, -2.4), (-4, -11), (4, -11), (half + 2.6, -2.4), (half + 0.8, -0.2), (half, 2.5)]
     )
     top = scene.to_drawing(jaws + [[0.6, 0, 0], [-0.6, 0, 0]])
     neck = c.path(np.concatenate([top[:1], base, top[1:]]))
@@ -83,14 +84,9 @@ def _half_torso(scene: Scene, sign: int) -> list[tuple[float, float]]:
     """One side's outline from the neck over the shoulder and the armpit to the hem, cm."""
     w, n = scene.identity.shoulder_width, neck_half_width(scene)
     up = _lift(scene)[sign > 0]
-    side = [(n + 0.3, 1.1), (n + 2.6, -0.5), (w * 0.62, -1.7 + up * 0.5), (w - 2.2, -3.0 + up), (w - 0.4, -5.0 + up),
+    side = [(n + 0.3, 1.2), (n + 2.2, -0.5), (w * 0.56, -1.9 + up * 0.5), (w - 3.6, -3.3 + up), (w - 1.0, -6.0 + up),
             (w - 0.9, -10), (w * 0.86, -17), (w * 0.80, -28), (w * 0.78, -36), (w * 0.86, -56)]  # fmt: skip
     return [(sign * x, y) for x, y in side]
-
-
-def _shoulder_line(scene: Scene) -> np.ndarray:
-    right, left = _half_torso(scene, -1)[:4], _half_torso(scene, 1)[:4]
-    return scene.trunk([*right[::-1], (0, -2.5), *left])
 
 
 def _neckline(scene: Scene) -> list[tuple[float, float]]:
@@ -107,7 +103,7 @@ def _neckline(scene: Scene) -> list[tuple[float, float]]:
 
 def _draw_torso(scene: Scene) -> Any:
     c, identity, w = scene.canvas, scene.identity, scene.identity.shoulder_width
-    base = identity.cloth_second if identity.clothes == "blazer" else identity.cloth_color
+    base = identity.cloth_color
     right, left = _half_torso(scene, -1), _half_torso(scene, 1)
     torso = c.path(scene.trunk([*right, *left[::-1], *_neckline(scene)]))
     scene.add_region("body", torso)
@@ -143,12 +139,11 @@ def _draw_clothes(scene: Scene) -> None:
         for button in scene.trunk([(1.0, y) for y in (-11, -20, -29, -38)]):
             c.circle(button, 2.3, shade(color, 0.55))
     elif identity.clothes == "blazer":
+        front = [(n + 0.5, -2.2), (n + 0.9, -6), (4.6, -16), (0.4, -31)]
+        shirt = c.path(scene.trunk([*front, *((-x, y) for x, y in front[::-1]), *_neckline(scene)[::-1]]))
+        c.fill(shirt, cloth_paint(scene, identity.cloth_second))
+        c.stroke(c.path(scene.trunk([(0.3, -30), (1.2, -42), (1.5, -56)]), False), (*shade(color, -0.6), 0.5), 1.2)
         for sign in (-1, 1):
-            side = _half_torso(scene, sign)
-            front = [(sign * -1.5, -56), (sign * 0.3, -30), (sign * 5.3, -14), (sign * (n + 0.4), -3)]
-            panel = c.path(scene.trunk([*side, *front]))
-            c.fill(panel, cloth_paint(scene, color))
-            c.stroke(panel, (*shade(color, -0.6), 0.5), 1.2)
             lapel = [(n + 0.2, 1.0), (n + 3.4, -1.2), (n + 4.8, -8.5), (n + 3.2, -9.4), (n + 4.0, -12), (0.5, -30.5), (3.6, -17),
                      (n - 0.2, -4)]  # fmt: skip
             path = c.path(scene.trunk([(sign * x, y) for x, y in lapel]), curved=False)
@@ -202,16 +197,17 @@ def upper_arm_outline(scene: Scene, side: int, end: float = 1.0) -> tuple[np.nda
     lean = g.lean[:2]
     up = np.array([0, _lift(scene)[side]])
     outer = [
-        np.array([sign * (w - 3.4), -2.55]) + lean + up,
-        shoulder + out * 2.4 + [0, 2.2],
-        shoulder + out * 4.1 - axis * 0.2,
-        shoulder + out * 4.7 + span * 0.22,
-        shoulder + out * 4.5 + span * 0.6,
+        np.array([sign * (w - 4.6), -2.85]) + lean + up,
+        shoulder + [sign * -0.6, 1.55],
+        shoulder + out * 2.5 + [0, 0.1],
+        shoulder + out * 4.1 + axis * 2.6,
+        shoulder + out * 4.5 + span * 0.36,
+        shoulder + out * 4.3 + span * 0.66,
         tip + out * radius,
     ]
     cap = [tip + (out * 0.72 + axis * 0.68) * radius, tip + axis * radius * 0.98, tip + (-out * 0.72 + axis * 0.68) * radius]
-    inner = [tip - out * radius, shoulder - out * 3.9 + span * 0.6, shoulder - out * 3.6 + span * 0.34]
-    hidden = [np.array([sign * w * 0.55, -9.0]) + lean, np.array([sign * w * 0.52, -4.0]) + lean + up * 0.5]
+    inner = [tip - out * radius, shoulder - out * 3.9 + span * 0.6, shoulder - out * 3.6 + span * 0.36]
+    hidden = [np.array([sign * w * 0.76, -9.5]) + lean, np.array([sign * w * 0.72, -5.0]) + lean + up * 0.5]
     return np.array([*outer, *(cap if end == 1 else []), *inner, *hidden]), len(hidden)
 
 
@@ -221,13 +217,16 @@ def draw_upper_arm(scene: Scene, side: int, torso: Any) -> None:
     end = SLEEVE_END[identity.sleeve]
     arm = c.path(scene.to_drawing(upper_arm_outline(scene, side)[0]))
     scene.add_region("arms", arm)
+    scene.upper_arms.append(arm)
     shoulder = scene.to_drawing(scene.geometry.shoulders[side])
     scene.add_region("shoulders", c.path(shoulder + 5.2 * identity.scale * _OCTAGON))
     if end < 1:
         g = scene.geometry
-        bare = limb(scene.to_drawing(g.shoulders[side]), scene.to_drawing(g.elbows[side]),
-                    np.array([3.3, 3.4, 3.2, 2.8]) * identity.scale)  # fmt: skip
+        inside, elbow = g.shoulders[side] * 0.65 + g.elbows[side] * 0.35, g.elbows[side]
+        radii = np.array([3.4, 3.2, 2.8]) * identity.scale
+        bare = limb(scene.to_drawing(inside), scene.to_drawing(elbow), radii, (False, True))
         path = c.path(bare)
+        scene.upper_arms[side] = path
         with c.clip(torso):
             c.stroke(path, (0, 0, 0, 0.2), 6, blur=3)
         c.stroke(path, (*shade(identity.skin, -0.62), 0.6), 1.5)
@@ -237,11 +236,11 @@ def draw_upper_arm(scene: Scene, side: int, torso: Any) -> None:
     outline = scene.to_drawing(points)
     path, seen = c.path(outline), c.path(outline[:-hidden], False)
     with c.clip(torso):
-        c.stroke(c.path(outline[5:-hidden], False), (0, 0, 0, 0.25), 8, blur=4)
+        c.stroke(c.path(outline[6:-hidden], False), (0, 0, 0, 0.25), 8, blur=4)
     c.stroke(seen, (*shade(identity.cloth_color, -0.6), 0.6), 1.5)
     c.fill(path, cloth_paint(scene, identity.cloth_color))
     with c.clip(path):
-        c.stroke(c.path(outline[3:-hidden], False), (0, 0, 0, 0.2), 10, blur=4.5)
+        c.stroke(c.path(outline[4:-hidden], False), (0, 0, 0, 0.2), 10, blur=4.5)
 
 
 _OCTAGON = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], 1)

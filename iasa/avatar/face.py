@@ -26,6 +26,7 @@ SKULL_CENTER = np.array([0, 3.3, -4.2])
 SKULL_RADII = np.array([7.3, 8.6, 8.6])
 _JAW_LINE = list(OVAL[8:29])
 _CHEEKS_AND_JAW = list(OVAL[6:31])
+_FOREHEAD = [127, 162, 21, 54, 103, 67, 109, 10, 338, 297, 332, 284, 251, 389, 356]
 _NOSE_BASE = [129, 64, 98, 97, 2, 326, 327, 294, 358]
 _NOSTRILS = ([79, 166, 60, 20, 238], [309, 392, 290, 250, 458])
 _NOSE_SIDES = ([417, 465, 412, 399, 456, 420], [193, 245, 188, 174, 236, 198])  # by the side the light leaves
@@ -62,6 +63,8 @@ def draw_head(scene: Scene) -> None:
 
 def _draw_ears(scene: Scene) -> None:
     c, skin, yaw = scene.canvas, scene.identity.skin, yaw_of(scene)
+    if scene.identity.hair in ("long", "bob"):
+        return
     outer = ((6.9, 3.2, -6), (7.5, 4.2, -7.5), (8.3, 4.1, -8), (8.55, 2.6, -8), (8.2, 0.6, -7.6), (7.9, -1, -7), (7.1, -1.2, -6))
     inner = ((7.5, 2.9, -6.5), (7.9, 3.3, -7.5), (8.0, 2.2, -7.7), (7.8, 0.9, -7))
     for sign in (-1, 1):
@@ -95,7 +98,8 @@ def _draw_skin(scene: Scene) -> None:
     oval = c.path(f[list(OVAL)])
     scene.add_region("face", oval)
     colors = _skin_colors(scene)
-    forehead = Linear(f[127], f[356], [colors[list(k)].mean(0) for k in ((21, 54), (103, 67), (10,), (332, 297), (251, 284))])
+    tones = [colors[list(k)].mean(0) for k in ((21, 54), (103, 67), (10,), (332, 297), (251, 284))]
+    forehead = Linear(f[127], f[356], [tones[0] * 0.9, *tones[1:4], tones[4] * 0.9])
     c.fill(c.path(skull_outline(scene, np.linspace(0, 2 * np.pi, 28, endpoint=False))), forehead)
     c.fill(oval, skin)
     with c.clip(oval):
@@ -104,10 +108,7 @@ def _draw_skin(scene: Scene) -> None:
         order = np.argsort(scene.geometry.face[triangles].mean(1)[:, 2])
         c.shaded_mesh(f, colors, triangles[order][of_triangle[order, 2] > 0])
         c.stroke(c.path(f[_CHEEKS_AND_JAW], False), (*shade(skin, -0.45), 0.28), 10, blur=4)
-        if scene.identity.hair not in ("bald", "buzz"):
-            right = ((-7, 2, -3), (-6.2, 6.3, 0), (-3.5, 8.2, 1.6))
-            line = np.array([*right, (0, 8.6, 2), *(np.multiply(p, (-1, 1, 1)) for p in right[::-1])])
-            c.stroke(c.path(scene.head(line), False), (*shade(skin, -0.5), 0.32), 16, blur=6)
+        c.stroke(c.path(f[_FOREHEAD], False), forehead, 9, blur=4)
     c.stroke(c.path(f[_JAW_LINE], False), (*shade(skin, -0.55), 0.4), 1.2)
 
 
@@ -154,6 +155,7 @@ def _draw_eye(scene: Scene, side: int) -> None:
 def _draw_brow(scene: Scene, side: int) -> None:
     f, identity = scene.face, scene.identity
     top, bottom = f[list(BROW_TOP[side])], f[list(BROW_BOTTOM[side])]
+    top[4], bottom[4] = top[4] * 0.5 + top[3] * 0.5, bottom[4] * 0.5 + bottom[3] * 0.5  # keep the brows apart
     middle = (top + bottom) / 2
     tilt = np.stack([np.zeros(5), -(np.arange(5) - 2) * (identity.brow_tilt + 0.5) * 1.2], 1)
     edges = [middle + (edge - middle) * identity.brow_thickness + tilt for edge in (top, bottom[::-1])]

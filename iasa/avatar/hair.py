@@ -47,20 +47,28 @@ def draw_hair_back(scene: Scene) -> None:
         _draw_curls(scene, front=False)
 
 
+_CURL = np.stack([np.cos(np.linspace(0.6, 4.6, 6)), np.sin(np.linspace(0.6, 4.6, 6))], 1) * np.linspace(1, 0.6, 6)[:, None]
+
+
+def _turned(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, s], [-s, c]])
+
+
 def _curl_centers(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Curls spread evenly over the crown and sides of the skull: head-frame centres [n, 3] and radii [n], cm."""
     r = np.random.default_rng(scene.identity.seed)
-    count = 150
-    height = 1 - 2 * (np.arange(count) + 0.5) / count
+    count = 190
+    height = 1 - 1.7 * (np.arange(count) + 0.5) / count
     turn = np.arange(count) * np.pi * (3 - 5**0.5)
     flat = np.sqrt(1 - height**2)
     sphere = np.stack([flat * np.sin(turn), height, flat * np.cos(turn)], 1)
     swell = 1.03 + 0.12 * scene.identity.volume
     centers = SKULL_CENTER + sphere * SKULL_RADII * swell + r.normal(0, 0.35, (count, 3))
-    radii = r.uniform(1.25, 1.9, count) * (0.85 + 0.3 * scene.identity.volume)
+    radii = r.uniform(1.0, 1.6, count) * (0.85 + 0.3 * scene.identity.volume)
     x, y, z = centers.T
-    hairline = 7.4 - 1.0 * scene.identity.fringe - 0.10 * np.abs(x) ** 1.5  # bare below it in front
-    keep = np.where(z > -3.5, y > hairline, y > -2.5 + 0.3 * (z + 3.5))
+    hairline = 8.3 - 1.2 * scene.identity.fringe - 0.05 * np.abs(x) ** 2  # bare below it in front
+    keep = np.where(z > -4.0, y > hairline, y > np.where(z > -7.5, 1.5, -3.5))
     return centers[keep], radii[keep]
 
 
@@ -73,11 +81,18 @@ def _draw_curls(scene: Scene, front: bool) -> None:
     order = np.flatnonzero(chosen)[np.argsort(depth[chosen])]
     places = scene.head(centers)
     toward = np.array([scene.light_side * 0.35, -0.4])
+    if front:
+        outer = skull_outline(scene, np.linspace(np.pi, 0, 15), 1.05)
+        line = scene.head(_hairline(scene))
+        sides = scene.head([(7.9, 1.8, -6.4), (-7.9, 1.8, -6.4)])
+        c.fill(c.path(np.concatenate([outer, sides[:1], line, sides[1:]])), shade(hair, -0.35))
     for i in order:
         radius = float(radii[i]) * scene.identity.scale
-        lift = 0.16 + 0.012 * float(depth[i])
-        tones = [shade(hair, lift if lift > 0 else 0), shade(hair, -0.12), shade(hair, -0.5)]
-        c.circle(places[i], radius, Radial(places[i] + toward * radius, radius * 1.5, tones, [0, 0.45, 1]))
+        near = 0.012 * float(depth[i])
+        tones = [shade(hair, 0.08 + near), shade(hair, -0.14 + near), shade(hair, -0.42)]
+        c.circle(places[i], radius, Radial(places[i] + toward * radius, radius * 1.6, tones, [0, 0.55, 1]))
+        ring = places[i] + radius * 0.62 * _CURL @ _turned(float(centers[i, 0]))
+        c.stroke(c.path(ring, False), (*shade(hair, 0.32), 0.35), radius * 0.16)
 
 
 def draw_hair_front(scene: Scene) -> None:
@@ -86,6 +101,9 @@ def draw_hair_front(scene: Scene) -> None:
     if style == "bald":
         c.ellipse(scene.head((2.5 * scene.light_side, 10.5, 2)), 13, 7, (1, 1, 1, 0.18), blur=5)
         return
+    if style != "buzz":
+        shadow = c.path(scene.head(_hairline(scene)[1:-1]) + [0, 2.5], False)
+        c.stroke(shadow, (*shade(identity.skin, -0.5), 0.35), 10, blur=4)
     if style == "curly":
         _draw_curls(scene, front=True)
         return

@@ -139,7 +139,7 @@ def make_identity(seed: int) -> Identity:
     face = FaceShape(
         width=uniform(0.94, 1.06),
         length=uniform(0.95, 1.05),
-        jaw=uniform(-0.10, 0.10) + (-0.04 if feminine else 0.03),
+        jaw=uniform(-0.10, 0.08) - (0.08 if feminine else 0.01),
         eye_size=uniform(0.98, 1.18) + (0.05 if feminine else 0),
         eye_distance=uniform(-0.15, 0.15),
         nose_width=uniform(0.8, 1.15) - (0.05 if feminine else 0),

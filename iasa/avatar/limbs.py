@@ -46,7 +46,7 @@ def _draw_forearm(scene: Scene, side: int) -> None:
         pieces.append((path, paint, strength))
 
     pieces: list[tuple] = []
-    # The end of the upper arm is drawn again without an outline, so that the elbow is one shape.
+    # The end of the upper arm is painted over the forearm's outline, so that the elbow is one shape.
     cover = limb(shoulder * 0.3 + elbow * 0.7, elbow, np.array([ELBOW_RADIUS * 0.98] * 3) * k, (False, True))
     if sleeve == "short":
         cover = limb(shoulder * 0.3 + elbow * 0.7, elbow, np.array([3.1, 2.95, 2.75]) * k, (False, True))
@@ -67,7 +67,8 @@ def _draw_forearm(scene: Scene, side: int) -> None:
         radii = np.array([ELBOW_RADIUS, 3.75, 3.4, 3.0, CUFF_RADIUS]) * k
         draw(limb(elbow, cuff, radii, (True, False)), cloth, cloth_paint(scene, cloth), 0.22)
         join = cloth_paint(scene, cloth)
-    c.fill(c.path(cover), join)
+    with c.clip(scene.upper_arms[side]):
+        c.fill(c.path(cover), join, blur=2.5)
     for path, paint, strength in pieces:
         c.fill(path, paint)
         shade_inside(scene, path, strength)
@@ -127,13 +128,18 @@ class _Hand:
              h[17] + (h[17] - h[13]) * 0.50, h[17] * 0.5 + h[0] * 0.5 + (h[17] - h[13]) * 0.55, h[0] - x * 0.15]
         )  # fmt: skip
         self.palm = self.canvas.path(self.palm_outline)
+        elbow, wrist = (scene.to_drawing(points[side]) for points in (g.elbows, g.wrists))
+        joint = limb(wrist * 0.93 + elbow * 0.07, wrist, np.array([2.2, WRIST_RADIUS * 0.93]) * scene.identity.scale, (False, True))
+        self.wrist = self.canvas.path(joint)
         scene.add_region("hands", self.palm)
 
     def draw_palm(self) -> None:
         c, h, size = self.canvas, self.joints, self.size
-        c.stroke(self.palm, (*self.outline, 0.9), self.width * 1.5)
+        c.stroke(c.path(self.palm_outline, False), (*self.outline, 0.9), self.width * 1.5)
         tones = [shade(self.color, 0.12), self.color, shade(self.color, -0.22)]
         c.fill(self.palm, Radial((h[0] + h[9]) / 2 + self.light * size * 0.18, size * 0.55, tones, [0, 0.55, 1]))
+        with c.clip(self.wrist):
+            c.circle(h[0], size * 0.12, (*shade(self.color, -0.06), 0.9), blur=3)
         if self.palm_seen:
             thumb = [h[5] * 0.7 + h[2] * 0.3, h[5] * 0.45 + h[0] * 0.3 + h[9] * 0.25,
                      h[0] * 0.62 + h[9] * 0.38 + (h[1] - h[0]) * 0.25, h[0] * 0.85 + h[1] * 0.15]  # fmt: skip

@@ -22,6 +22,7 @@ class Scene:
     neutral: np.ndarray  # [478, 3], the identity's face at rest
     hollows: np.ndarray  # [478], how deep each vertex of that face lies among its neighbours
     regions: dict[str, list[Any]] = field(default_factory=dict)  # name -> paths
+    upper_arms: list[Any] = field(default_factory=list)  # (right, left), what a forearm joins at the elbow
 
     def __post_init__(self) -> None:
         self.face = self.to_drawing(self.geometry.face)  # [478, 2]
