@@ -1,0 +1,16 @@
+"""Poses of real video: found by mediapipe, filtered by the paper's thresholds, drawn as skeletons."""
+
+from iasa.pose.draw import draw_pose
+from iasa.pose.extract import HolisticDetector, HolisticFrame, extract_keypoints, to_keypoints
+from iasa.pose.filter import PoseFilter, find_runs, keep_frames
+
+__all__ = [
+    "HolisticDetector",
+    "HolisticFrame",
+    "PoseFilter",
+    "draw_pose",
+    "extract_keypoints",
+    "find_runs",
+    "keep_frames",
+    "to_keypoints",
+]
