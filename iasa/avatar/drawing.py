@@ -52,12 +52,19 @@ def load_skia() -> Any:
 def smooth_curve(points: np.ndarray, closed: bool = True, tension: float = 1 / 6) -> tuple[np.ndarray, np.ndarray]:
     """A Catmull-Rom curve through points [n, 2]: its start [2] and cubic Bezier controls [segments, 3, 2]."""
     p = np.asarray(points, np.float64)
+    n = len(p)
+    q = np.empty((n + 3 if closed else n + 2, 2))
+    q[1 : n + 1] = p
     if closed:
-        q = np.concatenate([p[-1:], p, p[:2]])
+        q[0], q[n + 1], q[n + 2] = p[-1], p[0], p[1]
     else:
-        q = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    before, here, there, after = q[:-3], q[1:-2], q[2:-1], q[3:]
-    return here[0], np.stack([here + (there - before) * tension, there - (after - here) * tension, there], 1)
+        q[0], q[n + 1] = 2 * p[0] - p[1], 2 * p[-1] - p[-2]
+    here, there = q[1:-2], q[2:-1]
+    controls = np.empty((len(here), 3, 2))
+    controls[:, 0] = here + (there - q[:-3]) * tension
+    controls[:, 1] = there - (q[3:] - here) * tension
+    controls[:, 2] = there
+    return here[0], controls
 
 
 _HALF_TURN = {n: np.stack([np.cos(a), np.sin(a)], 1) for n in (4, 5, 6, 7) for a in [np.linspace(0.5, 1.5, n) * np.pi]}

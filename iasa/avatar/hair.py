@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from iasa.avatar.drawing import Linear, Radial
-from iasa.avatar.face import SKULL_CENTER, SKULL_RADII, skull_outline
+from iasa.avatar.face import SKULL_CENTER, SKULL_RADII, skull_outline, yaw_of
 from iasa.avatar.identity import mix, shade
 from iasa.avatar.scene import Scene
 
@@ -34,7 +34,9 @@ def draw_hair_back(scene: Scene) -> None:
         top = skull_outline(scene, _HALF_RING, size + 0.04)
         ends = _mirrored([(9.6, -3, -5), (9.7, -8, -4), (8, -10.2, -3), (4, -9.5, -6)], (0, -9, -7))
         c.fill(c.path(np.concatenate([top, scene.head(ends)])), dark)
-    elif style == "pony":
+    if style in ("long", "bob"):
+        _draw_side_locks(scene, behind=True)
+    if style == "pony":
         tail = [(5, 8, -10), (11, 5, -12), (12.5, -3, -12), (10.5, -11, -11), (8.5, -14, -10), (8.8, -7, -10), (7.5, 0, -10)]
         c.fill(c.path(scene.head(tail)), dark)
     elif style == "bun":
@@ -116,9 +118,13 @@ def draw_hair_front(scene: Scene) -> None:
         r = np.random.default_rng(identity.seed + 7)
         outer = outer + np.stack([r.uniform(-1.5, 1.5, 15), r.uniform(-3, 1.2, 15)], 1)
         line3d[3:6, 1] += r.uniform(-0.6, 0.3, 3)
-    line = scene.head(line3d)
     low = 1.0 if style == "buzz" else -0.5
-    burns = scene.head([(7.75, low, -6.4), (-7.75, low, -6.4)])
+    burns3d = np.array([(7.75, low, -6.4), (-7.75, low, -6.4)])
+    for side, sign in enumerate((1, -1)):  # keep the sideburn of the far cheek from sliding over the face
+        turned = max(0.0, sign * yaw_of(scene))
+        burns3d[side] += np.multiply((sign, 3, 8), turned)
+        line3d[-side] += np.multiply((sign, 1, 6), turned)
+    line, burns = scene.head(line3d), scene.head(burns3d)
     cap = c.path(np.concatenate([outer, burns[:1], line, burns[1:]]))
     if style == "buzz":
         c.fill(cap, (*mix(hair, identity.skin, 0.25), 0.85), blur=1.2)
@@ -134,7 +140,7 @@ def draw_hair_front(scene: Scene) -> None:
         if style != "buzz":
             _draw_strands(scene, outer, line)
     if style in ("long", "bob"):
-        _draw_side_locks(scene)
+        _draw_side_locks(scene, behind=False)
 
 
 def _hairline(scene: Scene) -> np.ndarray:
@@ -170,7 +176,8 @@ def _draw_strands(scene: Scene, outer: np.ndarray, line: np.ndarray) -> None:
                 c.stroke(c.path(half, False), color, 1.8, blur=0.6)
 
 
-def _draw_side_locks(scene: Scene) -> None:
+def _draw_side_locks(scene: Scene, behind: bool) -> None:
+    """Hair that falls beside the cheeks; the cheek hides the lock of the side to which the head turns."""
     c, hair = scene.canvas, scene.identity.hair_color
     end = -9.5 if scene.identity.hair == "bob" else -14.0
     lock = np.array(
@@ -178,7 +185,10 @@ def _draw_side_locks(scene: Scene) -> None:
          (6.9, -3, -2.8), (6.6, 1.2, -2.8)]
     )  # fmt: skip
     for sign in (-1, 1):
-        points = scene.head(lock * (sign, 1, 1))
+        turned = sign * yaw_of(scene)
+        if (turned > 0.14) != behind:
+            continue
+        points = scene.head((lock + [3 * max(0.0, turned), 0, 0]) * (sign, 1, 1))
         path = c.path(points)
         c.fill(path, Linear(points[0], points[4], [hair, shade(hair, -0.28)]))
         c.stroke(path, (*shade(hair, -0.6), 0.4), 1.0)

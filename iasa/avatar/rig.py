@@ -97,7 +97,7 @@ def concat_motions(*parts: RigMotion) -> RigMotion:
 def rest_hands(rest: int = 0) -> np.ndarray:
     """Hands at rest: float32 [2, 20]. 0: folded before the belly; 1: apart on the table; 2: hanging."""
     right = {
-        0: ((-6.5, -33.5, 17), (0.75, 0.1, -0.6), (0.75, 0.25, 0.45)),
+        0: ((-9.5, -33.5, 17), (0.75, 0.1, -0.6), (0.72, 0.22, 0.5)),
         1: ((-12.0, -32.0, 20), (0.9, 0.1, -0.1), (0.55, 0.2, 0.7)),
         2: ((-19.0, -48.0, 6), (0.9, 0.0, 0.1), (0.1, -1.0, 0.2)),
     }
@@ -109,7 +109,7 @@ def rest_hands(rest: int = 0) -> np.ndarray:
         wrist, normal, direction = (np.array(v) * mirror for v in right[rest])
         hands[side] = np.concatenate([wrist, normal, direction, hand_shape("relax")])
     if rest == 0:
-        hands[1, :3] += (0.8, 1.3, -2)  # the left hand lies under the right one
+        hands[1, :3] += (0.5, -1.5, -1.5)  # the left hand lies under the right one
     return hands
 
 

@@ -60,14 +60,14 @@ def draw_backdrop(canvas: Canvas, identity: Identity) -> None:
         canvas.circle((256, 190), 330, glow)
     elif identity.backdrop == "window":
         x = float(r.uniform(0, 300))
-        canvas.fill(_box(canvas, x, 20, x + 190, 250), (*shade(color, 0.7), 0.9), blur=1.5)
+        canvas.fill(_box(canvas, x, 20, x + 190, 250), (*shade(color, 0.5), 0.9), blur=1.5)
         sky = Linear((0, 28), (0, 242), [(0.76, 0.86, 0.96), (0.93, 0.95, 0.97)])
         for left, right in ((x + 10, x + 90), (x + 100, x + 180)):
             canvas.fill(_box(canvas, left, 30, right, 240), sky, blur=1.5)
     elif identity.backdrop == "panel":
         low = float(r.uniform(300, 380))
         canvas.fill(_box(canvas, 0, low, full, full), shade(color, -0.28))
-        canvas.fill(_box(canvas, 0, low - 10, full, low), shade(color, 0.25))
+        canvas.fill(_box(canvas, 0, low - 12, full, low), shade(color, 0.1))
         x, width = float(r.uniform(20, 330)), float(r.uniform(90, 150))
         other = hsv(r.random(), r.uniform(0.15, 0.45), r.uniform(0.5, 0.85))
         canvas.fill(_box(canvas, x, 60, x + width, 60 + width * 0.75), shade(color, -0.4), blur=1)
