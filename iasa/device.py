@@ -1,0 +1,36 @@
+"""Which device and number type to compute with, found by looking at the machine."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """A GPU if torch sees one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@functools.cache
+def pick_dtype(device: str | None = None) -> torch.dtype:
+    """bfloat16 where it is faster than float32, else float32.
+
+    GPUs are asked; on a processor a short measurement decides, since only some have bfloat16 matrix units.
+    """
+    kind = torch.device(device).type if device else pick_device().type
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    seconds = {dtype: _matmul_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return torch.bfloat16 if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else torch.float32
+
+
+def _matmul_seconds(dtype: torch.dtype, size: int = 384, repeats: int = 5) -> float:
+    a = torch.ones(size, size, dtype=dtype)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - start)
+    return best

@@ -1,0 +1,98 @@
+"""The f16 autoencoder: two video frames of 256 x 256 <-> one latent frame of c x 16 x 16 (the VAE of the paper's backbone)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from einops import rearrange
+from torch import Tensor, nn
+
+BOUND = 3.0  # latents stay in (-BOUND, BOUND)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(conv(silu(x)))), the identity at initialisation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+
+
+class Autoencoder(ModelMixin, ConfigMixin):
+    """A plain convolutional autoencoder with bounded, channel-normalised latents.
+
+    The picture enters and leaves in 4 x 4 patches, so all convolutions run at a quarter of its side or below: cheap
+    on a CPU. A pair of frames shares one latent frame: what stands still is stored once.
+
+    The codec works on any side that is a multiple of 16. `mean` and `std` hold the statistics of training latents;
+    `encode` returns latents with mean 0 and deviation 1 per channel.
+    """
+
+    adam_parameters = ("encoder.1.", "encoder.8.", "decoder.10.")
+
+    @register_to_config
+    def __init__(
+        self, latent_channels: int = 48, widths: tuple[int, int, int] = (96, 160, 320), frames: int = 2
+    ) -> None:
+        super().__init__()
+        a, b, c = widths
+        pixels = 3 * frames * 16
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(pixels, a, 3, padding=1),
+            ResidualBlock(a),
+            nn.Conv2d(a, b, 4, 2, 1),
+            ResidualBlock(b),
+            nn.Conv2d(b, c, 4, 2, 1),
+            ResidualBlock(c),
+            ResidualBlock(c),
+            nn.Conv2d(c, latent_channels, 3, padding=1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(latent_channels, c, 3, padding=1),
+            ResidualBlock(c),
+            ResidualBlock(c),
+            nn.Conv2d(c, b * 4, 1),
+            nn.PixelShuffle(2),
+            ResidualBlock(b),
+            nn.Conv2d(b, a * 4, 1),
+            nn.PixelShuffle(2),
+            ResidualBlock(a),
+            ResidualBlock(a),
+            nn.Conv2d(a, pixels, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+        self.register_buffer("mean", torch.zeros(latent_channels))
+        self.register_buffer("std", torch.ones(latent_channels))
+
+    def to_latents(self, pairs: Tensor) -> Tensor:  # [m, 3 * frames, H, W] -> [m, c, H / 16, W / 16]
+        """Raw bounded latents, as training sees them."""
+        return BOUND * torch.tanh(self.encoder(pairs) / BOUND)
+
+    def to_pairs(self, latents: Tensor) -> Tensor:  # [m, c, h, w] -> [m, 3 * frames, H, W]
+        """Pictures of raw latents."""
+        return self.decoder(latents)
+
+    def encode(self, images: Tensor) -> Tensor:  # [b, f * frames, 3, H, W] -> [b, f, c, h, w]
+        """Normalised latents of images in [-1, 1]. Raises ValueError if the frames do not fill latent frames."""
+        frames = self.config.frames
+        if images.shape[1] % frames:
+            raise ValueError(f"{images.shape[1]} frames are not a multiple of the {frames} in a latent frame")
+        pairs = rearrange(images, "b (f t) c h w -> (b f) (t c) h w", t=frames)
+        raw = self.to_latents(pairs.to(memory_format=torch.channels_last)).float()
+        latents = (raw - self.mean[:, None, None]) / self.std[:, None, None]
+        return rearrange(latents, "(b f) c h w -> b f c h w", b=images.shape[0])
+
+    def decode(self, latents: Tensor) -> Tensor:  # [b, f, c, h, w] -> [b, f * frames, 3, H, W]
+        """Images in [-1, 1] of normalised latents."""
+        raw = latents.flatten(0, 1) * self.std[:, None, None] + self.mean[:, None, None]
+        pairs = self.to_pairs(raw.to(memory_format=torch.channels_last)).float().clamp(-1, 1)
+        return rearrange(pairs, "(b f) (t c) h w -> b (f t) c h w", b=latents.shape[0], t=self.config.frames)

@@ -1,0 +1,60 @@
+"""Keypoints as the network sees them: for every token, where each keypoint lies relative to that token."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from iasa import keypoints as kp
+
+VISIBLE = (*range(kp.NOSE, kp.RIGHT_HIP + 1), *range(kp.FACE.start, kp.COUNT))  # legs and feet are out of the picture
+REACH = 1.2  # tokens: the deviation of the Gaussian window in which a token feels a keypoint
+
+
+class PoseEmbedding(nn.Module):
+    """Poses of the video frames of a latent frame -> token features and one summary vector.
+
+    A token feels keypoint p at offset (dx, dy), in token sides, through g, g dx and g dy with g = confidence *
+    exp(-(dx^2 + dy^2) / (2 REACH^2)): sub-pixel positions survive, and nothing is drawn. The summary sees all
+    keypoints, once in the picture's frame and the face once more in its own.
+    """
+
+    def __init__(self, width: int, rows: int, cols: int, frames: int) -> None:
+        super().__init__()
+        y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(cols) + 0.5, indexing="ij")
+        self.register_buffer("centres", torch.stack([x, y], -1).view(-1, 2), persistent=False)  # [n, 2]
+        self.register_buffer("visible", torch.tensor(VISIBLE), persistent=False)
+        self.sides = (float(cols), float(rows))
+        points = len(VISIBLE)
+        face = kp.FACE.stop - kp.FACE.start
+        self.token_in = nn.Linear(points * 3 * frames, width)
+        self.token_out = nn.Linear(width, width)
+        self.summary_in = nn.Linear(frames * (points * 3 + face * 2), width)
+        self.summary_out = nn.Linear(width, width)
+
+    def forward(self, xy: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+        """xy [m, t, 133, 2] in image units, confidence [m, t, 133] -> tokens [m, n, width], summary [m, width]."""
+        seen = confidence[:, :, self.visible]  # [m, t, p]
+        points = xy[:, :, self.visible]  # [m, t, p, 2]
+        offset = points[:, :, None] * xy.new_tensor(self.sides) - self.centres[:, None]  # [m, t, n, p, 2]
+        window = torch.exp(-offset.square().sum(-1) / (2 * REACH**2)) * seen[:, :, None]  # [m, t, n, p]
+        felt = torch.stack([window, window * offset[..., 0], window * offset[..., 1]], -1)
+        tokens = self.token_in(rearrange(felt, "m t n p a -> m n (t p a)").to(self.token_in.weight.dtype))
+
+        face = xy[:, :, kp.FACE]
+        a, b = (corner - kp.FACE.start for corner in kp.EYE_CORNERS)
+        scale = (face[:, :, a] - face[:, :, b]).norm(dim=-1).clamp_min(1e-3)[:, :, None, None]
+        local = (face - face.mean(2, keepdim=True)) / scale * confidence[:, :, kp.FACE, None]
+        whole = (points * 2 - 1).clamp(-2, 2) * seen[..., None]
+        summary = torch.cat([whole.flatten(2), seen, local.flatten(2)], -1).flatten(1)
+        summary = self.summary_out(F.silu(self.summary_in(summary.to(self.summary_in.weight.dtype))))
+        return self.token_out(F.silu(tokens)), summary
+
+    def importance(self, xy: Tensor, confidence: Tensor) -> Tensor:
+        """How near each token is to a face or hand keypoint, 0..1: [m, t, 133, 2] -> [m, n] (weights of the loss)."""
+        parts = slice(kp.FACE.start, kp.COUNT)
+        offset = xy[:, :, None, parts] * xy.new_tensor(self.sides) - self.centres[:, None]
+        near = torch.exp(-offset.square().sum(-1) / 2) * confidence[:, :, None, parts]
+        return near.amax((1, 3))

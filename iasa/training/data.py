@@ -1,0 +1,233 @@
+"""Clips to learn from: random identities speak, the renderer draws them, and shards of frames and poses lie on disk.
+
+`python -m iasa train data --run DIR` fills a folder with shards; a shard is a few .npy files that are read by memory map:
+  <name>.frames.npy    uint8 [clips, 1 + length, H, W, 3], picture 0 is the reference
+  <name>.xy.npy        float32 [clips, 1 + length, 133, 2]; <name>.confidence.npy float16 [clips, 1 + length, 133]
+  <name>.latents.npy   float16 [clips, 1 + length / 2, c, h, w], written by `encode_shards` (the reference is a still pair)
+A clip is `segments` runs of consecutive frames out of one performance, so that a window of it holds both neighbours in
+time and moments that lie further apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from iasa.avatar.gestures import perform
+from iasa.avatar.identity import make_identity
+from iasa.avatar.renderer import Renderer
+from iasa.avatar.rig import make_keypoints, rest_motion
+from iasa.config import FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE
+from iasa.device import pick_dtype
+from iasa.keypoints import FACE, LEFT_HAND, RIGHT_HAND
+from iasa.models.autoencoder import Autoencoder
+from iasa.training.corpus import Utterance, make_corpus
+
+CLIPS = 50  # of one shard
+SEGMENTS, SEGMENT = 3, 8  # runs of video frames in a clip
+
+
+def make_clip(seed: int, utterance: Utterance, segments: int = SEGMENTS, segment: int = SEGMENT):
+    """One identity, one performance: frames uint8 [1 + L, H, W, 3], xy [1 + L, 133, 2], confidence [1 + L, 133]."""
+    rng = np.random.default_rng([seed, 7])
+    identity = make_identity(seed)
+    motion = perform(utterance.features, seed=seed)
+    keep = min(len(motion), segments * segment * 12)
+    start = int(rng.integers(0, len(motion) - keep + 1))
+    motion = motion[start : start + keep]
+    places = np.sort(rng.integers(0, max(1, keep - segment), segments))
+    chosen = np.clip((places[:, None] + np.arange(segment)).reshape(-1), 0, keep - 1)
+    rest = rest_motion(1, rest=int(rng.integers(2)))
+    motion = rest.concat(motion[chosen])
+    keypoints = make_keypoints(identity, motion)
+    return Renderer(identity, IMAGE_SIZE).render(motion), keypoints.xy, keypoints.confidence
+
+
+def make_shard(folder: Path, name: str, seeds: range, corpus: list[Utterance]) -> None:
+    """Render one clip a seed and write the shard; the frames file is moved into place last, so it marks completion."""
+    clips = []
+    for seed in seeds:
+        clips.append(make_clip(seed, corpus[int(np.random.default_rng([seed, 8]).integers(len(corpus)))]))
+    frames, xy, confidence = (np.stack(part) for part in zip(*clips, strict=True))
+    np.save(folder / f"{name}.xy.npy", xy.astype(np.float32))
+    np.save(folder / f"{name}.confidence.npy", confidence.astype(np.float16))
+    partial = folder / f"{name}.partial.npy"
+    np.save(partial, frames)
+    os.replace(partial, folder / f"{name}.frames.npy")
+
+
+def make_shards(folder: Path, clips: int, corpus_cache: Path | None = None, heldout: bool = False, first: int = 0) -> None:
+    """Fill `folder` with `clips` clips; shards that are there already are kept, so an interrupted run goes on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = make_corpus("heldout" if heldout else "train", corpus_cache)
+    corpus = [u for u in corpus if u.features.frames >= SEGMENTS * SEGMENT]
+    base = HELDOUT_IDENTITY if heldout else 0
+    for start in range(first, first + clips, CLIPS):
+        name = f"{'heldout' if heldout else 'train'}_{start:06d}"
+        if not (folder / f"{name}.frames.npy").exists():
+            make_shard(folder, name, range(base + start, base + min(start + CLIPS, first + clips)), corpus)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Memory maps of one shard; `latents` is None until it is encoded."""
+
+    frames: np.ndarray
+    xy: np.ndarray
+    confidence: np.ndarray
+    latents: np.ndarray | None
+
+
+def find_shards(folder: Path, split: str) -> list[Shard]:
+    """The complete shards of "train" or "heldout". Raises FileNotFoundError if there is none."""
+    shards = []
+    for path in sorted(Path(folder).glob(f"{split}_*.frames.npy")):
+        stem = path.name.removesuffix(".frames.npy")
+        latents = path.with_name(f"{stem}.latents.npy")
+        shards.append(
+            Shard(
+                np.load(path, mmap_mode="r"),
+                np.load(path.with_name(f"{stem}.xy.npy")),
+                np.load(path.with_name(f"{stem}.confidence.npy")),
+                np.load(latents, mmap_mode="r") if latents.exists() else None,
+            )
+        )
+    if not shards:
+        raise FileNotFoundError(f"no {split} shards in {folder}; make them with: python -m iasa train data")
+    return shards
+
+
+def to_model_images(frames: np.ndarray) -> Tensor:  # uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]
+    """Pictures as the networks take them."""
+    return torch.from_numpy(np.array(frames)).movedim(-1, -3).float().div_(127.5).sub_(1.0)
+
+
+def to_pictures(images: Tensor) -> np.ndarray:  # [..., 3, H, W] in [-1, 1] -> uint8 [..., H, W, 3]
+    """Pictures as files hold them."""
+    return (images.movedim(-3, -1).clamp(-1, 1) * 127.5 + 127.5).round().byte().cpu().numpy()
+
+
+@torch.inference_mode()
+def encode_shards(folder: Path, split: str, autoencoder: Autoencoder) -> None:
+    """Write the latents of every shard that lacks them (or whose autoencoder was another one)."""
+    mark = f"{float(autoencoder.decoder[0].weight.double().sum()):.9e}"
+    device = autoencoder.mean.device
+    dtype = pick_dtype(device.type)
+    for path in sorted(folder.glob(f"{split}_*.frames.npy")):
+        stem = path.name.removesuffix(".frames.npy")
+        target, note = folder / f"{stem}.latents.npy", folder / f"{stem}.latents.json"
+        if target.exists() and note.exists() and json.loads(note.read_text()) == mark:
+            continue
+        frames = np.load(path, mmap_mode="r")
+        latents = []
+        for clip in frames:
+            images = to_model_images(np.concatenate([clip[:1], clip]))[None].to(device)  # the reference, twice
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                latents.append(autoencoder.encode(images)[0].cpu().numpy().astype(np.float16))
+        partial = folder / f"{stem}.latents.partial.npy"
+        np.save(partial, np.stack(latents))
+        os.replace(partial, target)
+        note.write_text(json.dumps(mark))
+
+
+class CropSampler:
+    """Square crops of frame pairs for the autoencoder, most of them on hands and faces.
+
+    A codec of convolutions does not mind the size, and half of a talking-head picture is a still wall: crops spend
+    the arithmetic where the detail is.
+    """
+
+    SHARES = (0.40, 0.35)  # of crops on a hand, on the face; the rest fall anywhere
+
+    def __init__(self, shards: list[Shard], size: int = 128) -> None:
+        self.shards, self.size = shards, size
+
+    def sample(self, rng: np.random.Generator, count: int) -> Tensor:  # [count, 3 * frames, size, size]
+        crops = []
+        for _ in range(count):
+            shard = self.shards[rng.integers(len(self.shards))]
+            clip = rng.integers(len(shard.frames))
+            length = shard.frames.shape[1]
+            first = int(rng.integers(1, length - FRAMES_PER_LATENT + 1)) if rng.random() > 0.1 else 0
+            pair = [0] * FRAMES_PER_LATENT if first == 0 else list(range(first, first + FRAMES_PER_LATENT))
+            x, y = self._corner(rng, shard, clip, first, shard.frames.shape[2])
+            crops.append(np.stack([shard.frames[clip, i, y : y + self.size, x : x + self.size] for i in pair]))
+        return rearrange(to_model_images(np.stack(crops)), "m t c h w -> m (t c) h w")
+
+    def _corner(self, rng, shard: Shard, clip: int, frame: int, side: int) -> tuple[int, int]:
+        draw = rng.random()
+        if draw < self.SHARES[0]:
+            hand = LEFT_HAND if rng.random() < 0.5 else RIGHT_HAND
+            centre = shard.xy[clip, frame, hand].mean(0) * side
+        elif draw < sum(self.SHARES):
+            centre = shard.xy[clip, frame, FACE].mean(0) * side
+        else:
+            centre = rng.uniform(0, side, 2)
+        corner = centre + rng.uniform(-0.2, 0.2, 2) * self.size - self.size / 2
+        x, y = np.clip(corner, 0, side - self.size).astype(int)
+        return int(x), int(y)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A batch for the transformer; frame 0 is the reference."""
+
+    latents: Tensor  # [b, 1 + f, c, h, w]
+    image: Tensor  # [b, 3, H, W] the reference picture
+    xy: Tensor  # [b, 1 + f, t, 133, 2]
+    confidence: Tensor  # [b, 1 + f, t, 133]
+
+    def to(self, device: torch.device) -> Window:
+        return Window(*(part.to(device) for part in (self.latents, self.image, self.xy, self.confidence)))
+
+
+class WindowSampler:
+    """Windows of latent frames with a reference: half of the time the clip's rest picture, else another moment."""
+
+    def __init__(self, shards: list[Shard], frames: int, rest_share: float = 0.6) -> None:
+        self.shards, self.frames, self.rest_share = shards, frames, rest_share
+
+    def sample(self, rng: np.random.Generator, count: int) -> Window:
+        return self.stack([self._one(rng) for _ in range(count)])
+
+    @staticmethod
+    def stack(parts: list[tuple[np.ndarray, ...]]) -> Window:
+        latents, image, xy, confidence = (np.stack(part) for part in zip(*parts, strict=True))
+        return Window(
+            torch.from_numpy(latents).float(),
+            to_model_images(image),
+            torch.from_numpy(xy).float(),
+            torch.from_numpy(confidence).float(),
+        )
+
+    def _one(self, rng: np.random.Generator):
+        shard = self.shards[rng.integers(len(self.shards))]
+        clip = int(rng.integers(len(shard.frames)))
+        total = shard.latents.shape[1] - 1
+        start = int(rng.integers(1, total - self.frames + 2))
+        chosen = np.arange(start, start + self.frames)
+        reference = 0 if rng.random() < self.rest_share else int(rng.integers(1, total + 1))
+        return read_window(shard, clip, reference, chosen)
+
+
+def read_window(shard: Shard, clip: int, reference: int, chosen: np.ndarray):
+    """Latents, reference picture, xy and confidence of latent frames `chosen`, behind the one named `reference`.
+
+    Latent frame 0 is the still reference pair; latent frame i >= 1 holds pictures 2 i - 1 and 2 i.
+    """
+    t = FRAMES_PER_LATENT
+    order = np.concatenate([[reference], chosen])
+    pictures = np.where(order[:, None] == 0, 0, (order[:, None] - 1) * t + 1 + np.arange(t))
+    return (
+        np.asarray(shard.latents[clip])[order],
+        np.asarray(shard.frames[clip, pictures[0, 0]]),
+        shard.xy[clip][pictures],
+        shard.confidence[clip][pictures],
+    )

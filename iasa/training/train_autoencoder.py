@@ -1,0 +1,80 @@
+"""Train the autoencoder on crops of rendered clips, then measure the latents' statistics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor, nn
+
+from iasa.losses import reconstruction_loss
+from iasa.metrics import psnr
+from iasa.models.autoencoder import Autoencoder
+from iasa.training.data import CropSampler, Shard, find_shards, to_model_images, to_pictures
+from iasa.training.loop import Schedule, Trainer
+
+CROP = 128
+NOISE = 0.1  # largest deviation added to latents: the decoder learns to bear the generator's errors
+
+
+def train_autoencoder(
+    data: Path, run: Path, schedule: Schedule, batch: int, start: Autoencoder | None, resume: bool, stop_after: float
+) -> tuple[Autoencoder, Trainer]:
+    """Train under `run` from `start` (or scratch); returns the averaged model with latent statistics, and the trainer."""
+    shards = find_shards(data, "train")
+    model = start or Autoencoder()
+    trainer = Trainer(model.to(memory_format=torch.channels_last).train(), run, schedule)
+    if resume:
+        trainer.resume()
+    crops = CropSampler(shards, CROP)
+    device = trainer.accelerator.device
+
+    def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
+        pairs = crops.sample(rng, batch).to(device, memory_format=torch.channels_last)
+        with trainer.accelerator.autocast():
+            latents = trainer.bare.to_latents(pairs)
+            noise = NOISE * torch.rand(batch, 1, 1, 1, device=device) * torch.randn_like(latents)
+            output = trainer.bare.to_pairs(latents + noise)
+        return reconstruction_loss(output.float(), pairs)
+
+    def sheet(network: nn.Module, folder: Path, step: int) -> str:
+        truth, output = reconstruct(network, find_shards(data, "heldout"), trainer)
+        rows = [np.hstack(list(to_pictures(part[:6, :3]))) for part in (truth, output)]
+        Image.fromarray(np.vstack(rows)).save(folder / "sheet.png")
+        planes = [rearrange(part, "m (t c) h w -> m t c h w", c=3) for part in (output, truth)]
+        return f"held-out PSNR {psnr(*planes, peak=2.0):.2f} dB"
+
+    trainer.fit(loss_of, sheet, stop_after)
+    model = trainer.averaged()
+    measure_latents(model, shards, trainer)
+    return model, trainer
+
+
+@torch.no_grad()
+def reconstruct(model: Autoencoder, shards: list[Shard], trainer: Trainer, clips: int = 12) -> tuple[Tensor, Tensor]:
+    """(truth, reconstruction) [clips, 6, H, W] of one frame pair of each of the first clips."""
+    pairs = np.concatenate([s.frames[:clips, 3:5] for s in shards])[:clips]
+    truth = rearrange(to_model_images(pairs), "m t c h w -> m (t c) h w").to(trainer.accelerator.device)
+    with trainer.accelerator.autocast():
+        output = model.to_pairs(model.to_latents(truth.to(memory_format=torch.channels_last)))
+    return truth, output.float().clamp(-1, 1)
+
+
+@torch.no_grad()
+def measure_latents(model: Autoencoder, shards: list[Shard], trainer: Trainer, clips: int = 200) -> None:
+    """Set `mean` and `std` from whole pictures, so that encode() gives unit channels."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(clips // 8):
+        shard = shards[rng.integers(len(shards))]
+        chosen = rng.integers(len(shard.frames), size=8)
+        pairs = np.stack([shard.frames[c, 1 + 2 * (k % 8) : 3 + 2 * (k % 8)] for k, c in enumerate(chosen)])
+        images = rearrange(to_model_images(pairs), "m t c h w -> m (t c) h w").to(trainer.accelerator.device)
+        with trainer.accelerator.autocast():
+            found.append(model.to_latents(images.to(memory_format=torch.channels_last)).float())
+    latents = torch.cat(found)
+    model.mean.copy_(latents.mean((0, 2, 3)))
+    model.std.copy_(latents.std((0, 2, 3)))
