@@ -107,6 +107,6 @@ def hand_frame(forearm: np.ndarray, middle: np.ndarray, direction: np.ndarray, n
     wish = normal - _dot(normal, y) * y
     size = np.linalg.norm(wish, axis=-1, keepdims=True) / (np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9)
     twist = _fold(np.arctan2(_dot(wish, x0), _dot(wish, z0)), TWIST_LIMIT)
-    twist = twist * size**2 / (size**2 + 0.02)  # a palm that should look along the fingers says nothing about the twist
+    twist = twist * size**2 / (size**2 + 0.06)  # a palm that should look along the fingers says nothing about the twist
     z = np.cos(twist) * z0 + np.sin(twist) * x0
     return np.stack([np.cross(y, z), y, z], -1)
