@@ -1,0 +1,116 @@
+"""The measuring part of the quality report: one clip to its figures, many clips to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from iasa.keypoints import LEFT_HAND, REGIONS, RIGHT_HAND, Keypoints
+from iasa.metrics import (
+    bootstrap_interval,
+    detection_rates,
+    flicker,
+    hand_confidence,
+    hand_diversity,
+    keypoint_error,
+    mouth_correlation,
+    mouth_lag,
+    psnr,
+    region_psnr,
+    ssim,
+)
+from iasa.pose import extract_keypoints
+
+MOVING = ("face", "hands", "arms")  # regions that may change from frame to frame
+COLUMNS = {  # figure: (heading, decimals)
+    "psnr": ("PSNR dB", 2),
+    "psnr_face": ("face", 2),
+    "psnr_hands": ("hands", 2),
+    "psnr_arms": ("arms", 2),
+    "ssim": ("SSIM", 3),
+    "pose": ("pose found", 3),
+    "face": ("face found", 3),
+    "hands": ("hands found", 3),
+    "hkc": ("HKC", 3),
+    "hkd": ("HKD px", 1),
+    "mouth_r": ("mouth r", 3),
+    "mouth_lag": ("lag frames", 1),
+    "hand_error": ("hand error", 3),
+    "flicker": ("flicker", 2),
+}
+
+
+def score_video(
+    frames: np.ndarray,  # uint8 [f, H, W, 3]
+    truth_frames: np.ndarray | None,  # the same, None where there is no truth (a real video)
+    keypoints_true: Keypoints,  # the poses that drove the video
+    masks: np.ndarray | None = None,  # bool [f, 5, H, W], rows as iasa.keypoints.REGIONS
+) -> dict[str, float]:
+    """Every figure of one clip by name (see `COLUMNS`), by one tracking pass of the pose detector.
+
+    Without truth frames or masks the figures that need them are left out. Raises ValueError on unequal
+    lengths.
+    """
+    if len(frames) != len(keypoints_true):
+        raise ValueError(f"{len(frames)} frames cannot be scored against {len(keypoints_true)} poses")
+    found = extract_keypoints(frames, fps=keypoints_true.fps)
+    both_hands = slice(LEFT_HAND.start, RIGHT_HAND.stop)
+    lag = mouth_lag(found, keypoints_true)
+    scores = {
+        "frames": len(frames),
+        **detection_rates(found, keypoints_true),
+        "hkc": hand_confidence(found, keypoints_true),
+        "hkd": hand_diversity(found),
+        "mouth_r": mouth_correlation(found, keypoints_true),
+        "mouth_lag": float("nan") if lag is None else float(lag),
+        "hand_error": keypoint_error(found, keypoints_true, both_hands),
+    }
+    if truth_frames is not None:
+        scores["psnr"] = psnr(frames, truth_frames)
+        scores["ssim"] = ssim(frames, truth_frames)
+        moving = None
+        if masks is not None:
+            by_region = region_psnr(frames, truth_frames, masks)
+            scores |= {f"psnr_{name}": value for name, value in by_region.items()}
+            moving = masks[:, [REGIONS.index(name) for name in MOVING]].any(1)
+        scores["flicker"] = flicker(frames, truth_frames, moving)
+    return scores
+
+
+def summarise(rows: Sequence[dict]) -> tuple[str, dict]:
+    """Rows of `score_video`, each with its "model" added, as (markdown table, the same for JSON).
+
+    Mean over clips [95 % bootstrap interval]; models in order of appearance; figures that no row has are
+    left out. The dict is {model: {figure: {"mean", "low", "high", "clips"}}}, with None for what is
+    undefined.
+    """
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    names = [name for name in COLUMNS if any(name in row for row in rows)]
+    summary: dict = {}
+    for model in models:
+        clips = [row for row in rows if row["model"] == model]
+        summary[model] = {name: _summarise_one([row.get(name, np.nan) for row in clips]) for name in names}
+    header = ["model", "clips", *(COLUMNS[name][0] for name in names)]
+    lines = [header, ["---"] * len(header)]
+    for model in models:
+        count = sum(row["model"] == model for row in rows)
+        lines.append(
+            [model, str(count), *(_to_cell(summary[model][name], COLUMNS[name][1]) for name in names)]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines), summary
+
+
+def _summarise_one(values: list[float]) -> dict:
+    finite = [float(value) for value in values if np.isfinite(value)]
+    if not finite:
+        return {"mean": None, "low": None, "high": None, "clips": 0}
+    low, high = bootstrap_interval(finite)
+    return {"mean": float(np.mean(finite)), "low": low, "high": high, "clips": len(finite)}
+
+
+def _to_cell(figure: dict, decimals: int) -> str:
+    if figure["mean"] is None:
+        return "-"
+    mean, low, high = (f"{figure[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]" if figure["clips"] > 1 else mean
