@@ -7,20 +7,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def gradient_loss(x: Tensor, y: Tensor, scales: int = 3) -> Tensor:  # [m, c, H, W] twice -> scalar
-    """Mean absolute difference of neighbouring-pixel differences over a pyramid: punishes blur and seams."""
+def gradient_loss(x: Tensor, y: Tensor, weight: Tensor, scales: int = 3) -> Tensor:
+    """Weighted mean difference of neighbouring-pixel differences over a pyramid: punishes blur and seams.
+
+    x, y [m, c, H, W], weight [m, 1, H, W] -> scalar.
+    """
     loss = x.new_zeros(())
     for _ in range(scales):
-        for dim in (-1, -2):
-            loss = loss + (x.diff(dim=dim) - y.diff(dim=dim)).abs().mean()
-        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        error = x - y
+        rows, cols = error.diff(dim=-2).abs() * weight[..., 1:, :], error.diff(dim=-1).abs() * weight[..., 1:]
+        loss = loss + (rows.mean() + cols.mean()) / weight.mean()
+        x, y, weight = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2), F.avg_pool2d(weight, 2)
     return loss
 
 
-def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:  # [m, c, H, W] in [-1, 1] -> scalar
-    """Of the autoencoder: L1 plus half the gradient loss, and squares, because PSNR counts those."""
+def reconstruction_loss(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Of the autoencoder: L1, squares (PSNR counts those) and half the gradient loss, all weighted by pixel.
+
+    output, target [m, c, H, W] in [-1, 1], weight [m, 1, H, W] -> scalar.
+    """
     difference = output - target
-    return difference.abs().mean() + 2.0 * difference.square().mean() + 0.5 * gradient_loss(output, target)
+    pointwise = (difference.abs() + 2.0 * difference.square()) * weight
+    return pointwise.mean() / weight.mean() + 0.5 * gradient_loss(output, target, weight)
 
 
 def add_noise(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:  # [b, f, c, h, w], level [b, f]

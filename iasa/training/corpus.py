@@ -45,7 +45,9 @@ class Utterance:
     name: str
 
 
-def make_corpus(split: str, cache: str | Path | None = None, count: int = TRAIN_UTTERANCES) -> list[Utterance]:
+def make_corpus(
+    split: str, cache: str | Path | None = None, count: int = TRAIN_UTTERANCES
+) -> list[Utterance]:
     """All utterances of "train" (`count` synthetic ones, and real clips) or "heldout" (the committed ones).
 
     Held-out speech shares no sentence, voice or recording with training. With `cache`, a folder, analysed
@@ -132,7 +134,11 @@ class Synthetic(Recipe):
         voice = TRAIN_VOICES[self.index % len(TRAIN_VOICES)]
         order = np.random.default_rng([self.index * 3 // len(TRAIN), 5]).permutation(len(TRAIN))
         chosen = [TRAIN[order[(3 * self.index + k) % len(TRAIN)]] for k in range(int(rng.integers(2, 5)))]
-        rate, pitch, spread = int(rng.integers(135, 195)), int(rng.integers(30, 75)), int(rng.integers(40, 90))
+        rate, pitch, spread = (
+            int(rng.integers(135, 195)),
+            int(rng.integers(30, 75)),
+            int(rng.integers(40, 90)),
+        )
         audio, phones = read_sentences(chosen, voice, rate, pitch, spread, rng)
         return augment(audio, phones, rng)
 
@@ -207,7 +213,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the analysed utterances")
     parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument("--count", type=int, default=TRAIN_UTTERANCES, help="synthetic utterances for training")
+    parser.add_argument(
+        "--count", type=int, default=TRAIN_UTTERANCES, help="synthetic utterances for training"
+    )
     options = parser.parse_args()
     corpus = make_corpus(options.split, options.out, options.count)
     seconds = sum(u.features.seconds for u in corpus)

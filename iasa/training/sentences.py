@@ -1,4 +1,4 @@
-"""Own sentences, varied in sounds, length and tone, that synthetic voices read for training and for evaluation."""
+"""Own sentences, varied in sounds, length and tone, for synthetic voices to read in training and evaluation."""
 
 TRAIN = (
     "The quick brown fox jumps over the lazy dog near the river bank.",

@@ -1,4 +1,4 @@
-"""Synthetic speech with exact phone times by eSpeak NG, through the espeakng-loader wheel (GPL; only where data are made)."""
+"""Synthetic speech with exact phone times by eSpeak NG (espeakng-loader, GPL; only where data are made)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class _Event(ctypes.Structure):
     ]  # fmt: skip
 
 
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 
 def available() -> bool:
@@ -100,7 +102,9 @@ class _Synthesiser:
 @lru_cache(maxsize=1)
 def _synthesiser() -> _Synthesiser:
     if not available():
-        raise RuntimeError("espeakng-loader is not installed (pip install espeakng-loader); it makes training speech")
+        raise RuntimeError(
+            "espeakng-loader is not installed (pip install espeakng-loader); it makes training speech"
+        )
     return _Synthesiser()
 
 

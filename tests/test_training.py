@@ -1,0 +1,192 @@
+"""Losses, samplers, the optimizer, and a training run that is killed and resumed."""
+
+import numpy as np
+import pytest
+import torch
+
+from iasa.keypoints import COUNT
+from iasa.losses import add_noise, flow_loss, reconstruction_loss
+from iasa.models.autoencoder import Autoencoder
+from iasa.sampling import make_levels, sample_euler, sample_few_step
+from iasa.training.data import CropSampler, encode_shards, find_shards, read_window
+from iasa.training.loop import Schedule, Trainer, lr_factor
+from iasa.training.muon import Muon, orthogonalise
+
+
+def test_levels_fall_from_one():
+    levels = make_levels(4)
+    assert levels[0] == pytest.approx(1.0) and all(a > b > 0 for a, b in zip(levels, levels[1:], strict=False))
+    with pytest.raises(ValueError, match="0 steps"):
+        make_levels(0)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 20])
+def test_samplers_reach_the_target_of_a_perfect_denoiser(steps):
+    target = torch.randn(1, 2, 3, 4, 4)
+    noise = torch.randn_like(target)
+    torch.testing.assert_close(sample_euler(lambda x, t: target, noise, steps), target, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(sample_few_step(lambda x, t: target, noise, steps), target)
+
+
+def test_euler_follows_the_exact_flow_of_a_gaussian():
+    """Data N(0, s^2): E[x0 | x_t] is linear in x, and the flow maps noise z to s z."""
+    s = 0.5
+
+    def denoise(x, t):
+        return x * (1 - t) * s**2 / ((1 - t) ** 2 * s**2 + t**2)
+
+    noise = torch.randn(1, 1, 1, 8, 8)
+    coarse, fine = (sample_euler(denoise, noise, n) for n in (10, 200))
+    assert (fine - s * noise).abs().max() < 0.02
+    assert (fine - s * noise).abs().max() < (coarse - s * noise).abs().max()
+
+
+def test_few_step_noise_is_renewed_at_the_next_level():
+    seen = []
+    target = torch.zeros(1, 1, 1, 64, 64)
+
+    def denoise(x, t):
+        seen.append((t, float(x.std())))
+        return target
+
+    sample_few_step(denoise, torch.randn_like(target), 4, torch.Generator().manual_seed(0))
+    for level, deviation in seen:
+        assert deviation == pytest.approx(level, rel=0.05)
+
+
+def test_flow_loss_weights_important_tokens_and_reaches_the_output():
+    clean = torch.zeros(1, 1, 2, 2, 2)
+    output = torch.ones_like(clean).requires_grad_()
+    level = torch.ones(1, 1)
+    importance = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])
+    flow_loss(output, clean, level, importance, emphasis=3.0, floor=0.0).backward()
+    grad = output.grad[0, 0].sum(0).flatten()
+    assert grad[0] == pytest.approx(4 * float(grad[1]))
+    assert flow_loss(clean, clean, level) == 0
+    noisy = add_noise(clean + 2, torch.full_like(clean, 6.0), torch.full((1, 1), 0.25))
+    assert torch.all(noisy == 3.0)
+
+
+def test_reconstruction_loss_counts_weighted_pixels_more():
+    target = torch.zeros(1, 6, 16, 16)
+    weight = torch.ones(1, 1, 16, 16)
+    weight[..., :8] = 5.0
+    left, right = target.clone(), target.clone()
+    left[..., 2:6, 2:6] = 0.3
+    right[..., 2:6, 10:14] = 0.3
+    assert reconstruction_loss(left, target, weight) > 4 * reconstruction_loss(right, target, weight) > 0
+    assert reconstruction_loss(target, target, weight) == 0
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6), (12, 12)])
+def test_orthogonalised_updates_have_unit_singular_values(shape):
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)).float())
+    assert values.min() > 0.4 and values.max() < 1.4
+
+
+def test_muon_moves_a_convolution_by_its_rate():
+    p = torch.nn.Parameter(torch.zeros(8, 4, 3, 3))
+    p.grad = torch.randn_like(p)
+    Muon([p], lr=0.1, weight_decay=0.0).step()
+    top = torch.linalg.matrix_norm(p.detach().flatten(1), 2)
+    assert 0.05 < top < 0.15
+
+
+def test_lr_warms_up_and_cools_down():
+    assert lr_factor(0, 100, 10) == pytest.approx(0.1)
+    assert lr_factor(30, 100, 10) == 1.0
+    assert lr_factor(99, 100, 10) == pytest.approx(0.02)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """A folder with one tiny shard of each split: noise pictures of 32 x 32."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "heldout"):
+        frames = rng.integers(0, 256, (4, 9, 32, 32, 3), dtype=np.uint8)
+        np.save(tmp_path / f"{split}_000000.frames.npy", frames)
+        np.save(tmp_path / f"{split}_000000.xy.npy", rng.uniform(0, 1, (4, 9, COUNT, 2)).astype(np.float32))
+        np.save(tmp_path / f"{split}_000000.confidence.npy", np.ones((4, 9, COUNT), np.float16))
+    return tmp_path
+
+
+def test_a_latent_frame_is_read_with_its_own_pictures_and_poses(shards):
+    codec = Autoencoder(latent_channels=4, widths=(16, 16, 16))
+    encode_shards(shards, "train", codec)
+    shard = find_shards(shards, "train")[0]
+    latents, image, xy, confidence = read_window(shard, 2, 0, np.array([1, 4]))
+    assert latents.shape == (3, 4, 2, 2) and xy.shape == (3, 2, COUNT, 2) and confidence.shape == (3, 2, COUNT)
+    np.testing.assert_array_equal(image, shard.frames[2, 0])
+    np.testing.assert_array_equal(xy[0], np.stack([shard.xy[2, 0]] * 2))
+    np.testing.assert_array_equal(xy[2], shard.xy[2, 7:9])
+    with torch.inference_mode():
+        pair = torch.from_numpy(shard.frames[2, 7:9].copy()).movedim(-1, 1)[None].float() / 127.5 - 1
+        expected = codec.encode(pair)[0, 0].numpy()
+    np.testing.assert_allclose(latents[2], expected, atol=0.05)
+
+
+def test_crops_are_weighted_around_hands_and_faces(shards):
+    pairs, weight = CropSampler(find_shards(shards, "train"), 16).sample(np.random.default_rng(0), 5)
+    assert pairs.shape == (5, 6, 16, 16) and weight.shape == (5, 1, 16, 16)
+    assert weight.max() == 5.0 and weight.min() >= 1.0
+
+
+def tiny_trainer(folder, steps):
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+    return Trainer(model, folder, Schedule(steps=steps, warmup=2, ema=0.9, lr=1e-2, muon_lr=0.02))
+
+
+def batch_loss(network, rng):
+    x = torch.from_numpy(rng.normal(size=(16, 6)).astype(np.float32))
+    return (network(x + 0.1 * torch.randn_like(x)) - x[:, :2]).square().mean()
+
+
+def test_a_killed_run_continues_the_same_curve(tmp_path):
+    whole = tiny_trainer(tmp_path / "whole", 12)
+    whole.fit(batch_loss)
+    part = tiny_trainer(tmp_path / "part", 12)
+
+    def killed(network, rng):
+        if part.step == 7:
+            raise KeyboardInterrupt
+        if part.step == 5:
+            part.save()
+        return batch_loss(network, rng)
+
+    with pytest.raises(KeyboardInterrupt):
+        part.fit(killed)
+    rest = tiny_trainer(tmp_path / "part", 12)
+    assert rest.resume() and rest.step == 5
+    rest.fit(batch_loss)
+    for a, b in zip(whole.bare.parameters(), rest.bare.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(whole.ema.shadow_params, rest.ema.shadow_params, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_training_lowers_the_loss_and_stops_on_nan(tmp_path):
+    trainer = tiny_trainer(tmp_path, 150)
+    first = float(batch_loss(trainer.bare, np.random.default_rng(5)).detach())
+    trainer.fit(batch_loss)
+    last = float(batch_loss(trainer.averaged(), np.random.default_rng(5)).detach())
+    assert last < 0.5 * first
+    broken = tiny_trainer(tmp_path / "broken", 5)
+    with pytest.raises(FloatingPointError, match="step 2"):
+        broken.fit(lambda net, rng: batch_loss(net, rng) * (float("nan") if broken.step == 2 else 1.0))
+
+
+def test_an_interrupted_save_keeps_the_old_checkpoint(tmp_path, monkeypatch):
+    trainer = tiny_trainer(tmp_path, 5)
+    trainer.save()
+    trainer.step = 3
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("iasa.training.loop.save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        trainer.save()
+    again = tiny_trainer(tmp_path, 5)
+    assert again.resume() and again.step == 0
