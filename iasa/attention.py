@@ -1,12 +1,12 @@
-"""Input-aware sparse attention: `sparse_attention` over a whole clip, `frame_attention` for one frame of a roll-out.
+"""Input-aware sparse attention: `sparse_attention` for a clip, `frame_attention` for one frame of a roll-out.
 
 Backends of `sparse_attention`:
 
 - "reference": a dense matrix of logits with the plan's mask on it. The oracle; refuses large plans.
 - "cpu": gathered keys. Queries that see nearly the same keys form a group; each group's keys are gathered
   once and go through product, softmax, product. Every allowed pair counts exactly once, background queries
-  skip the past. On processors with bf16 products this beats torch's CPU attention, which gains nothing from
-  bf16, also pair for pair.
+  skip the past. Where the processor multiplies in bf16 this is faster than torch's CPU attention (which gains
+  nothing from bf16) pair for pair, so `dense_attention` takes the same path there.
 
 The gathered form runs on any device; "cpu" names where it is the best choice.
 """
@@ -14,11 +14,15 @@ The gathered form runs on any device; "cpu" names where it is the best choice.
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from iasa.config import InputError
@@ -28,54 +32,54 @@ BACKENDS = ("reference", "cpu")
 
 _SIGNATURES = 32  # values of a token's region bits
 _CALL_PAIRS = (
-    4_000  # what one more group costs, in query-key pairs of one head: measured on two AVX512-BF16 cores
+    4_000  # what one more group costs, in query-key pairs: measured with 5 heads on an AVX512-BF16 core
 )
 _TINY_TOKENS = 64  # up to here the masked dense call is faster than any grouping
+_LOGITS = 1 << 22  # elements of one block of dense logits
 
 
 @dataclass(frozen=True)
 class QueryGroup:
-    """Queries start..stop of the schedule's order, the keys they gather, and where some pairs are not allowed."""
+    """Queries start..stop of the schedule's order, the keys they gather, and pairs that are not allowed."""
 
     start: int
     stop: int
-    keys: Tensor  # int64 [m], positions in the key sequence
-    blocked: Tensor | None = (
-        None  # bool [stop - start, t] over the last t keys, True where a pair is not allowed
-    )
+    keys: Tensor | None  # int64 [m], positions in the key sequence; None for all of them
+    blocked: Tensor | None = None  # bool [stop - start, t] over the last t keys, True where not allowed
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """How the queries are grouped: `order` sorts them by group, `groups` cover the sorted queries one after another."""
+    """How the queries are grouped: `order` sorts them, `groups` cover the sorted queries in turn."""
 
-    order: Tensor  # int64 [queries]
+    order: Tensor | None  # int64 [queries]; None where they are in order
     groups: tuple[QueryGroup, ...]
     keys: int  # length of the key sequence
     _bias: dict = field(default_factory=dict, repr=False)
 
     @cached_property
-    def inverse(self) -> Tensor:
-        return torch.argsort(self.order)
+    def inverse(self) -> Tensor | None:
+        return None if self.order is None else torch.argsort(self.order)
+
+    @property
+    def queries(self) -> int:
+        return self.groups[-1].stop
 
     @property
     def pairs(self) -> int:
         """Query-key pairs that are computed, for one head; at least the allowed ones."""
-        return sum((g.stop - g.start) * len(g.keys) for g in self.groups)
+        return sum((g.stop - g.start) * (self.keys if g.keys is None else len(g.keys)) for g in self.groups)
 
     def to(self, device: torch.device) -> Schedule:
-        if self.order.device == device:
+        if all(g.keys is None or g.keys.device == device for g in self.groups):
             return self
         groups = tuple(
-            QueryGroup(
-                g.start, g.stop, g.keys.to(device), None if g.blocked is None else g.blocked.to(device)
-            )
-            for g in self.groups
+            QueryGroup(g.start, g.stop, _to(g.keys, device), _to(g.blocked, device)) for g in self.groups
         )
-        return Schedule(self.order.to(device), groups, self.keys)
+        return Schedule(_to(self.order, device), groups, self.keys)
 
     def bias(self, number: int, dtype: torch.dtype) -> Tensor | None:
-        """What is added to the logits of group `number`: 0 or -inf, [queries, t]; None if all its pairs are allowed."""
+        """What is added to the logits of group `number`: 0 or -inf, [queries, t]; None if all are allowed."""
         blocked = self.groups[number].blocked
         if blocked is None:
             return None
@@ -89,27 +93,37 @@ def sparse_attention(
     q: Tensor,  # [b, nh, f*n, d]
     k: Tensor,  # [b, nh, f*n, d]
     v: Tensor,  # [b, nh, f*n, d]
-    plan: AttentionPlan,
+    plan: AttentionPlan | Sequence[AttentionPlan],
     backend: str = "auto",
 ) -> Tensor:
     """Attention over the pairs that the plan allows, softmax(q k^T / sqrt(d)) v: [b, nh, f*n, d].
 
-    Differentiable once in q, k and v. Under autocast the products run in autocast's type, as torch's
-    attention does. Raises InputError on an unknown backend and on shapes that do not match each other or the
-    plan's grid.
+    `plan` is one plan for the whole batch, or b plans. Differentiable once in q, k and v. Under autocast the
+    products run in autocast's type, as torch's attention does. Raises InputError on an unknown backend and on
+    shapes that do not match each other or the plan's grid.
     """
-    name = choose_backend(plan, backend)
     q, k, v = _matched(q, k, v)
     if k.shape != q.shape:
         raise InputError(
             f"queries have shape {list(q.shape)} and keys have {list(k.shape)}; they must be equal"
         )
+    if isinstance(plan, AttentionPlan):
+        return _one_plan(q, k, v, plan, backend)
+    if len(plan) != len(q):
+        raise InputError(
+            f"there are {len(plan)} plans for a batch of {len(q)}; one for each or one for all is needed"
+        )
+    parts = zip(q.split(1), k.split(1), v.split(1), plan, strict=True)
+    return torch.cat([_one_plan(*tensors, one, backend) for *tensors, one in parts])
+
+
+def _one_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, backend: str) -> Tensor:
     if q.shape[2] != plan.grid.tokens:
         raise InputError(
             f"the queries have {q.shape[2]} tokens and the plan is for {plan.grid.tokens} "
             f"({plan.grid.frames} frames of {plan.grid.rows} x {plan.grid.cols})"
         )
-    if name == "reference":
+    if choose_backend(plan, backend) == "reference":
         return reference_attention(q, k, v, plan.dense().to(q.device))
     return grouped_attention(q, k, v, plan_schedule(plan, q.device))
 
@@ -134,7 +148,9 @@ def explain_backend(plan: AttentionPlan, backend: str = "auto") -> dict[str, obj
     elif name == "reference":
         reason = f"{tokens} tokens are at most {_TINY_TOKENS}, where one masked dense call beats grouping"
     else:
-        reason = f"gathered keys compute {pairs / dense:.1%} of the {dense} dense pairs, {plan.density():.1%} are allowed"
+        reason = (
+            f"gathered keys compute {pairs / dense:.1%} of the dense pairs; {plan.density():.1%} are allowed"
+        )
     return {
         "backend": name,
         "reason": reason,
@@ -150,19 +166,34 @@ def reference_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = N
     mask: bool, broadcast to [b, nh, nq, nk], True where allowed; a query without any key gets zeros.
     """
     wide = torch.promote_types(q.dtype, torch.float32)
-    logits = (q.to(wide) @ k.to(wide).transpose(-1, -2)) / math.sqrt(q.shape[-1])
-    if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf)
-        logits = logits.masked_fill(~mask.any(-1, keepdim=True), 0.0)
-    weights = logits.softmax(-1)
-    if mask is not None:
-        weights = weights * mask.any(-1, keepdim=True)
-    return (weights @ v.to(wide)).to(q.dtype)
+    with torch.autocast(q.device.type, enabled=False):
+        logits = (q.to(wide) @ k.to(wide).transpose(-1, -2)) / math.sqrt(q.shape[-1])
+        if mask is None:
+            return (logits.softmax(-1) @ v.to(wide)).to(q.dtype)
+        some = mask.any(-1, keepdim=True)
+        weights = logits.masked_fill(~mask & some, -torch.inf).softmax(-1) * some
+        return (weights @ v.to(wide)).to(q.dtype)
+
+
+def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of all queries to all keys: q [b, nh, nq, d], k and v [b, nh, nk, d] -> [b, nh, nq, d].
+
+    torch's own call, except on a processor that multiplies in bf16: there product, softmax, product in blocks
+    of queries is about three times faster.
+    """
+    q, k, v = _matched(q, k, v)
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not _bf16_pays():
+        return F.scaled_dot_product_attention(q, k, v)
+    queries, keys = q.shape[2], k.shape[2]
+    rows = max(64, _LOGITS // max(1, q.shape[0] * q.shape[1] * keys))
+    starts = range(0, queries, rows)
+    groups = tuple(QueryGroup(start, min(start + rows, queries), None) for start in starts)
+    return grouped_attention(q, k, v, Schedule(None, groups, keys))
 
 
 def frame_attention(
     q: Tensor,  # [b, nh, n, d]: one latent frame
-    k_own: Tensor,  # [b, nh, m0, d]: keys every query sees, own frame and sink
+    k_own: Tensor,  # [b, nh, m0, d]: keys that every query sees, of the own frame and of the sink
     v_own: Tensor,  # [b, nh, m0, d]
     k_past: Tensor | None = None,  # [b, nh, m, d]: gathered region tokens of the chosen past frames
     v_past: Tensor | None = None,  # [b, nh, m, d]
@@ -170,24 +201,24 @@ def frame_attention(
 ) -> Tensor:
     """One frame of a causal roll-out: [b, nh, n, d].
 
-    All queries see `k_own`; the schedule of `frame_schedule(q_bits, k_bits, m0)` says who sees which past
-    key. It is the same for all layers and steps of a frame: make it once.
+    All queries see `k_own`; the schedule, from `frame_schedule` or `plan_frame_schedule`, says who sees which
+    past key. It is the same for all layers and steps of a frame: make it once. Raises InputError if it does
+    not fit.
     """
     if k_past is None or v_past is None or k_past.shape[2] == 0:
+        if schedule is None:
+            return dense_attention(q, k_own, v_own)
         keys, values = k_own, v_own
     else:
-        keys, values = torch.cat([k_own, k_past], dim=2), torch.cat([v_own, v_past], dim=2)
-    q, keys, values = _matched(q, keys, values)
-    if schedule is None:
-        if keys.shape[2] != k_own.shape[2]:
+        if schedule is None:
             raise InputError(
                 "past keys need a schedule; make one with frame_schedule(q_bits, k_bits, own_keys)"
             )
-        bits = torch.zeros(q.shape[2], dtype=torch.uint8)
-        schedule = frame_schedule(bits, bits[:0], keys.shape[2])
-    if (len(schedule.order), schedule.keys) != (q.shape[2], keys.shape[2]):
+        keys, values = torch.cat([k_own, k_past], dim=2), torch.cat([v_own, v_past], dim=2)
+    q, keys, values = _matched(q, keys, values)
+    if (schedule.queries, schedule.keys) != (q.shape[2], keys.shape[2]):
         raise InputError(
-            f"the schedule is for {len(schedule.order)} queries and {schedule.keys} keys; "
+            f"the schedule is for {schedule.queries} queries and {schedule.keys} keys; "
             f"there are {q.shape[2]} queries and {keys.shape[2]} keys"
         )
     return grouped_attention(q, keys, values, schedule.to(q.device))
@@ -198,11 +229,22 @@ def frame_schedule(
     k_bits: Tensor,  # uint8 [m], region bits of the past keys
     own_keys: int,  # keys in front of the past ones that every query sees
 ) -> Schedule:
-    """Groups for `frame_attention`: query i sees the first `own_keys` keys, and past key j iff q_bits[i] & k_bits[j]."""
-    base = torch.arange(own_keys)
-    past = torch.arange(own_keys, own_keys + len(k_bits))
-    order, groups = _frame_groups(q_bits.cpu(), k_bits.cpu(), base, past, 0)
-    return Schedule(order, tuple(groups), own_keys + len(k_bits))
+    """Groups for `frame_attention`: query i sees the own keys, and past key j iff q_bits[i] & k_bits[j]."""
+    past = np.arange(own_keys, own_keys + len(k_bits))
+    order, groups = _frame_groups(_numpy(q_bits), _numpy(k_bits), np.arange(own_keys), past, 0)
+    return Schedule(torch.from_numpy(order), tuple(groups), own_keys + len(k_bits))
+
+
+def plan_frame_schedule(plan: AttentionPlan, frame: int) -> tuple[Tensor, Schedule]:
+    """What a roll-out needs for one frame of a plan: (positions of the past keys int64 [m], groups).
+
+    The positions count tokens of the whole sequence. The own keys are the frame's n tokens, and then the
+    sink's n tokens where the frame has a sink (`plan.has_sink`).
+    """
+    n = plan.grid.tokens_per_frame
+    positions = plan.past_tokens(frame)
+    own = 2 * n if plan.has_sink(frame) else n
+    return positions, frame_schedule(plan.region_bits[frame], plan.region_bits.flatten()[positions], own)
 
 
 _schedules: WeakKeyDictionary[AttentionPlan, dict[torch.device, Schedule]] = WeakKeyDictionary()
@@ -220,93 +262,89 @@ def plan_schedule(plan: AttentionPlan, device: torch.device | str = "cpu") -> Sc
 
 def _exact_schedule(plan: AttentionPlan) -> Schedule:
     n = plan.grid.tokens_per_frame
+    bits = _numpy(plan.region_bits)
+    token = np.arange(plan.grid.tokens).reshape(plan.grid.frames, n)
     orders, groups = [], []
-    token = torch.arange(plan.grid.tokens).view(plan.grid.frames, n)
     for t in range(plan.grid.frames):
-        past = plan.past_frames(t)
-        bits = plan.region_bits[past].flatten()
-        position = token[past].flatten()
-        base = torch.cat([token[0], token[t]]) if plan.has_sink(t) else token[t]
-        order, frame_groups = _frame_groups(plan.region_bits[t], bits, base, position, t * n)
+        past = _numpy(plan.past_tokens(t))
+        base = np.concatenate([token[t], token[0]]) if plan.has_sink(t) else token[t]
+        order, frame_groups = _frame_groups(bits[t], bits.reshape(-1)[past], base, past, t * n)
         orders.append(order + t * n)
         groups += frame_groups
-    return Schedule(torch.cat(orders), tuple(groups), plan.grid.tokens)
+    return Schedule(torch.from_numpy(np.concatenate(orders)), tuple(groups), plan.grid.tokens)
 
 
 def _pooled_schedule(plan: AttentionPlan) -> Schedule:
     """One group for each row of kept blocks."""
     csr, order = plan.block_csr(), plan.permutation()
     pieces = order.split(csr.size.tolist())
-    starts, sizes, pointer = csr.start.tolist(), csr.size.tolist(), csr.row_pointer.tolist()
-    columns = csr.columns.tolist()
-    groups = tuple(
-        QueryGroup(
-            starts[r],
-            starts[r] + sizes[r],
-            torch.cat([pieces[c] for c in columns[pointer[r] : pointer[r + 1]]]),
-        )
-        for r in range(len(sizes))
-    )
-    return Schedule(order, groups, plan.grid.tokens)
+    starts, sizes = csr.start.tolist(), csr.size.tolist()
+    pointer, columns = csr.row_pointer.tolist(), csr.columns.tolist()
+    groups = []
+    for row, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        kept = columns[pointer[row] : pointer[row + 1]]
+        groups.append(QueryGroup(start, start + size, torch.cat([pieces[column] for column in kept])))
+    return Schedule(order, tuple(groups), plan.grid.tokens)
 
 
 def _frame_groups(
-    q_bits: Tensor,  # uint8 [n]
-    k_bits: Tensor,  # uint8 [m]
-    base: Tensor,  # int64 [m0], positions of the keys that all see
-    past: Tensor,  # int64 [m], positions of the past keys
+    q_bits: np.ndarray,  # uint8 [n]
+    k_bits: np.ndarray,  # uint8 [m]
+    base: np.ndarray,  # int64 [m0], positions of the keys that all see
+    past: np.ndarray,  # int64 [m], positions of the past keys
     offset: int,  # of the frame's first query in the sorted sequence
-) -> tuple[Tensor, list[QueryGroup]]:
+) -> tuple[np.ndarray, list[QueryGroup]]:
     """(order of the frame's queries int64 [n], its groups)."""
-    order, groups = [], []
+    order, groups, start = [], [], offset
     for signatures, union in _merge_signatures(q_bits, k_bits):
-        members = torch.isin(q_bits, torch.tensor(signatures, dtype=torch.uint8)).nonzero()[:, 0]
-        seen = ((k_bits & union) != 0).nonzero()[:, 0]
-        blocked = None
-        if len(seen):
-            blocked = (q_bits[members, None] & k_bits[seen]) == 0
-            blocked = blocked if blocked.any() else None
-        start = offset + sum(map(len, order))
-        groups.append(QueryGroup(start, start + len(members), torch.cat([base, past[seen]]), blocked))
+        chosen = np.zeros(_SIGNATURES, bool)
+        chosen[signatures] = True
+        members = np.flatnonzero(chosen[q_bits])
+        seen = np.flatnonzero(k_bits & np.uint8(union))
+        blocked = (q_bits[members, None] & k_bits[seen]) == 0
+        keys = torch.from_numpy(np.concatenate([base, past[seen]]))
+        stop = start + len(members)
+        groups.append(QueryGroup(start, stop, keys, torch.from_numpy(blocked) if blocked.any() else None))
         order.append(members)
-    return torch.cat(order), groups
+        start = stop
+    return np.concatenate(order), groups
 
 
-def _merge_signatures(q_bits: Tensor, k_bits: Tensor) -> list[tuple[list[int], int]]:
+def _merge_signatures(q_bits: np.ndarray, k_bits: np.ndarray) -> list[tuple[list[int], int]]:
     """Sets of query bits that are worth one group, and the union of the bits that each set reaches.
 
     Starts from one group for each value of the bits that occurs, and merges the best pair as long as the
     pairs computed in vain cost less than the call saved. Bits that meet no past key reach 0 and stay a group
     of their own.
     """
-    k_count = torch.bincount(k_bits.long(), minlength=_SIGNATURES)
-    q_count = torch.bincount(q_bits.long(), minlength=_SIGNATURES)
-    value = torch.arange(_SIGNATURES)
-    reach = (
-        ((value[:, None] & value) != 0).long() @ k_count
-    ).tolist()  # keys that each value of the bits meets
-    present = q_count.nonzero()[:, 0].tolist()
-    bare = [s for s in present if reach[s] == 0]
-    groups = [([s], s, int(q_count[s])) for s in present if reach[s] > 0]
-    while len(groups) > 1:
-        best, pair = 0, None
-        for i, (_, bits_i, n_i) in enumerate(groups):
-            for j, (_, bits_j, n_j) in enumerate(groups[:i]):
-                union = reach[bits_i | bits_j]
-                gain = _CALL_PAIRS - n_i * (union - reach[bits_i]) - n_j * (union - reach[bits_j])
-                if gain > best:
-                    best, pair = gain, (i, j)
-        if pair is None:
+    k_count = np.bincount(k_bits, minlength=_SIGNATURES)
+    q_count = np.bincount(q_bits, minlength=_SIGNATURES)
+    value = np.arange(_SIGNATURES)
+    reach = ((value[:, None] & value) != 0) @ k_count  # keys that each value of the bits meets
+    present = np.flatnonzero(q_count)
+    bare = present[reach[present] == 0].tolist()
+    bits = present[reach[present] > 0]
+    sets, count = [[s] for s in bits.tolist()], q_count[bits]
+    while len(sets) > 1:
+        vain = count[:, None] * (reach[bits[:, None] | bits] - reach[bits][:, None])  # [sets, sets]
+        cost = vain + vain.T
+        np.fill_diagonal(cost, _CALL_PAIRS)
+        i, j = divmod(int(cost.argmin()), len(sets))
+        if cost[i, j] >= _CALL_PAIRS:
             break
-        (s_i, bits_i, n_i), (s_j, bits_j, n_j) = groups[pair[0]], groups[pair[1]]
-        groups = [g for place, g in enumerate(groups) if place not in pair]
-        groups.append((s_i + s_j, bits_i | bits_j, n_i + n_j))
-    merged = [(signatures, bits) for signatures, bits, _ in groups]
-    return ([(bare, 0)] if bare else []) + merged
+        i, j = min(i, j), max(i, j)
+        sets[i] += sets.pop(j)
+        bits[i] |= bits[j]
+        count[i] += count[j]
+        bits, count = np.delete(bits, j), np.delete(count, j)
+    return ([(bare, 0)] if bare else []) + list(zip(sets, bits.tolist(), strict=True))
 
 
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, schedule: Schedule) -> Tensor:
-    """Attention of each group over its gathered keys: q [b, nh, nq, d], k and v [b, nh, nk, d] -> [b, nh, nq, d]."""
+    """Attention of each group over its keys: q [b, nh, nq, d], k and v [b, nh, nk, d] -> [b, nh, nq, d]."""
+    if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
+        if q.dtype == torch.float16 or not _bf16_pays():
+            return _GroupedAttention.apply(q.float(), k.float(), v.float(), schedule).to(q.dtype)
     return _GroupedAttention.apply(q, k, v, schedule)
 
 
@@ -317,51 +355,67 @@ class _GroupedAttention(torch.autograd.Function):
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, schedule: Schedule) -> Tensor:
         ctx.save_for_backward(q, k, v)
         ctx.schedule = schedule
-        b, nh, nq, d = q.shape
         with torch.autocast(q.device.type, enabled=False):
-            q3, k3, v3 = _sorted_queries(q, schedule), k.reshape(b * nh, -1, d), v.reshape(b * nh, -1, d)
-            out = torch.empty_like(q3)
+            q3, k3, v3 = _sorted(q, schedule.order) * _scale(q), k.flatten(0, 1), v.flatten(0, 1)
+            out = torch.empty_like(q3)  # [b*nh, nq, d]; the groups cover every row
             for number, group in enumerate(schedule.groups):
                 rows = slice(group.start, group.stop)
-                keys, values = k3.index_select(1, group.keys), v3.index_select(1, group.keys)
-                weights = _weights(q3[:, rows], keys, schedule.bias(number, q.dtype))
-                out[:, rows] = torch.bmm(weights, values)
-            return out.index_select(1, schedule.inverse).view(b, nh, nq, d)
+                weights = _weights(q3[:, rows], _gathered(k3, group), schedule.bias(number, q.dtype))
+                out[:, rows] = torch.bmm(weights, _gathered(v3, group))
+            return _unsorted(out, schedule.inverse).view(q.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
         q, k, v = ctx.saved_tensors
         schedule = ctx.schedule
-        b, nh, nq, d = q.shape
-        wide = torch.promote_types(q.dtype, torch.float32)
+        wide = torch.promote_types(
+            q.dtype, torch.float32
+        )  # keys are met by many groups: their sums need the digits
         with torch.autocast(q.device.type, enabled=False):
-            q3, grad3 = (
-                _sorted_queries(q, schedule),
-                grad.reshape(b * nh, nq, d).index_select(1, schedule.order),
-            )
-            k3, v3 = k.reshape(b * nh, -1, d), v.reshape(b * nh, -1, d)
+            q3, k3, v3 = _sorted(q, schedule.order) * _scale(q), k.flatten(0, 1), v.flatten(0, 1)
+            grad3 = _sorted(grad, schedule.order)
             dq = torch.empty_like(q3)
             dk, dv = torch.zeros_like(k3, dtype=wide), torch.zeros_like(v3, dtype=wide)
             for number, group in enumerate(schedule.groups):
                 rows = slice(group.start, group.stop)
-                keys, values = k3.index_select(1, group.keys), v3.index_select(1, group.keys)
                 q_group, grad_group = q3[:, rows], grad3[:, rows]
+                keys, values = _gathered(k3, group), _gathered(v3, group)
                 weights = _weights(q_group, keys, schedule.bias(number, q.dtype))
-                dv.index_add_(1, group.keys, torch.bmm(weights.transpose(1, 2), grad_group).to(wide))
+                _scatter_add(dv, group, torch.bmm(weights.transpose(1, 2), grad_group))
                 d_weights = torch.bmm(grad_group, values.transpose(1, 2))
                 d_logits = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, q.dtype)
                 dq[:, rows] = torch.bmm(d_logits, keys)
-                dk.index_add_(1, group.keys, torch.bmm(d_logits.transpose(1, 2), q_group).to(wide))
-            dq = dq.index_select(1, schedule.inverse).mul_(1 / math.sqrt(d))
-        # q3 carries the scale, so dk has it already
-        return dq.view_as(q), dk.to(k.dtype).view(k.shape), dv.to(v.dtype).view(v.shape), None
+                _scatter_add(dk, group, torch.bmm(d_logits.transpose(1, 2), q_group))  # q carries the scale
+            dq = _unsorted(dq, schedule.inverse) * _scale(q)
+        return dq.view(q.shape), dk.to(k.dtype).view(k.shape), dv.to(v.dtype).view(v.shape), None
 
 
-def _sorted_queries(q: Tensor, schedule: Schedule) -> Tensor:
-    """[b, nh, nq, d] -> [b*nh, nq, d] in the schedule's order, times 1 / sqrt(d)."""
-    b, nh, nq, d = q.shape
-    return q.reshape(b * nh, nq, d).index_select(1, schedule.order).mul_(1 / math.sqrt(d))
+def _scale(q: Tensor) -> float:
+    return 1 / math.sqrt(q.shape[-1])
+
+
+def _sorted(x: Tensor, order: Tensor | None) -> Tensor:
+    """[b, nh, nq, d] -> [b*nh, nq, d] in the schedule's order."""
+    x = x.flatten(0, 1)
+    return x if order is None else x.index_select(1, order)
+
+
+def _unsorted(x: Tensor, inverse: Tensor | None) -> Tensor:
+    return x if inverse is None else x.index_select(1, inverse)
+
+
+def _gathered(x: Tensor, group: QueryGroup) -> Tensor:
+    """A group's keys or values: [b*nh, nk, d] -> [b*nh, m, d]."""
+    return x if group.keys is None else x.index_select(1, group.keys)
+
+
+def _scatter_add(total: Tensor, group: QueryGroup, part: Tensor) -> None:
+    """Adds a group's gradient [b*nh, m, d] to all keys' [b*nh, nk, d]."""
+    if group.keys is None:
+        total += part
+    else:
+        total.index_add_(1, group.keys, part.to(total.dtype))
 
 
 def _weights(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
@@ -370,6 +424,22 @@ def _weights(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
     if bias is not None:
         logits[..., keys.shape[1] - bias.shape[1] :] += bias
     return torch.softmax(logits, dim=-1)
+
+
+@lru_cache(maxsize=1)
+def _bf16_pays() -> bool:
+    """Whether this processor multiplies bf16 matrices faster than float32 ones, by a measurement of milliseconds."""
+    best = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(4, 128, 64, dtype=dtype), torch.ones(4, 64, 512, dtype=dtype)
+        torch.bmm(a, b)
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            torch.bmm(a, b)
+            times.append(time.perf_counter() - start)
+        best[dtype] = min(times)
+    return best[torch.bfloat16] < best[torch.float32]
 
 
 def _matched(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -385,7 +455,7 @@ def _matched(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         )
     if (*q.shape[:2], q.shape[3]) != (*k.shape[:2], k.shape[3]):
         raise InputError(
-            f"queries have shape {list(q.shape)} and keys have {list(k.shape)}; only tokens may differ"
+            f"queries have shape {list(q.shape)} and keys have {list(k.shape)}; only their tokens may differ"
         )
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
@@ -395,3 +465,11 @@ def _matched(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             f"queries, keys and values are {q.dtype}, {k.dtype} and {v.dtype}; one type is needed"
         )
     return q, k, v
+
+
+def _to(x: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if x is None else x.to(device)
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return x.cpu().numpy()

@@ -1,10 +1,27 @@
-"""Brute force from the paper's definitions, in plain Python loops: what the masks and the attention are checked against."""
+"""Brute force from the paper's definitions, in plain Python loops: masks and attention are checked against it."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+
+
+def rigid_residual(target: np.ndarray, source: np.ndarray, weight: np.ndarray) -> float:
+    """min over rotations and translations of || target - tau(source) ||, by singular values (Kabsch 1976).
+
+    target, source [p, 2]; points of weight 0 are left out and the sum of squares is scaled to all p points.
+    """
+    seen = [i for i in range(len(weight)) if weight[i] > 0]
+    if len(seen) < 2:
+        return math.inf
+    w = weight[seen] / weight[seen].sum()
+    a = target[seen] - (w[:, None] * target[seen]).sum(0)
+    b = source[seen] - (w[:, None] * source[seen]).sum(0)
+    u, _, vt = np.linalg.svd((w[:, None] * b).T @ a)
+    flip = np.diag([1.0, np.sign(np.linalg.det(u @ vt))])
+    moved = b @ u @ flip @ vt
+    return math.sqrt(len(weight) * float((w * ((a - moved) ** 2).sum(1)).sum()))
 
 
 def past_table(distance: np.ndarray, k: int, first: int = 0) -> list[list[int]]:
@@ -14,6 +31,20 @@ def past_table(distance: np.ndarray, k: int, first: int = 0) -> list[list[int]]:
         past = [tk for tk in range(first, tq) if math.isfinite(distance[tq][tk])]
         table.append(sorted(past, key=lambda tk: (distance[tq][tk], -tk))[:k])
     return table
+
+
+def rigid_mls(place: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Schaefer et al. 2006, equation 8, written as there: matrices A_i, rotated vector of length |v - p*|."""
+    w = 1 / ((source - place) ** 2).sum(1)
+    p_star, q_star = (w @ source) / w.sum(), (w @ target) / w.sum()
+    v = place - p_star
+    rotated = np.zeros(2)
+    for i in range(len(source)):
+        p, q = source[i] - p_star, target[i] - q_star
+        left = np.array([p, [p[1], -p[0]]])
+        right = np.array([v, [v[1], -v[0]]])
+        rotated += q @ (w[i] * left @ right.T)
+    return np.linalg.norm(v) * rotated / np.linalg.norm(rotated) + q_star
 
 
 def allowed_pairs(table: list[list[int]], bits: np.ndarray, sink: bool) -> np.ndarray:
@@ -32,7 +63,7 @@ def allowed_pairs(table: list[list[int]], bits: np.ndarray, sink: bool) -> np.nd
 
 
 def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """softmax(q k^T / sqrt(d)) v over allowed pairs for one head, [nq, d], [nk, d], [nk, d], row by row in float64."""
+    """softmax(q k^T / sqrt(d)) v over allowed pairs for one head, row by row in float64: [nq, d]."""
     out = np.zeros_like(q, dtype=np.float64)
     for i in range(len(q)):
         keys = [j for j in range(len(k)) if mask[i, j]]

@@ -1,4 +1,4 @@
-"""The input-aware masks: which frames (`similarity`), which tokens (`regions`), both in one `AttentionPlan` (`plan`)."""
+"""The input-aware masks: which frames (`similarity`), which tokens (`regions`), the plan of both (`plan`)."""
 
 from iasa.masks.plan import AttentionPlan, BlockCSR, make_plan
 from iasa.masks.regions import region_bits

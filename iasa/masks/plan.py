@@ -1,4 +1,4 @@
-"""AttentionPlan: who may attend whom in a clip, as a frame table and region bits; block lists, density and JSON from it.
+"""AttentionPlan: who may attend whom in a clip, as a frame table and region bits; its blocks, density, JSON.
 
 Paper, section 3.2. The plan is made once from the pose, before any denoising; all layers, heads and steps
 share it. Token i of frame tq may attend token j of frame tk if one of these holds:
@@ -105,7 +105,7 @@ class AttentionPlan:
 
     @cached_property
     def visible(self) -> Tensor:
-        """Frame pairs under the region rule: bool [f, f], the table's frames less the own frame and the sink."""
+        """Frame pairs under the region rule: bool [f, f], the table's frames less the sink."""
         f = self.grid.frames
         seen = torch.zeros(f, f + 1, dtype=torch.bool)
         seen.scatter_(1, torch.where(self.frame_table < 0, f, self.frame_table), True)
@@ -118,11 +118,24 @@ class AttentionPlan:
         """Frames that `frame` sees through the region rule, ascending; the sink is not among them."""
         return self.visible[frame].nonzero()[:, 0].tolist()
 
+    def past_tokens(self, frame: int) -> Tensor:
+        """Past keys that some query of `frame` sees through the region rule: int64 [m], positions, ascending.
+
+        All tokens of its past frames that share a region with any of its tokens; the sink's are not among
+        them.
+        """
+        past = self.visible[frame].nonzero()[:, 0]
+        reached = 0
+        for value in self.signature_counts[frame].nonzero()[:, 0].tolist():
+            reached |= value
+        row, token = ((self.region_bits[past] & reached) != 0).nonzero(as_tuple=True)
+        return past[row] * self.grid.tokens_per_frame + token
+
     def has_sink(self, frame: int) -> bool:
         return self.options.sink and frame > 0
 
     def allowed(self, query: Tensor | int, key: Tensor | int) -> Tensor:
-        """Whether query tokens may attend key tokens, both given as positions in the sequence (broadcast): bool."""
+        """Whether query tokens may attend key tokens, both as positions in the sequence (broadcast): bool."""
         query, key = torch.as_tensor(query), torch.as_tensor(key)
         for name, index in (("query", query), ("key", key)):
             if index.numel() and not (0 <= int(index.min()) and int(index.max()) < self.grid.tokens):
@@ -174,7 +187,7 @@ class AttentionPlan:
         )
 
     def density(self) -> float:
-        """Share of token pairs that are allowed pair by pair, whatever the mode: the paper's token density."""
+        """Share of token pairs that are allowed pair by pair, whatever the mode: token density."""
         f, n = self.grid.frames, self.grid.tokens_per_frame
         signature = torch.arange(_SIGNATURES)
         share = ((signature[:, None] & signature) != 0).double()
@@ -184,9 +197,10 @@ class AttentionPlan:
         return (float(region_pairs) + dense_frames * n * n) / float(f * n) ** 2
 
     def permutation(self) -> Tensor:
-        """Order that makes each frame's region tokens contiguous: int64 [f*n], permuted[i] = sequence[permutation[i]].
+        """Order that makes each frame's region tokens contiguous: int64 [f*n].
 
-        Frames keep their order and places; within a frame tokens are sorted by their bits, background last.
+        permuted[i] = sequence[permutation[i]]. Frames keep their order and places; within a frame tokens are
+        sorted by their bits, background last.
         """
         n = self.grid.tokens_per_frame
         background_last = torch.where(self.region_bits == 0, _SIGNATURES, self.region_bits.long())
@@ -207,7 +221,7 @@ class AttentionPlan:
         per_frame = -(-n // block)
         bits = self.region_bits.flatten()[self.permutation()].view(f, n) if permute else self.region_bits
         padded = torch.nn.functional.pad(bits, (0, per_frame * block - n)).view(f, per_frame, block)
-        # Some pair (i, j) shares a region exactly if the two blocks' bits, each or-ed over its tokens, share one.
+        # Some pair shares a region exactly if the two blocks' bits, each or-ed over its tokens, share one.
         pooled = torch.zeros(f, per_frame, dtype=torch.uint8)
         for region in range(len(REGIONS)):
             pooled |= ((padded >> region) & 1).amax(-1) << region
@@ -233,7 +247,7 @@ class AttentionPlan:
         return BlockCSR(block, start, size, _pointer(counts), torch.cat(columns))
 
     def report(self) -> dict[str, float | int | str]:
-        """The plan in figures, ready for JSON: sizes, token density and block density with and without the permutation."""
+        """The plan in figures, ready for JSON: sizes, token density, block density permuted and not."""
         block = self.options.block
         return {
             "frames": self.grid.frames,
@@ -249,7 +263,7 @@ class AttentionPlan:
         }
 
     def to_json(self) -> str:
-        """The plan as JSON text of plain numbers; bits and distances are base64 (uint8 and little-endian float32)."""
+        """The plan as JSON text; bits and distances are base64 of uint8 and of little-endian float32."""
         distance = None if self.distance is None else _encode(self.distance.to(torch.float32).numpy(), "<f4")
         return json.dumps(
             {
@@ -319,7 +333,7 @@ def make_plan(
 
 
 def add_window(frame_table: Tensor, window: int, first: int = 0) -> Tensor:
-    """The table with each frame's `window` predecessors (from frame `first` on) that it lacks: [f, k + window]."""
+    """The table with each frame's `window` predecessors (from `first` on) that it lacks: [f, k + window]."""
     frames = torch.arange(len(frame_table))
     columns = [frame_table]
     for back in range(1, window + 1):

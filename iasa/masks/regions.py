@@ -1,4 +1,4 @@
-"""The local mask: which tokens of each frame show the face, hands, arms, body and shoulders, read from the pose alone.
+"""The local mask: which tokens of a frame show the face, hands, arms, body and shoulders, read from the pose.
 
 Paper, section 3.2: token i of one frame may attend token j of another only if some region holds both. Every
 region is a set of parts, every part the convex hull of some keypoints, made thicker by a share of the
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,11 +52,16 @@ class Part:
     fewest: int  # the part is absent where fewer of its points are seen
 
 
+class _Poses(NamedTuple):
+    xy: Tensor  # float32 [f, 133, 2]
+    confidence: Tensor  # float32 [f, 133]
+
+
 _EYES_AND_NOSE = (0, 1, 2)
 _OUTLINE = tuple(range(FACE.start, FACE.start + 27))  # jaw and brows
 
 PARTS = (
-    Part("face", _OUTLINE + _EYES_AND_NOSE, radius=0.12, fewest=2),
+    Part("face", _OUTLINE + _EYES_AND_NOSE, radius=0.1, fewest=2),
     Part("hands", tuple(range(LEFT_HAND.start, LEFT_HAND.stop)), radius=0.05, fewest=5),
     Part("hands", tuple(range(RIGHT_HAND.start, RIGHT_HAND.stop)), radius=0.05, fewest=5),
     Part("arms", (LEFT_SHOULDER, LEFT_ELBOW), radius=0.14, fewest=2),
@@ -63,12 +69,13 @@ PARTS = (
     Part("arms", (RIGHT_SHOULDER, RIGHT_ELBOW), radius=0.14, fewest=2),
     Part("arms", (RIGHT_ELBOW, RIGHT_WRIST), radius=0.11, fewest=2),
     Part("body", (LEFT_SHOULDER, RIGHT_SHOULDER, RIGHT_HIP, LEFT_HIP), radius=0.08, fewest=4),
-    Part("shoulders", (LEFT_SHOULDER, RIGHT_SHOULDER), radius=0.2, fewest=2),
+    Part("shoulders", (LEFT_SHOULDER, RIGHT_SHOULDER), radius=0.13, fewest=2),
 )
 
 _TORSO = 1.3  # shoulder widths from shoulder to hip, where a hip is not seen
 _USUAL_SHOULDERS = 0.4  # shoulder width in image units where the reference shows none
 _DIRECTIONS = 32  # half planes that bound a hull
+_CHUNK = 4096  # tokens handled at once, so that the work stays in the cache
 _CLOSE = 1e-6  # squared distance below which a control point is met: a thousandth of the picture
 
 
@@ -78,7 +85,7 @@ def region_bits(
     method: str = "mls",
     reference: Keypoints | None = None,
 ) -> Tensor:
-    """Regions of every token: uint8 [f, n], bit r set where the token is in `REGIONS[r]`; background tokens are 0.
+    """Regions of every token: uint8 [f, n], bit r set where it is in `REGIONS[r]`; background tokens are 0.
 
     `reference` holds the pose on which mls draws its shapes, by default the frames themselves: a part is
     taken from the first of its frames that shows the part. A part whose keypoints are missing in a frame has
@@ -90,34 +97,52 @@ def region_bits(
     if not len(reference):
         raise InputError("the reference pose has no frames; at least 1 is needed")
     bits = torch.zeros(len(keypoints), grid.tokens_per_frame, dtype=torch.uint8)
-    if not len(keypoints):
-        return bits
     scale = _shoulder_width(reference)
-    xy, confidence = _with_hips(keypoints, scale)
-    reference_xy, reference_confidence = _with_hips(reference, scale)
+    poses, reference_poses = _with_hips(keypoints, scale), _with_hips(reference, scale)
     tokens = torch.from_numpy(grid.centres())  # [n, 2]
+    frames = max(1, _CHUNK // len(tokens))
     half_token = 0.5 * max(1 / grid.rows, 1 / grid.cols)
-
     for part in PARTS:
         index = list(part.points)
-        points, weight = xy[:, index], confidence[:, index]  # [f, p, 2], [f, p]
-        reach = part.radius * scale + half_token
-        present = (weight > 0).sum(1) >= part.fewest  # [f]
-        if method == "mls":
-            shown = ((reference_confidence[:, index] > 0).sum(1) >= part.fewest).nonzero()
-            if not len(shown):
-                continue
-            first = int(shown[0])
-            shape, shape_weight = reference_xy[first, index], reference_confidence[first, index]
-            weight = weight * shape_weight
-            present = (weight > 0).sum(1) >= part.fewest
-            where = warp_rigid(tokens, points, shape.expand_as(points), weight)  # [f, n, 2]
-            inside = _inside(where, shape[None], shape_weight[None] > 0, reach)  # [f, n]
-        else:
-            inside = _inside(tokens[None], points, weight > 0, reach)
-        inside &= present[:, None]
-        bits |= inside.to(torch.uint8) << REGIONS.index(part.region)
+        shape = _first_seen(part, reference_poses) if method == "mls" else None
+        if method == "mls" and shape is None:
+            continue
+        for start in range(0, len(keypoints), frames):
+            chunk = slice(start, start + frames)
+            points, weight = poses.xy[chunk, index], poses.confidence[chunk, index]  # [f, p, 2], [f, p]
+            inside = _part_tokens(part, tokens, points, weight, shape, part.radius * scale + half_token)
+            bits[chunk] |= inside.to(torch.uint8) << REGIONS.index(part.region)
     return bits
+
+
+def _part_tokens(
+    part: Part,
+    tokens: Tensor,  # [n, 2]
+    points: Tensor,  # [f, p, 2]
+    weight: Tensor,  # [f, p]
+    shape: tuple[Tensor, Tensor]
+    | None,  # the part's points [1, p, 2] and weights [1, p] in the reference, for mls
+    reach: float,
+) -> Tensor:
+    """Tokens of one part: bool [f, n]."""
+    if shape is None:
+        inside = _inside(tokens[None], points, weight > 0, reach)
+    else:
+        target, target_weight = shape
+        weight = weight * target_weight
+        where = warp_rigid(tokens, points, target.expand_as(points), weight)  # [f, n, 2]
+        inside = _inside(where, target, target_weight > 0, reach)
+    return inside & ((weight > 0).sum(1) >= part.fewest)[:, None]
+
+
+def _first_seen(part: Part, poses: _Poses) -> tuple[Tensor, Tensor] | None:
+    """Points [1, p, 2] and weights [1, p] of the first frame that shows the part."""
+    index = list(part.points)
+    seen = ((poses.confidence[:, index] > 0).sum(1) >= part.fewest).nonzero()
+    if not len(seen):
+        return None
+    first = int(seen[0])
+    return poses.xy[first : first + 1, index], poses.confidence[first : first + 1, index]
 
 
 def warp_rigid(
@@ -126,56 +151,53 @@ def warp_rigid(
     target: Tensor,  # [f, p, 2] control points where the places go
     weight: Tensor,  # [f, p], 0 switches a control point off
 ) -> Tensor:
-    """Rigid moving least squares (Schaefer et al. 2006, section 2.3, alpha = 1): places carried along, [f, n, 2].
+    """Places carried by rigid moving least squares (Schaefer et al. 2006, alpha = 1): [f, n, 2].
 
     The warp takes every control point of `source` to its mate in `target`, and is the motion itself if all
     mates are related by one rotation and translation.
     """
     used = weight[..., None]
     total = used.sum(1, keepdim=True).clamp_min(1e-12)
-    source_mean, target_mean = (
-        (used * source).sum(1, keepdim=True) / total,
-        (used * target).sum(1, keepdim=True) / total,
-    )
-    p, q = source - source_mean, target - target_mean  # [f, p, 2], centred: float32 then keeps its digits
-    v = places - source_mean  # [f, n, 2]
+    source_mean = (used * source).sum(1, keepdim=True) / total  # [f, 1, 2]
+    target_mean = (used * target).sum(1, keepdim=True) / total
+    p, q = source - source_mean, target - target_mean  # centred, so that float32 keeps its digits
+    v = (places - source_mean).transpose(1, 2)  # [f, 2, n]
 
-    # w [f, n, p]; the sums over control points that the closed form needs are one product with seven columns.
-    distance = torch.baddbmm(v.square().sum(-1, keepdim=True), v, p.transpose(1, 2), alpha=-2)
-    distance += p.square().sum(-1)[:, None]
-    w = distance.clamp_min_(_CLOSE).reciprocal_().mul_(weight[:, None])
+    # w [f, p, n]. The sums over control points that the closed form needs are one product with seven rows.
+    distance = torch.baddbmm(v.square().sum(1, keepdim=True), p, v, alpha=-2)
+    distance += p.square().sum(-1, keepdim=True)
+    w = distance.clamp_min_(_CLOSE).reciprocal_().mul_(used)
     (px, py), (qx, qy) = p.unbind(-1), q.unbind(-1)
-    columns = torch.stack([torch.ones_like(px), px, py, qx, qy, px * qx + py * qy, px * qy - py * qx], dim=-1)
-    sums = w @ columns  # [f, n, 7]
-    mean = sums[..., 1:] / sums[..., :1].clamp_min(1e-12)
-    p_mean_x, p_mean_y, q_mean_x, q_mean_y, dot, turn = mean.unbind(-1)
-    dot = dot - (p_mean_x * q_mean_x + p_mean_y * q_mean_y)  # real part of c / sum w
-    turn = turn - (p_mean_x * q_mean_y - p_mean_y * q_mean_x)  # imaginary part
-    length = torch.hypot(dot, turn)
+    rows = torch.stack([torch.ones_like(px), px, py, qx, qy, px * qx + py * qy, px * qy - py * qx], dim=1)
+    sums = rows @ w  # [f, 7, n]
+    mean = sums[:, 1:] / sums[:, :1].clamp_min(1e-12)
+    p_mean_x, p_mean_y, q_mean_x, q_mean_y, real, imaginary = mean.unbind(1)  # each [f, n]
+    real = real - (p_mean_x * q_mean_x + p_mean_y * q_mean_y)  # c / sum w
+    imaginary = imaginary - (p_mean_x * q_mean_y - p_mean_y * q_mean_x)
+    length = torch.hypot(real, imaginary)
     still = length < 1e-12  # one control point, or all in one place: no rotation
-    cos = torch.where(still, 1.0, dot / length.clamp_min(1e-12))
-    sin = torch.where(still, 0.0, turn / length.clamp_min(1e-12))
-    x, y = v[..., 0] - p_mean_x, v[..., 1] - p_mean_y
+    cos = torch.where(still, 1.0, real / length.clamp_min(1e-12))
+    sin = torch.where(still, 0.0, imaginary / length.clamp_min(1e-12))
+    x, y = v[:, 0] - p_mean_x, v[:, 1] - p_mean_y
     moved = torch.stack([cos * x - sin * y + q_mean_x, sin * x + cos * y + q_mean_y], dim=-1)
     return moved + target_mean
 
 
 def _inside(places: Tensor, points: Tensor, seen: Tensor, reach: float) -> Tensor:
-    """Whether places [f or 1, n, 2] lie within `reach` of the convex hull of points [f or 1, p, 2]: bool [f, n].
+    """Whether places [f or 1, n, 2] are within `reach` of the hull of points [f or 1, p, 2]: bool [f, n].
 
     Two points: the exact distance from the segment. More: `_DIRECTIONS` half planes that touch the hull.
     """
     if points.shape[1] == 2:
         start, along = points[:, :1], points[:, 1:] - points[:, :1]  # [f, 1, 2]
-        share = ((places - start) * along).sum(-1, keepdim=True) / along.square().sum(
-            -1, keepdim=True
-        ).clamp_min(1e-12)
-        away = places - start - share.clamp(0, 1) * along
-        return away.square().sum(-1) <= reach**2
+        share = ((places - start) * along).sum(-1, keepdim=True)
+        share = (share / along.square().sum(-1, keepdim=True).clamp_min(1e-12)).clamp(0, 1)
+        return (places - start - share * along).square().sum(-1) <= reach**2
     angle = torch.arange(_DIRECTIONS, dtype=places.dtype) * (2 * math.pi / _DIRECTIONS)
-    directions = torch.stack([angle.cos(), angle.sin()])  # [2, directions]
-    extent = (points @ directions).masked_fill(~seen[..., None], -torch.inf).amax(1)  # [f, directions]
-    return ((places @ directions) <= extent[:, None] + reach).all(-1)
+    directions = torch.stack([angle.cos(), angle.sin()], dim=1)  # [directions, 2]
+    extent = (points @ directions.T).masked_fill(~seen[..., None], -torch.inf).amax(1)  # [f, directions]
+    beyond = directions @ places.transpose(1, 2) - extent[..., None]  # [f, directions, n]
+    return beyond.amax(1) <= reach
 
 
 def _shoulder_width(reference: Keypoints) -> float:
@@ -188,8 +210,8 @@ def _shoulder_width(reference: Keypoints) -> float:
     return max(float(math.dist(left, right)), 0.05)
 
 
-def _with_hips(keypoints: Keypoints, scale: float) -> tuple[Tensor, Tensor]:
-    """Coordinates and confidences where a hip that is not seen stands straight below its shoulder, across the shoulder line."""
+def _with_hips(keypoints: Keypoints, scale: float) -> _Poses:
+    """Coordinates and confidences in which a hip that is not seen stands square below its shoulder."""
     xy, confidence = torch.from_numpy(keypoints.xy.copy()), torch.from_numpy(keypoints.confidence.copy())
     across = xy[:, LEFT_SHOULDER] - xy[:, RIGHT_SHOULDER]
     across = across / across.norm(dim=-1, keepdim=True).clamp_min(1e-6)
@@ -200,4 +222,4 @@ def _with_hips(keypoints: Keypoints, scale: float) -> tuple[Tensor, Tensor]:
         missing = confidence[:, hip] <= 0
         xy[missing, hip] = (xy[:, shoulder] + _TORSO * scale * down)[missing]
         confidence[missing, hip] = both[missing]
-    return xy, confidence
+    return _Poses(xy, confidence)

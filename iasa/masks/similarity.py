@@ -1,4 +1,4 @@
-"""The global mask: pose distance between frames after the best rigid motion, and the K most similar past frames.
+"""The global mask: pose distance of frames after the best rigid motion, and the K most similar past frames.
 
 Paper, section 3.2: S(tq, tk) = min over rigid tau of || P_tq - tau(P_tk) ||, the K smallest of the past are
 kept.
@@ -25,13 +25,13 @@ def rigid_distance(
     keypoints_xy: Tensor,  # [f, p, 2]
     weights: Tensor | None = None,  # [f, p], >= 0; 0 where a point is missing
 ) -> Tensor:
-    """Distance of every pair of poses after the best rotation and translation: S [f, f], symmetric, 0 on the diagonal.
+    """Distance of every pair of poses after the best rotation and translation: S [f, f].
 
-    No reflection and no scaling. A pair's point counts with the product of its two weights, and the sum of
-    squares is scaled to all p points, S = sqrt(p * sum w |r|^2 / sum w), so that a missing point does not
-    shorten the distance; with equal weights this is the paper's norm. Pairs that share fewer than two points
-    of weight above 0 are infinitely far. Raises InputError on shapes that do not match, NaN, and negative
-    weights.
+    Symmetric, 0 on the diagonal. No reflection and no scaling. A pair's point counts with the product of its
+    two weights, and the sum of squares is scaled to all p points, S = sqrt(p * sum w |r|^2 / sum w), so that
+    a missing point does not shorten the distance; with equal weights this is the paper's norm. Pairs that
+    share fewer than two points of weight above 0 are infinitely far. Raises InputError on shapes that do not
+    match, NaN, and negative weights.
     """
     xy, weights = _checked(keypoints_xy, weights)
     rows = [block for _, block in distance_rows(xy, weights)]
@@ -44,7 +44,7 @@ def past_distance(
     query_weights: Tensor | None = None,  # [p]
     past_weights: Tensor | None = None,  # [m, p]
 ) -> Tensor:
-    """Distance of one pose to each of m earlier ones: [m]. The row of `rigid_distance` that a roll-out needs."""
+    """Distance of one pose to each of m earlier ones: [m], the row of `rigid_distance` for a roll-out."""
     query, query_weights = _checked(query_xy[None], None if query_weights is None else query_weights[None])
     past, past_weights = _checked(past_xy, past_weights)
     if query.shape[1] != past.shape[1]:
@@ -87,7 +87,7 @@ def top_k_past(distance: Tensor, k: int, first: int = 0, start: int = 0) -> Tens
 
 def _distance(query: Tensor, query_weights: Tensor, key: Tensor, key_weights: Tensor) -> Tensor:
     """[rows, p, 2], [rows, p], [f, p, 2], [f, p] -> [rows, f], in the inputs' type."""
-    # Every pose is centred on its own seen points first, so that the differences of large sums below lose few digits.
+    # Every pose is centred on its own seen points first, so that the differences below lose few digits.
     zq, zk = _centred(query, query_weights), _centred(key, key_weights)
     wq, wk = query_weights.to(zq.dtype), key_weights.to(zk.dtype)
     total = query_weights @ key_weights.T  # [rows, f]
