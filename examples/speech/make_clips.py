@@ -2,7 +2,8 @@
 
     python examples/speech/make_clips.py [--flite PATH]
 
-Needs espeakng-loader and soundfile; the flite voices need the program `flite` (in Debian and Ubuntu: apt install flite).
+Needs espeakng-loader and soundfile; the flite voices need the program `flite` (Debian, Ubuntu: apt install
+flite).
 """
 
 from __future__ import annotations
@@ -49,9 +50,7 @@ def read_with_flite(text: str, voice: str, program: str) -> tuple[np.ndarray, li
     return to_rate(sound, rate), phones
 
 
-def make_clip(
-    engine: str, voice: str, sentences: list[str], program: str
-) -> tuple[np.ndarray, list[Phone]]:
+def make_clip(engine: str, voice: str, sentences: list[str], program: str) -> tuple[np.ndarray, list[Phone]]:
     parts, phones = [], []
     for sentence in sentences:
         shift = sum(map(len, parts)) / AUDIO_RATE

@@ -1,4 +1,4 @@
-"""Speech features to a performance: gestures on accents, nods, brows, blinks, sway and breath (rules, seeded).
+"""Speech features to a performance: gestures on accents, nods, brows, blinks, sway, breath (rules, seeded).
 
 A gesture goes through the phases described by Kendon and McNeill: preparation, stroke (which ends on the
 accent), rebound, hold, retraction. Every move is a minimum-jerk path between resting points, so the whole is

@@ -1,4 +1,4 @@
-"""Stage 1 without learning: the rule-based performance as rig motion and as keypoints (the baseline of the motion model)."""
+"""Stage 1 without learning: the rule-based performance as rig motion and as keypoints (the baseline)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from iasa.speech import SpeechFeatures
 
 
 def speech_to_motion(features: SpeechFeatures, seed: int = 0, style: GestureStyle | None = None) -> RigMotion:
-    """Rig motion at 25 frames a second, one frame for each of the features'; see `iasa.avatar.gestures.perform`."""
+    """Rig motion, a frame for each frame of the features; see `iasa.avatar.gestures.perform`."""
     return perform(features, seed, style)
 
 

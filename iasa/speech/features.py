@@ -1,4 +1,4 @@
-"""Speech to features at 25 frames a second: mouth shapes from recognised phones or from sound alone, and prosody."""
+"""Speech to features at 25 frames a second: mouth shapes, from phones or from sound alone, and prosody."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ CONTOURS = ("visemes", "energy", "pitch", "voiced", "speaking", "onset")
 
 
 def read_audio(path: str | Path, max_seconds: float = MAX_AUDIO_SECONDS) -> tuple[np.ndarray, int]:
-    """Speech from a sound or video file as (mono float32 [n], 16000); raises InputError for what cannot be used."""
+    """Speech from a sound or video file as (mono float32 [n], 16000); raises InputError for unusable sound."""
     from iasa.video import read_audio_track
 
     audio, rate = read_audio_track(path, max_seconds)
@@ -117,7 +117,9 @@ def check_audio(audio: np.ndarray, name: str = "the audio", max_seconds: float =
         raise InputError(f"{name} holds values that are not numbers; give a sound file that plays.")
     peak = float(np.abs(audio).max())
     if peak < SILENT_PEAK:
-        raise InputError(f"{name} is silent (peak {peak:.5f} of full scale; at least {SILENT_PEAK} is needed).")
+        raise InputError(
+            f"{name} is silent (peak {peak:.5f} of full scale; at least {SILENT_PEAK} is needed)."
+        )
 
 
 def analyse(
@@ -172,7 +174,9 @@ def _find_phones(
     if method == "signal" or not prosody.speaking.any():
         return [], "signal"
     if not recogniser.available():
-        logger.warning("pocketsphinx is not installed: the mouth follows the sound alone (pip install pocketsphinx)")
+        logger.warning(
+            "pocketsphinx is not installed: the mouth follows the sound alone (pip install pocketsphinx)"
+        )
         return [], "signal"
     found = recogniser.find_phones(audio, prosody, text, method)
     return found, "recogniser" if found else "signal"

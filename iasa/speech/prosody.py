@@ -1,4 +1,4 @@
-"""Loudness, pitch, voicing and accents of speech at the video's frame rate (librosa), safe for silence, noise and music."""
+"""Loudness, pitch, voicing and accents of speech (librosa), safe for silence, noise and music."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def find_accents(
         + 0.5 * _standard(onset, speaking)
     )
     score = np.where(speaking, score, -3.0)
-    peaks, found = find_peaks(np.r_[-3.0, score, -3.0], height=ACCENT_SCORE, distance=int(ACCENT_SPACING * HOP_RATE))
+    peaks, found = find_peaks(
+        np.r_[-3.0, score, -3.0], height=ACCENT_SCORE, distance=int(ACCENT_SPACING * HOP_RATE)
+    )
     heights = np.clip(found["peak_heights"], 0, 3)
     return [((p - 0.5) / HOP_RATE, float(h)) for p, h in zip(peaks, heights, strict=True)]
 

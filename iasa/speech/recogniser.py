@@ -1,4 +1,4 @@
-"""Phones and their times from speech, offline, by pocketsphinx: words first, then forced alignment of their phones."""
+"""Phones and their times from speech, offline, by pocketsphinx: words, then forced alignment of their phones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def make_chunks(prosody: Prosody) -> list[tuple[float, float]]:
     chunks = []
     while end - first > longest:
         window = speaking[first + longest // 2 : first + longest]
-        cut = first + longest // 2 + _quietest(window, prosody.loudness[first + longest // 2 : first + longest])
+        cut = (
+            first + longest // 2 + _quietest(window, prosody.loudness[first + longest // 2 : first + longest])
+        )
         chunks.append((first / HOP_RATE, cut / HOP_RATE))
         first = cut
     return [*chunks, (first / HOP_RATE, end / HOP_RATE)]
@@ -69,7 +71,9 @@ def _quietest(speaking: np.ndarray, loudness: np.ndarray) -> int:
     return int(loudness.argmin())
 
 
-def find_phones(audio: np.ndarray, prosody: Prosody, text: str | None = None, method: str = "auto") -> list[Phone]:
+def find_phones(
+    audio: np.ndarray, prosody: Prosody, text: str | None = None, method: str = "auto"
+) -> list[Phone]:
     """Timed ARPAbet phones of `audio` float32 [n] at 16 kHz; empty when nothing could be read."""
     gain = 0.7 / (np.abs(audio).max() + 1e-9)
     samples = np.clip(audio * gain * 32767, -32768, 32767).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Phones to mouth shapes: a table of targets and a dominance blend (after Cohen and Massaro, 1993) for co-articulation."""
+"""Phones to mouth shapes: a table of targets, co-articulated by a dominance blend (Cohen and Massaro, 1993)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Phone = tuple[str, float, float]  # ARPAbet name without stress, start and end i
 
 VISEME_CHANNELS = ("open", "wide", "press", "tuck", "teeth")
 
-# One mouth shape a row: jaw opening 0..1, lips round -1 .. spread 1, lips pressed, lower lip under the teeth, teeth seen.
+# A mouth shape a row: jaw opening 0..1, lips round -1 .. spread 1, pressed, lower lip tucked in, teeth seen.
 SHAPES: dict[str, tuple[float, float, float, float, float]] = {
     "rest": (0.00, 0.00, 0.0, 0.0, 0.0),
     "ah": (0.62, 0.10, 0.0, 0.0, 0.2),
@@ -48,7 +48,18 @@ ARPABET: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 # How firmly a shape holds its place against its neighbours: lips that must close win, tongue sounds yield.
-DOMINANCE = {"m": 3.5, "f": 3.5, "w": 3.5, "oo": 2.2, "t": 0.8, "k": 0.8, "h": 0.8, "s": 0.9, "th": 0.9, "l": 0.9}
+DOMINANCE = {
+    "m": 3.5,
+    "f": 3.5,
+    "w": 3.5,
+    "oo": 2.2,
+    "t": 0.8,
+    "k": 0.8,
+    "h": 0.8,
+    "s": 0.9,
+    "th": 0.9,
+    "l": 0.9,
+}
 DEFAULT_DOMINANCE = 1.4
 SHORT_PAUSE = 0.1  # seconds; in a shorter pause the mouth keeps moving to the next sound
 LEAD = 0.015  # seconds by which the lips run ahead of the sound
@@ -82,8 +93,8 @@ def make_visemes(
 ) -> np.ndarray:  # float32 [f, 5]
     """Mouth channels at every frame from timed phones; a frame far from every phone is at rest (all zeros).
 
-    Each phone pulls towards its shape with a weight that falls off with the distance from its middle, measured in
-    phone lengths, so that long vowels are reached, short tongue sounds are only leaned towards, and lips still close.
+    Each phone pulls towards its shape with a weight that falls off with the distance from its middle, in phone
+    lengths, so that long vowels are reached, short tongue sounds are only leaned towards, and lips still close.
     """
     times = (np.arange(frames) + 0.5) / fps
     total = np.zeros((frames, len(VISEME_CHANNELS)))
