@@ -237,6 +237,10 @@ def read_audio_track(
         if not container.streams.audio:
             raise InputError(f"{name} has no sound track; a file with sound is needed")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise InputError(
+                f"{name} has sound in a format that cannot be decoded; accepted are {ACCEPTED_MEDIA}"
+            )
         rate = min(stream.rate or 0, MAX_RATE)
         if rate < 1000:
             raise InputError(f"{name} has {rate} samples a second; 1,000 or more are needed")
@@ -288,7 +292,9 @@ def open_video(
             raise InputError(f"{name} has no moving picture; accepted are {ACCEPTED_VIDEO}")
         stream = streams[0]
         if stream.codec_context is None:
-            raise InputError(f"{name} has pictures in a format that cannot be decoded")
+            raise InputError(
+                f"{name} has pictures in a format that cannot be decoded; accepted are {ACCEPTED_VIDEO}"
+            )
         if stream.width * stream.height > max_pixels:
             raise InputError(
                 f"{name} has {stream.width} x {stream.height} pixels; "

@@ -159,6 +159,9 @@ def test_bad_files_get_one_plain_sentence(tmp_path):
     (tmp_path / "headeronly.wav").write_bytes(sound.read_bytes()[:44])
     (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypisom" + os.urandom(4000))
     (tmp_path / "broken.mkv").write_bytes(b"\x1aE\xdf\xa3" + os.urandom(4000))
+    data = bytearray(sound.read_bytes())
+    data[20:22] = b"\x34\x12"  # a codec that nobody knows
+    (tmp_path / "codec.wav").write_bytes(data)
     write_video(tmp_path / "silent.mp4", make_frames())
     whole = (tmp_path / "silent.mp4").read_bytes()
     (tmp_path / "noindex.mp4").write_bytes(whole.replace(b"moov", b"junk"))
@@ -169,6 +172,7 @@ def test_bad_files_get_one_plain_sentence(tmp_path):
         "folder.wav": "folder.wav is a folder",
         "pipe.wav": "not a plain file",
         "headeronly.wav": "holds no sound",
+        "codec.wav": "cannot be decoded",
         "broken.mp4": "damaged",
         "broken.mkv": "damaged",
         "noindex.mp4": "damaged",
