@@ -96,7 +96,8 @@ class Block(nn.Module):
         grid: tuple[int, int],
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = (shared + self.modulation)[:, :, None].unbind(3)
+        modulation = (shared + self.modulation).to(x.dtype)[:, :, None]
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(3)
         h = self.norm1(x) * (1 + scale1) + shift1  # [b, f, n, width]
         q, k, v = rearrange(self.qkv(h), "b f n (a nh d) -> a b nh f n d", a=3, nh=self.heads)
         q = rotate(F.rms_norm(q, q.shape[-1:]), *angles)
@@ -187,12 +188,11 @@ class VideoTransformer(ModelMixin, ConfigMixin):
         video = torch.ones(f, dtype=torch.long, device=x.device)
         if first_is_reference:
             video[0] = 0
-        x = self.patch_in(x) + condition.pose_tokens + self.role[video][None, :, None]  # [b, f, n, width]
+        x = self.patch_in(x)  # [b, f, n, width], in autocast's type from here on
+        x = x + condition.pose_tokens + self.role[video].to(x.dtype)[None, :, None]
         vector = F.silu(self.noise(level) + condition.pose_summary)
         shared = rearrange(self.modulate(vector), "b f (a c) -> b f a c", a=6)
         angles = (self.cos.to(x.dtype), self.sin.to(x.dtype))
-        if torch.is_autocast_enabled(x.device.type):
-            angles = tuple(a.to(torch.get_autocast_dtype(x.device.type)) for a in angles)
         grid = (self.config.rows, self.config.cols)
         for layer, block in enumerate(self.blocks):
 
