@@ -398,7 +398,7 @@ class VideoWriter:
             "title": "AI-generated video",
             "description": AI_MARK,
             "comment": json.dumps(
-                {"ai_generated": True, "digital_source_type": AI_SOURCE, **(metadata or {})}, default=_to_json
+                {**(metadata or {}), "ai_generated": True, "digital_source_type": AI_SOURCE}, default=_to_json
             ),
         }
         self._options = {"crf": str(crf), "preset": preset, "g": "50"}
