@@ -197,18 +197,17 @@ class Canvas:
             triangles.reshape(-1).tolist(),
         )  # fmt: skip
         paint = skia.Paint(AntiAlias=True)
-        sampling = skia.SamplingOptions(skia.FilterMode.kLinear, skia.MipmapMode.kLinear)
+        sampling = skia.SamplingOptions(skia.FilterMode.kLinear)  # mipmaps fail on triangles seen edge-on in the photo
         paint.setShader(texture.makeShader(skia.TileMode.kClamp, skia.TileMode.kClamp, sampling))
         self._canvas.drawVertices(vertices, paint, skia.BlendMode.kSrcOver)
 
     def texture(self, image: np.ndarray) -> Any:
-        """A picture [h, w, 3 or 4] (uint8, straight alpha) as a texture with mipmaps."""
+        """A picture [h, w, 3 or 4] (uint8, straight alpha) as a texture."""
         if image.shape[2] == 3:
             image = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
         alpha = image[..., 3:].astype(np.uint16)
         image = np.dstack([(image[..., :3] * alpha // 255).astype(np.uint8), image[..., 3]])
-        made = self.skia.Image.fromarray(np.ascontiguousarray(image), self.skia.kRGBA_8888_ColorType)
-        return made.withDefaultMipmaps() or made
+        return self.skia.Image.fromarray(np.ascontiguousarray(image), self.skia.kRGBA_8888_ColorType)
 
     def _points(self, points: np.ndarray) -> list[Any]:
         return [self.skia.Point(*p) for p in np.asarray(points, np.float64).tolist()]

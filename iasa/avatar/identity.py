@@ -72,6 +72,9 @@ class PhotoTexture:
     head: np.ndarray  # uint8 [h, w, 4], the head cut out, not premultiplied
     points: np.ndarray  # float32 [478, 2], the face mesh in the photo, pixels
     mesh: np.ndarray  # float32 [478, 3], this person's neutral mesh, cm
+    rotation: np.ndarray  # float32 [3, 3], of the head in the photo
+    scale: float  # photo pixels a cm
+    middle: np.ndarray  # float32 [2], where the origin of the head frame lies in the photo
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from iasa.avatar.hair import draw_hair_back, draw_hair_front
 from iasa.avatar.identity import Identity
 from iasa.avatar.limbs import draw_arms
 from iasa.avatar.mesh import base_mesh, face_normals
+from iasa.avatar.puppet import draw_photo_head, load_photo_skin
 from iasa.avatar.rig import Geometry, RigMotion, make_geometries, make_geometry, neutral_face
 from iasa.avatar.scene import Scene, draw_backdrop
 from iasa.keypoints import REGIONS
@@ -39,6 +40,7 @@ class Renderer:
         self._neutral = neutral_face(identity)
         self._hollow = _hollows(self._neutral)
         self._canvas = Canvas(size)
+        self._skin = None if identity.photo is None else load_photo_skin(self._canvas, identity)
         draw_backdrop(self._canvas, identity)
         self._backdrop = self._canvas.pixels.copy()
 
@@ -70,9 +72,13 @@ class Renderer:
     def _draw(self, geometry: Geometry) -> tuple[np.ndarray, Scene]:
         self._canvas.pixels[:] = self._backdrop
         scene = Scene(self._canvas, self.identity, geometry, self._neutral, self._hollow)
-        draw_hair_back(scene)
-        draw_body(scene)
-        draw_head(scene)
-        draw_hair_front(scene)
+        if self._skin is None:
+            draw_hair_back(scene)
+            draw_body(scene)
+            draw_head(scene)
+            draw_hair_front(scene)
+        else:
+            draw_body(scene)
+            draw_photo_head(scene, self._skin)
         draw_arms(scene)
         return self._canvas.image(), scene
