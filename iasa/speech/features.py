@@ -11,8 +11,8 @@ import numpy as np
 
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
 from iasa.speech import recogniser
+from iasa.speech.lips import guess_visemes
 from iasa.speech.prosody import Prosody, make_prosody
-from iasa.speech.signal import make_signal_visemes
 from iasa.speech.visemes import Phone, make_visemes
 
 logger = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ def analyse(
         if source != "given":
             visemes = modulate(visemes, prosody.at_frames(prosody.energy, frames))
     else:
-        visemes = make_signal_visemes(audio, prosody, frames)
+        visemes = modulate(guess_visemes(audio, frames), prosody.at_frames(prosody.energy, frames))
     return SpeechFeatures(
         fps=VIDEO_FPS,
         phones=found,
