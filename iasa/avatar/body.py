@@ -56,17 +56,40 @@ def _draw_neck(scene: Scene) -> None:
     jaw = 4.7 if scene.identity.feminine else 5.2
     jaws = scene.geometry.head_points([(-jaw, -4.5, -6), (jaw, -4.5, -6)])
     base = scene.trunk(
-        [(-half, 2.5), (-half - 0.8, -0.2), (-half - 2.6, -2.4), (-4, -11), (4, -11), (half + 2.6, -2.4), (half + 0.8, -0.2), (half, 2.5)]
+        [
+            (-half, 2.5),
+            (-half - 0.8, -0.2),
+            (-half - 2.6, -2.4),
+            (-4, -11),
+            (4, -11),
+            (half + 2.6, -2.4),
+            (half + 0.8, -0.2),
+            (half, 2.5),
+        ]
     )
     top = scene.to_drawing(jaws + [[0.6, 0, 0], [-0.6, 0, 0]])
     neck = c.path(np.concatenate([top[:1], base, top[1:]]))
     scene.add_region("body", neck)
     ends = scene.trunk([(-half, 0), (half, 0)])
     away = 0.18 * np.array([scene.light_side > 0, scene.light_side < 0])
-    c.fill(neck, Linear(ends[0], ends[1], [shade(skin, -0.10 - away[0]), shade(skin, -0.06), shade(skin, -0.10 - away[1])]))
+    c.fill(
+        neck,
+        Linear(
+            ends[0], ends[1], [shade(skin, -0.10 - away[0]), shade(skin, -0.06), shade(skin, -0.10 - away[1])]
+        ),
+    )
     with c.clip(neck):
-        under = np.array([jaws[0] + [-1, 2, 0], jaws[0] + [0.4, -3.2, 0], chin + [-3, -2.2, 0], chin + [0, -2.8, 0],
-                          chin + [3, -2.2, 0], jaws[1] + [-0.4, -3.2, 0], jaws[1] + [1, 2, 0]])  # fmt: skip
+        offsets = (
+            [-1, 2, 0],
+            [0.4, -3.2, 0],
+            [-3, -2.2, 0],
+            [0, -2.8, 0],
+            [3, -2.2, 0],
+            [-0.4, -3.2, 0],
+            [1, 2, 0],
+        )
+        anchors = np.stack([jaws[0], jaws[0], chin, chin, chin, jaws[1], jaws[1]])
+        under = anchors + offsets
         c.fill(c.path(scene.to_drawing(under)), (*shade(skin, -0.42), 0.75), blur=5)
         for sign in (-1, 1):
             tendon = scene.trunk([(sign * half * 0.75, 2), (sign * 2.2, -2.6), (sign * 1.0, -4.0)])
@@ -84,9 +107,10 @@ def _half_torso(scene: Scene, sign: int) -> list[tuple[float, float]]:
     """One side's outline from the neck over the shoulder and the armpit to the hem, cm."""
     w, n = scene.identity.shoulder_width, neck_half_width(scene)
     up = _lift(scene)[sign > 0]
-    side = [(n + 0.3, 1.2), (n + 2.2, -0.5), (w * 0.56, -1.9 + up * 0.5), (w - 3.6, -3.3 + up), (w - 1.0, -6.0 + up),
-            (w - 0.9, -10), (w * 0.86, -17), (w * 0.80, -28), (w * 0.78, -36), (w * 0.86, -56)]  # fmt: skip
-    return [(sign * x, y) for x, y in side]
+    neck = [(n + 0.3, 1.2), (n + 2.2, -0.5), (w * 0.56, -1.9 + up * 0.5)]
+    shoulder = [(w - 3.6, -3.3 + up), (w - 1.0, -6.0 + up), (w - 0.9, -10)]
+    flank = [(w * 0.86, -17), (w * 0.80, -28), (w * 0.78, -36), (w * 0.86, -56)]
+    return [(sign * x, y) for x, y in neck + shoulder + flank]
 
 
 def _neckline(scene: Scene) -> list[tuple[float, float]]:
@@ -111,7 +135,9 @@ def _draw_torso(scene: Scene) -> Any:
     with c.clip(torso):
         if identity.stripes:
             for y in range(-8, -56, -6):
-                band = scene.trunk([(-w - 3, y + 0.8), (-w * 0.4, y - 0.6), (w * 0.4, y - 0.6), (w + 3, y + 0.8)])
+                band = scene.trunk(
+                    [(-w - 3, y + 0.8), (-w * 0.4, y - 0.6), (w * 0.4, y - 0.6), (w + 3, y + 0.8)]
+                )
                 c.stroke(c.path(band, False), (*identity.cloth_second, 0.8), 10)
         c.ellipse(scene.trunk([(-4 * scene.identity.light[0], -3.5)])[0], 60, 18, (0, 0, 0, 0.18), blur=9)
         for sign in (-1, 1):
@@ -132,7 +158,7 @@ def _draw_torso(scene: Scene) -> Any:
 
 def _draw_clothes(scene: Scene) -> None:
     """What lies on the torso: buttons and the open jacket."""
-    c, identity, w, n = scene.canvas, scene.identity, scene.identity.shoulder_width, neck_half_width(scene)
+    c, identity, n = scene.canvas, scene.identity, neck_half_width(scene)
     color, edge = identity.cloth_color, (*shade(identity.cloth_color, -0.55), 0.7)
     if identity.clothes == "shirt":
         c.stroke(c.path(scene.trunk([(0, -6), (0.2, -30), (0, -55)]), False), edge, 1.3)
@@ -142,10 +168,12 @@ def _draw_clothes(scene: Scene) -> None:
         front = [(n + 0.5, -2.2), (n + 0.9, -6), (4.6, -16), (0.4, -31)]
         shirt = c.path(scene.trunk([*front, *((-x, y) for x, y in front[::-1]), *_neckline(scene)[::-1]]))
         c.fill(shirt, cloth_paint(scene, identity.cloth_second))
-        c.stroke(c.path(scene.trunk([(0.3, -30), (1.2, -42), (1.5, -56)]), False), (*shade(color, -0.6), 0.5), 1.2)
+        c.stroke(
+            c.path(scene.trunk([(0.3, -30), (1.2, -42), (1.5, -56)]), False), (*shade(color, -0.6), 0.5), 1.2
+        )
         for sign in (-1, 1):
-            lapel = [(n + 0.2, 1.0), (n + 3.4, -1.2), (n + 4.8, -8.5), (n + 3.2, -9.4), (n + 4.0, -12), (0.5, -30.5), (3.6, -17),
-                     (n - 0.2, -4)]  # fmt: skip
+            lapel = [(n + 0.2, 1.0), (n + 3.4, -1.2), (n + 4.8, -8.5), (n + 3.2, -9.4)]
+            lapel += [(n + 4.0, -12), (0.5, -30.5), (3.6, -17), (n - 0.2, -4)]
             path = c.path(scene.trunk([(sign * x, y) for x, y in lapel]), curved=False)
             c.fill(path, shade(color, -0.16))
             c.stroke(path, (*shade(color, -0.6), 0.6), 1.1)
@@ -181,7 +209,7 @@ def _draw_collar(scene: Scene) -> None:
 
 
 def upper_arm_outline(scene: Scene, side: int, end: float = 1.0) -> tuple[np.ndarray, int]:
-    """The upper arm grown out of the shoulder, cm [n, 2], and how many of its points lie inside the torso (the last ones).
+    """The upper arm and its shoulder, cm [n, 2], and how many of its last points lie inside the torso.
 
     `end` < 1 cuts it off there with a straight hem: a short sleeve.
     """
@@ -205,7 +233,11 @@ def upper_arm_outline(scene: Scene, side: int, end: float = 1.0) -> tuple[np.nda
         shoulder + out * 4.3 + span * 0.66,
         tip + out * radius,
     ]
-    cap = [tip + (out * 0.72 + axis * 0.68) * radius, tip + axis * radius * 0.98, tip + (-out * 0.72 + axis * 0.68) * radius]
+    cap = [
+        tip + (out * 0.72 + axis * 0.68) * radius,
+        tip + axis * radius * 0.98,
+        tip + (-out * 0.72 + axis * 0.68) * radius,
+    ]
     inner = [tip - out * radius, shoulder - out * 3.9 + span * 0.6, shoulder - out * 3.6 + span * 0.36]
     hidden = [np.array([sign * w * 0.76, -9.5]) + lean, np.array([sign * w * 0.72, -5.0]) + lean + up * 0.5]
     return np.array([*outer, *(cap if end == 1 else []), *inner, *hidden]), len(hidden)

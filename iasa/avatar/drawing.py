@@ -1,6 +1,6 @@
 """A small drawing layer on Skia: smooth paths, gradients, soft edges, shaded and textured triangles.
 
-Everything is drawn in a 512 x 512 space whatever the picture's size. Skia is imported when the first canvas is made.
+Everything is drawn in a 512 x 512 space whatever the picture's size. Skia is imported with the first canvas.
 """
 
 from __future__ import annotations
@@ -43,13 +43,15 @@ def load_skia() -> Any:
         import skia
     except ImportError as error:
         raise ImportError(
-            "drawing the speaker needs Skia: pip install skia-python, and on Linux apt-get install libgl1 libegl1"
+            "the speaker needs Skia: pip install skia-python; on Linux also apt-get install libgl1 libegl1"
             f" ({error})"
         ) from error
     return skia
 
 
-def smooth_curve(points: np.ndarray, closed: bool = True, tension: float = 1 / 6) -> tuple[np.ndarray, np.ndarray]:
+def smooth_curve(
+    points: np.ndarray, closed: bool = True, tension: float = 1 / 6
+) -> tuple[np.ndarray, np.ndarray]:
     """A Catmull-Rom curve through points [n, 2]: its start [2] and cubic Bezier controls [segments, 3, 2]."""
     p = np.asarray(points, np.float64)
     n = len(p)
@@ -67,7 +69,9 @@ def smooth_curve(points: np.ndarray, closed: bool = True, tension: float = 1 / 6
     return here[0], controls
 
 
-_HALF_TURN = {n: np.stack([np.cos(a), np.sin(a)], 1) for n in (4, 5, 6, 7) for a in [np.linspace(0.5, 1.5, n) * np.pi]}
+_HALF_TURN = {
+    n: np.stack([np.cos(a), np.sin(a)], 1) for n in (4, 5, 6, 7) for a in [np.linspace(0.5, 1.5, n) * np.pi]
+}
 
 
 def capsule(a: np.ndarray, b: np.ndarray, radius_a: float, radius_b: float, points: int = 6) -> np.ndarray:
@@ -79,8 +83,10 @@ def capsule(a: np.ndarray, b: np.ndarray, radius_a: float, radius_b: float, poin
     return np.concatenate([a + radius_a * arc, b - radius_b * arc])
 
 
-def limb(a: np.ndarray, b: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (True, True)) -> np.ndarray:
-    """Outline of a limb from `a` to `b` whose half width runs through `radii` at even steps; flat or round ends: [n, 2]."""
+def limb(
+    a: np.ndarray, b: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (True, True)
+) -> np.ndarray:
+    """Outline [n, 2] of a limb from `a` to `b` of half widths `radii`; `caps` says which ends are round."""
     axis = (b - a) / (np.linalg.norm(b - a) + 1e-9)
     side = np.array([-axis[1], axis[0]])
     middle = a + np.linspace(0, 1, len(radii))[:, None] * (b - a)
@@ -160,13 +166,21 @@ class Canvas:
         self._canvas.drawCircle(float(center[0]), float(center[1]), float(radius), self._paint(paint, blur))
 
     def ellipse(
-        self, center: Sequence[float], rx: float, ry: float, paint: Paint, degrees: float = 0.0, blur: float = 0.0
+        self,
+        center: Sequence[float],
+        rx: float,
+        ry: float,
+        paint: Paint,
+        degrees: float = 0.0,
+        blur: float = 0.0,
     ) -> None:
         canvas = self._canvas
         canvas.save()
         canvas.translate(float(center[0]), float(center[1]))
         canvas.rotate(float(degrees))
-        canvas.drawOval(self.skia.Rect.MakeLTRB(-float(rx), -float(ry), float(rx), float(ry)), self._paint(paint, blur))
+        canvas.drawOval(
+            self.skia.Rect.MakeLTRB(-float(rx), -float(ry), float(rx), float(ry)), self._paint(paint, blur)
+        )
         canvas.restore()
 
     @contextmanager
@@ -185,19 +199,27 @@ class Canvas:
         c = np.clip(colors * 255 + 0.5, 0, 255).astype(np.uint32)
         packed = (0xFF000000 | (c[:, 0] << 16) | (c[:, 1] << 8) | c[:, 2]).tolist()
         vertices = skia.Vertices(
-            skia.Vertices.kTriangles_VertexMode, self._points(points), None, packed, triangles.reshape(-1).tolist()
+            skia.Vertices.kTriangles_VertexMode,
+            self._points(points),
+            None,
+            packed,
+            triangles.reshape(-1).tolist(),
         )
         self._canvas.drawVertices(vertices, skia.Paint(), skia.BlendMode.kDst)
 
-    def textured_mesh(self, points: np.ndarray, texture_points: np.ndarray, triangles: np.ndarray, texture: Any) -> None:
-        """Triangles [t, 3] over points [n, 2] that show a texture (see `texture`) at texture_points [n, 2], its pixels."""
+    def textured_mesh(
+        self, points: np.ndarray, texture_points: np.ndarray, triangles: np.ndarray, texture: Any
+    ) -> None:
+        """Triangles [t, 3] over points [n, 2] that show the pixels texture_points [n, 2] of a `texture`."""
         skia = self.skia
         vertices = skia.Vertices(
             skia.Vertices.kTriangles_VertexMode, self._points(points), self._points(texture_points), None,
             triangles.reshape(-1).tolist(),
         )  # fmt: skip
         paint = skia.Paint(AntiAlias=True)
-        sampling = skia.SamplingOptions(skia.FilterMode.kLinear)  # mipmaps fail on triangles seen edge-on in the photo
+        sampling = skia.SamplingOptions(
+            skia.FilterMode.kLinear
+        )  # mipmaps fail on triangles seen edge-on in the photo
         paint.setShader(texture.makeShader(skia.TileMode.kClamp, skia.TileMode.kClamp, sampling))
         self._canvas.drawVertices(vertices, paint, skia.BlendMode.kSrcOver)
 

@@ -65,7 +65,15 @@ def _draw_ears(scene: Scene) -> None:
     c, skin, yaw = scene.canvas, scene.identity.skin, yaw_of(scene)
     if scene.identity.hair in ("long", "bob"):
         return
-    outer = ((6.9, 3.2, -6), (7.5, 4.2, -7.5), (8.3, 4.1, -8), (8.55, 2.6, -8), (8.2, 0.6, -7.6), (7.9, -1, -7), (7.1, -1.2, -6))
+    outer = (
+        (6.9, 3.2, -6),
+        (7.5, 4.2, -7.5),
+        (8.3, 4.1, -8),
+        (8.55, 2.6, -8),
+        (8.2, 0.6, -7.6),
+        (7.9, -1, -7),
+        (7.1, -1.2, -6),
+    )
     inner = ((7.5, 2.9, -6.5), (7.9, 3.3, -7.5), (8.0, 2.2, -7.7), (7.8, 0.9, -7))
     for sign in (-1, 1):
         if sign * yaw > 0.35:
@@ -74,7 +82,9 @@ def _draw_ears(scene: Scene) -> None:
         ear = c.path(scene.head(np.multiply(outer, mirror)))
         c.fill(ear, shade(mix(skin, (0.85, 0.35, 0.3), 0.08), -0.06))
         c.stroke(ear, (*shade(skin, -0.55), 0.55), 1.1)
-        c.stroke(c.path(scene.head(np.multiply(inner, mirror)), False), (*shade(skin, -0.4), 0.7), 1.6, blur=0.5)
+        c.stroke(
+            c.path(scene.head(np.multiply(inner, mirror)), False), (*shade(skin, -0.4), 0.7), 1.6, blur=0.5
+        )
         if scene.identity.earring:
             c.circle(scene.head((sign * 7.7, -1.7, -7)), 2.6, (0.95, 0.85, 0.5))
 
@@ -213,10 +223,35 @@ def draw_mouth_inside(scene: Scene) -> None:
 def _draw_beard(scene: Scene) -> None:
     c, f, color, kind = scene.canvas, scene.face, scene.identity.hair_color, scene.identity.beard
     if kind in ("full", "stubble"):
-        jaw = f[[234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454]]
+        jaw = f[
+            [
+                234,
+                93,
+                132,
+                58,
+                172,
+                136,
+                150,
+                149,
+                176,
+                148,
+                152,
+                377,
+                400,
+                378,
+                379,
+                365,
+                397,
+                288,
+                361,
+                323,
+                454,
+            ]
+        ]
         cheek = np.array(
-            [f[454] * 0.9 + f[447] * 0.1, f[435], f[416] * 0.6 + f[434] * 0.4, f[287] + [9, -1], f[391], f[164] + [0, -1],
-             f[165], f[57] + [-9, -1], f[192] * 0.6 + f[214] * 0.4, f[215], f[234] * 0.9 + f[227] * 0.1]
+            [f[454] * 0.9 + f[447] * 0.1, f[435], f[416] * 0.6 + f[434] * 0.4, f[287] + [9, -1], f[391],
+             f[164] + [0, -1], f[165], f[57] + [-9, -1], f[192] * 0.6 + f[214] * 0.4, f[215],
+             f[234] * 0.9 + f[227] * 0.1]
         )  # fmt: skip
         with c.clip(scene.regions["face"][0]):
             c.fill(c.path(np.concatenate([jaw, cheek])), (*color, 0.85 if kind == "full" else 0.3), blur=2.6)

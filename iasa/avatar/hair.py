@@ -12,8 +12,10 @@ from iasa.avatar.scene import Scene
 _HALF_RING = np.linspace(np.pi * 1.05, -np.pi * 0.05, 13)
 
 
-def _mirrored(points: list[tuple[float, float, float]], middle: tuple[float, float, float] | None = None) -> np.ndarray:
-    """A line from the person's left to the right one: the given left half, a middle point, and the mirrored half."""
+def _mirrored(
+    points: list[tuple[float, float, float]], middle: tuple[float, float, float] | None = None
+) -> np.ndarray:
+    """A line from the person's left to the right: the given left half, a middle point, the mirrored half."""
     right = [(-x, y, z) for x, y, z in points[::-1]]
     return np.array([*points, *([middle] if middle else []), *right], float)
 
@@ -27,8 +29,12 @@ def draw_hair_back(scene: Scene) -> None:
         top = skull_outline(scene, _HALF_RING, size + 0.03)
         y = -12 - 9 * identity.volume
         left = [(9.4, -4.0), (10.2, y * 0.5 - 2), (8.6, y - 1.5), (5.0, y + 2)]
-        bottom = scene.trunk([*left, (0, y + 6), *((-a, b) for a, b in left[::-1])]) + scene.identity.scale * np.array([0, -5.5])
-        path = c.path(np.concatenate([top, scene.head([(9.3, -3, -5)]), bottom, scene.head([(-9.3, -3, -5)])]))
+        bottom = scene.trunk(
+            [*left, (0, y + 6), *((-a, b) for a, b in left[::-1])]
+        ) + scene.identity.scale * np.array([0, -5.5])
+        path = c.path(
+            np.concatenate([top, scene.head([(9.3, -3, -5)]), bottom, scene.head([(-9.3, -3, -5)])])
+        )
         c.fill(path, Linear(top[6], bottom[4], [hair, dark, shade(hair, -0.5)]))
     elif style == "bob":
         top = skull_outline(scene, _HALF_RING, size + 0.04)
@@ -37,7 +43,15 @@ def draw_hair_back(scene: Scene) -> None:
     if style in ("long", "bob"):
         _draw_side_locks(scene, behind=True)
     if style == "pony":
-        tail = [(5, 8, -10), (11, 5, -12), (12.5, -3, -12), (10.5, -11, -11), (8.5, -14, -10), (8.8, -7, -10), (7.5, 0, -10)]
+        tail = [
+            (5, 8, -10),
+            (11, 5, -12),
+            (12.5, -3, -12),
+            (10.5, -11, -11),
+            (8.5, -14, -10),
+            (8.8, -7, -10),
+            (7.5, 0, -10),
+        ]
         c.fill(c.path(scene.head(tail)), dark)
     elif style == "bun":
         center = scene.head((0, 13.8, -8))
@@ -49,7 +63,10 @@ def draw_hair_back(scene: Scene) -> None:
         _draw_curls(scene, front=False)
 
 
-_CURL = np.stack([np.cos(np.linspace(0.6, 4.6, 6)), np.sin(np.linspace(0.6, 4.6, 6))], 1) * np.linspace(1, 0.6, 6)[:, None]
+_CURL = (
+    np.stack([np.cos(np.linspace(0.6, 4.6, 6)), np.sin(np.linspace(0.6, 4.6, 6))], 1)
+    * np.linspace(1, 0.6, 6)[:, None]
+)
 
 
 def _turned(angle: float) -> np.ndarray:
@@ -58,7 +75,7 @@ def _turned(angle: float) -> np.ndarray:
 
 
 def _curl_centers(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Curls spread evenly over the crown and sides of the skull: head-frame centres [n, 3] and radii [n], cm."""
+    """Curls spread evenly over the crown and sides: centres [n, 3] in the head frame and radii [n], cm."""
     r = np.random.default_rng(scene.identity.seed)
     count = 190
     height = 1 - 1.7 * (np.arange(count) + 0.5) / count
@@ -151,11 +168,14 @@ def _hairline(scene: Scene) -> np.ndarray:
         return _mirrored([(6.9, 1, -3.2), (6.6, 4.4, -1), (5.2, 5.6, 1), (2.7, 5.9, 2.6)], (0, 6.1, 3))
     if identity.hair in ("long", "bob", "side", "pony"):
         return np.array(
-            [(6.9, 1.2, -3.6), (6.5, 4.6, -1.4), (5.4, 6.9, 0.6), ((part + 5.4) / 2, 8.5, 1.7), (part, 9.6, 1.6),
-             ((part - 5.4) / 2, 8.3, 1.9), (-5.4, 6.7, 0.6), (-6.5, 4.6, -1.4), (-6.9, 1.2, -3.6)]
+            [(6.9, 1.2, -3.6), (6.5, 4.6, -1.4), (5.4, 6.9, 0.6), ((part + 5.4) / 2, 8.5, 1.7),
+             (part, 9.6, 1.6), ((part - 5.4) / 2, 8.3, 1.9), (-5.4, 6.7, 0.6), (-6.5, 4.6, -1.4),
+             (-6.9, 1.2, -3.6)]
         )  # fmt: skip
     y = 8.3 - 1.9 * identity.fringe * (identity.hair == "short")
-    return _mirrored([(6.9, 1.0, -4.2), (6.4, 3.0, -2.2), (6.2, 5.8, -0.6), (4.4, y - 0.5, 1.2)], (0, y + 0.3, 2.0))
+    return _mirrored(
+        [(6.9, 1.0, -4.2), (6.4, 3.0, -2.2), (6.2, 5.8, -0.6), (4.4, y - 0.5, 1.2)], (0, y + 0.3, 2.0)
+    )
 
 
 def _draw_strands(scene: Scene, outer: np.ndarray, line: np.ndarray) -> None:
@@ -181,8 +201,8 @@ def _draw_side_locks(scene: Scene, behind: bool) -> None:
     c, hair = scene.canvas, scene.identity.hair_color
     end = -9.5 if scene.identity.hair == "bob" else -14.0
     lock = np.array(
-        [(7.2, 5, -2.5), (8.2, 1, -2.5), (8.7, -4, -2.5), (8.9, end * 0.75, -2), (7.6, end, -2), (7.0, end * 0.7, -2.2),
-         (6.9, -3, -2.8), (6.6, 1.2, -2.8)]
+        [(7.2, 5, -2.5), (8.2, 1, -2.5), (8.7, -4, -2.5), (8.9, end * 0.75, -2), (7.6, end, -2),
+         (7.0, end * 0.7, -2.2), (6.9, -3, -2.8), (6.6, 1.2, -2.8)]
     )  # fmt: skip
     for sign in (-1, 1):
         turned = sign * yaw_of(scene)

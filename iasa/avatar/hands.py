@@ -1,10 +1,12 @@
-"""Hands as 21 joints in 3D: finger shapes, and an orientation that follows the forearm without ever flipping."""
+"""Hands as 21 joints in 3D: finger shapes, and an orientation that follows the forearm and never flips."""
 
 from __future__ import annotations
 
 import numpy as np
 
-SHAPE_SIZE = 11  # four knuckle bends, four finger bends, thumb bend, thumb abduction, spread (radians; spread is free)
+SHAPE_SIZE = (
+    11  # four knuckle bends, four finger bends, thumb bend, thumb abduction, spread (radians; spread is free)
+)
 
 # knuckles (index..little), fingers, thumb bend, thumb abduction, spread
 HAND_SHAPES = {
@@ -18,7 +20,7 @@ HAND_SHAPES = {
     "spread": (-0.05, -0.05, -0.05, 0.0, 0.05, 0.05, 0.05, 0.05, -0.1, -0.15, 0.24),
 }
 
-# Joints of an open right hand seen from its palm, in hand lengths: x to the thumb, y to the fingers, z out of the palm.
+# Joints of an open right hand, in hand lengths: x to the thumb, y to the fingers, z out of the palm.
 _PALM = {
     0: (0, 0, 0), 1: (0.13, 0.12, 0.03), 2: (0.25, 0.26, 0.06), 3: (0.33, 0.40, 0.07), 4: (0.385, 0.51, 0.08),
     5: (0.14, 0.50, 0), 9: (0.02, 0.525, 0.01), 13: (-0.09, 0.49, 0.005), 17: (-0.185, 0.435, -0.01),
@@ -28,8 +30,8 @@ _FAN = np.array([0.05, 0.0, -0.06, -0.14])  # sideways lean of the straight fing
 _FAN_SPREAD = np.array([0.9, 0.15, -0.6, -1.2])
 # Radii of the drawn joints, hand lengths.
 JOINT_RADII = np.array(
-    [0.05, 0.062, 0.056, 0.047, 0.040, 0.054, 0.047, 0.042, 0.036, 0.055, 0.049, 0.044, 0.037, 0.053, 0.046, 0.041,
-     0.036, 0.048, 0.041, 0.037, 0.032]
+    [0.05, 0.062, 0.056, 0.047, 0.040, 0.054, 0.047, 0.042, 0.036, 0.055, 0.049, 0.044, 0.037, 0.053, 0.046,
+     0.041, 0.036, 0.048, 0.041, 0.037, 0.032]
 )  # fmt: skip
 
 BEND_LIMIT = np.radians(62)  # of the wrist against the forearm
@@ -67,7 +69,9 @@ def hand_joints(shape: np.ndarray, left: bool) -> np.ndarray:
         turn = 0.9 * abduction + 0.35 * k * thumb
         c, s = np.cos(turn), np.sin(turn)
         towards = bone[2] + 0.55 * thumb * np.linalg.norm(bone)
-        joints[:, 2 + k] = joints[:, 1 + k] + np.stack([c * bone[0] - s * bone[1], s * bone[0] + c * bone[1], towards], 1)
+        joints[:, 2 + k] = joints[:, 1 + k] + np.stack(
+            [c * bone[0] - s * bone[1], s * bone[0] + c * bone[1], towards], 1
+        )
     if left:
         joints[..., 0] *= -1
     return joints
@@ -82,18 +86,20 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _fold(angle: np.ndarray, limit: float) -> np.ndarray:
-    """An angle in -pi..pi held within +-limit and continuous on the whole circle: beyond the limit it runs back to 0."""
+    """An angle in -pi..pi held within +-limit, continuously: beyond the limit it runs back to 0."""
     size = np.abs(angle)
     back = limit * (np.pi - size) / (np.pi - limit)
     return np.sign(angle) * np.minimum(size, back)
 
 
-def hand_frame(forearm: np.ndarray, middle: np.ndarray, direction: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Axes of the hand, columns x (to the thumb on the right hand), y (to the fingers), z (out of the palm): [f, 3, 3].
+def hand_frame(
+    forearm: np.ndarray, middle: np.ndarray, direction: np.ndarray, normal: np.ndarray
+) -> np.ndarray:
+    """Axes of the hand: columns x (to a right thumb), y (to the fingers), z (out of the palm): [f, 3, 3].
 
-    forearm: unit [f, 3]. middle: palm normal [f, 3] half way between palm up and palm down, at right angles to the forearm.
-    direction, normal: where the fingers and the palm should look. Both are limited to what a wrist can do, and the result
-    is a continuous function of all four, so small changes of the wish never turn the palm round.
+    forearm: unit [f, 3]. middle: [f, 3] where the palm looks half way between palm up and palm down, at right
+    angles to the forearm. direction, normal: [f, 3] where fingers and palm should look. Both are limited to
+    what a wrist can do, and the result is continuous in all four (a palm never jumps to its other side).
     """
     direction = _unit(direction)
     along = np.clip(_dot(direction, forearm), -1, 1)
@@ -105,8 +111,12 @@ def hand_frame(forearm: np.ndarray, middle: np.ndarray, direction: np.ndarray, n
     z0 = _unit(middle - _dot(middle, y) * y)
     x0 = np.cross(y, z0)
     wish = normal - _dot(normal, y) * y
-    size = np.linalg.norm(wish, axis=-1, keepdims=True) / (np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9)
+    size = np.linalg.norm(wish, axis=-1, keepdims=True) / (
+        np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
+    )
     twist = _fold(np.arctan2(_dot(wish, x0), _dot(wish, z0)), TWIST_LIMIT)
-    twist = twist * size**2 / (size**2 + 0.06)  # a palm that should look along the fingers says nothing about the twist
+    twist = (
+        twist * size**2 / (size**2 + 0.06)
+    )  # a palm that should look along the fingers says nothing about the twist
     z = np.cos(twist) * z0 + np.sin(twist) * x0
     return np.stack([np.cross(y, z), y, z], -1)

@@ -1,4 +1,4 @@
-"""Draws forearms and hands: sleeves, palms, fingers with outlines, creases and nails (which hand detectors look for)."""
+"""Draws forearms and hands with the outlines, creases and nails that hand detectors look for."""
 
 from __future__ import annotations
 
@@ -50,15 +50,35 @@ def _draw_forearm(scene: Scene, side: int) -> None:
     cover = limb(shoulder * 0.3 + elbow * 0.7, elbow, np.array([ELBOW_RADIUS * 0.98] * 3) * k, (False, True))
     if sleeve == "short":
         cover = limb(shoulder * 0.3 + elbow * 0.7, elbow, np.array([3.1, 2.95, 2.75]) * k, (False, True))
-        draw(limb(elbow, wrist, np.array([2.8, 3.0, 2.7, 2.4, WRIST_RADIUS]) * k), identity.skin, shade(identity.skin, -0.02), 0.25)
+        draw(
+            limb(elbow, wrist, np.array([2.8, 3.0, 2.7, 2.4, WRIST_RADIUS]) * k),
+            identity.skin,
+            shade(identity.skin, -0.02),
+            0.25,
+        )
         join = shade(identity.skin, -0.03)
     elif sleeve == "mid":
-        draw(limb(elbow, wrist, np.array([2.7, 2.9, 2.7, 2.4, WRIST_RADIUS]) * k), identity.skin, shade(identity.skin, -0.02), 0.25)
+        draw(
+            limb(elbow, wrist, np.array([2.7, 2.9, 2.7, 2.4, WRIST_RADIUS]) * k),
+            identity.skin,
+            shade(identity.skin, -0.02),
+            0.25,
+        )
         hem = elbow * 0.58 + wrist * 0.42
-        draw(limb(elbow, hem, np.array([ELBOW_RADIUS, 3.7, 3.45]) * k, (True, False)), cloth, cloth_paint(scene, cloth), 0.2)
+        draw(
+            limb(elbow, hem, np.array([ELBOW_RADIUS, 3.7, 3.45]) * k, (True, False)),
+            cloth,
+            cloth_paint(scene, cloth),
+            0.2,
+        )
         join = cloth_paint(scene, cloth)
     else:
-        draw(limb(elbow * 0.2 + wrist * 0.8, wrist, np.array([2.4, WRIST_RADIUS]) * k), identity.skin, identity.skin, 0.2)
+        draw(
+            limb(elbow * 0.2 + wrist * 0.8, wrist, np.array([2.4, WRIST_RADIUS]) * k),
+            identity.skin,
+            identity.skin,
+            0.2,
+        )
         cuff = elbow * 0.05 + wrist * 0.95
         if identity.clothes == "blazer":
             shirt = limb(elbow * 0.2 + wrist * 0.8, wrist, np.array([2.6, 2.55]) * k, (False, False))
@@ -73,7 +93,9 @@ def _draw_forearm(scene: Scene, side: int) -> None:
         c.fill(path, paint)
         shade_inside(scene, path, strength)
     if sleeve == "long":
-        hem = limb(elbow * 0.16 + wrist * 0.84, elbow * 0.12 + wrist * 0.88, np.array([2.7, 2.6]) * k, (False, False))
+        hem = limb(
+            elbow * 0.16 + wrist * 0.84, elbow * 0.12 + wrist * 0.88, np.array([2.7, 2.6]) * k, (False, False)
+        )
         c.stroke(c.path(hem[[1, 2]], False), (*shade(cloth, -0.55), 0.5), 1.2)
 
 
@@ -123,13 +145,19 @@ class _Hand:
         self.front = [root for root in order if depth[root] >= palm_depth - 0.2]
         h, x = self.joints, self.across
         self.palm_outline = np.array(
-            [h[0] + x * 0.14, h[1] + (h[1] - h[17]) * 0.13, h[2] + (h[2] - h[17]) * 0.10, h[2] * 0.55 + h[5] * 0.45,
-             h[5] + (h[5] - h[9]) * 0.42, h[9] + (h[9] - h[0]) * 0.06, h[13] + (h[13] - h[0]) * 0.05,
-             h[17] + (h[17] - h[13]) * 0.50, h[17] * 0.5 + h[0] * 0.5 + (h[17] - h[13]) * 0.55, h[0] - x * 0.15]
+            [h[0] + x * 0.14, h[1] + (h[1] - h[17]) * 0.13, h[2] + (h[2] - h[17]) * 0.10,
+             h[2] * 0.55 + h[5] * 0.45, h[5] + (h[5] - h[9]) * 0.42, h[9] + (h[9] - h[0]) * 0.06,
+             h[13] + (h[13] - h[0]) * 0.05, h[17] + (h[17] - h[13]) * 0.50,
+             h[17] * 0.5 + h[0] * 0.5 + (h[17] - h[13]) * 0.55, h[0] - x * 0.15]
         )  # fmt: skip
         self.palm = self.canvas.path(self.palm_outline)
         elbow, wrist = (scene.to_drawing(points[side]) for points in (g.elbows, g.wrists))
-        joint = limb(wrist * 0.93 + elbow * 0.07, wrist, np.array([2.2, WRIST_RADIUS * 0.93]) * scene.identity.scale, (False, True))
+        joint = limb(
+            wrist * 0.93 + elbow * 0.07,
+            wrist,
+            np.array([2.2, WRIST_RADIUS * 0.93]) * scene.identity.scale,
+            (False, True),
+        )
         self.wrist = self.canvas.path(joint)
         scene.add_region("hands", self.palm)
 
@@ -137,26 +165,41 @@ class _Hand:
         c, h, size = self.canvas, self.joints, self.size
         c.stroke(c.path(self.palm_outline, False), (*self.outline, 0.9), self.width * 1.5)
         tones = [shade(self.color, 0.12), self.color, shade(self.color, -0.22)]
-        c.fill(self.palm, Radial((h[0] + h[9]) / 2 + self.light * size * 0.18, size * 0.55, tones, [0, 0.55, 1]))
+        c.fill(
+            self.palm, Radial((h[0] + h[9]) / 2 + self.light * size * 0.18, size * 0.55, tones, [0, 0.55, 1])
+        )
         with c.clip(self.wrist):
             c.circle(h[0], size * 0.12, (*shade(self.color, -0.06), 0.9), blur=3)
         if self.palm_seen:
             thumb = [h[5] * 0.7 + h[2] * 0.3, h[5] * 0.45 + h[0] * 0.3 + h[9] * 0.25,
                      h[0] * 0.62 + h[9] * 0.38 + (h[1] - h[0]) * 0.25, h[0] * 0.85 + h[1] * 0.15]  # fmt: skip
-            heart = [h[17] * 0.80 + h[0] * 0.20, h[13] * 0.72 + h[0] * 0.28, h[9] * 0.78 + h[0] * 0.22, h[5] * 0.92 + h[9] * 0.1]
+            heart = [
+                h[17] * 0.80 + h[0] * 0.20,
+                h[13] * 0.72 + h[0] * 0.28,
+                h[9] * 0.78 + h[0] * 0.22,
+                h[5] * 0.92 + h[9] * 0.1,
+            ]
             c.stroke(c.path(np.array(thumb), False), (*self.outline, 0.40), self.width * 0.8)
             c.stroke(c.path(np.array(heart), False), (*self.outline, 0.35), self.width * 0.7)
             c.circle((h[1] + h[2]) / 2, size * 0.07, (1, 1, 1, 0.10), blur=3)
         else:
             for root in self.behind:
                 if root > 1:
-                    c.ellipse(h[root], self.radii[root] * 0.8, self.radii[root] * 0.62, (*shade(self.color, 0.12), 0.5), blur=1.5)
+                    c.ellipse(
+                        h[root],
+                        self.radii[root] * 0.8,
+                        self.radii[root] * 0.62,
+                        (*shade(self.color, 0.12), 0.5),
+                        blur=1.5,
+                    )
 
     def draw_finger(self, root: int) -> None:
         c = self.canvas
         chain = [root, root + 1, root + 2, root + 3]
         points, radii = self.joints[chain], self.radii[chain]
-        pieces = [c.path(capsule(points[j], points[j + 1], radii[j], radii[j + 1]), curved=False) for j in range(3)]
+        pieces = [
+            c.path(capsule(points[j], points[j + 1], radii[j], radii[j + 1]), curved=False) for j in range(3)
+        ]
         for piece in pieces:
             self.scene.add_region("hands", piece)
             c.stroke(piece, (*self.outline, 0.9), self.width * 1.5)
@@ -169,7 +212,9 @@ class _Hand:
             c.fill(piece, Linear(middle + normal * radius, middle - normal * radius, tones, [0, 0.3, 0.6, 1]))
         for j in (1, 2):
             normal = _side_of(points[j - 1], points[j + 1]) * radii[j] * 0.7
-            crease = np.array([points[j] - normal, points[j] + (points[j + 1] - points[j - 1]) * 0.01, points[j] + normal])
+            crease = np.array(
+                [points[j] - normal, points[j] + (points[j + 1] - points[j - 1]) * 0.01, points[j] + normal]
+            )
             c.stroke(c.path(crease, False), (*self.outline, 0.38), self.width * 0.6)
         self._draw_nail(root, points, radii)
 
@@ -204,5 +249,11 @@ class _Hand:
     def draw_knuckles(self) -> None:
         c, h = self.canvas, self.joints
         for root in (5, 9, 13, 17):
-            fold = np.array([h[root] - self.across * 0.02, h[root] + (h[root] - h[0]) * 0.02, h[root] + self.across * 0.02])
+            fold = np.array(
+                [
+                    h[root] - self.across * 0.02,
+                    h[root] + (h[root] - h[0]) * 0.02,
+                    h[root] + self.across * 0.02,
+                ]
+            )
             c.stroke(c.path(fold, False), (*self.outline, 0.4), self.width * 0.7)

@@ -1,6 +1,6 @@
-"""The face as a 478-vertex mesh (mediapipe's topology): a neutral base, identity shape, and expression in nine channels.
+"""The face as mediapipe's mesh of 478 vertices: a neutral base, a person's shape, nine channels of motion.
 
-Units are centimetres in the head's frame: x to the person's left (right in the picture), y up, z to the camera.
+Units are cm in the head's frame: x to the person's left (right in the picture), y up, z to the camera.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UPPER_MIDDLE = (
     (62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292),
 )
 
-# Sides are always (right, left) of the person. Lids run from the outer corner to the inner one on the right eye.
+# Sides are always (right, left) of the person. Lids run from the outer corner to the inner one.
 UPPER_LID = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
 LOWER_LID = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (263, 249, 390, 373, 374, 380, 381, 382, 362))
 IRIS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
@@ -43,7 +43,9 @@ OVAL = (
 )  # fmt: skip
 
 UPPER_LIP_MIDDLE = 13
-_JAW_SHARE = np.array([0.12, 0.5, 0.8, 0.95, 1, 1, 1, 0.95, 0.8, 0.5, 0.12])  # how far a lower-lip point follows the jaw
+_JAW_SHARE = np.array(
+    [0.12, 0.5, 0.8, 0.95, 1, 1, 1, 0.95, 0.8, 0.5, 0.12]
+)  # how far a lower-lip point follows the jaw
 
 
 class BaseMesh(NamedTuple):
@@ -133,7 +135,10 @@ def identity_mesh(identity: Identity) -> np.ndarray:
     for upper_lid, lower_lid in zip(UPPER_LID, LOWER_LID, strict=True):
         center = v[list(upper_lid + lower_lid)].mean(0)
         near = 1 - smoothstep(0.55, 1.3, np.hypot((v[:, 0] - center[0]) / 2.6, (v[:, 1] - center[1]) / 1.5))
-        move = (shape.eye_size - 1) * (v[:, :2] - center[:2]) * [0.7, 1.3] + [np.sign(center[0]) * shape.eye_distance, 0]
+        move = (shape.eye_size - 1) * (v[:, :2] - center[:2]) * [0.7, 1.3] + [
+            np.sign(center[0]) * shape.eye_distance,
+            0,
+        ]
         v[:, :2] += near[:, None] * move
     nose = v[[1, 2, 98, 327]].mean(0)
     near = 1 - smoothstep(0.5, 1.3, np.hypot(v[:, 0] / 2.8, (v[:, 1] - nose[1]) / 1.8))
@@ -148,10 +153,10 @@ def identity_mesh(identity: Identity) -> np.ndarray:
 
 
 def expression_basis(v: np.ndarray) -> np.ndarray:
-    """Displacements of a neutral face by channel: [10, 478, 3].
+    """Displacements of a neutral face at full strength: [9, 478, 3].
 
-    Rows: open, wide (spread), round, press, tuck, teeth, smile, right brow, left brow; the last row is spare for the blink,
-    which is not linear and is done by `express`.
+    Rows: open, spread (wide > 0), round (wide < 0), press, tuck, teeth, smile, right brow, left brow. The
+    blink is not linear: `express` does it.
     """
     x, y = v[:, 0], v[:, 1]
     mouth = v[UPPER_LIP_MIDDLE, 1]
@@ -182,8 +187,8 @@ def express(v: np.ndarray, basis: np.ndarray, channels: np.ndarray) -> np.ndarra
     """The face in motion: neutral [478, 3], its `expression_basis`, channels [f, 9] -> [f, 478, 3]."""
     c = dict(zip(FACE_CHANNELS, np.asarray(channels, np.float64).T, strict=True))
     weights = np.stack(
-        [c["open"], np.maximum(c["wide"], 0), np.maximum(-c["wide"], 0), c["press"], c["tuck"], c["teeth"], c["smile"],
-         c["brow_right"], c["brow_left"]], 1
+        [c["open"], np.maximum(c["wide"], 0), np.maximum(-c["wide"], 0), c["press"], c["tuck"], c["teeth"],
+         c["smile"], c["brow_right"], c["brow_left"]], 1
     )  # fmt: skip
     moved = v + np.einsum("fk,kvc->fvc", weights, basis, optimize=True)
     blink = 0.97 * np.clip(c["blink"], 0, 1)[:, None, None]

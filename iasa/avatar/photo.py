@@ -1,4 +1,4 @@
-"""A speaker made from one portrait: the face mesh that mediapipe finds in it, its colours, and the cut-out head."""
+"""A speaker made from one portrait: mediapipe's face mesh of it, its colours, and the cut-out head."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ def make_photo_identity(image: np.ndarray) -> Identity:
     Raises InputError if there is no face, or the picture is too small, too large or not RGB.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise InputError(f"the portrait is {image.dtype} {list(image.shape)}; an RGB picture of uint8 [h, w, 3] is needed")
+        raise InputError(
+            f"the portrait is {image.dtype} {list(image.shape)}; an RGB picture of uint8 [h, w, 3] is needed"
+        )
     if min(image.shape[:2]) < MIN_SIDE or max(image.shape[:2]) > MAX_SIDE:
         raise InputError(
-            f"the portrait has {image.shape[1]} x {image.shape[0]} pixels; {MIN_SIDE} to {MAX_SIDE} a side are accepted"
+            f"the portrait has {image.shape[1]} x {image.shape[0]} pixels; "
+            f"{MIN_SIDE} to {MAX_SIDE} a side are accepted"
         )
     crop = _crop_face(image)
     points = _find_mesh(crop)
@@ -52,7 +55,8 @@ def make_photo_identity(image: np.ndarray) -> Identity:
         middle=middle.astype(np.float32),
     )
     return replace(
-        make_identity(7), feminine=False, nails=None, hair="bald", beard="none", glasses="none", earring=False, stripes=False,
+        make_identity(7), feminine=False, nails=None, hair="bald", beard="none", glasses="none",
+        earring=False, stripes=False,
         face=FaceShape(), clothes="crew", sleeve="long", backdrop="glow", photo=photo, **colors,
     )  # fmt: skip
 
@@ -64,7 +68,9 @@ def _solutions() -> Any:
     except ImportError as error:
         raise InputError(f"a portrait needs mediapipe: pip install mediapipe==0.10.21 ({error})") from error
     if not hasattr(mediapipe, "solutions"):
-        raise InputError(f"mediapipe {mediapipe.__version__} has no models inside: pip install mediapipe==0.10.21")
+        raise InputError(
+            f"mediapipe {mediapipe.__version__} has no models inside: pip install mediapipe==0.10.21"
+        )
     return mediapipe.solutions
 
 
@@ -81,7 +87,9 @@ def _crop_face(image: np.ndarray) -> np.ndarray:
     small = _resize(image, max(1, round(w * shrink)), max(1, round(h * shrink))) if shrink < 1 else image
     boxes = []
     for model in (0, 1):  # faces near the camera, then small ones
-        with _solutions().face_detection.FaceDetection(model_selection=model, min_detection_confidence=0.4) as detector:
+        with _solutions().face_detection.FaceDetection(
+            model_selection=model, min_detection_confidence=0.4
+        ) as detector:
             found = detector.process(small).detections or []
         boxes += [d.location_data.relative_bounding_box for d in found]
         if boxes:
@@ -101,7 +109,12 @@ def _crop_face(image: np.ndarray) -> np.ndarray:
 
 def _find_mesh(image: np.ndarray) -> np.ndarray | None:
     """Face landmarks, pixels, z in the same scale: float64 [478, 3]."""
-    options = {"static_image_mode": True, "max_num_faces": 1, "refine_landmarks": True, "min_detection_confidence": 0.3}
+    options = {
+        "static_image_mode": True,
+        "max_num_faces": 1,
+        "refine_landmarks": True,
+        "min_detection_confidence": 0.3,
+    }
     with _solutions().face_mesh.FaceMesh(**options) as detector:
         faces = detector.process(image).multi_face_landmarks
     if not faces:
@@ -118,7 +131,7 @@ def _find_person(image: np.ndarray) -> np.ndarray:
 
 
 def _guided(mask: np.ndarray, guide: np.ndarray, radius: int, epsilon: float = 2e-3) -> np.ndarray:
-    """The guided filter (He, Sun and Tang, 2010): a mask [h, w] whose edges move onto those of the guide [h, w]."""
+    """The guided filter (He, Sun, Tang 2010): moves a mask's edges [h, w] onto those of the guide [h, w]."""
 
     def mean(x: np.ndarray) -> np.ndarray:
         return ndimage.uniform_filter(x, 2 * radius + 1, mode="nearest")
@@ -129,7 +142,7 @@ def _guided(mask: np.ndarray, guide: np.ndarray, radius: int, epsilon: float = 2
 
 
 def _kabsch(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
-    """Rotation and scale that take the centred points a [n, 3] closest to b [n, 3]: b = scale * a @ rotation.T"""
+    """Rotation and scale that bring points a [n, 3] closest to b, both centred: b = scale * a @ rotation.T"""
     a, b = a - a.mean(0), b - b.mean(0)
     u, s, vt = np.linalg.svd(b.T @ a)
     sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
@@ -137,8 +150,8 @@ def _kabsch(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _fit_head(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """This person's neutral mesh in cm [478, 3], and how the photo shows it: rotation, pixels a cm, and the pixels [2] of
-    the head frame's origin. Sides are averaged in the head frame, so that the mesh is symmetric."""
+    """This person's neutral mesh [478, 3], cm, and how the photo shows it: rotation [3, 3], pixels a cm, and
+    the pixel [2] of the head frame's origin. Both sides are averaged: the mesh is symmetric."""
     base = base_mesh()
     flipped = points * [1, -1, -1]  # y up, z to the camera
     rotation, _ = _kabsch(base.vertices, flipped)
@@ -150,7 +163,9 @@ def _fit_head(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.nda
         rotation, local = rotation @ half.T, local @ half.T
     symmetric = (local + (local - local[:468].mean(0) * [1, 0, 0])[base.mirror] * [-1, 1, 1]) / 2
     unit = 14.0 / (symmetric[454, 0] - symmetric[234, 0])
-    shift = np.array([symmetric[:468, 0].mean(), (symmetric[10, 1] + symmetric[152, 1]) / 2, symmetric[:, 2].mean()])
+    shift = np.array(
+        [symmetric[:468, 0].mean(), (symmetric[10, 1] + symmetric[152, 1]) / 2, symmetric[:, 2].mean()]
+    )
     mesh = (symmetric - shift) * unit
     gap = np.linalg.norm(points[13] - points[14]) / np.linalg.norm(points[61] - points[291])
     turned, scale = _kabsch(mesh, flipped)
@@ -214,12 +229,16 @@ def _measure_colors(image: np.ndarray, points: np.ndarray, person: np.ndarray) -
         "hair_color": hair,
         "cloth_color": cloth,
         "cloth_second": mix(cloth, (1, 1, 1), 0.5),
-        "backdrop_color": tuple(float(c) for c in np.median(wall, 0) / 255) if len(wall) > 500 else (0.7, 0.72, 0.75),
+        "backdrop_color": tuple(float(c) for c in np.median(wall, 0) / 255)
+        if len(wall) > 500
+        else (0.7, 0.72, 0.75),
         "light": tuple(float(c) for c in direction),
     }
 
 
-def _cut_out(image: np.ndarray, points: np.ndarray, person: np.ndarray, hair: Color, skin: Color) -> np.ndarray:
+def _cut_out(
+    image: np.ndarray, points: np.ndarray, person: np.ndarray, hair: Color, skin: Color
+) -> np.ndarray:
     """The head with its hair on a clear ground: uint8 [h, w, 4]. The neck is drawn."""
     size, p = len(image), points[:, :2]
     yy, xx = np.mgrid[:size, :size]

@@ -86,7 +86,11 @@ def _surround(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     a = np.arange(n * (k - 1)).reshape(k - 1, n)
     b = np.roll(a, -1, 1)
     triangles = np.stack([np.stack([a, b, a + n], -1), np.stack([b, b + n, a + n], -1)], 2).reshape(-1, 3)
-    return places.reshape(-1, 2), source.reshape(-1, 2), triangles[::-1]  # the outermost ring lies farthest back
+    return (
+        places.reshape(-1, 2),
+        source.reshape(-1, 2),
+        triangles[::-1],
+    )  # the outermost ring lies farthest back
 
 
 def _draw_eye(scene: Scene, side: int, skin: PhotoSkin) -> None:

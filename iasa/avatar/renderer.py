@@ -58,7 +58,7 @@ class Renderer:
         return frames
 
     def region_masks(self, motion: RigMotion, i: int) -> np.ndarray:
-        """Where each region of `iasa.keypoints.REGIONS` lies in frame i, hidden parts included: bool [5, size, size]."""
+        """Where `iasa.keypoints.REGIONS` lie in frame i, hidden parts too: bool [5, size, size]."""
         _, scene = self._draw(make_geometry(self.identity, motion, i))
         masks = np.zeros((len(REGIONS), self.size, self.size), bool)
         canvas = Canvas(self.size)

@@ -1,4 +1,4 @@
-"""Measures the speaker: drawing speed, and how often a real detector finds it (python -m iasa.avatar.report --frames 200)."""
+"""Measures the speaker (python -m iasa.avatar.report): drawing speed, and how often a detector finds it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,15 @@ def random_motion(frames: int, seed: int) -> RigMotion:
             up = r.random()
             hands[i, side, :3] = sign * r.uniform(5, 20), -32 + 22 * up + r.normal() * 2, r.uniform(15, 26)
             hands[i, side, 3:6] = -sign * r.uniform(-0.3, 1), r.uniform(-0.2, 0.8), r.uniform(-1, 1)
-            hands[i, side, 6:9] = -sign * r.uniform(-0.2, 0.9), r.uniform(-0.2, 1) + up * 0.6, r.uniform(0, 0.6)
+            hands[i, side, 6:9] = (
+                -sign * r.uniform(-0.2, 0.9),
+                r.uniform(-0.2, 1) + up * 0.6,
+                r.uniform(0, 0.6),
+            )
             hands[i, side, 9:] = hand_shape(str(r.choice(list(HAND_SHAPES)))) * (0.6 + 0.4 * r.random())
-    return RigMotion(head, r.normal(size=frames) * 1.2, rest.breath, rest.twist, rest.shrug, rest.gaze, face, hands)
+    return RigMotion(
+        head, r.normal(size=frames) * 1.2, rest.breath, rest.twist, rest.shrug, rest.gaze, face, hands
+    )
 
 
 def measure_speed(size: int, frames: int = 160, identities: int = 8) -> float:
@@ -52,8 +58,8 @@ def measure_speed(size: int, frames: int = 160, identities: int = 8) -> float:
 
 
 def measure_detection(frames: int, size: int, seed: int = 5) -> dict[str, float]:
-    """Rates at which mediapipe Holistic finds pose, face and hands in unrelated stills, one held-out identity each, and
-    the median distance of what it finds from the true keypoints, in shoulder widths."""
+    """Rates at which mediapipe Holistic finds pose, face and hands in unrelated stills, one held-out identity
+    each, and the median distance of what it finds from the true keypoints, in shoulder widths."""
     from iasa.pose.extract import extract_keypoints
 
     motion = random_motion(frames, seed)
@@ -83,7 +89,9 @@ def performance_motion(seconds: float, seed: int) -> RigMotion:
 
     r = np.random.default_rng(seed)
     t = np.arange(int(seconds * 16_000)) / 16_000
-    syllables = np.clip(np.sin(2 * np.pi * 2.2 * t + r.uniform(0, 6)) + 0.2 * np.sin(2 * np.pi * 0.4 * t), 0, 1)
+    syllables = np.clip(
+        np.sin(2 * np.pi * 2.2 * t + r.uniform(0, 6)) + 0.2 * np.sin(2 * np.pi * 0.4 * t), 0, 1
+    )
     voice = sum(np.sin(2 * np.pi * k * 140 * t) / k for k in range(1, 12))
     audio = (0.1 * syllables * voice + 0.002 * r.normal(size=len(t))).astype(np.float32)
     return perform(analyse(audio), seed=seed)
@@ -101,7 +109,9 @@ def main() -> None:
     report["keypoint_frames_per_second"] = round(500 / (time.process_time() - start))
     if options.frames:
         found = measure_detection(options.frames, options.size)
-        report["detection"] = {"frames": options.frames, "size": options.size} | {k: round(v, 4) for k, v in found.items()}
+        report["detection"] = {"frames": options.frames, "size": options.size} | {
+            k: round(v, 4) for k, v in found.items()
+        }
     print(json.dumps(report))
 
 

@@ -1,13 +1,14 @@
-"""Pose parameters of the speaker, the 3D geometry they make, and its exact keypoints (numpy only, many frames at once).
+"""Pose parameters of the speaker, the 3D geometry they make, and its exact keypoints (numpy only).
 
-Units are centimetres: x to the person's left (right in the picture), y up, z to the camera; the origin is the base of the
-throat. Sides are ordered (right, left) of the person. Hands are kept clear of the face here, in the geometry, so that
-pictures and keypoints agree on it.
+Units are cm: x to the person's left (right in the picture), y up, z to the camera; the origin is the base of
+the throat. Sides are ordered (right, left) of the person. Hands are kept clear of the face here, in the
+geometry, so that pictures and keypoints agree on it.
 """
 
 from __future__ import annotations
 
 import os
+import zipfile
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -19,10 +20,8 @@ from iasa.avatar.mesh import FACE_CHANNELS, express, expression_basis, identity_
 from iasa.config import VIDEO_FPS, InputError
 from iasa.keypoints import Keypoints, from_holistic
 
-__all__ = [
-    "FACE_CHANNELS", "Geometry", "RigMotion", "concat_motions", "make_geometry", "make_keypoints", "rest_hands", "rest_motion",
-    "to_drawing",
-]  # fmt: skip
+__all__ = ["FACE_CHANNELS", "Geometry", "RigMotion", "concat_motions", "gaze_of", "make_geometries"]
+__all__ += ["make_geometry", "make_keypoints", "neutral_face", "rest_hands", "rest_motion", "to_drawing"]
 
 DRAWING_SIZE = 512.0  # the square in which everything is drawn
 HEAD_SIZE = 1.09
@@ -37,10 +36,12 @@ _WIDTHS = {"head": 3, "lean": 0, "breath": 0, "twist": 0, "shrug": 2, "gaze": 2,
 class RigMotion:
     """Pose parameters of f frames at 25 frames a second, all float32.
 
-    head [f, 3]: yaw (positive: to the person's left), pitch (positive: down), roll, radians. lean, breath, twist [f]: the
-    trunk sideways and up in cm, and its turn. shrug [f, 2]: shoulders up, cm, (right, left). gaze [f, 2]: ignored by the
-    picture, which lets the eyes follow the head (see `gaze_of`), so that keypoints determine it. face [f, 9]:
-    FACE_CHANNELS. hands [f, 2, 20]: (right, left) x (wrist 3 in cm, palm normal 3, pointing direction 3, finger shape 11).
+    head [f, 3]: yaw (positive: to the person's left), pitch (positive: down), roll, radians.
+    lean, breath [f]: the trunk sideways and up, cm. twist [f]: its turn.
+    shrug [f, 2]: (right, left) shoulder up, cm.
+    gaze [f, 2]: not drawn; the eyes follow the head (`gaze_of`), so that keypoints determine the picture.
+    face [f, 9]: FACE_CHANNELS.
+    hands [f, 2, 20]: (right, left) x (wrist 3 in cm, palm normal 3, pointing direction 3, finger shape 11).
     """
 
     head: np.ndarray
@@ -59,7 +60,9 @@ class RigMotion:
             width = _WIDTHS.get(field.name)
             shape = (frames, 2, HAND_SIZE) if width is None else (frames, width) if width else (frames,)
             if value.shape != shape:
-                raise InputError(f"motion: {field.name} has shape {list(value.shape)}; {list(shape)} is needed")
+                raise InputError(
+                    f"motion: {field.name} has shape {list(value.shape)}; {list(shape)} is needed"
+                )
             if not np.isfinite(value).all():
                 raise InputError(f"motion: {field.name} holds NaN or infinite values")
             object.__setattr__(self, field.name, value)
@@ -81,17 +84,25 @@ class RigMotion:
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike) -> RigMotion:
-        """Read `to_npz`'s file; pickled content is refused. Raises InputError if an array is missing or misshapen."""
-        with np.load(path, allow_pickle=False) as data:
-            missing = [field.name for field in fields(cls) if field.name not in data.files]
-            if missing:
-                raise InputError(f"{os.path.basename(path)} lacks {', '.join(missing)}: it is not a motion file")
-            return cls(**{field.name: data[field.name] for field in fields(cls)})
+        """Read `to_npz`'s file; pickled content is refused. Raises InputError if it is not a motion file."""
+        name = os.path.basename(path)
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                missing = [field.name for field in fields(cls) if field.name not in data.files]
+                if missing:
+                    raise InputError(f"{name} lacks {', '.join(missing)}: it is not a motion file")
+                return cls(**{field.name: data[field.name] for field in fields(cls)})
+        except FileNotFoundError as error:
+            raise InputError(f"there is no file {name}") from error
+        except (OSError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{name} is not a motion file: an npz of pose parameters is needed") from error
 
 
 def concat_motions(*parts: RigMotion) -> RigMotion:
     """One motion after another."""
-    return RigMotion(*(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(RigMotion)))
+    return RigMotion(
+        *(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(RigMotion))
+    )
 
 
 def rest_hands(rest: int = 0) -> np.ndarray:
@@ -126,11 +137,13 @@ def gaze_of(head: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The posed body in 3D. Arrays have a leading frame axis in `make_geometries` and none in `make_geometry`."""
+    """The posed body, cm. Arrays have a leading frame axis in `make_geometries`, none in `make_geometry`."""
 
     lean: np.ndarray  # [3] shift of the trunk
     head_rotation: np.ndarray  # [3, 3]
-    head_origin: np.ndarray  # [3], so that a point q of the head lies at rotation @ (q - pivot) * size + origin
+    head_origin: (
+        np.ndarray
+    )  # [3], so that a point q of the head lies at rotation @ (q - pivot) * size + origin
     face_local: np.ndarray  # [478, 3] expression without the head's pose
     face: np.ndarray  # [478, 3]
     gaze: np.ndarray  # [2]
@@ -144,7 +157,9 @@ class Geometry:
 
     def at(self, i: int) -> Geometry:
         """Frame i of a batch."""
-        return Geometry(*(v if np.ndim(v) == 0 else v[i] for v in (getattr(self, f.name) for f in fields(self))))
+        return Geometry(
+            *(v if np.ndim(v) == 0 else v[i] for v in (getattr(self, f.name) for f in fields(self)))
+        )
 
     def head_points(self, points: np.ndarray) -> np.ndarray:
         """Points [..., 3] fixed to the head (cm, head frame) -> where they are now."""
@@ -191,16 +206,21 @@ def _reach(shoulder: np.ndarray, wrist: np.ndarray, upper: float, fore: float, p
 def _pose_arm(shoulder, wrist, hand, side: int, k: float, joints):
     """One arm to a wrist target: (elbow, wrist, hand frame [f, 3, 3], hand joints [f, 21, 3])."""
     sign = 1 if side else -1
-    elbow, wrist, plane = _reach(shoulder, wrist, UPPER_ARM * k, FOREARM * k, np.array([sign * 0.55, -0.75, -0.8]))
+    elbow, wrist, plane = _reach(
+        shoulder, wrist, UPPER_ARM * k, FOREARM * k, np.array([sign * 0.55, -0.75, -0.8])
+    )
     frame = hand_frame(_unit(wrist - elbow), -sign * plane, hand[:, 6:9], hand[:, 3:6])
     return elbow, wrist, frame, joints @ np.swapaxes(frame, -1, -2) + wrist[:, None]
 
 
-FACE_GUARD = 8.5, 15.0  # beside the face: full protection within the first, none beyond the second, cm from its middle
+FACE_GUARD = (
+    8.5,
+    15.0,
+)  # beside the face: full protection within the first, none beyond the second, cm from its middle
 
 
-def _too_high(joints: np.ndarray, chin: np.ndarray, middle: np.ndarray, side: int) -> np.ndarray:
-    """How far a hand reaches into the face, cm: [f]. The free height below the chin rises to the sides of the head.
+def _too_high(joints: np.ndarray, chin: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """How far a hand reaches into the face, cm: [f]. Beside the head hands may be higher than the chin.
 
     joints [f, 21, 3]; chin [f], its height; middle [f], the face's x.
     """
@@ -247,19 +267,34 @@ def make_geometries(identity: Identity, motion: RigMotion) -> Geometry:
         target = hand[:, :3] * [k, 1, 1] + 0.6 * lean
         for _ in range(3):  # lowering the wrist turns the hand a little, so look again
             arm = _pose_arm(shoulders[:, side], target, hand, side, k, joints)
-            excess = _too_high(arm[3], neutral_chin[:, 1], face[:, 4, 0] * 0.4 + neutral_chin[:, 0] * 0.6, side)
-            target = np.stack([target[:, 0], np.minimum(arm[1][:, 1], target[:, 1]) - excess, target[:, 2]], 1)
+            middle = 0.4 * face[:, 4, 0] + 0.6 * neutral_chin[:, 0]
+            excess = _too_high(arm[3], neutral_chin[:, 1], middle)
+            target = np.stack(
+                [target[:, 0], np.minimum(arm[1][:, 1], target[:, 1]) - excess, target[:, 2]], 1
+            )
         arms.append(_pose_arm(shoulders[:, side], target, hand, side, k, joints))
     elbows, wrists, hand_frames, joints = (np.stack(parts, 1) for parts in zip(*arms, strict=True))
     hips = np.array([[-9.5, -52, 0], [9.5, -52, 0]]) + 0.3 * lean[:, None]
     return Geometry(
-        lean, rotation, origin, face_local, face, gaze_of(head), shoulders, elbows, wrists, hand_frames, joints, hips, length
+        lean,
+        rotation,
+        origin,
+        face_local,
+        face,
+        gaze_of(head),
+        shoulders,
+        elbows,
+        wrists,
+        hand_frames,
+        joints,
+        hips,
+        length,
     )
 
 
 def make_geometry(identity: Identity, motion: RigMotion, i: int) -> Geometry:
     """The posed body of frame i."""
-    return make_geometries(identity, motion[slice(i, i + 1)]).at(0)
+    return make_geometries(identity, motion[[i]]).at(0)
 
 
 def make_keypoints(identity: Identity, motion: RigMotion) -> Keypoints:

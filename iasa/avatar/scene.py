@@ -1,4 +1,4 @@
-"""One frame being drawn: the canvas, who is drawn, the posed body, and the regions found on the way; and the background."""
+"""One frame being drawn (canvas, identity, posed body, regions found on the way), and the background."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Scene:
         return self.to_drawing(self.geometry.head_points(points))
 
     def trunk(self, points: object) -> np.ndarray:
-        """Points fixed to the trunk (cm [n, 2]), which sways more at the shoulders than at the hips -> drawing space."""
+        """Points fixed to the trunk (cm [n, 2]), which sways most at the shoulders -> drawing space."""
         p = np.asarray(points, np.float64)
         return self.to_drawing(p + self.geometry.lean[:2] * np.clip(1 + p[:, 1:] / 60, 0.15, 1.3))
 
@@ -54,7 +54,10 @@ def draw_backdrop(canvas: Canvas, identity: Identity) -> None:
     r = np.random.default_rng(identity.backdrop_seed)
     color: Color = identity.backdrop_color
     full = DRAWING_SIZE
-    canvas.fill(_box(canvas, 0, 0, full, full), Linear((0, 0), (full, full), [shade(color, 0.14), color, shade(color, -0.2)]))
+    canvas.fill(
+        _box(canvas, 0, 0, full, full),
+        Linear((0, 0), (full, full), [shade(color, 0.14), color, shade(color, -0.2)]),
+    )
     if identity.backdrop == "glow":
         glow = Radial((256, 190), 330, [(*shade(color, 0.5), 0.8), (*color, 0)])
         canvas.circle((256, 190), 330, glow)
