@@ -16,9 +16,23 @@ MAX_VIDEO_SECONDS = 120.0
 MAX_PIXELS = 4096 * 4096  # of one picture
 HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 
+MODELS = ("student", "teacher")
+DEFAULT_STEPS = {"student": 2, "teacher": 20}  # denoising steps
+MAX_STEPS = {"student": 4, "teacher": 100}
+
 
 class InputError(ValueError):
     """Bad input from a user: one plain sentence that says what was wrong and what is accepted."""
+
+
+def check_steps(model: str, steps: int | None) -> int:
+    """Denoising steps for a model, its default for None. Raises InputError."""
+    if model not in MODELS:
+        raise InputError(f"the model is {model!r}; accepted: {' or '.join(MODELS)}")
+    steps = DEFAULT_STEPS[model] if steps is None else steps
+    if not 1 <= steps <= MAX_STEPS[model]:
+        raise InputError(f"{steps} steps asked for; the {model} takes 1 to {MAX_STEPS[model]}")
+    return steps
 
 
 @dataclass(frozen=True)
@@ -72,8 +86,8 @@ class TrainPreset:
 
 
 PRESETS: dict[str, TrainPreset] = {
-    "autoencoder": TrainPreset(batch=12, frames=1, lr=1e-3, muon_lr=0.02),
-    "teacher": TrainPreset(batch=4, frames=7, lr=1e-3, muon_lr=0.02),
+    "autoencoder": TrainPreset(batch=24, frames=1, lr=1e-3, muon_lr=0.015),
+    "teacher": TrainPreset(batch=4, frames=5, lr=1e-3, muon_lr=0.02),
     "student": TrainPreset(batch=4, frames=8, lr=4e-4, muon_lr=0.006),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }

@@ -23,10 +23,10 @@ from iasa.avatar.gestures import perform
 from iasa.avatar.identity import make_identity
 from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
-from iasa.config import FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE
+from iasa.config import DEFAULT_STEPS, FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE
 from iasa.evaluation import score_video, summarise
 from iasa.keypoints import Keypoints
-from iasa.pipeline import DEFAULT_STEPS, CoSpeechPipeline
+from iasa.pipeline import CoSpeechPipeline
 from iasa.reference import Reference
 from iasa.training.corpus import make_corpus
 
@@ -70,11 +70,12 @@ def make_row(pipeline: CoSpeechPipeline, name: str, clip: HeldoutClip, steps: in
         return np.repeat(clip.reference.image[None], len(clip.truth), 0)
     if name == "autoencoder":
         images = torch.from_numpy(clip.truth).movedim(-1, -3)[None].float() / 127.5 - 1
-        with torch.inference_mode():
-            parts = [
-                pipeline.decode(pipeline.autoencoder.encode(part.to(pipeline.device, pipeline.dtype)))[0]
-                for part in images.split(10 * FRAMES_PER_LATENT, 1)
-            ]
+        parts = []
+        for start in range(0, len(clip.truth), 10 * FRAMES_PER_LATENT):
+            which = slice(start, start + 10 * FRAMES_PER_LATENT)
+            with torch.inference_mode():
+                latents = pipeline.autoencoder.encode(images[:, which].to(pipeline.device, pipeline.dtype))
+            parts.append(pipeline.decode(latents, clip.keypoints[which]))
         return np.concatenate(parts)
     take = pipeline.animate(clip.keypoints, clip.reference, model=name, steps=steps)
     return np.concatenate(list(take.frames))

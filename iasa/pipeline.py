@@ -12,10 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS, InputError, MaskOptions
+from iasa.config import (
+    AUDIO_RATE,
+    FRAMES_PER_LATENT,
+    LATENT_FPS,
+    MODELS,
+    VIDEO_FPS,
+    InputError,
+    MaskOptions,
+    check_steps,
+)
 from iasa.device import pick_device, pick_dtype
 from iasa.grid import TokenGrid
-from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
+from iasa.keypoints import Keypoints, concat_keypoints, fill_latent, pool_to_latent
 from iasa.masks import AttentionPlan, make_plan
 from iasa.models.attend import attend_window
 from iasa.models.autoencoder import Autoencoder
@@ -27,9 +36,6 @@ from iasa.sampling import sample_euler
 from iasa.speech import analyse
 from iasa.streaming import CausalStudent, denoise_windows
 
-MODELS = ("student", "teacher")
-DEFAULT_STEPS = {"student": 2, "teacher": 20}
-MAX_STEPS = {"student": 4, "teacher": 100}
 TEACHER_WINDOW, TEACHER_OVERLAP = 6, 2  # latent frames
 DECODE_CHUNK = 5  # latent frames decoded, and handed out, at a time
 CONDITION_CHUNK = 64  # latent frames whose poses are embedded at a time
@@ -141,9 +147,7 @@ class CoSpeechPipeline:
         steps = self._check(model, steps)
         timing = timing or Timing()
         count = len(keypoints)
-        missing = -count % FRAMES_PER_LATENT
-        if missing:
-            keypoints = concat_keypoints(keypoints, keypoints[np.full(missing, count - 1)])
+        keypoints = fill_latent(keypoints)
         still = np.zeros(FRAMES_PER_LATENT, int)
         everything = concat_keypoints(reference.keypoints[still], keypoints)  # latent frame 0 is the reference
         with timing.stage("plan"):
@@ -158,17 +162,13 @@ class CoSpeechPipeline:
             "density": round(plan_density if model == "student" else 1.0, 4),
             "top_k": self.mask.top_k, "device": self.device.type, "dtype": str(self.dtype).removeprefix("torch."),
         }  # fmt: skip
-        frames = self._decode(latents, count, timing)
+        frames = self._decode(latents, keypoints, count, timing)
         return Take(frames, keypoints[: count], plan, count, timing, settings)
 
     def _check(self, model: str, steps: int | None) -> int:
-        if model not in MODELS:
-            raise InputError(f"the model is {model!r}; accepted: {' or '.join(MODELS)}")
+        steps = check_steps(model, steps)
         if model not in self.models:
             raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
-        steps = DEFAULT_STEPS[model] if steps is None else steps
-        if not 1 <= steps <= MAX_STEPS[model]:
-            raise InputError(f"{steps} steps asked for; the {model} takes 1 to {MAX_STEPS[model]}")
         return steps
 
     @torch.inference_mode()
@@ -226,26 +226,32 @@ class CoSpeechPipeline:
         return self.autoencoder.config.latent_channels, plan.grid.rows, plan.grid.cols
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> np.ndarray:  # [b, f, c, h, w] -> uint8 [b, 2 f, H, W, 3]
-        """Pictures of normalised latents."""
-        images = self.autoencoder.decode(latents.to(self.dtype))
+    def decode(self, latents: Tensor, poses: Keypoints) -> np.ndarray:
+        """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
+        xy = torch.from_numpy(poses.xy)[None].to(self.device)
+        confidence = torch.from_numpy(poses.confidence)[None].to(self.device)
+        images = self.autoencoder.decode(latents.to(self.dtype), xy, confidence)[0]
         return (images.movedim(-3, -1) * 127.5 + 127.5).round().byte().cpu().numpy()
 
-    def _decode(self, latents: Iterator[Tensor], count: int, timing: Timing) -> Iterator[np.ndarray]:
+    def _decode(self, latents: Iterator[Tensor], poses: Keypoints, count: int, timing: Timing) -> Iterator[np.ndarray]:
+        """Frames in chunks; `poses` fill whole latent frames, `count` of them are wanted."""
         waiting: list[Tensor] = []
-        left = count
+        done = 0
+
+        def flush() -> np.ndarray:
+            nonlocal done, waiting
+            with timing.stage("decode"):
+                stop = done + len(waiting) * FRAMES_PER_LATENT
+                frames = self.decode(torch.stack(waiting, 1), poses[done:stop])[: count - done]
+            done, waiting = stop, []
+            return frames
+
         for latent in latents:
             waiting.append(latent)
             if len(waiting) == DECODE_CHUNK:
-                with timing.stage("decode"):
-                    frames = self.decode(torch.stack(waiting, 1))[0][:left]
-                left -= len(frames)
-                waiting = []
-                yield frames
+                yield flush()
         if waiting:
-            with timing.stage("decode"):
-                frames = self.decode(torch.stack(waiting, 1))[0][:left]
-            yield frames
+            yield flush()
 
 
 class _Reporter:
@@ -288,11 +294,12 @@ def generate(
     from iasa.video import VideoWriter
 
     started = time.perf_counter()
-    if keypoints is None:
-        take = pipeline.speak(audio, reference, **options)
-    else:
-        take = pipeline.animate(keypoints, reference, **options)
-    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, metadata=take.settings) as writer:
+    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE) as writer:  # entered first: an unwritable target costs no work
+        if keypoints is None:
+            take = pipeline.speak(audio, reference, **options)
+        else:
+            take = pipeline.animate(keypoints, reference, **options)
+        writer.describe(take.settings)
         for frames in take.frames:
             with take.timing.stage("write"):
                 writer.add_frames(frames)

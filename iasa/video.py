@@ -394,19 +394,13 @@ class VideoWriter:
         self.path = Path(os.path.abspath(path))  # absolute: a relative "a:b.mp4" would read as a protocol
         self.frames = 0
         self._fps = Fraction(fps).limit_denominator(1001)
-        self._metadata = {
-            "title": "AI-generated video",
-            "description": AI_MARK,
-            "comment": json.dumps(
-                {**(metadata or {}), "ai_generated": True, "digital_source_type": AI_SOURCE}, default=_to_json
-            ),
-        }
         self._options = {"crf": str(crf), "preset": preset, "g": "50"}
         self._audio, self._rate = (None, None) if audio is None else _to_aac_rate(np.asarray(audio), rate)
         self._partial = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.partial")
         self._container: OutputContainer | None = None
         self._size: tuple[int, int] | None = None  # height, width of the frames that come in
         self._samples = 0  # written so far
+        self.describe(metadata or {})
 
     def __enter__(self) -> VideoWriter:
         name = _name(self.path)
@@ -419,6 +413,16 @@ class VideoWriter:
         except OSError as error:
             raise self._unwritable(error) from error
         return self
+
+    def describe(self, metadata: dict) -> None:
+        """Set the file's metadata (JSON values); possible until the first frame is added."""
+        if self._container is not None:
+            raise ValueError("metadata must be set before the first frame")
+        self._metadata = {
+            "title": "AI-generated video",
+            "description": AI_MARK,
+            "comment": json.dumps({**metadata, "ai_generated": True, "digital_source_type": AI_SOURCE}, default=_to_json),
+        }
 
     def add_frames(self, frames: np.ndarray) -> None:
         """Append uint8 RGB frames [f, H, W, 3], all of one size; their share of the sound goes along."""

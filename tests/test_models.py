@@ -10,6 +10,7 @@ from iasa.keypoints import COUNT, Keypoints
 from iasa.masks import make_plan
 from iasa.models.attend import attend_own, attend_window, make_planned
 from iasa.models.autoencoder import Autoencoder
+from iasa.models.pose_embedding import REACH, VISIBLE, PoseField
 from iasa.models.transformer import VideoTransformer
 from iasa.models.weights import dequantise, load_weights, quantise, save_weights
 from iasa.streaming import CausalStudent, denoise_windows
@@ -48,18 +49,55 @@ def plan_of(poses, **options):
     return make_plan(latent, TokenGrid(1 + FRAMES), MaskOptions(top_k=2, **options))
 
 
+def small_codec() -> Autoencoder:
+    torch.manual_seed(0)
+    return Autoencoder(latent_channels=6, widths=(16, 16, 24), size=64)
+
+
+def still_pose(frames: int, x: float = 0.5):
+    xy = torch.full((1, frames, COUNT, 2), 0.5)
+    xy[..., 0] = x
+    return xy, torch.ones(1, frames, COUNT)
+
+
 def test_autoencoder_shapes_and_normalisation():
-    codec = Autoencoder(latent_channels=6, widths=(16, 16, 24))
+    codec = small_codec()
     codec.mean.fill_(0.5)
     codec.std.fill_(2.0)
-    images = torch.rand(2, 4, 3, 64, 32) * 2 - 1
+    images = torch.rand(1, 4, 3, 64, 64) * 2 - 1
     latents = codec.encode(images)
-    assert latents.shape == (2, 2, 6, 4, 2)
-    raw = codec.to_latents(images.view(2, 2, 6, 64, 32)[:, 0])
+    assert latents.shape == (1, 2, 6, 4, 4)
+    raw = codec.to_latents(images.view(1, 2, 6, 64, 64)[:, 0])
     torch.testing.assert_close(latents[:, 0], (raw - 0.5) / 2.0)
-    assert codec.decode(latents).shape == images.shape
+    assert codec.decode(latents, *still_pose(4)).shape == images.shape
     with pytest.raises(ValueError, match="3 frames"):
         codec.encode(images[:, :3])
+
+
+def test_the_pose_field_is_the_sum_of_windowed_keypoints():
+    """Against the definition, cell by cell."""
+    field = PoseField(width=3, rows=6, cols=8, frames=1)
+    torch.nn.init.normal_(field.weight)
+    xy, confidence = torch.rand(2, 1, COUNT, 2), torch.rand(2, 1, COUNT)
+    out = field(xy, confidence)
+    weight = field.weight.view(len(VISIBLE), 3, 3)
+    for row, col in ((0, 0), (2, 5), (5, 7)):
+        expected = torch.zeros(2, 3)
+        for p, point in enumerate(VISIBLE):
+            dx = xy[:, 0, point, 0] * 8 - (col + 0.5)
+            dy = xy[:, 0, point, 1] * 6 - (row + 0.5)
+            g = torch.exp(-(dx**2 + dy**2) / (2 * REACH**2)) * confidence[:, 0, point]
+            expected += torch.stack([g, g * dx, g * dy], 1) @ weight[p]
+        torch.testing.assert_close(out[:, :, row, col], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_crop_is_decoded_as_a_part_of_the_pose_field():
+    codec = small_codec()
+    torch.nn.init.normal_(codec.pose.weight)
+    xy, confidence = torch.rand(1, 2, COUNT, 2), torch.rand(1, 2, COUNT)
+    whole = codec.pose(xy, confidence)
+    part = codec.pose(xy, confidence, (8, 4), torch.tensor([[3.0, 5.0]]))
+    torch.testing.assert_close(part, whole[:, :, 5:13, 3:7], atol=1e-4, rtol=1e-4)
 
 
 def test_an_untrained_transformer_returns_the_reference(poses):
@@ -157,13 +195,13 @@ def test_quantised_weights_stay_close_and_round_trip(tmp_path):
     weight = torch.randn(7, 5, 3, 3) * torch.logspace(-3, 1, 7)[:, None, None, None]
     back = dequantise(*quantise(weight))
     assert ((back - weight).abs().amax((1, 2, 3)) <= weight.abs().amax((1, 2, 3)) * (0.5 / 127 + 1e-3)).all()
-    codec = Autoencoder(latent_channels=6, widths=(16, 16, 24))
+    codec = small_codec()
     save_weights(codec, tmp_path / "codec", {"name": "codec"})
     loaded = load_weights(Autoencoder, tmp_path / "codec")
     assert loaded.config.latent_channels == 6
     images = torch.rand(1, 2, 3, 32, 32)
     assert (loaded.encode(images) - codec.encode(images)).abs().max() < 0.02
-    (tmp_path / "codec" / "config.json").write_text('{"latent_channels": 7, "widths": [16, 16, 24], "frames": 2}')
+    (tmp_path / "codec" / "config.json").write_text('{"latent_channels": 7, "widths": [16, 16, 24], "frames": 2, "size": 64}')
     with pytest.raises(InputError, match="shape"):
         load_weights(Autoencoder, tmp_path / "codec")
 

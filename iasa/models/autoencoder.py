@@ -1,4 +1,8 @@
-"""The f16 autoencoder: two video frames of 256 x 256 <-> one latent frame of c x 16 x 16 (the VAE of the paper's backbone)."""
+"""The f16 autoencoder: two video frames of 256 x 256 <-> one latent frame of c x 16 x 16 (the VAE of the paper's backbone).
+
+Its decoder is told the pose: keypoints are known wherever latents are decoded, so fingers and lips need not be spelt
+out by latents of 16 x 16 pixels.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from torch import Tensor, nn
+
+from iasa.models.pose_embedding import PoseField
 
 BOUND = 3.0  # latents stay in (-BOUND, BOUND)
 
@@ -36,11 +42,15 @@ class Autoencoder(ModelMixin, ConfigMixin):
     `encode` returns latents with mean 0 and deviation 1 per channel.
     """
 
-    adam_parameters = ("encoder.1.", "encoder.8.", "decoder.10.")
+    adam_parameters = ("encoder.1.", "encoder.8.", "fine.3.", "pose.")
 
     @register_to_config
     def __init__(
-        self, latent_channels: int = 48, widths: tuple[int, int, int] = (96, 160, 320), frames: int = 2
+        self,
+        latent_channels: int = 48,
+        widths: tuple[int, int, int] = (96, 160, 320),
+        frames: int = 2,
+        size: int = 256,
     ) -> None:
         super().__init__()
         a, b, c = widths
@@ -56,7 +66,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
             ResidualBlock(c),
             nn.Conv2d(c, latent_channels, 3, padding=1),
         )
-        self.decoder = nn.Sequential(
+        self.coarse = nn.Sequential(  # to a quarter of the picture's side
             nn.Conv2d(latent_channels, c, 3, padding=1),
             ResidualBlock(c),
             ResidualBlock(c),
@@ -65,6 +75,10 @@ class Autoencoder(ModelMixin, ConfigMixin):
             ResidualBlock(b),
             nn.Conv2d(b, a * 4, 1),
             nn.PixelShuffle(2),
+        )
+        self.pose = PoseField(a, size // 4, size // 4, frames)
+        self.fine = nn.Sequential(
+            ResidualBlock(a),
             ResidualBlock(a),
             ResidualBlock(a),
             nn.Conv2d(a, pixels, 3, padding=1),
@@ -77,9 +91,14 @@ class Autoencoder(ModelMixin, ConfigMixin):
         """Raw bounded latents, as training sees them."""
         return BOUND * torch.tanh(self.encoder(pairs) / BOUND)
 
-    def to_pairs(self, latents: Tensor) -> Tensor:  # [m, c, h, w] -> [m, 3 * frames, H, W]
-        """Pictures of raw latents."""
-        return self.decoder(latents)
+    def to_pairs(self, latents: Tensor, xy: Tensor, confidence: Tensor, origin: Tensor | None = None) -> Tensor:
+        """Pictures [m, 3 * frames, H, W] of raw latents [m, c, h, w] and poses [m, frames, 133, 2], [m, frames, 133].
+
+        For a crop, `origin` [m, 2] is its corner (x, y) in pixels and xy still spans the whole picture.
+        """
+        x = self.coarse(latents)
+        field = self.pose(xy, confidence, x.shape[-2:], None if origin is None else origin / 4)
+        return self.fine(x + field)
 
     def encode(self, images: Tensor) -> Tensor:  # [b, f * frames, 3, H, W] -> [b, f, c, h, w]
         """Normalised latents of images in [-1, 1]. Raises ValueError if the frames do not fill latent frames."""
@@ -91,8 +110,14 @@ class Autoencoder(ModelMixin, ConfigMixin):
         latents = (raw - self.mean[:, None, None]) / self.std[:, None, None]
         return rearrange(latents, "(b f) c h w -> b f c h w", b=images.shape[0])
 
-    def decode(self, latents: Tensor) -> Tensor:  # [b, f, c, h, w] -> [b, f * frames, 3, H, W]
-        """Images in [-1, 1] of normalised latents."""
+    def decode(self, latents: Tensor, xy: Tensor, confidence: Tensor) -> Tensor:
+        """Images [b, f * frames, 3, H, W] in [-1, 1] of normalised latents [b, f, c, h, w].
+
+        xy [b, f * frames, 133, 2] in image units, confidence [b, f * frames, 133].
+        """
+        t = self.config.frames
         raw = latents.flatten(0, 1) * self.std[:, None, None] + self.mean[:, None, None]
-        pairs = self.to_pairs(raw.to(memory_format=torch.channels_last)).float().clamp(-1, 1)
-        return rearrange(pairs, "(b f) (t c) h w -> b (f t) c h w", b=latents.shape[0], t=self.config.frames)
+        xy = rearrange(xy, "b (f t) p a -> (b f) t p a", t=t)
+        confidence = rearrange(confidence, "b (f t) p -> (b f) t p", t=t)
+        pairs = self.to_pairs(raw.to(memory_format=torch.channels_last), xy, confidence).float().clamp(-1, 1)
+        return rearrange(pairs, "(b f) (t c) h w -> b (f t) c h w", b=latents.shape[0], t=t)

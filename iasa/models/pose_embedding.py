@@ -1,4 +1,4 @@
-"""Keypoints as the network sees them: for every token, where each keypoint lies relative to that token."""
+"""Keypoints as the networks see them: for every token or cell, where each keypoint lies relative to it."""
 
 from __future__ import annotations
 
@@ -58,3 +58,41 @@ class PoseEmbedding(nn.Module):
         offset = xy[:, :, None, parts] * xy.new_tensor(self.sides) - self.centres[:, None]
         near = torch.exp(-offset.square().sum(-1) / 2) * confidence[:, :, None, parts]
         return near.amax((1, 3))
+
+
+class PoseField(nn.Module):
+    """Poses of a latent frame's video frames -> a map [m, width, rows, cols], for the decoder.
+
+    The same features as PoseEmbedding's on a fine grid, followed by one linear map. The Gaussian window is a product
+    of a function of x and one of y, so a row of the map is one matrix product and the [cells, keypoints] table of
+    features never exists.
+    """
+
+    def __init__(self, width: int, rows: int, cols: int, frames: int) -> None:
+        super().__init__()
+        self.register_buffer("visible", torch.tensor(VISIBLE), persistent=False)
+        self.sides = (cols, rows)
+        self.weight = nn.Parameter(torch.zeros(frames * len(VISIBLE) * 3, width))  # starts silent
+
+    def forward(self, xy: Tensor, confidence: Tensor, shape: tuple[int, int] | None = None, origin=None) -> Tensor:
+        """xy [m, t, 133, 2] in image units, confidence [m, t, 133] -> [m, width, rows, cols].
+
+        For crops: `shape` (rows, cols) of the part of the map that is wanted and `origin` [m, 2], its first column
+        and row, in cells.
+        """
+        rows, cols = shape or (self.sides[1], self.sides[0])
+        points = xy[:, :, self.visible] * xy.new_tensor(self.sides)  # [m, t, p, 2] in cells
+        if origin is not None:
+            points = points - origin[:, None, None]
+        seen = confidence[:, :, self.visible, None]
+        dx = points[..., :1] - (torch.arange(cols, device=xy.device) + 0.5)  # [m, t, p, cols]
+        dy = points[..., 1:] - (torch.arange(rows, device=xy.device) + 0.5)
+        across = torch.exp(-dx.square() / (2 * REACH**2)) * seen
+        down = torch.exp(-dy.square() / (2 * REACH**2))
+        across = torch.stack([across, across * dx, across], 3).flatten(1, 3)  # [m, (t p 3), cols]
+        down = torch.stack([down, down, down * dy], 3).flatten(1, 3)  # [m, (t p 3), rows]
+        weight = self.weight
+        kind = torch.get_autocast_dtype(xy.device.type) if torch.is_autocast_enabled(xy.device.type) else weight.dtype
+        scaled = rearrange(down.to(kind), "m q r -> m r q 1") * weight.to(kind)  # [m, rows, q, width]
+        field = rearrange(across.to(kind), "m q c -> m 1 c q") @ scaled  # [m, rows, cols, width]
+        return rearrange(field, "m r c w -> m w r c")

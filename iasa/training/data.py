@@ -117,7 +117,7 @@ def to_pictures(images: Tensor) -> np.ndarray:  # [..., 3, H, W] in [-1, 1] -> u
 @torch.inference_mode()
 def encode_shards(folder: Path, split: str, autoencoder: Autoencoder) -> None:
     """Write the latents of every shard that lacks them (or whose autoencoder was another one)."""
-    mark = f"{float(autoencoder.decoder[0].weight.double().sum()):.9e}"
+    mark = f"{float(autoencoder.encoder[1].weight.double().sum()):.9e}"
     device = autoencoder.mean.device
     dtype = pick_dtype(device.type)
     for path in sorted(folder.glob(f"{split}_*.frames.npy")):
@@ -137,6 +137,17 @@ def encode_shards(folder: Path, split: str, autoencoder: Autoencoder) -> None:
         note.write_text(json.dumps(mark))
 
 
+@dataclass(frozen=True)
+class Crops:
+    """A batch for the autoencoder."""
+
+    pairs: Tensor  # [m, 3 * frames, size, size]
+    weight: Tensor  # [m, 1, size, size], how much a pixel counts
+    xy: Tensor  # [m, frames, 133, 2] of the whole picture
+    confidence: Tensor  # [m, frames, 133]
+    corner: Tensor  # [m, 2] pixels, (x, y) of the crop
+
+
 class CropSampler:
     """Square crops of frame pairs for the autoencoder, most of them on hands and faces.
 
@@ -151,9 +162,9 @@ class CropSampler:
     def __init__(self, shards: list[Shard], size: int = 128) -> None:
         self.shards, self.size = shards, size
 
-    def sample(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Crops [count, 3 * frames, size, size] and how much their pixels count [count, 1, size, size]."""
-        crops, weights = [], []
+    def sample(self, rng: np.random.Generator, count: int) -> Crops:
+        """`count` crops."""
+        crops, weights, poses, corners = [], [], [], []
         for _ in range(count):
             shard = self.shards[rng.integers(len(self.shards))]
             clip = rng.integers(len(shard.frames))
@@ -163,7 +174,16 @@ class CropSampler:
             x, y = self._corner(rng, shard, clip, first, shard.frames.shape[2])
             crops.append(np.stack([shard.frames[clip, i, y : y + self.size, x : x + self.size] for i in pair]))
             weights.append(self._weight(shard.xy[clip, pair] * shard.frames.shape[2] - (x, y)))
-        return rearrange(to_model_images(np.stack(crops)), "m t c h w -> m (t c) h w"), torch.from_numpy(np.stack(weights))
+            poses.append((shard.xy[clip, pair], shard.confidence[clip, pair]))
+            corners.append((x, y))
+        xy, confidence = (torch.from_numpy(np.stack(part)).float() for part in zip(*poses, strict=True))
+        return Crops(
+            rearrange(to_model_images(np.stack(crops)), "m t c h w -> m (t c) h w"),
+            torch.from_numpy(np.stack(weights)),
+            xy,
+            confidence,
+            torch.tensor(corners, dtype=torch.float32),
+        )
 
     def _weight(self, xy: np.ndarray) -> np.ndarray:  # [t, 133, 2] pixels of the crop -> [1, size, size]
         weight = np.ones((1, self.size, self.size), np.float32)
@@ -184,7 +204,7 @@ class CropSampler:
         else:
             centre = rng.uniform(0, side, 2)
         corner = centre + rng.uniform(-0.2, 0.2, 2) * self.size - self.size / 2
-        x, y = np.clip(corner, 0, side - self.size).astype(int)
+        x, y = np.clip(corner, 0, side - self.size).astype(int) // 4 * 4  # whole cells of the pose field
         return int(x), int(y)
 
 

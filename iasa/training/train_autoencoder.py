@@ -34,12 +34,13 @@ def train_autoencoder(
     device = trainer.accelerator.device
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
-        pairs, weight = (part.to(device) for part in crops.sample(rng, batch))
-        pairs = pairs.to(memory_format=torch.channels_last)
+        batch_ = crops.sample(rng, batch)
+        pairs, weight = batch_.pairs.to(device, memory_format=torch.channels_last), batch_.weight.to(device)
+        xy, confidence, corner = (part.to(device) for part in (batch_.xy, batch_.confidence, batch_.corner))
         with trainer.accelerator.autocast():
             latents = trainer.bare.to_latents(pairs)
             noise = NOISE * torch.rand(batch, 1, 1, 1, device=device) * torch.randn_like(latents)
-            output = trainer.bare.to_pairs(latents + noise)
+            output = trainer.bare.to_pairs(latents + noise, xy, confidence, corner)
         return reconstruction_loss(output.float(), pairs, weight)
 
     def sheet(network: nn.Module, folder: Path, step: int) -> str:
@@ -59,10 +60,14 @@ def train_autoencoder(
 @torch.no_grad()
 def reconstruct(model: Autoencoder, shards: list[Shard], trainer: Trainer, clips: int = 12) -> tuple[Tensor, Tensor]:
     """(truth, reconstruction) [clips, 6, H, W] of one frame pair of each of the first clips."""
-    pairs = np.concatenate([s.frames[:clips, 3:5] for s in shards])[:clips]
-    truth = rearrange(to_model_images(pairs), "m t c h w -> m (t c) h w").to(trainer.accelerator.device)
+    pairs, xy, confidence = (
+        np.concatenate([getattr(s, name)[:clips, 3:5] for s in shards])[:clips] for name in ("frames", "xy", "confidence")
+    )
+    device = trainer.accelerator.device
+    truth = rearrange(to_model_images(pairs), "m t c h w -> m (t c) h w").to(device)
+    poses = (torch.from_numpy(part).float().to(device) for part in (xy, confidence))
     with trainer.accelerator.autocast():
-        output = model.to_pairs(model.to_latents(truth.to(memory_format=torch.channels_last)))
+        output = model.to_pairs(model.to_latents(truth.to(memory_format=torch.channels_last)), *poses)
     return truth, output.float().clamp(-1, 1)
 
 

@@ -24,7 +24,7 @@ from iasa.sampling import make_levels, sample_euler, sample_few_step
 from iasa.training.data import Shard, Window, WindowSampler, find_shards, read_window, to_model_images, to_pictures
 from iasa.training.loop import Schedule, Trainer
 
-OWN_SHARE = 0.65  # of the teacher's steps with the cheap own-frame pattern, before the dense windows
+OWN_SHARE = 0.75  # of the teacher's steps with the cheap own-frame pattern, before the dense windows
 STUDENT_STEPS = 4
 
 
@@ -70,7 +70,7 @@ def train_teacher(
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
         own = trainer.step < own_share * schedule.steps
-        window = (single if own else dense).sample(rng, preset.batch if own else preset.batch * 3 // 2).to(device)
+        window = (single if own else dense).sample(rng, preset.batch).to(device)
         if own:  # frames do not meet: each has its own noise level
             level = sample_levels(tuple(window.latents[:, 1:].shape[:2]), device=device)
         else:
@@ -145,7 +145,9 @@ def make_sheet(
     def sheet(model: nn.Module, folder: Path, step: int) -> str:
         torch.manual_seed(0)
         with trainer.accelerator.autocast():
-            output = autoencoder.decode(sampler(model, window.to(device)).float())
+            on_device = window.to(device)
+            poses = on_device.xy[:, 1:].flatten(1, 2), on_device.confidence[:, 1:].flatten(1, 2)
+            output = autoencoder.decode(sampler(model, on_device).float(), *poses)
         output = output.float().cpu()
         last = [images[:, -1], output[:, -1]]
         rows = [to_pictures(window.image), *(to_pictures(row) for row in last)]
