@@ -1,0 +1,8 @@
+"""`python -m iasa`."""
+
+import sys
+
+from iasa.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
