@@ -94,7 +94,9 @@ class RigMotion:
                 return cls(**{field.name: data[field.name] for field in fields(cls)})
         except FileNotFoundError as error:
             raise InputError(f"there is no file {name}") from error
-        except (OSError, EOFError, zipfile.BadZipFile) as error:
+        except InputError:
+            raise
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{name} is not a motion file: an npz of pose parameters is needed") from error
 
 
