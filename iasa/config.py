@@ -89,5 +89,6 @@ PRESETS: dict[str, TrainPreset] = {
     "autoencoder": TrainPreset(batch=24, frames=1, lr=1e-3, muon_lr=0.015),
     "teacher": TrainPreset(batch=4, frames=5, lr=1e-3, muon_lr=0.02),
     "student": TrainPreset(batch=4, frames=8, lr=4e-4, muon_lr=0.006),
+    "decoder": TrainPreset(batch=24, frames=4, lr=5e-4, muon_lr=0.004),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }

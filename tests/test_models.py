@@ -10,7 +10,7 @@ from iasa.keypoints import COUNT, Keypoints
 from iasa.masks import make_plan
 from iasa.models.attend import attend_own, attend_window, make_planned
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.pose_embedding import REACH, VISIBLE, PoseField
+from iasa.models.pose_embedding import GAIN, REACH, VISIBLE, PoseField
 from iasa.models.transformer import VideoTransformer
 from iasa.models.weights import dequantise, load_weights, quantise, save_weights
 from iasa.streaming import CausalStudent, denoise_windows
@@ -80,7 +80,7 @@ def test_the_pose_field_is_the_sum_of_windowed_keypoints():
     torch.nn.init.normal_(field.weight)
     xy, confidence = torch.rand(2, 1, COUNT, 2), torch.rand(2, 1, COUNT)
     out = field(xy, confidence)
-    weight = field.weight.view(len(VISIBLE), 3, 3)
+    weight = GAIN * field.weight.view(len(VISIBLE), 3, 3)
     for row, col in ((0, 0), (2, 5), (5, 7)):
         expected = torch.zeros(2, 3)
         for p, point in enumerate(VISIBLE):

@@ -1,4 +1,7 @@
-"""The image encoder: a reference picture as a few tokens of meaning (the paper uses CLIP's; this one is trained with the network)."""
+"""The image encoder: a reference picture as a few tokens of meaning.
+
+The paper uses CLIP's; this one is trained together with the transformer.
+"""
 
 from __future__ import annotations
 

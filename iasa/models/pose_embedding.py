@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from iasa import keypoints as kp
 
 VISIBLE = (*range(kp.NOSE, kp.RIGHT_HIP + 1), *range(kp.FACE.start, kp.COUNT))  # legs and feet are out of the picture
+GAIN = 8.0  # of the field: its weights start at zero, and Adam's steps should move it at once
 REACH = 1.2  # tokens: the deviation of the Gaussian window in which a token feels a keypoint
 
 
@@ -91,7 +92,7 @@ class PoseField(nn.Module):
         down = torch.exp(-dy.square() / (2 * REACH**2))
         across = torch.stack([across, across * dx, across], 3).flatten(1, 3)  # [m, (t p 3), cols]
         down = torch.stack([down, down, down * dy], 3).flatten(1, 3)  # [m, (t p 3), rows]
-        weight = self.weight
+        weight = GAIN * self.weight
         kind = torch.get_autocast_dtype(xy.device.type) if torch.is_autocast_enabled(xy.device.type) else weight.dtype
         scaled = rearrange(down.to(kind), "m q r -> m r q 1") * weight.to(kind)  # [m, rows, q, width]
         field = rearrange(across.to(kind), "m q c -> m 1 c q") @ scaled  # [m, rows, cols, width]

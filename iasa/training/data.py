@@ -173,7 +173,7 @@ class CropSampler:
             pair = [0] * FRAMES_PER_LATENT if first == 0 else list(range(first, first + FRAMES_PER_LATENT))
             x, y = self._corner(rng, shard, clip, first, shard.frames.shape[2])
             crops.append(np.stack([shard.frames[clip, i, y : y + self.size, x : x + self.size] for i in pair]))
-            weights.append(self._weight(shard.xy[clip, pair] * shard.frames.shape[2] - (x, y)))
+            weights.append(self.weigh(shard.xy[clip, pair] * shard.frames.shape[2] - (x, y), self.size))
             poses.append((shard.xy[clip, pair], shard.confidence[clip, pair]))
             corners.append((x, y))
         xy, confidence = (torch.from_numpy(np.stack(part)).float() for part in zip(*poses, strict=True))
@@ -185,12 +185,14 @@ class CropSampler:
             torch.tensor(corners, dtype=torch.float32),
         )
 
-    def _weight(self, xy: np.ndarray) -> np.ndarray:  # [t, 133, 2] pixels of the crop -> [1, size, size]
-        weight = np.ones((1, self.size, self.size), np.float32)
-        for part, value in self.WEIGHTS:
+    @classmethod
+    def weigh(cls, xy: np.ndarray, size: int) -> np.ndarray:
+        """How much pixels count: xy [t, 133, 2] in pixels of the crop -> float32 [1, size, size]."""
+        weight = np.ones((1, size, size), np.float32)
+        for part, value in cls.WEIGHTS:
             for points in xy[:, part]:
-                x0, y0 = np.clip(points.min(0) - self.MARGIN, 0, self.size).astype(int)
-                x1, y1 = np.clip(points.max(0) + self.MARGIN, 0, self.size).astype(int)
+                x0, y0 = np.clip(points.min(0) - cls.MARGIN, 0, size).astype(int)
+                x1, y1 = np.clip(points.max(0) + cls.MARGIN, 0, size).astype(int)
                 np.maximum(weight[:, y0:y1, x0:x1], value, out=weight[:, y0:y1, x0:x1])
         return weight
 

@@ -1,4 +1,8 @@
-"""`python -m iasa train STAGE`: data, autoencoder, teacher, student; each starts from committed weights if its run is gone."""
+"""`python -m iasa train STAGE`: data, autoencoder, teacher, student, decoder, in this order.
+
+A stage reads what earlier ones left in the run folder, else the shipped weights, and leaves its own under
+<run>/<stage>/export. Without a run of its own to resume it starts from the shipped weights.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,14 @@ from pathlib import Path
 import torch
 
 from iasa.config import PRESETS, InputError, TrainPreset
+from iasa.device import pick_device
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.models.weights import FOLDER, load_weights, read_card, save_weights
 from iasa.training.loop import Schedule, Trainer
 
-STAGES = ("data", "autoencoder", "teacher", "student")
-STEPS = {"autoencoder": 4000, "teacher": 6000, "student": 1500}
+STAGES = ("data", "autoencoder", "teacher", "student", "decoder")
+STEPS = {"autoencoder": 4000, "teacher": 6000, "student": 1500, "decoder": 1000}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
     parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then save and leave")
-    parser.add_argument("--export", type=Path, help="write the averaged weights and their card into this folder")
+    parser.add_argument("--export", type=Path, help="another folder for the averaged weights, iasa/weights/NAME say")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -42,17 +47,17 @@ def run_stage(options: argparse.Namespace) -> dict:
         make_shards(data, 50, options.run / "corpus", heldout=True)
         return {"stage": "data", "clips": options.clips}
     if not list(data.glob("train_*.frames.npy")):
-        raise InputError(f"there are no clips under {options.run}; make them with: python -m iasa train data --run {options.run}")
+        raise InputError(
+            f"there are no clips under {options.run}; make them with: python -m iasa train data --run {options.run}"
+        )
     preset = PRESETS[options.preset or options.stage]
     schedule = make_schedule(options.stage, preset, options.steps, options.seed)
     run = options.run / options.stage
     model, trainer = _train(options, data, run, schedule, preset)
-    report = {"stage": options.stage, "steps": trainer.step, "seconds": round(trainer.seconds, 1), "device": str(trainer.accelerator.device)}
-    if options.export:
-        card = make_card(options.stage, trainer, data)
-        save_weights(model, options.export, card)
-        report["card"] = card
-    return report
+    card = make_card(options.stage, trainer, data)
+    for folder in filter(None, (run / "export", options.export)):
+        save_weights(model, folder, card)
+    return {"stage": options.stage, "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
 
 
 def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int) -> Schedule:
@@ -62,26 +67,43 @@ def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int)
 
 
 def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedule, preset: TrainPreset):
+    common = {"resume": options.resume, "stop_after": options.stop_after}
     if options.stage == "autoencoder":
         from iasa.training.train_autoencoder import train_autoencoder
 
         start = shipped(Autoencoder, "autoencoder", options.from_scratch)
-        return train_autoencoder(data, run, schedule, preset.batch, start, options.resume, options.stop_after)
+        return train_autoencoder(data, run, schedule, preset.batch, start, **common)
     from iasa.training.data import encode_shards
-    from iasa.training.train_teacher import train_student, train_teacher
 
-    trained = options.run / "autoencoder" / "export"
-    autoencoder = load_weights(Autoencoder, trained if trained.exists() else FOLDER / "autoencoder")
-    trainer_device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    autoencoder = autoencoder.to(trainer_device).to(memory_format=torch.channels_last)
+    autoencoder = earlier(Autoencoder, options.run, "decoder", "autoencoder")
+    autoencoder = autoencoder.to(pick_device()).to(memory_format=torch.channels_last)
     for split in ("train", "heldout"):
         encode_shards(data, split, autoencoder)
+    if options.stage == "decoder":
+        from iasa.training.train_decoder import train_decoder
+
+        generator = earlier(VideoTransformer, options.run, "student", "teacher")
+        return train_decoder(data, run, schedule, generator, autoencoder.requires_grad_(True), **common)
+    from iasa.training.train_teacher import train_student, train_teacher
+
     if options.stage == "teacher":
         start = shipped(VideoTransformer, "teacher", options.from_scratch)
-        return train_teacher(data, run, schedule, preset, autoencoder, start, options.resume, options.stop_after)
-    own = options.run / "teacher" / "export"
-    start = load_weights(VideoTransformer, own) if own.exists() else shipped(VideoTransformer, "teacher", False)
-    return train_student(data, run, schedule, preset, autoencoder, start, options.resume, options.stop_after)
+        return train_teacher(data, run, schedule, preset, autoencoder, start, **common)
+    start = earlier(VideoTransformer, options.run, "teacher").requires_grad_(True)
+    return train_student(data, run, schedule, preset, autoencoder, start, **common)
+
+
+def earlier(kind: type, run: Path, *stages: str):
+    """The first of these stages' exports that the run holds, else the shipped weights."""
+    for stage in stages:
+        if (run / stage / "export" / "config.json").exists():
+            return load_weights(kind, run / stage / "export").requires_grad_(False)
+    return load_weights(kind, FOLDER / shipped_name(stages[0])).requires_grad_(False)
+
+
+def shipped_name(stage: str) -> str:
+    """The folder of shipped weights that a stage makes or refines."""
+    return "autoencoder" if stage == "decoder" else stage
 
 
 def shipped(kind: type, name: str, from_scratch: bool):
@@ -93,13 +115,14 @@ def shipped(kind: type, name: str, from_scratch: bool):
 
 def make_card(stage: str, trainer: Trainer, data: Path) -> dict:
     """What a weight file must say of itself; steps and seconds add up over the runs that led to it."""
-    earlier = read_card(stage) if (FOLDER / stage / "card.json").exists() else {"steps": 0, "seconds": 0}
+    name = shipped_name(stage)
+    before = read_card(name) if (FOLDER / name / "card.json").exists() else {"steps": 0, "seconds": 0}
     return {
-        "name": stage,
+        "name": name,
         "data": "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s; no real people",
         "clips": 50 * len(list(data.glob("train_*.frames.npy"))),
-        "steps": trainer.step + earlier["steps"],
-        "seconds": round(trainer.seconds + earlier["seconds"]),
+        "steps": trainer.step + before["steps"],
+        "seconds": round(trainer.seconds + before["seconds"]),
         "device": f"{trainer.accelerator.device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",
         "torch": torch.__version__,
         "date": date.today().isoformat(),

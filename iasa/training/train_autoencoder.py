@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor, nn
 
-from iasa.losses import reconstruction_loss
 from iasa.keypoints import LEFT_HAND, RIGHT_HAND
+from iasa.losses import reconstruction_loss
 from iasa.metrics import psnr
 from iasa.models.autoencoder import Autoencoder
 from iasa.training.data import CropSampler, Shard, find_shards, to_model_images, to_pictures
@@ -43,6 +44,15 @@ def train_autoencoder(
             output = trainer.bare.to_pairs(latents + noise, xy, confidence, corner)
         return reconstruction_loss(output.float(), pairs, weight)
 
+    trainer.fit(loss_of, make_sheet(data, trainer), stop_after)
+    model = trainer.averaged()
+    measure_latents(model, shards, trainer)
+    return model, trainer
+
+
+def make_sheet(data: Path, trainer: Trainer) -> Callable[[nn.Module, Path, int], str]:
+    """Sheets of held-out pictures above their reconstructions, with PSNR."""
+
     def sheet(network: nn.Module, folder: Path, step: int) -> str:
         truth, output = reconstruct(network, find_shards(data, "heldout"), trainer)
         rows = [np.hstack(list(to_pictures(part[:6, :3]))) for part in (truth, output)]
@@ -51,10 +61,7 @@ def train_autoencoder(
         hands = hand_psnr(output, truth, find_shards(data, "heldout"))
         return f"held-out PSNR {psnr(*planes, peak=2.0):.2f} dB, in the hands' boxes {hands:.2f} dB"
 
-    trainer.fit(loss_of, sheet, stop_after)
-    model = trainer.averaged()
-    measure_latents(model, shards, trainer)
-    return model, trainer
+    return sheet
 
 
 @torch.no_grad()

@@ -21,7 +21,15 @@ from iasa.models.attend import attend_own, attend_window, make_planned
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import Attend, VideoTransformer
 from iasa.sampling import make_levels, sample_euler, sample_few_step
-from iasa.training.data import Shard, Window, WindowSampler, find_shards, read_window, to_model_images, to_pictures
+from iasa.training.data import (
+    Shard,
+    Window,
+    WindowSampler,
+    find_shards,
+    read_window,
+    to_model_images,
+    to_pictures,
+)
 from iasa.training.loop import Schedule, Trainer
 
 OWN_SHARE = 0.75  # of the teacher's steps with the cheap own-frame pattern, before the dense windows
