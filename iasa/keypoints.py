@@ -114,6 +114,14 @@ def pool_to_latent(keypoints: Keypoints, frames: int = FRAMES_PER_LATENT) -> Key
     return Keypoints(mean, total / frames, keypoints.fps / frames)
 
 
+def fill_latent(keypoints: Keypoints, frames: int = FRAMES_PER_LATENT) -> Keypoints:
+    """The last pose repeated until the frames fill latent frames. Raises ValueError if there is none."""
+    if not len(keypoints):
+        raise ValueError("there are no poses; at least one is needed")
+    missing = -len(keypoints) % frames
+    return concat_keypoints(keypoints, keypoints[np.full(missing, len(keypoints) - 1)]) if missing else keypoints
+
+
 def face_scale(keypoints: Keypoints) -> np.ndarray:
     """Distance of the outer eye corners, image units: [f]."""
     a, b = EYE_CORNERS

@@ -291,16 +291,20 @@ def generate(
 
     With `keypoints` the motion stage is skipped. Nothing is left behind if it fails half-way.
     """
+    if keypoints is None:
+        return write_take(lambda: pipeline.speak(audio, reference, **options), out, audio)[1]
+    return write_take(lambda: pipeline.animate(keypoints, reference, **options), out, audio)[1]
+
+
+def write_take(start: Callable[[], Take], out: str | Path, audio: np.ndarray) -> tuple[Take, dict]:
+    """Write the take that `start` begins, with its sound; returns it and `summarise`'s report."""
     from iasa.video import VideoWriter
 
     started = time.perf_counter()
     with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE) as writer:  # entered first: an unwritable target costs no work
-        if keypoints is None:
-            take = pipeline.speak(audio, reference, **options)
-        else:
-            take = pipeline.animate(keypoints, reference, **options)
+        take = start()
         writer.describe(take.settings)
         for frames in take.frames:
             with take.timing.stage("write"):
                 writer.add_frames(frames)
-    return summarise(take, started)
+    return take, summarise(take, started)
