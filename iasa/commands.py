@@ -1,0 +1,277 @@
+"""What each command of `python -m iasa` does, given its parsed arguments; each returns the figures of its --json line.
+
+Arguments and files are checked before torch is imported, so that a slip is answered at once; libraries load inside
+the command that needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions, check_steps
+from iasa.files import check_output
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from iasa.keypoints import Keypoints
+    from iasa.reference import Reference
+
+DRAWN_AT_A_TIME = 50  # frames
+MAX_GRID = 128  # rows and columns of tokens
+
+
+def generate(arguments: argparse.Namespace) -> dict:
+    """The main job."""
+    check_output(arguments.out, (".mp4",))
+    check_steps(arguments.model, arguments.steps)
+    poses = None if arguments.pose is None else _read_poses(arguments.pose)
+    audio = _read_speech(arguments.audio)
+    reference = _read_reference(arguments)
+    bar = StageBar()
+    bar("load", 0.0)
+    try:
+        started = time.perf_counter()
+        from iasa.pipeline import CoSpeechPipeline
+        from iasa.pipeline import generate as make_video
+
+        pipeline = CoSpeechPipeline.from_pretrained(models=(arguments.model,))
+        loading = time.perf_counter() - started
+        report = make_video(
+            pipeline, audio, reference, arguments.out, poses,
+            model=arguments.model, steps=arguments.steps, seed=arguments.seed, progress=bar,
+        )  # fmt: skip
+    finally:
+        bar.close()
+    report["seconds"] = {"load": round(loading, 3), **report["seconds"]}
+    total = sum(report["seconds"].values())
+    _tell(
+        arguments,
+        f"{arguments.out}: {report['frames']} frames in {total:.1f} s by the {report['model']} in {report['steps']} steps, "
+        f"attention density {report['density']:.3f}, {report['device']} {report['dtype']}",
+    )
+    return {**report, "out": arguments.out}
+
+
+def motion(arguments: argparse.Namespace) -> dict:
+    """Speech to keypoints on a speaker's body."""
+    check_output(arguments.out, (".npz",))
+    from iasa.avatar.identity import make_identity
+    from iasa.keypoints import save_keypoints
+    from iasa.motion import speech_to_keypoints
+    from iasa.reference import load_speaker
+    from iasa.speech import analyse
+
+    audio = _read_speech(arguments.audio)
+    if arguments.avatar is not None:
+        identity = make_identity(arguments.avatar)
+    else:
+        identity = load_speaker(arguments.speaker or _first_speaker()).identity
+    started = time.perf_counter()
+    features = analyse(audio)
+    _, keypoints = speech_to_keypoints(features, identity, arguments.seed)
+    save_keypoints(arguments.out, keypoints)
+    seconds = round(time.perf_counter() - started, 3)
+    _tell(arguments, f"{arguments.out}: poses of {len(keypoints)} frames, mouth from the {features.source}")
+    return {
+        "frames": len(keypoints),
+        "seconds": seconds,
+        "phones_from": features.source,
+        "out": arguments.out,
+    }
+
+
+def pose(arguments: argparse.Namespace) -> dict:
+    """Keypoints of a real video, and how much of it is good enough to learn from."""
+    check_output(arguments.out, (".npz",))
+    from tqdm import tqdm
+
+    from iasa.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, save_keypoints
+    from iasa.pose import extract_keypoints, keep_frames
+    from iasa.video import open_video
+
+    started = time.perf_counter()
+    with open_video(arguments.video, fps=VIDEO_FPS) as (pictures, _):
+        keypoints = extract_keypoints(tqdm(pictures, desc="pose", unit=" frames", leave=False), VIDEO_FPS)
+    seen = keypoints.confidence > 0
+    found = {
+        name: round(float(seen[:, part].any(1).mean()), 4)
+        for name, part in (
+            ("pose", BODY),
+            ("face", FACE),
+            ("left_hand", LEFT_HAND),
+            ("right_hand", RIGHT_HAND),
+        )
+    }
+    if not seen.any():
+        raise InputError(
+            f"no person is found in {arguments.video}; one who faces the camera, waist up, is needed"
+        )
+    save_keypoints(arguments.out, keypoints)
+    kept = round(float(keep_frames(keypoints).mean()), 4)
+    _tell(
+        arguments,
+        f"{arguments.out}: {len(keypoints)} frames; found pose {found['pose']:.0%}, face {found['face']:.0%}, "
+        f"hands {found['left_hand']:.0%} and {found['right_hand']:.0%}; the paper's filter keeps {kept:.0%}",
+    )
+    seconds = round(time.perf_counter() - started, 3)
+    return {"frames": len(keypoints), "seconds": seconds, "found": found, "kept": kept, "out": arguments.out}
+
+
+def mask(arguments: argparse.Namespace) -> dict:
+    """The attention plan of a pose file."""
+    if arguments.out:
+        check_output(arguments.out, (".npz", ".json", ".png"))
+    options = MaskOptions(
+        arguments.top_k, arguments.window, not arguments.no_sink, arguments.method, arguments.block
+    )
+    for name in ("rows", "cols"):
+        if not 1 <= getattr(arguments, name) <= MAX_GRID:
+            raise InputError(f"--{name} is {getattr(arguments, name)}; 1 to {MAX_GRID} are accepted")
+    poses = _read_poses(arguments.pose)
+    from iasa.grid import TokenGrid
+    from iasa.keypoints import fill_latent, pool_to_latent
+    from iasa.masks import make_plan
+    from iasa.masks.files import save_plan
+
+    started = time.perf_counter()
+    latent = pool_to_latent(fill_latent(poses))
+    plan = make_plan(latent, TokenGrid(len(latent), arguments.rows, arguments.cols), options)
+    report: dict[str, Any] = plan.report()
+    if arguments.out:
+        save_plan(arguments.out, plan)
+    report |= {"seconds": round(time.perf_counter() - started, 3), "out": arguments.out}
+    _tell(
+        arguments,
+        f"{report['frames']} latent frames of {FRAMES_PER_LATENT} pictures, {report['tokens']} tokens: "
+        f"{report['token_density']:.1%} of the token pairs, {report['block_density']:.1%} of the "
+        f"{report['block']} x {report['block']} blocks ({report['block_density_unpermuted']:.1%} in picture order)",
+    )
+    return report
+
+
+def avatar(arguments: argparse.Namespace) -> dict:
+    """The procedural speaker itself: the ground truth that the networks learn from."""
+    check_output(arguments.out, (".mp4",))
+    from iasa.avatar.identity import make_identity
+    from iasa.avatar.renderer import Renderer
+    from iasa.config import AUDIO_RATE
+    from iasa.motion import speech_to_motion
+    from iasa.speech import analyse
+    from iasa.video import VideoWriter
+
+    audio = _read_speech(arguments.audio)
+    renderer = Renderer(make_identity(arguments.seed), arguments.size)
+    started = time.perf_counter()
+    bar = StageBar()
+    bar("motion", 0.0)
+    performance = speech_to_motion(analyse(audio), arguments.seed)
+    frames = len(performance)
+    settings = {
+        "speaker": f"avatar {arguments.seed}",
+        "seed": arguments.seed,
+        "fps": VIDEO_FPS,
+        "model": "renderer",
+    }
+    try:
+        with VideoWriter(arguments.out, VIDEO_FPS, audio, AUDIO_RATE, metadata=settings) as writer:
+            for start in range(0, frames, DRAWN_AT_A_TIME):
+                bar("draw", start / frames)
+                writer.add_frames(renderer.render(performance[start : start + DRAWN_AT_A_TIME]))
+    finally:
+        bar.close()
+    seconds = time.perf_counter() - started
+    _tell(arguments, f"{arguments.out}: {frames} frames in {seconds:.1f} s")
+    return {
+        "frames": frames,
+        "seconds": round(seconds, 3),
+        "fps": round(frames / seconds, 2),
+        "out": arguments.out,
+    }
+
+
+def train(arguments: argparse.Namespace) -> dict:
+    """One training stage."""
+    from iasa.training.stages import run_stage
+
+    report = run_stage(arguments)
+    _tell(arguments, json.dumps(report))
+    return report
+
+
+def evaluate(arguments: argparse.Namespace) -> dict:
+    """The quality report."""
+    from iasa.evaluate import run
+
+    return run(arguments)
+
+
+def _read_speech(path: str) -> np.ndarray:
+    """float32 [n], mono, 16 kHz."""
+    from iasa.speech import read_audio
+
+    return read_audio(path)[0]
+
+
+def _read_poses(path: str) -> Keypoints:
+    from iasa.keypoints import load_keypoints
+
+    poses = load_keypoints(path)
+    if not len(poses):
+        raise InputError(f"{path} holds no poses; at least one frame is needed")
+    if abs(poses.fps - VIDEO_FPS) > 0.01:
+        raise InputError(f"{path} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+    return poses
+
+
+def _read_reference(arguments: argparse.Namespace) -> Reference:
+    from iasa.reference import draw_speaker, load_speaker, photo_speaker
+
+    if arguments.reference is not None:
+        from iasa.video import read_image
+
+        return photo_speaker(read_image(arguments.reference))
+    if arguments.avatar is not None:
+        return draw_speaker(arguments.avatar)
+    return load_speaker(arguments.speaker or _first_speaker())
+
+
+def _first_speaker() -> str:
+    from iasa.reference import speaker_names
+
+    names = speaker_names()
+    if not names:
+        raise InputError(
+            "the example speakers are not there; name another with --avatar N or --reference IMG"
+        )
+    return names[0]
+
+
+def _tell(arguments: argparse.Namespace, sentence: str) -> None:
+    if not arguments.json:
+        print(sentence, flush=True)
+
+
+class StageBar:
+    """A progress bar on stderr that names the stage under way; it is gone when closed."""
+
+    def __init__(self) -> None:
+        self._bar, self._stage = None, ""
+
+    def __call__(self, stage: str, share: float) -> None:
+        if stage != self._stage:
+            self.close()
+            from tqdm import tqdm
+
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+            self._bar = tqdm(total=1.0, desc=stage, bar_format=layout, leave=False, mininterval=0.2)
+            self._stage = stage
+        self._bar.update(share - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar, self._stage = None, ""
