@@ -11,8 +11,8 @@ import numpy as np
 from iasa.avatar.hands import HAND_SHAPES, hand_shape
 from iasa.avatar.identity import make_identity
 from iasa.avatar.renderer import Renderer
-from iasa.avatar.rig import RigMotion, make_keypoints, rest_motion
-from iasa.config import HELDOUT_IDENTITY
+from iasa.avatar.rig import RigMotion, concat_motions, make_keypoints, rest_motion
+from iasa.config import AUDIO_RATE, HELDOUT_IDENTITY
 from iasa.keypoints import FACE, LEFT_HAND, LEFT_SHOULDER, RIGHT_HAND, RIGHT_SHOULDER
 
 
@@ -57,19 +57,21 @@ def measure_speed(size: int, frames: int = 160, identities: int = 8) -> float:
     return each * identities / (time.process_time() - start)
 
 
-def measure_detection(frames: int, size: int, seed: int = 5) -> dict[str, float]:
-    """Rates at which mediapipe Holistic finds pose, face and hands in unrelated stills, one held-out identity
-    each, and the median distance of what it finds from the true keypoints, in shoulder widths."""
+def measure_detection(frames: int, size: int, seed: int = 5, performed: bool = False) -> dict[str, float]:
+    """How well mediapipe Holistic sees unrelated stills, one held-out identity each.
+
+    pose, face, hands: the shares found; face_error, hand_error: the median distance of what is found from the true
+    keypoints, in shoulder widths. The poses are those of `random_motion`, or of performances (`performed`).
+    """
     from iasa.pose.extract import extract_keypoints
 
-    motion = random_motion(frames, seed)
+    motion = performed_motion(frames, seed) if performed else random_motion(frames, seed)
     identities = [make_identity(HELDOUT_IDENTITY + i) for i in range(frames)]
     pictures = (Renderer(identity, size).draw(motion, i) for i, identity in enumerate(identities))
     found = extract_keypoints(pictures, static=True)
-    true = [make_keypoints(identity, motion[i : i + 1]).xy[0] for i, identity in enumerate(identities)]
-    error = np.linalg.norm(found.xy - np.stack(true), axis=-1)
-    width = np.array([np.linalg.norm(xy[LEFT_SHOULDER] - xy[RIGHT_SHOULDER]) for xy in true])
-    error /= width[:, None]
+    true = np.stack([make_keypoints(identity, motion[[i]]).xy[0] for i, identity in enumerate(identities)])
+    width = np.linalg.norm(true[:, LEFT_SHOULDER] - true[:, RIGHT_SHOULDER], axis=-1)
+    error = np.linalg.norm(found.xy - true, axis=-1) / width[:, None]
     seen = found.confidence > 0
     hands = np.stack([seen[:, LEFT_HAND.start], seen[:, RIGHT_HAND.start]])
     hand_error = np.stack([error[:, LEFT_HAND].mean(1), error[:, RIGHT_HAND].mean(1)])
@@ -82,19 +84,22 @@ def measure_detection(frames: int, size: int, seed: int = 5) -> dict[str, float]
     }
 
 
-def performance_motion(seconds: float, seed: int) -> RigMotion:
-    """A gesture performance to a made-up, noise-like speech signal (no recording is needed)."""
+def performed_motion(frames: int, seed: int, apart: int = 12) -> RigMotion:
+    """Every `apart`-th frame of gesture performances to a made-up signal with the rhythm of speech."""
     from iasa.avatar.gestures import perform
     from iasa.speech import analyse
 
     r = np.random.default_rng(seed)
-    t = np.arange(int(seconds * 16_000)) / 16_000
-    syllables = np.clip(
-        np.sin(2 * np.pi * 2.2 * t + r.uniform(0, 6)) + 0.2 * np.sin(2 * np.pi * 0.4 * t), 0, 1
-    )
-    voice = sum(np.sin(2 * np.pi * k * 140 * t) / k for k in range(1, 12))
-    audio = (0.1 * syllables * voice + 0.002 * r.normal(size=len(t))).astype(np.float32)
-    return perform(analyse(audio), seed=seed)
+    parts: list[RigMotion] = []
+    while sum(len(part) for part in parts) < frames:
+        t = np.arange(10 * AUDIO_RATE) / AUDIO_RATE
+        syllables = np.clip(
+            np.sin(2 * np.pi * 2.2 * t + r.uniform(0, 6)) + 0.2 * np.sin(2 * np.pi * 0.4 * t), 0, 1
+        )
+        voice = sum(np.sin(2 * np.pi * k * 140 * t) / k for k in range(1, 12))
+        audio = (0.1 * syllables * voice + 0.002 * r.normal(size=len(t))).astype(np.float32)
+        parts.append(perform(analyse(audio), seed=seed + len(parts))[::apart])
+    return concat_motions(*parts)[:frames]
 
 
 def main() -> None:
@@ -103,15 +108,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="their size, pixels")
     options = parser.parse_args()
     report: dict = {f"frames_per_second_{size}": round(measure_speed(size), 1) for size in (256, 512)}
-    start, motion = time.process_time(), random_motion(500, 0)
+    motion = random_motion(500, 0)
     start = time.process_time()
     make_keypoints(make_identity(0), motion)
     report["keypoint_frames_per_second"] = round(500 / (time.process_time() - start))
     if options.frames:
-        found = measure_detection(options.frames, options.size)
-        report["detection"] = {"frames": options.frames, "size": options.size} | {
-            k: round(v, 4) for k, v in found.items()
-        }
+        for name, performed in (("random_poses", False), ("performances", True)):
+            found = measure_detection(options.frames, options.size, performed=performed)
+            found = {key: round(value, 4) for key, value in found.items()}
+            report[name] = {"frames": options.frames, "size": options.size} | found
     print(json.dumps(report))
 
 
