@@ -108,21 +108,22 @@ def concat_motions(*parts: RigMotion) -> RigMotion:
 
 
 def rest_hands(rest: int = 0) -> np.ndarray:
-    """Hands at rest: float32 [2, 20]. 0: folded before the belly; 1: apart on the table; 2: hanging."""
+    """Hands at rest: float32 [2, 20]. 0: fingertips meeting; 1: before the belly; 2: hanging.
+
+    Resting hands do not cover each other: a small network could not tell their fingers apart.
+    """
     right = {
-        0: ((-9.5, -33.5, 17), (0.75, 0.1, -0.6), (0.72, 0.22, 0.5)),
-        1: ((-12.0, -32.0, 20), (0.9, 0.1, -0.1), (0.55, 0.2, 0.7)),
+        0: ((-14.8, -35.5, 18), (0.75, 0.1, -0.6), (0.55, 0.5, 0.5)),
+        1: ((-15.0, -33.0, 20), (0.9, 0.1, -0.1), (0.55, 0.2, 0.7)),
         2: ((-19.0, -48.0, 6), (0.9, 0.0, 0.1), (0.1, -1.0, 0.2)),
     }
     if rest not in right:
-        raise ValueError(f"rest is {rest}; it must be 0 (folded), 1 (apart) or 2 (hanging)")
+        raise ValueError(f"rest is {rest}; it must be 0 (fingertips meeting), 1 (before the belly) or 2 (hanging)")
     hands = np.zeros((2, HAND_SIZE), np.float32)
     for side, sign in enumerate((1, -1)):
         mirror = np.array([sign, 1, 1])
         wrist, normal, direction = (np.array(v) * mirror for v in right[rest])
         hands[side] = np.concatenate([wrist, normal, direction, hand_shape("relax")])
-    if rest == 0:
-        hands[1, :3] += (0.5, -1.5, -1.5)  # the left hand lies under the right one
     return hands
 
 
