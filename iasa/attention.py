@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from weakref import WeakKeyDictionary
 
@@ -31,28 +31,35 @@ from iasa.masks.plan import AttentionPlan
 BACKENDS = ("reference", "cpu")
 
 _SIGNATURES = 32  # values of a token's region bits
-_CALL_PAIRS = (
-    4_000  # what one more group costs, in query-key pairs: measured with 5 heads on an AVX512-BF16 core
-)
+_CALL_PAIRS = 10_000  # what one more group costs, in query-key pairs of one head: measured with 5 heads, bf16
 _TINY_TOKENS = 64  # up to here the masked dense call is faster than any grouping
 _LOGITS = 1 << 22  # elements of one block of dense logits
 
 
 @dataclass(frozen=True)
 class QueryGroup:
-    """Queries start..stop of the schedule's order, the keys they gather, and pairs that are not allowed."""
+    """Queries start..stop of the schedule's order, the keys they meet, and pairs that are not allowed.
+
+    The keys are those of the spans (whole frames: no index needed) and then those listed one by one.
+    """
 
     start: int
     stop: int
-    keys: Tensor | None  # int64 [m], positions in the key sequence; None for all of them
+    spans: tuple[tuple[int, int], ...] = ()  # (first, end) in the key sequence
+    keys: Tensor | None = None  # int64 [m], positions in the key sequence
     blocked: Tensor | None = None  # bool [stop - start, t] over the last t keys, True where not allowed
+
+    @property
+    def pairs(self) -> int:
+        listed = 0 if self.keys is None else len(self.keys)
+        return (self.stop - self.start) * (listed + sum(end - first for first, end in self.spans))
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """How the queries are grouped: `order` sorts them, `groups` cover the sorted queries in turn."""
 
-    order: Tensor | None  # int64 [queries]; None where they are in order
+    order: Tensor | None  # int64 [queries]; None where they stay in order and no group lists keys
     groups: tuple[QueryGroup, ...]
     keys: int  # length of the key sequence
     _bias: dict = field(default_factory=dict, repr=False)
@@ -68,15 +75,15 @@ class Schedule:
     @property
     def pairs(self) -> int:
         """Query-key pairs that are computed, for one head; at least the allowed ones."""
-        return sum((g.stop - g.start) * (self.keys if g.keys is None else len(g.keys)) for g in self.groups)
+        return sum(group.pairs for group in self.groups)
 
     def to(self, device: torch.device) -> Schedule:
-        if all(g.keys is None or g.keys.device == device for g in self.groups):
+        if self.order is None or self.order.device == device:
             return self
         groups = tuple(
-            QueryGroup(g.start, g.stop, _to(g.keys, device), _to(g.blocked, device)) for g in self.groups
+            replace(g, keys=_to(g.keys, device), blocked=_to(g.blocked, device)) for g in self.groups
         )
-        return Schedule(_to(self.order, device), groups, self.keys)
+        return Schedule(self.order.to(device), groups, self.keys)
 
     def bias(self, number: int, dtype: torch.dtype) -> Tensor | None:
         """What is added to the logits of group `number`: 0 or -inf, [queries, t]; None if all are allowed."""
@@ -187,7 +194,7 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     queries, keys = q.shape[2], k.shape[2]
     rows = max(64, _LOGITS // max(1, q.shape[0] * q.shape[1] * keys))
     starts = range(0, queries, rows)
-    groups = tuple(QueryGroup(start, min(start + rows, queries), None) for start in starts)
+    groups = tuple(QueryGroup(start, min(start + rows, queries), ((0, keys),)) for start in starts)
     return grouped_attention(q, k, v, Schedule(None, groups, keys))
 
 
@@ -231,7 +238,7 @@ def frame_schedule(
 ) -> Schedule:
     """Groups for `frame_attention`: query i sees the own keys, and past key j iff q_bits[i] & k_bits[j]."""
     past = np.arange(own_keys, own_keys + len(k_bits))
-    order, groups = _frame_groups(_numpy(q_bits), _numpy(k_bits), np.arange(own_keys), past, 0)
+    order, groups = _frame_groups(_numpy(q_bits), _numpy(k_bits), ((0, own_keys),), past, 0)
     return Schedule(torch.from_numpy(order), tuple(groups), own_keys + len(k_bits))
 
 
@@ -263,12 +270,12 @@ def plan_schedule(plan: AttentionPlan, device: torch.device | str = "cpu") -> Sc
 def _exact_schedule(plan: AttentionPlan) -> Schedule:
     n = plan.grid.tokens_per_frame
     bits = _numpy(plan.region_bits)
-    token = np.arange(plan.grid.tokens).reshape(plan.grid.frames, n)
     orders, groups = [], []
     for t in range(plan.grid.frames):
         past = _numpy(plan.past_tokens(t))
-        base = np.concatenate([token[t], token[0]]) if plan.has_sink(t) else token[t]
-        order, frame_groups = _frame_groups(bits[t], bits.reshape(-1)[past], base, past, t * n)
+        own = (t * n, (t + 1) * n)
+        spans = (own, (0, n)) if plan.has_sink(t) else (own,)
+        order, frame_groups = _frame_groups(bits[t], bits.reshape(-1)[past], spans, past, t * n)
         orders.append(order + t * n)
         groups += frame_groups
     return Schedule(torch.from_numpy(np.concatenate(orders)), tuple(groups), plan.grid.tokens)
@@ -283,14 +290,14 @@ def _pooled_schedule(plan: AttentionPlan) -> Schedule:
     groups = []
     for row, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         kept = columns[pointer[row] : pointer[row + 1]]
-        groups.append(QueryGroup(start, start + size, torch.cat([pieces[column] for column in kept])))
+        groups.append(QueryGroup(start, start + size, keys=torch.cat([pieces[column] for column in kept])))
     return Schedule(order, tuple(groups), plan.grid.tokens)
 
 
 def _frame_groups(
     q_bits: np.ndarray,  # uint8 [n]
     k_bits: np.ndarray,  # uint8 [m]
-    base: np.ndarray,  # int64 [m0], positions of the keys that all see
+    spans: tuple[tuple[int, int], ...],  # of the keys that all queries see
     past: np.ndarray,  # int64 [m], positions of the past keys
     offset: int,  # of the frame's first query in the sorted sequence
 ) -> tuple[np.ndarray, list[QueryGroup]]:
@@ -302,9 +309,11 @@ def _frame_groups(
         members = np.flatnonzero(chosen[q_bits])
         seen = np.flatnonzero(k_bits & np.uint8(union))
         blocked = (q_bits[members, None] & k_bits[seen]) == 0
-        keys = torch.from_numpy(np.concatenate([base, past[seen]]))
+        keys = torch.from_numpy(past[seen]) if len(seen) else None
         stop = start + len(members)
-        groups.append(QueryGroup(start, stop, keys, torch.from_numpy(blocked) if blocked.any() else None))
+        groups.append(
+            QueryGroup(start, stop, spans, keys, torch.from_numpy(blocked) if blocked.any() else None)
+        )
         order.append(members)
         start = stop
     return np.concatenate(order), groups
@@ -407,15 +416,20 @@ def _unsorted(x: Tensor, inverse: Tensor | None) -> Tensor:
 
 def _gathered(x: Tensor, group: QueryGroup) -> Tensor:
     """A group's keys or values: [b*nh, nk, d] -> [b*nh, m, d]."""
-    return x if group.keys is None else x.index_select(1, group.keys)
+    parts = [x[:, first:end] for first, end in group.spans]
+    if group.keys is not None:
+        parts.append(x.index_select(1, group.keys))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def _scatter_add(total: Tensor, group: QueryGroup, part: Tensor) -> None:
     """Adds a group's gradient [b*nh, m, d] to all keys' [b*nh, nk, d]."""
-    if group.keys is None:
-        total += part
-    else:
-        total.index_add_(1, group.keys, part.to(total.dtype))
+    start = 0
+    for first, end in group.spans:
+        total[:, first:end] += part[:, start : start + end - first]
+        start += end - first
+    if group.keys is not None:
+        total.index_add_(1, group.keys, part[:, start:].to(total.dtype))
 
 
 def _weights(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
@@ -428,7 +442,7 @@ def _weights(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _bf16_pays() -> bool:
-    """Whether this processor multiplies bf16 matrices faster than float32 ones, by a measurement of milliseconds."""
+    """Whether this processor multiplies bf16 matrices faster than float32 ones, by a short measurement."""
     best = {}
     for dtype in (torch.float32, torch.bfloat16):
         a, b = torch.ones(4, 128, 64, dtype=dtype), torch.ones(4, 64, 512, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Brute force from the paper's definitions, in plain Python loops: masks and attention are checked against it."""
+"""Brute force from the paper's definitions, in plain Python loops: the oracles of masks and attention."""
 
 from __future__ import annotations
 
