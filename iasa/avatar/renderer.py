@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from iasa.avatar.arms import draw_arms
 from iasa.avatar.body import draw_body
 from iasa.avatar.drawing import Canvas
 from iasa.avatar.face import draw_head
 from iasa.avatar.hair import draw_hair_back, draw_hair_front
 from iasa.avatar.identity import Identity
-from iasa.avatar.limbs import draw_arms
 from iasa.avatar.mesh import base_mesh, face_normals
 from iasa.avatar.puppet import draw_photo_head, load_photo_skin
 from iasa.avatar.rig import Geometry, RigMotion, make_geometries, make_geometry, neutral_face

@@ -1,102 +1,15 @@
-"""Draws forearms and hands with the outlines, creases and nails that hand detectors look for."""
+"""Draws hands with the outlines, creases and nails that hand detectors look for."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from iasa.avatar.body import ELBOW_RADIUS, cloth_paint, shade_inside
 from iasa.avatar.drawing import Linear, Radial, capsule, limb
 from iasa.avatar.hands import JOINT_RADII
 from iasa.avatar.identity import Color, mix, shade
 from iasa.avatar.scene import Scene
 
-WRIST_RADIUS = 2.35  # cm, skin
-CUFF_RADIUS = 2.75
-
-
-def draw_arms(scene: Scene) -> None:
-    """Both forearms with their hands, the farther one first."""
-    wrists = scene.geometry.wrists
-    for side in sorted(range(2), key=lambda s: wrists[s, 2]):
-        _draw_shadow(scene, side)
-        _draw_forearm(scene, side)
-        draw_hand(scene, side)
-
-
-def _draw_shadow(scene: Scene, side: int) -> None:
-    """The forearm's and the hand's soft shadow on the trunk."""
-    c, g, k = scene.canvas, scene.geometry, scene.identity.scale
-    offset = np.array([-scene.light_side * 5, 9])
-    elbow, wrist = scene.to_drawing(g.elbows[side]) + offset, scene.to_drawing(g.wrists[side]) + offset
-    with c.clip(scene.regions["body"][1]):
-        c.fill(c.path(capsule(elbow, wrist, 3.6 * k, 2.8 * k), curved=False), (0, 0, 0, 0.28), blur=7)
-        hand = scene.to_drawing(g.hands[side])[[0, 5, 9, 17]].mean(0)
-        c.circle(hand + offset * 1.3, 17, (0, 0, 0, 0.28), blur=8)
-
-
-def _draw_forearm(scene: Scene, side: int) -> None:
-    c, identity, g, k = scene.canvas, scene.identity, scene.geometry, scene.identity.scale
-    shoulder, elbow, wrist = (scene.to_drawing(p[side]) for p in (g.shoulders, g.elbows, g.wrists))
-    sleeve, cloth = identity.sleeve, identity.cloth_color
-    scene.add_region("arms", c.path(limb(elbow, wrist, np.array([3.7, 3.5, 3.0, 2.5]) * k)))
-
-    def draw(points: np.ndarray, color: Color, paint: object, strength: float) -> None:
-        path = c.path(points)
-        c.stroke(path, (*shade(color, -0.62), 0.65), 1.5)
-        pieces.append((path, paint, strength))
-
-    pieces: list[tuple] = []
-    # The end of the upper arm is painted over the forearm's outline, so that the elbow is one shape.
-    cover = limb(shoulder * 0.3 + elbow * 0.7, elbow, np.array([ELBOW_RADIUS * 0.98] * 3) * k, (False, True))
-    if sleeve == "short":
-        cover = limb(shoulder * 0.3 + elbow * 0.7, elbow, np.array([3.1, 2.95, 2.75]) * k, (False, True))
-        draw(
-            limb(elbow, wrist, np.array([2.8, 3.0, 2.7, 2.4, WRIST_RADIUS]) * k),
-            identity.skin,
-            shade(identity.skin, -0.02),
-            0.25,
-        )
-        join = shade(identity.skin, -0.03)
-    elif sleeve == "mid":
-        draw(
-            limb(elbow, wrist, np.array([2.7, 2.9, 2.7, 2.4, WRIST_RADIUS]) * k),
-            identity.skin,
-            shade(identity.skin, -0.02),
-            0.25,
-        )
-        hem = elbow * 0.58 + wrist * 0.42
-        draw(
-            limb(elbow, hem, np.array([ELBOW_RADIUS, 3.7, 3.45]) * k, (True, False)),
-            cloth,
-            cloth_paint(scene, cloth),
-            0.2,
-        )
-        join = cloth_paint(scene, cloth)
-    else:
-        draw(
-            limb(elbow * 0.2 + wrist * 0.8, wrist, np.array([2.4, WRIST_RADIUS]) * k),
-            identity.skin,
-            identity.skin,
-            0.2,
-        )
-        cuff = elbow * 0.05 + wrist * 0.95
-        if identity.clothes == "blazer":
-            shirt = limb(elbow * 0.2 + wrist * 0.8, wrist, np.array([2.6, 2.55]) * k, (False, False))
-            draw(shirt, identity.cloth_second, shade(identity.cloth_second, 0.2), 0.15)
-            cuff = elbow * 0.1 + wrist * 0.9
-        radii = np.array([ELBOW_RADIUS, 3.75, 3.4, 3.0, CUFF_RADIUS]) * k
-        draw(limb(elbow, cuff, radii, (True, False)), cloth, cloth_paint(scene, cloth), 0.22)
-        join = cloth_paint(scene, cloth)
-    with c.clip(scene.upper_arms[side]):
-        c.fill(c.path(cover), join, blur=2.5)
-    for path, paint, strength in pieces:
-        c.fill(path, paint)
-        shade_inside(scene, path, strength)
-    if sleeve == "long":
-        hem = limb(
-            elbow * 0.16 + wrist * 0.84, elbow * 0.12 + wrist * 0.88, np.array([2.7, 2.6]) * k, (False, False)
-        )
-        c.stroke(c.path(hem[[1, 2]], False), (*shade(cloth, -0.55), 0.5), 1.2)
+WRIST_RADIUS = 2.35  # cm
 
 
 def _side_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
