@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,10 @@ class CoSpeechPipeline:
         self.device = torch.device(device or pick_device())
         self.dtype = dtype or pick_dtype(self.device.type)
         self.mask = mask or MaskOptions()
-        self.autoencoder = autoencoder.to(self.device, self.dtype).to(memory_format=torch.channels_last).eval()
-        self.models = {name: model.to(self.device, self.dtype).eval() for name, model in models.items()}
+        # torch's own to(): diffusers' warns of an empty list of float32 modules
+        place = partial(torch.nn.Module.to, device=self.device, dtype=self.dtype)
+        self.autoencoder = place(autoencoder, memory_format=torch.channels_last).eval()
+        self.models = {name: place(model).eval() for name, model in models.items()}
 
     @classmethod
     def from_pretrained(cls, folder: str | Path | None = None, models: tuple[str, ...] = MODELS, **options) -> CoSpeechPipeline:
