@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
 from iasa.speech import recogniser
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 MIN_AUDIO_SECONDS = 0.2
 SILENT_PEAK = 1e-3  # of full scale, -60 dB
+TRUST = 0.75  # weight of recognised phones against the guess from sound, where the two agree
+AGREEMENT_SPAN = 2.0  # seconds
 METHODS = ("auto", "words", "phones", "signal")
 
 
@@ -86,7 +89,7 @@ CONTOURS = ("visemes", "energy", "pitch", "voiced", "speaking", "onset")
 
 
 def read_audio(path: str | Path, max_seconds: float = MAX_AUDIO_SECONDS) -> tuple[np.ndarray, int]:
-    """Speech from a sound or video file as (mono float32 [n], 16000); raises InputError for unusable sound."""
+    """Speech from a sound or video file: (mono float32 [n], 16000). Raises InputError for unusable sound."""
     from iasa.video import read_audio_track
 
     audio, rate = read_audio_track(path, max_seconds)
@@ -131,8 +134,8 @@ def analyse(
     """Features of a clip; silence gives a closed mouth and no accents.
 
     Phones come from `phones` when given, else from `text` aligned to the sound, else from the recogniser
-    (`method` "words" or "phones"), else the mouth follows the sound alone ("signal", source says so). "auto" takes
-    the recogniser when pocketsphinx is installed and it can make sense of the sound.
+    (`method` "words" or "phones"; "auto" chooses by length). What it reads is blended with what sound alone
+    says; without pocketsphinx, or with `method` "signal", the sound alone is used and `source` says so.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; accepted: {', '.join(METHODS)}")
@@ -142,12 +145,14 @@ def analyse(
     frames = max(1, int(round(len(audio) / AUDIO_RATE * VIDEO_FPS)))
     prosody = make_prosody(audio)
     found, source = _find_phones(audio, prosody, text, phones, method)
-    if found:
+    speaking = np.clip(prosody.at_frames(prosody.speaking.astype(float), frames), 0, 1)
+    if source == "given":
         visemes = make_visemes(found, frames)
-        if source != "given":
-            visemes = modulate(visemes, prosody.at_frames(prosody.energy, frames))
     else:
-        visemes = modulate(guess_visemes(audio, frames), prosody.at_frames(prosody.energy, frames))
+        visemes = guess_visemes(audio, frames)
+        if found:
+            visemes = blend_visemes(make_visemes(found, frames), visemes)
+        visemes = visemes * np.clip(2 * speaking, 0, 1)[:, None]  # closed in pauses
     return SpeechFeatures(
         fps=VIDEO_FPS,
         phones=found,
@@ -155,7 +160,7 @@ def analyse(
         energy=prosody.at_frames(prosody.energy, frames),
         pitch=prosody.at_frames(prosody.pitch, frames),
         voiced=prosody.at_frames(prosody.voiced, frames),
-        speaking=np.clip(prosody.at_frames(prosody.speaking.astype(float), frames), 0, 1),
+        speaking=speaking,
         onset=prosody.at_frames(prosody.onset, frames),
         accents=[a for a in prosody.accents if a[0] < frames / VIDEO_FPS],
         source=source,
@@ -182,9 +187,31 @@ def _find_phones(
     return found, "recogniser" if found else "signal"
 
 
-def modulate(visemes: np.ndarray, energy: np.ndarray) -> np.ndarray:
-    """Recognised mouth shapes [f, 5] that also follow the loudness [f]: a mouth does not open in silence."""
-    out = visemes.copy()
-    gate = np.clip(energy / 0.35, 0, 1)
-    out[:, 0] *= 0.35 * gate + 0.65 * gate * np.clip(energy / 0.8, 0.3, 1.15)
-    return out
+def blend_visemes(
+    read: np.ndarray,  # [f, 5] from recognised phones
+    guess: np.ndarray,  # [f, 5] from sound alone
+) -> np.ndarray:
+    """Recognised mouth shapes, corrected by the guess: a recogniser that misheard disagrees with the sound.
+
+    Where the two openings go together (locally, over some seconds) the phones have `TRUST` of the say on the
+    opening and nearly all on closed lips, which cannot be heard; where they do not, the guess has it.
+    """
+    agreement = _local_correlation(read[:, 0], guess[:, 0], AGREEMENT_SPAN * VIDEO_FPS)
+    trust = np.clip((agreement - 0.4) / 0.35, 0, 1)[:, None]  # [f, 1]
+    out = TRUST * trust * read + (1 - TRUST * trust) * guess
+    lips = 0.9 * trust
+    out[:, 2:4] = lips * read[:, 2:4] + (1 - lips) * guess[:, 2:4]
+    out[:, 0] = np.clip(1.1 * out[:, 0], 0, 1)  # two estimates that differ average to a smaller movement
+    return out.astype(np.float32)
+
+
+def _local_correlation(a: np.ndarray, b: np.ndarray, span: float) -> np.ndarray:
+    """Correlation of two contours [f] around each frame, weighted by a Gaussian of `span` frames."""
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return gaussian_filter1d(values, span, mode="constant") / weight
+
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    weight = gaussian_filter1d(np.ones(len(a)), span, mode="constant")
+    variance = (mean(a * a) - mean(a) ** 2) * (mean(b * b) - mean(b) ** 2)
+    return (mean(a * b) - mean(a) * mean(b)) / np.sqrt(np.maximum(variance, 1e-8))

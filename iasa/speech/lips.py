@@ -1,4 +1,4 @@
-"""Mouth shapes from sound alone: a small network on mel bands, learned from synthetic speech (iasa.training.train_lips)."""
+"""Mouth shapes from sound alone, in any language: a small network, learned by iasa.training.train_lips."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOUD = 3.0  # of the natural logarithm: hops this near to the loudest ones make 
 
 
 def make_bands(audio: np.ndarray) -> np.ndarray:
-    """Log mel bands [m, 32] at 100 hertz, relative to the clip's average loud spectrum (so microphones matter less)."""
+    """Log mel bands [m, 32] at 100 hertz, less the clip's average loud spectrum (the microphone's)."""
     import librosa
 
     audio = np.pad(audio, (0, max(0, 1024 - len(audio))))

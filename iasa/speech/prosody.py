@@ -122,12 +122,12 @@ def make_prosody(audio: np.ndarray) -> Prosody:
         audio = np.pad(audio, (0, 2 * WINDOW - len(audio)))
     loudness = _loudness(audio)
     top = np.percentile(loudness, 95)
-    if top < SILENCE_DB:
+    if top < SILENCE_DB:  # the only absolute level: a quiet recording is read like a loud one
         zero = np.zeros(len(loudness))
         return Prosody(loudness, zero, zero, zero, zero > 0, zero, [])
-    speaking = loudness > max(top - GATE_DB, SILENCE_DB)
+    speaking = loudness > top - GATE_DB
     energy = np.clip((loudness - top + RANGE_DB) / RANGE_DB, 0, 1)
-    scale = np.abs(audio).max() + 1e-9  # quiet recordings are read like loud ones
+    scale = np.abs(audio).max() + 1e-9
     pitch, voiced = _pitch(audio / scale, speaking)
     onset = _onset(audio / scale, len(loudness))
     accents = find_accents(np.maximum(loudness, top - GATE_DB - 5), pitch, onset, speaking)

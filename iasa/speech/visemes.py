@@ -1,4 +1,4 @@
-"""Phones to mouth shapes: a table of targets, co-articulated by a dominance blend (Cohen and Massaro, 1993)."""
+"""Phones to mouth shapes: targets co-articulated by a dominance blend (Cohen and Massaro, 1993)."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ ARPABET: dict[str, tuple[str, ...]] = {
     "IH": ("ee",), "IY": ("ee",), "UH": ("oo",), "UW": ("oo",),
     "AW": ("ah", "oo"), "AY": ("ah", "ee"), "EY": ("eh", "ee"), "OW": ("oh", "oo"), "OY": ("oh", "ee"),
     "B": ("m",), "M": ("m",), "P": ("m",), "F": ("f",), "V": ("f",), "TH": ("th",), "DH": ("th",),
-    "T": ("t",), "D": ("t",), "N": ("t",), "S": ("s",), "Z": ("s",), "SH": ("sh",), "ZH": ("sh",), "CH": ("sh",),
-    "JH": ("sh",), "K": ("k",), "G": ("k",), "NG": ("k",), "L": ("l",), "R": ("r",), "W": ("w",), "Y": ("ee",),
-    "HH": ("h",), "SIL": ("rest",),
+    "T": ("t",), "D": ("t",), "N": ("t",), "S": ("s",), "Z": ("s",), "SH": ("sh",), "ZH": ("sh",),
+    "CH": ("sh",), "JH": ("sh",), "K": ("k",), "G": ("k",), "NG": ("k",), "L": ("l",), "R": ("r",),
+    "W": ("w",), "Y": ("ee",), "HH": ("h",), "SIL": ("rest",),
 }  # fmt: skip
 
 # How firmly a shape holds its place against its neighbours: lips that must close win, tongue sounds yield.
@@ -93,8 +93,8 @@ def make_visemes(
 ) -> np.ndarray:  # float32 [f, 5]
     """Mouth channels at every frame from timed phones; a frame far from every phone is at rest (all zeros).
 
-    Each phone pulls towards its shape with a weight that falls off with the distance from its middle, in phone
-    lengths, so that long vowels are reached, short tongue sounds are only leaned towards, and lips still close.
+    Each phone pulls towards its shape with a weight that falls off with the distance from its middle, in
+    phone lengths: long vowels are reached, short tongue sounds only leaned towards, and lips still close.
     """
     times = (np.arange(frames) + 0.5) / fps
     total = np.zeros((frames, len(VISEME_CHANNELS)))

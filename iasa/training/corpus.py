@@ -1,7 +1,7 @@
-"""Speech to learn from: synthetic voices with known phones, real clips that gradio brings, and a held-out set.
+"""Speech to learn from: synthetic voices with known phones, real clips that gradio brings; a held-out set.
 
-`python -m iasa.training.corpus --out DIR --split train` writes one utterance a file; `make_corpus(cache=DIR)` reads
-them back.
+`python -m iasa.training.corpus --out DIR --split train` writes one utterance a file; `make_corpus(cache=DIR)`
+reads them back.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "speech"
 TRAIN_UTTERANCES = 192
 TRAIN_VOICES = (
-    "en-us", "en-us+f1", "en-us+f3", "en-us+f5", "en-us+m1", "en-us+m3", "en-us+m7", "en-us+klatt", "en+f2", "en+m2",
-    "en-gb-scotland+m4", "en-029+f1", "en-gb-x-rp+f5", "en-us+Annie", "en-us+steph", "en-us+Michael", "en+Alicia",
-    "en-us+adam", "en-us-nyc+m6",
+    "en-us", "en-us+f1", "en-us+f3", "en-us+f5", "en-us+m1", "en-us+m3", "en-us+m7", "en-us+klatt", "en+f2",
+    "en+m2", "en-gb-scotland+m4", "en-029+f1", "en-gb-x-rp+f5", "en-us+Annie", "en-us+steph", "en-us+Michael",
+    "en+Alicia", "en-us+adam", "en-us-nyc+m6",
 )  # fmt: skip
 REAL_TRAIN = ("cate_blanch.mp3", "cate_blanch_2.mp3", "recording1.wav")  # of gradio's media_assets/audio
 REAL_HELDOUT = ("heath_ledger.mp3",)

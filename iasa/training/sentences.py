@@ -1,4 +1,4 @@
-"""Own sentences, varied in sounds, length and tone, for synthetic voices to read in training and evaluation."""
+"""Own sentences, varied in sounds, length and tone, for synthetic voices to read."""
 
 TRAIN = (
     "The quick brown fox jumps over the lazy dog near the river bank.",

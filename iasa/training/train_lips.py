@@ -1,4 +1,4 @@
-"""Train the network behind `iasa.speech.lips` on synthetic speech whose phones are known: about a minute on one core.
+"""Train the network behind `iasa.speech.lips` on synthetic speech with known phones: a minute on one core.
 
 `python -m iasa.training.train_lips --cache DIR` writes iasa/speech/lips.npz.
 """
