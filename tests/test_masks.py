@@ -431,3 +431,11 @@ def test_bad_input_is_named():
         AttentionPlan(plan.grid, plan.frame_table, plan.region_bits[:, :5])
     with pytest.raises(InputError, match="key tokens"):
         plan.allowed(0, 24)
+
+
+def test_the_permutation_makes_blocks_sparser_and_tables_say_so():
+    plan = make_plan(performance(12), TokenGrid(12, 32, 32))
+    for row in plan.density_table():
+        assert row["token_density"] < row["block_density"] < row["block_density_unpermuted"]
+    assert plan.report()["block_density"] == plan.density_table([plan.options.block])[0]["block_density"]
+    np.testing.assert_array_equal(plan.visible.sum(1), [len(plan.past_frames(t)) for t in range(12)])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -104,27 +105,29 @@ class AttentionPlan:
         check_options(self.options)
 
     @cached_property
+    def past(self) -> tuple[tuple[int, ...], ...]:
+        """For each frame the frames it sees through the region rule, ascending, without the sink."""
+        hidden = {-1, 0} if self.options.sink else {-1}
+        return tuple(tuple(sorted(set(row) - hidden)) for row in self.frame_table.tolist())
+
+    @property
     def visible(self) -> Tensor:
-        """Frame pairs under the region rule: bool [f, f], the table's frames less the sink."""
-        f = self.grid.frames
-        seen = torch.zeros(f, f + 1, dtype=torch.bool)
-        seen.scatter_(1, torch.where(self.frame_table < 0, f, self.frame_table), True)
-        seen = seen[:, :f]
-        if self.options.sink:
-            seen[:, 0] = False
+        """`past` as a matrix, for pictures: bool [f, f]."""
+        seen = torch.zeros(self.grid.frames, self.grid.frames, dtype=torch.bool)
+        for frame, past in enumerate(self.past):
+            seen[frame, list(past)] = True
         return seen
 
     def past_frames(self, frame: int) -> list[int]:
         """Frames that `frame` sees through the region rule, ascending; the sink is not among them."""
-        return self.visible[frame].nonzero()[:, 0].tolist()
+        return list(self.past[frame])
 
     def past_tokens(self, frame: int) -> Tensor:
         """Past keys that some query of `frame` sees through the region rule: int64 [m], positions, ascending.
 
-        All tokens of its past frames that share a region with any of its tokens; the sink's are not among
-        them.
+        All tokens of its past frames that share a region with any of its tokens; the sink's are left out.
         """
-        past = self.visible[frame].nonzero()[:, 0]
+        past = torch.tensor(self.past[frame], dtype=torch.int64)
         reached = 0
         for value in self.signature_counts[frame].nonzero()[:, 0].tolist():
             reached |= value
@@ -143,7 +146,8 @@ class AttentionPlan:
         n = self.grid.tokens_per_frame
         query_frame, key_frame = query // n, key // n
         bits = self.region_bits.flatten()
-        seen = self.visible[query_frame, key_frame] & ((bits[query] & bits[key]) != 0)
+        chosen = (self.frame_table[query_frame] == key_frame[..., None]).any(-1)
+        seen = chosen & ((bits[query] & bits[key]) != 0)
         seen |= query_frame == key_frame
         if self.options.sink:
             seen |= (key_frame == 0) & (query_frame > 0)
@@ -192,7 +196,9 @@ class AttentionPlan:
         signature = torch.arange(_SIGNATURES)
         share = ((signature[:, None] & signature) != 0).double()
         counts = self.signature_counts.double()
-        region_pairs = ((counts @ share @ counts.T) * self.visible).sum()
+        query = torch.tensor([t for t, past in enumerate(self.past) for _ in past], dtype=torch.int64)
+        key = torch.tensor([s for past in self.past for s in past], dtype=torch.int64)
+        region_pairs = ((counts @ share)[query] * counts[key]).sum()
         dense_frames = f + (f - 1 if self.options.sink else 0)
         return (float(region_pairs) + dense_frames * n * n) / float(f * n) ** 2
 
@@ -200,11 +206,15 @@ class AttentionPlan:
         """Order that makes each frame's region tokens contiguous: int64 [f*n].
 
         permuted[i] = sequence[permutation[i]]. Frames keep their order and places; within a frame tokens are
-        sorted by their bits, background last.
+        sorted by their bits, background last. The face counts most: it overlaps the others least, so its
+        tokens make a run of their own beside the background.
         """
         n = self.grid.tokens_per_frame
-        background_last = torch.where(self.region_bits == 0, _SIGNATURES, self.region_bits.long())
-        order = torch.argsort(background_last, dim=1, stable=True)
+        rank = torch.zeros_like(self.region_bits)
+        for region in range(len(REGIONS)):
+            rank |= (self.region_bits >> region & 1) << (len(REGIONS) - 1 - region)
+        rank[self.region_bits == 0] = _SIGNATURES
+        order = torch.argsort(rank, dim=1, stable=True)
         return (order + n * torch.arange(self.grid.frames)[:, None]).flatten()
 
     def block_csr(self, block: int | None = None, permute: bool = True) -> BlockCSR:
@@ -246,19 +256,27 @@ class AttentionPlan:
         counts = torch.cat(pointer[1:])
         return BlockCSR(block, start, size, _pointer(counts), torch.cat(columns))
 
+    def density_table(self, blocks: Sequence[int] = (16, 32, 64, 128)) -> list[dict[str, float | int]]:
+        """Block density for several block sizes, with and without the permutation: rows ready for JSON."""
+        return [
+            {
+                "block": block,
+                "block_density": self.block_csr(block).density(),
+                "block_density_unpermuted": self.block_csr(block, permute=False).density(),
+                "token_density": self.density(),
+            }
+            for block in blocks
+        ]
+
     def report(self) -> dict[str, float | int | str]:
         """The plan in figures, ready for JSON: sizes, token density, block density permuted and not."""
-        block = self.options.block
         return {
             "frames": self.grid.frames,
             "tokens": self.grid.tokens,
             "top_k": self.options.top_k,
             "method": self.options.method,
             "mode": self.options.mode,
-            "block": block,
-            "token_density": self.density(),
-            "block_density": self.block_csr(block).density(),
-            "block_density_unpermuted": self.block_csr(block, permute=False).density(),
+            **self.density_table([self.options.block])[0],
             "background_share": float((self.region_bits == 0).double().mean()),
         }
 

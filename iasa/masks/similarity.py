@@ -18,7 +18,7 @@ from torch import Tensor
 
 from iasa.config import InputError
 
-_ROWS = 1024  # query frames handled at once: bounds the memory to a few [_ROWS, f] matrices
+_ROWS = 256  # query frames handled at once: bounds the memory to a few [_ROWS, f] matrices
 
 
 def rigid_distance(
