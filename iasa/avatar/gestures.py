@@ -46,7 +46,7 @@ def make_style(seed: int) -> GestureStyle:
         blink=float(rng.uniform(0.7, 1.3)),
         sway=float(rng.uniform(0.6, 1.3)),
         smile=float(rng.uniform(0.02, 0.28)),
-        articulation=float(rng.uniform(0.85, 1.15)),
+        articulation=float(rng.uniform(0.9, 1.3)),
         habits=tuple(names[int(i)] for i in rng.choice(len(names), 4, replace=False)),
     )
 
