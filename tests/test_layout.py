@@ -1,0 +1,212 @@
+"""The house's rules: floors, no cycles, optional libraries stay optional, a checkout that a Space can run."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "iasa"
+
+# A module imports from its own floor or lower ones.
+FLOORS = {
+    "config": 0, "grid": 0, "keypoints": 0, "files": 0, "device": 0,
+    "masks": 1, "pose": 1, "speech": 1, "video": 1,
+    "attention": 2, "losses": 2, "sampling": 2, "metrics": 2,
+    "models": 3, "streaming": 3, "motion": 3, "avatar": 3,
+    "reference": 4, "pipeline": 4, "training": 4, "explorer": 4, "evaluation": 4, "evaluate": 4,
+    "commands": 5, "cli": 5, "__main__": 5,
+}  # fmt: skip
+OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa"}
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "skia": "skia-python",
+    "espeakng_loader": "espeakng-loader",
+    "skimage": "scikit-image",
+}
+
+
+def python_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@functools.cache
+def modules() -> frozenset[str]:
+    return frozenset(module_name(path) for path in python_files())
+
+
+def imports(path: Path, anywhere: bool = True) -> set[str]:
+    """Every module that a file imports; without `anywhere` only what its own import runs at once."""
+    tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(tree)) if anywhere else _at_once(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports by a relative name; write the whole one"
+            found |= {_target(node.module, alias.name) for alias in node.names}
+    return found
+
+
+def _target(module: str, name: str) -> str:
+    """What `from module import name` reaches: a module of that name, or the module itself."""
+    return f"{module}.{name}" if f"{module}.{name}" in modules() else module
+
+
+def _at_once(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Statements outside functions, and not under `if TYPE_CHECKING`."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        found.append(node)
+        for part in ("body", "orelse", "finalbody"):
+            found += _at_once(getattr(node, part, []))
+        for handler in getattr(node, "handlers", []):
+            found += _at_once(handler.body)
+    return found
+
+
+def unit(module: str) -> str:
+    """The part of the package that a module belongs to, "" for the package itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_part_has_a_floor():
+    parts = {unit(name) for name in modules()} - {""}
+    assert parts <= set(FLOORS), f"without a floor: {sorted(parts - set(FLOORS))}"
+
+
+@pytest.mark.parametrize("path", python_files(), ids=module_name)
+def test_a_module_imports_from_lower_floors(path):
+    here = unit(module_name(path))
+    for name in imports(path):
+        assert name != "app", f"{path.name} imports the app"
+        if name.startswith("iasa.") and here:
+            assert FLOORS[unit(name)] <= FLOORS[here], (
+                f"{module_name(path)} imports {name}, which lies above it"
+            )
+
+
+@pytest.mark.parametrize("group", [module_name, lambda path: unit(module_name(path))], ids=["files", "parts"])
+def test_no_cycles(group):
+    """Among files by what importing them runs, among the parts of the package by any import at all."""
+    by_file = group is module_name
+    graph: dict[str, set[str]] = {}
+    for path in python_files():
+        names = {n for n in imports(path, anywhere=not by_file) if n.startswith("iasa")}
+        reached = names if by_file else {unit(n) for n in names}
+        graph.setdefault(group(path), set()).update(reached - {group(path), "", "iasa"})
+    while graph:  # take away whatever imports nothing that is left
+        free = {name for name, reached in graph.items() if not reached & graph.keys()}
+        assert free, f"a cycle among {sorted(graph)}"
+        graph = {name: reached for name, reached in graph.items() if name not in free}
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter in the root prints."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def brought_in() -> dict[str, list[str]]:
+    """Optional libraries that the import of each module brings in, after diffusers and transformers had their turn."""
+    code = f"""
+import importlib, json, sys
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ModelMixin
+from diffusers.training_utils import EMAModel
+from transformers import BertConfig, BertModel
+before = {OPTIONAL!r} & set(sys.modules)
+found = dict()
+for name in {sorted(modules() - {"iasa.__main__"})!r}:
+    importlib.import_module(name)
+    found[name] = sorted({OPTIONAL!r} & set(sys.modules) - before)
+print(json.dumps(found))
+"""
+    return json.loads(run(code))
+
+
+def test_optional_libraries_stay_optional(brought_in):
+    assert {name: extra for name, extra in brought_in.items() if extra} == {}
+
+
+def test_the_kernels_folder_is_no_package(brought_in):
+    """A package called `kernels` in the root would shadow Hugging Face's, which transformers and diffusers import."""
+    assert not (ROOT / "kernels" / "__init__.py").exists()
+    assert "iasa.pipeline" in brought_in  # both were imported from the root on the way
+
+
+def test_a_wrong_argument_is_answered_without_torch():
+    """The package, the command line, and what checks its files: a slip costs no seconds of importing."""
+    names = ("iasa", "iasa.cli", "iasa.speech", "iasa.video", "iasa.reference", "iasa.keypoints")
+    heavy = {"torch", "diffusers", "numba"} | OPTIONAL
+    code = f"import sys, {', '.join(names)}; print(sorted({heavy!r} & set(sys.modules)))"
+    assert run(code).strip() == "[]"
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    return [path for name in listed.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_the_repository_stays_small():
+    """A Space refuses files of over 10 MB."""
+    sizes = {path: path.stat().st_size for path in tracked()}
+    assert sizes, "git lists no files"
+    big = [str(path.relative_to(ROOT)) for path, size in sizes.items() if size >= 10_000_000]
+    assert not big
+    assert sum(sizes.values()) < 60_000_000
+
+
+def requirement_lines(name: str) -> list[str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def requirement_names(name: str) -> set[str]:
+    return {re.split(r"[<>=!~;\s\[]", line)[0].lower() for line in requirement_lines(name)}
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "constraints.txt"])
+def test_requirements_are_flat(name):
+    """A Space installs requirements.txt alone, with no other file of the repository beside it."""
+    for line in requirement_lines(name):
+        assert re.match(r"[A-Za-z0-9]", line) and "/" not in line and "@" not in line, line
+
+
+def test_requirements_hold_what_the_code_imports():
+    needed: set[str] = set()
+    for path in [*python_files(), ROOT / "app.py"]:
+        top = {name.split(".")[0] for name in imports(path)}
+        needed |= {DISTRIBUTION.get(name, name) for name in top - set(sys.stdlib_module_names)}
+    needed -= {"iasa", "cv2", "spaces"}  # cv2 comes with mediapipe, spaces with a ZeroGPU Space
+    listed = requirement_names("requirements.txt")
+    assert needed - listed <= requirement_names("requirements-dev.txt"), "a library that no file names"
+    assert needed - listed <= {"espeakng-loader"}, "only the making of training speech may need more"
+    everything = listed | requirement_names("requirements-dev.txt")
+    assert everything <= requirement_names("constraints.txt"), "a library without a tested version"
+
+
+def test_the_space_and_the_constraints_agree():
+    readme = (ROOT / "README.md").read_text()
+    front = dict(re.findall(r"^(\w+): (.+)$", readme.split("---")[1], re.M))
+    assert front["sdk"] == "gradio" and front["python_version"] == '"3.12"' and front["app_file"] == "app.py"
+    assert len(front["short_description"]) <= 60
+    assert f"gradio=={front['sdk_version']}" in requirement_lines("constraints.txt")
