@@ -61,13 +61,10 @@ OPTIONAL = {
 }
 
 
-class PhotoUpload(gr.Image):
-    """An image upload that hands over the file unopened: `iasa.video.read_image` decides what is let in."""
-
-    is_template = True  # drawn by the browser as the image component
-
-    def preprocess(self, payload):
-        return None if payload is None else payload.path
+def hand_over_unopened(upload: gr.Image) -> gr.Image:
+    """An image upload that passes the file's path on: gradio would open it before `iasa.video.read_image` can judge."""
+    upload.preprocess = lambda payload: None if payload is None else payload.path
+    return upload
 
 
 gpu = spaces.GPU(duration=GPU_SECONDS) if spaces else (lambda function: function)
@@ -308,8 +305,8 @@ def speak_tab(made: gr.State) -> None:
                     7, label="Number: each is another person", precision=0, minimum=0, maximum=MAX_SEED
                 )
             with gr.Group(visible=False) as photographed:
-                photo = PhotoUpload(
-                    sources=["upload", "webcam"], type="filepath", label="A portrait, one face from the front"
+                photo = hand_over_unopened(
+                    gr.Image(sources=["upload", "webcam"], type="filepath", label="A portrait from the front")
                 )
                 consent = gr.Checkbox(label="This is me, or the person in the photo agreed to this use")
             with gr.Accordion("Settings", open=False):

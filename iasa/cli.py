@@ -18,7 +18,7 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     try:
         arguments = make_parser(words[0] if words else "").parse_args(words)
-        report = arguments.run(arguments)
+        report = arguments.command(arguments)
     except (InputError, ImportError) as error:  # the latter names a missing library's install command
         return _refuse(str(error))
     except OSError as error:
@@ -55,7 +55,7 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
         name: str, run: Callable[[argparse.Namespace], dict], text: str, seed: bool = True
     ) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
+        sub.set_defaults(command=run)
         sub.add_argument(
             "--json", action="store_true", help="print the figures as one line of JSON, last on stdout"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions, check_steps
@@ -108,7 +109,7 @@ def pose(arguments: argparse.Namespace) -> dict:
     }
     if not seen.any():
         raise InputError(
-            f"no person is found in {arguments.video}; one who faces the camera, waist up, is needed"
+            f"no person is found in {Path(arguments.video).name}; one who faces the camera, waist up, is needed"
         )
     save_keypoints(arguments.out, keypoints)
     kept = round(float(keep_frames(keypoints).mean()), 4)
@@ -221,9 +222,9 @@ def _read_poses(path: str) -> Keypoints:
 
     poses = load_keypoints(path)
     if not len(poses):
-        raise InputError(f"{path} holds no poses; at least one frame is needed")
+        raise InputError(f"{Path(path).name} holds no poses; at least one frame is needed")
     if abs(poses.fps - VIDEO_FPS) > 0.01:
-        raise InputError(f"{path} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+        raise InputError(f"{Path(path).name} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
     return poses
 
 

@@ -15,7 +15,9 @@ def check_output(path: str | os.PathLike, suffixes: Sequence[str]) -> Path:
     """`path` if a file with one of the `suffixes` can be written there. Raises InputError; leaves nothing."""
     target = Path(path)
     if target.suffix.lower() not in suffixes:
-        raise InputError(f"the output cannot be named {target.name}; the name must end in {' or '.join(suffixes)}")
+        raise InputError(
+            f"the output cannot be named {target.name}; the name must end in {' or '.join(suffixes)}"
+        )
     if target.is_dir():
         raise InputError(f"the output cannot be written to {target.name}: it is a folder")
     try:
@@ -23,7 +25,9 @@ def check_output(path: str | os.PathLike, suffixes: Sequence[str]) -> Path:
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"{target.name} cannot be written to {target.absolute().parent}: {reason}") from error
+        raise InputError(
+            f"{target.name} cannot be written to {target.absolute().parent}: {reason}"
+        ) from error
     return target
 
 
