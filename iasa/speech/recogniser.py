@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 MAX_CHUNK = 20.0  # seconds handed to the recogniser at once
 MIN_PAUSE = 0.15  # seconds; a cut falls into a pause of this length where there is one
 MARGIN = 0.2  # seconds of surrounding sound around each chunk
-WORDS_LIMIT = 120.0  # seconds; longer clips are read as phones without words, several times faster
+WORDS_LIMIT = 60.0  # seconds; longer clips are read as phones without words, several times faster
 KNOWN_SHARE = 0.9  # of a text's words must be in the dictionary for it to be aligned
 _lock = threading.Lock()  # decoders keep state
 
@@ -82,7 +82,7 @@ def find_phones(
 
     With `text` they are aligned to it if that fits the sound. "words" recognises English words and aligns
     their phones, at 0.1 to 0.4 times real time; "phones" needs no words, 0.05 times; "auto" takes "words" for
-    clips of up to two minutes.
+    clips of up to a minute.
     """
     gain = 0.7 / (np.abs(audio).max() + 1e-9)
     samples = np.clip(audio * gain * 32767, -32768, 32767).astype(np.int16)
