@@ -30,6 +30,7 @@ from iasa.masks import AttentionPlan, make_plan
 from iasa.models.attend import attend_window
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import Condition, VideoTransformer
+from iasa.models.warp import warp_reference
 from iasa.models.weights import FOLDER, load_weights
 from iasa.motion import speech_to_keypoints
 from iasa.reference import Reference
@@ -39,7 +40,7 @@ from iasa.streaming import CausalStudent, denoise_windows
 
 TEACHER_WINDOW, TEACHER_OVERLAP = 6, 2  # latent frames
 DECODE_CHUNK = 5  # latent frames decoded, and handed out, at a time
-CONDITION_CHUNK = 64  # latent frames whose poses are embedded at a time
+CONDITION_CHUNK = 16  # latent frames that are bent and embedded at a time
 
 Progress = Callable[[str, float], None]  # stage, share done in 0..1
 
@@ -176,19 +177,20 @@ class CoSpeechPipeline:
 
     @torch.inference_mode()
     def _condition(self, model: VideoTransformer, everything: Keypoints, reference: Reference) -> Condition:
-        image = torch.from_numpy(np.array(reference.image)).to(self.device).movedim(-1, 0).float() / 127.5 - 1
-        pair = image.expand(1, FRAMES_PER_LATENT, *image.shape).to(self.dtype)
-        latents = self.autoencoder.encode(pair)[:, 0].float()
+        image = torch.from_numpy(np.array(reference.image)).to(self.device).movedim(-1, 0)[None].float() / 127.5 - 1
         t = FRAMES_PER_LATENT
         xy = torch.from_numpy(everything.xy).to(self.device).view(1, -1, t, *everything.xy.shape[1:])
         confidence = torch.from_numpy(everything.confidence).to(self.device).view(1, -1, t, everything.xy.shape[1])
-        parts = [
-            model.condition(latents, image[None].to(self.dtype), xy[:, i : i + CONDITION_CHUNK], confidence[:, i : i + CONDITION_CHUNK])
-            for i in range(0, xy.shape[1], CONDITION_CHUNK)
-        ]
-        tokens = torch.cat([part.pose_tokens for part in parts], 1)
-        summary = torch.cat([part.pose_summary for part in parts], 1)
-        return Condition(latents, parts[0].image_tokens, tokens, summary)
+        parts = []
+        for i in range(0, xy.shape[1], CONDITION_CHUNK):
+            some = xy[:, i : i + CONDITION_CHUNK], confidence[:, i : i + CONDITION_CHUNK]
+            bent = warp_reference(image, xy[:, 0, 0], confidence[:, 0, 0], *(part.flatten(1, 2) for part in some))
+            if i == 0:
+                bent[:, :t] = image[:, None]  # the reference itself is not bent
+            base = self.autoencoder.encode(bent.to(self.dtype)).float()
+            parts.append(model.condition(base, image.to(self.dtype), *some))
+        joined = [torch.cat([getattr(p, n) for p in parts], 1) for n in ("base", "pose_tokens", "pose_summary")]
+        return Condition(joined[0], parts[0].image_tokens, *joined[1:])
 
     def _student_latents(self, model, everything, reference, plan, steps, seed, timing, report) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(seed)
@@ -209,7 +211,7 @@ class CoSpeechPipeline:
 
         def predict(x: Tensor, level: float, which: slice) -> Tensor:
             nonlocal done
-            with_reference = torch.cat([condition.reference[:, None], x], 1)
+            with_reference = torch.cat([condition.base[:, :1], x], 1)
             levels = torch.full(with_reference.shape[:2], level, device=x.device)
             levels[:, 0] = 0.0
             picked = condition.frames([0, *range(which.start + 1, which.stop + 1)])

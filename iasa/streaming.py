@@ -65,8 +65,8 @@ class CausalStudent:
             keys[layer] = (k[:, :, 0], v[:, :, 0])
             return dense_attention(q[:, :, 0], k[:, :, 0], v[:, :, 0])[:, :, None]
 
-        reference = self.condition.reference
-        self.model(reference[:, None], reference.new_zeros(len(reference), 1), self.condition.frames([0]), attend)
+        reference = self.condition.base[:, :1]
+        self.model(reference, reference.new_zeros(reference.shape[:2]), self.condition.frames([0]), attend)
         self.cache.keep(0, keys)
 
     @torch.inference_mode()
@@ -88,9 +88,8 @@ class CausalStudent:
             attend = self._make_attend(sink, past, schedule, keys)
             return self.model(x, levels, condition, attend, first_is_reference=False)
 
-        reference = self.condition.reference
-        shape = (len(reference), 1, *reference.shape[1:])
-        noise = torch.randn(shape, generator=generator).to(reference.device)
+        base = self.condition.base[:, :1]
+        noise = torch.randn(base.shape, generator=generator).to(base.device)
         clean = sample_few_step(denoise, noise, steps, generator)
         self.cache.keep(frame, keys)
         return clean[:, 0]

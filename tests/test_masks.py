@@ -439,3 +439,11 @@ def test_the_permutation_makes_blocks_sparser_and_tables_say_so():
         assert row["token_density"] < row["block_density"] < row["block_density_unpermuted"]
     assert plan.report()["block_density"] == plan.density_table([plan.options.block])[0]["block_density"]
     np.testing.assert_array_equal(plan.visible.sum(1), [len(plan.past_frames(t)) for t in range(12)])
+
+
+def test_reach_bounds_how_far_back_a_frame_is_chosen():
+    distance = torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
+    table = top_k_past(distance, 3, reach=6)
+    for t, row in enumerate(table.tolist()):
+        expected = sorted(range(max(0, t - 6), t), key=lambda p: (float(distance[t, p]), -p))[:3]
+        assert row == expected + [-1] * (3 - len(expected))

@@ -40,8 +40,8 @@ def conditioned(network, poses, seed=0):
     torch.manual_seed(seed)
     xy = torch.from_numpy(poses.xy).view(1, -1, 2, COUNT, 2)
     confidence = torch.from_numpy(poses.confidence).view(1, -1, 2, COUNT)
-    reference = torch.randn(1, 8, 16, 16)
-    return network.condition(reference, torch.rand(1, 3, 256, 256) * 2 - 1, xy, confidence)
+    base = torch.randn(1, xy.shape[1], 8, 16, 16)
+    return network.condition(base, torch.rand(1, 3, 256, 256) * 2 - 1, xy, confidence)
 
 
 def plan_of(poses, **options):
@@ -93,18 +93,33 @@ def test_the_pose_field_is_the_sum_of_windowed_keypoints():
 
 def test_a_crop_is_decoded_as_a_part_of_the_pose_field():
     codec = small_codec()
-    torch.nn.init.normal_(codec.pose.weight)
+    torch.nn.init.normal_(codec.poses.weight)
     xy, confidence = torch.rand(1, 2, COUNT, 2), torch.rand(1, 2, COUNT)
-    whole = codec.pose(xy, confidence)
-    part = codec.pose(xy, confidence, (8, 4), torch.tensor([[3.0, 5.0]]))
+    whole = codec.poses(xy, confidence)
+    part = codec.poses(xy, confidence, (8, 4), torch.tensor([[3.0, 5.0]]))
     torch.testing.assert_close(part, whole[:, :, 5:13, 3:7], atol=1e-4, rtol=1e-4)
 
 
-def test_an_untrained_transformer_returns_the_reference(poses):
+def test_each_frame_of_a_pair_is_painted_with_its_own_pose():
+    codec = small_codec().eval()
+    with torch.no_grad():
+        for p in codec.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+        codec.poses.weight.zero_()
+        latents = torch.randn(1, 1, 6, 4, 4)
+        xy, confidence = still_pose(2)
+        moved = xy.clone()
+        moved[:, 1] += 0.2
+        a, b = codec.decode(latents, xy, confidence), codec.decode(latents, moved, confidence)
+    torch.testing.assert_close(a[:, 0], b[:, 0])
+    assert (a[:, 1] - b[:, 1]).abs().max() > 1e-3
+
+
+def test_an_untrained_transformer_returns_the_bent_reference(poses):
     model = VideoTransformer(latent_channels=8, width=32, layers=1, heads=2)
     condition = conditioned(model, poses)
     out = model(torch.randn(1, 1 + FRAMES, 8, 16, 16), torch.rand(1, 1 + FRAMES), condition, attend_own)
-    torch.testing.assert_close(out, condition.reference[:, None].expand_as(out))
+    torch.testing.assert_close(out, condition.base)
 
 
 def test_the_reference_never_sees_the_video(network, poses):
@@ -151,7 +166,7 @@ def test_roll_out_with_cached_keys_equals_the_whole_sequence(network, poses, sin
     rolled = torch.stack(list(CausalStudent(network, condition, plan).roll_out(1, generator)), 1)
     generator = torch.Generator().manual_seed(3)
     noise = torch.cat([torch.randn(1, 1, 8, 16, 16, generator=generator) for _ in range(FRAMES)], 1)
-    latents = torch.cat([condition.reference[:, None], noise], 1)
+    latents = torch.cat([condition.base[:, :1], noise], 1)
     level = torch.ones(1, 1 + FRAMES)
     level[:, 0] = 0.0
     with torch.no_grad():

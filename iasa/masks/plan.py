@@ -342,7 +342,7 @@ def make_plan(
     first = 1 if options.sink else 0
     chosen, blocks = [], []
     for start, block in distance_rows(xy, weights):
-        chosen.append(top_k_past(block, options.top_k, first, start))
+        chosen.append(top_k_past(block, options.top_k, first, start, options.reach))
         if grid.frames <= _KEEP_DISTANCE:
             blocks.append(block.float())
     table = add_window(torch.cat(chosen), options.window, first)
@@ -363,7 +363,7 @@ def add_window(frame_table: Tensor, window: int, first: int = 0) -> Tensor:
 
 def check_options(options: MaskOptions) -> None:
     """Raise InputError if an option is out of its range."""
-    for name, least in (("top_k", 0), ("window", 0), ("block", 1)):
+    for name, least in (("top_k", 0), ("window", 0), ("block", 1), ("reach", 1)):
         value = getattr(options, name)
         if value < least:
             raise InputError(f"{name} is {value}; {least} or more is accepted")

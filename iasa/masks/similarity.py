@@ -64,12 +64,13 @@ def distance_rows(xy: Tensor, weights: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield start, block.masked_fill_(own & (block < torch.inf), 0.0)
 
 
-def top_k_past(distance: Tensor, k: int, first: int = 0, start: int = 0) -> Tensor:
+def top_k_past(distance: Tensor, k: int, first: int = 0, start: int = 0, reach: int | None = None) -> Tensor:
     """The k most similar past frames of each row: int64 [rows, k], nearest first, -1 where there are fewer.
 
     distance [rows, f]: row r belongs to frame `start + r`. Never the future and never the frame itself; among
     equal distances the more recent frame comes first; infinitely far frames are not chosen. Frames before
-    `first` are not candidates (a sink frame is visible anyhow). Raises InputError if k < 0.
+    `first` are not candidates (a sink frame is visible anyhow), nor are frames more than `reach` back.
+    Raises InputError if k < 0.
     """
     if k < 0:
         raise InputError(f"top_k is {k}; 0 or more past frames can be kept")
@@ -77,6 +78,8 @@ def top_k_past(distance: Tensor, k: int, first: int = 0, start: int = 0) -> Tens
     index = torch.arange(frames, device=distance.device)
     row = torch.arange(start, start + rows, device=distance.device)
     candidate = (index < row[:, None]) & (index >= first) & torch.isfinite(distance)
+    if reach is not None:
+        candidate &= index >= row[:, None] - reach
     newest_first = distance.masked_fill(~candidate, torch.inf).flip(1)
     nearest, order = torch.sort(newest_first, dim=1, stable=True)
     table = torch.full((rows, k), -1, dtype=torch.int64, device=distance.device)

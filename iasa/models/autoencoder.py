@@ -1,7 +1,8 @@
 """The f16 autoencoder: two video frames of 256 x 256 <-> one latent frame of c x 16 x 16 (the VAE of the paper's backbone).
 
 Its decoder is told the pose: keypoints are known wherever latents are decoded, so fingers and lips need not be spelt
-out by latents of 16 x 16 pixels.
+out by latents of 16 x 16 pixels. The last convolutions paint one frame at a time, each with its own pose, else what
+moves between the two frames of a pair comes out as their blend.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
     `encode` returns latents with mean 0 and deviation 1 per channel.
     """
 
-    adam_parameters = ("encoder.1.", "encoder.8.", "fine.3.", "pose.")
+    adam_parameters = ("encoder.1.", "encoder.8.", "heads.", "pose.", "poses.")
 
     @register_to_config
     def __init__(
@@ -76,14 +77,11 @@ class Autoencoder(ModelMixin, ConfigMixin):
             nn.Conv2d(b, a * 4, 1),
             nn.PixelShuffle(2),
         )
-        self.pose = PoseField(a, size // 4, size // 4, frames)
-        self.fine = nn.Sequential(
-            ResidualBlock(a),
-            ResidualBlock(a),
-            ResidualBlock(a),
-            nn.Conv2d(a, pixels, 3, padding=1),
-            nn.PixelShuffle(4),
-        )
+        self.poses = PoseField(a, size // 4, size // 4, frames)  # of all frames of the latent frame
+        self.pose = PoseField(a, size // 4, size // 4, 1)  # of the one frame that is being painted
+        self.fine = nn.Sequential(ResidualBlock(a), ResidualBlock(a), ResidualBlock(a))
+        self.heads = nn.ModuleList(nn.Conv2d(a, 48, 3, padding=1) for _ in range(frames))
+        self.shuffle = nn.PixelShuffle(4)
         self.register_buffer("mean", torch.zeros(latent_channels))
         self.register_buffer("std", torch.ones(latent_channels))
 
@@ -96,9 +94,13 @@ class Autoencoder(ModelMixin, ConfigMixin):
 
         For a crop, `origin` [m, 2] is its corner (x, y) in pixels and xy still spans the whole picture.
         """
-        x = self.coarse(latents)
-        field = self.pose(xy, confidence, x.shape[-2:], None if origin is None else origin / 4)
-        return self.fine(x + field)
+        x = self.coarse(latents)  # [m, a, H / 4, W / 4]
+        where = (x.shape[-2:], None if origin is None else origin / 4)
+        x = x + self.poses(xy, confidence, *where)
+        frames = range(self.config.frames)
+        each = [x + self.pose(xy[:, t : t + 1], confidence[:, t : t + 1], *where) for t in frames]
+        painted = self.fine(torch.cat(each)).chunk(len(each))
+        return torch.cat([self.shuffle(head(part)) for head, part in zip(self.heads, painted, strict=True)], 1)
 
     def encode(self, images: Tensor) -> Tensor:  # [b, f * frames, 3, H, W] -> [b, f, c, h, w]
         """Normalised latents of images in [-1, 1]. Raises ValueError if the frames do not fill latent frames."""

@@ -25,14 +25,14 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 class Condition:
     """What does not change over denoising steps. Frame 0 is the reference; 1..f are the video's latent frames."""
 
-    reference: Tensor  # [b, c, h, w] normalised latents
+    base: Tensor  # [b, 1 + f, c, h, w] normalised latents: the reference, then the reference bent to each pose
     image_tokens: Tensor  # [b, m, width]
     pose_tokens: Tensor  # [b, 1 + f, n, width]
     pose_summary: Tensor  # [b, 1 + f, width]
 
     def frames(self, which: slice | Tensor) -> Condition:
         """The same condition for some of the frames (0 is the reference)."""
-        return Condition(self.reference, self.image_tokens, self.pose_tokens[:, which], self.pose_summary[:, which])
+        return Condition(self.base[:, which], self.image_tokens, self.pose_tokens[:, which], self.pose_summary[:, which])
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., n, d] with [n, d / 2]
@@ -116,8 +116,9 @@ class Block(nn.Module):
 class VideoTransformer(ModelMixin, ConfigMixin):
     """Predicts clean latents x0 from noisy ones, a pose per video frame, and a reference frame.
 
-    The reference enters three times: as frame 0 of the sequence (tokens to attend to), beside the noisy latents at
-    every token, and as the base that the output is added to, so that an untrained network returns the reference.
+    The reference enters three times: as frame 0 of the sequence (tokens to attend to); bent to each frame's pose
+    (`iasa.models.warp`) beside the noisy latents; and, so bent, as the base that the output is added to: an untrained
+    network returns the bent reference.
     """
 
     adam_parameters = (
@@ -158,7 +159,7 @@ class VideoTransformer(ModelMixin, ConfigMixin):
 
     def condition(
         self,
-        reference: Tensor,  # [b, c, h, w] normalised latents of the reference frame
+        base: Tensor,  # [b, 1 + f, c, h, w] latents of the reference, and of the reference bent to each pose
         reference_image: Tensor,  # [b, 3, H, W] in [-1, 1]
         xy: Tensor,  # [b, 1 + f, t, 133, 2] image units; frame 0 is the reference's pose, repeated t times
         confidence: Tensor,  # [b, 1 + f, t, 133]
@@ -167,7 +168,7 @@ class VideoTransformer(ModelMixin, ConfigMixin):
         b = xy.shape[0]
         tokens, summary = self.pose(xy.flatten(0, 1), confidence.flatten(0, 1))
         return Condition(
-            reference,
+            base,
             self.image_encoder(reference_image),
             rearrange(tokens, "(b f) n c -> b f n c", b=b),
             rearrange(summary, "(b f) c -> b f c", b=b),
@@ -182,8 +183,8 @@ class VideoTransformer(ModelMixin, ConfigMixin):
         first_is_reference: bool = True,
     ) -> Tensor:  # [b, f, c, h, w]
         """The clean latents x0 of every frame given."""
-        b, f = latents.shape[:2]
-        beside = condition.reference[:, None].expand(-1, f, -1, -1, -1)
+        f = latents.shape[1]
+        beside = condition.base
         x = rearrange(torch.cat([latents, beside], 2), "b f c h w -> b f (h w) c").to(self.role.dtype)
         video = torch.ones(f, dtype=torch.long, device=x.device)
         if first_is_reference:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from iasa.config import FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE
 from iasa.device import pick_dtype
 from iasa.keypoints import FACE, LEFT_HAND, RIGHT_HAND
 from iasa.models.autoencoder import Autoencoder
+from iasa.models.warp import warp_reference
 from iasa.training.corpus import Utterance, make_corpus
 
 CLIPS = 50  # of one shard
@@ -218,9 +219,17 @@ class Window:
     image: Tensor  # [b, 3, H, W] the reference picture
     xy: Tensor  # [b, 1 + f, t, 133, 2]
     confidence: Tensor  # [b, 1 + f, t, 133]
+    base: Tensor | None = None  # [b, 1 + f, c, h, w] latents of the reference, and of the reference bent to each pose
 
     def to(self, device: torch.device) -> Window:
         return Window(*(part.to(device) for part in (self.latents, self.image, self.xy, self.confidence)))
+
+    @torch.no_grad()
+    def with_base(self, autoencoder: Autoencoder) -> Window:
+        """The same window with `base` filled in."""
+        poses = self.xy[:, 1:].flatten(1, 2), self.confidence[:, 1:].flatten(1, 2)
+        bent = warp_reference(self.image, self.xy[:, 0, 0], self.confidence[:, 0, 0], *poses)
+        return replace(self, base=torch.cat([self.latents[:, :1], autoencoder.encode(bent).float()], 1))
 
 
 class WindowSampler:

@@ -84,6 +84,8 @@ def draw_batch(shards: list[Shard], rng: np.random.Generator, generator: VideoTr
         pictures = (chosen[:, None] - 1) * FRAMES_PER_LATENT + 1 + np.arange(FRAMES_PER_LATENT)
         truths.append(shard.frames[clip][pictures])
     window = WindowSampler.stack(parts).to(device)
+    with trainer.accelerator.autocast():
+        window = window.with_base(trainer.bare)
     latents = window.latents[:, 1:]
     if rng.random() < PREDICTED:
         level = torch.ones(latents.shape[:2], device=device)

@@ -48,7 +48,7 @@ def make_plans(window: Window, options: MaskOptions) -> list[AttentionPlan]:
 
 def predict(model: VideoTransformer, window: Window, level: Tensor, noisy: Tensor, attend: Attend) -> Tensor:
     """x0 of the video frames [b, f, c, h, w]; the clean reference rides in front with level 0."""
-    condition = model.condition(window.latents[:, 0], window.image, window.xy, window.confidence)
+    condition = model.condition(window.base, window.image, window.xy, window.confidence)
     latents = torch.cat([window.latents[:, :1], noisy], 1)
     levels = torch.cat([torch.zeros_like(level[:, :1]), level], 1)
     return model(latents, levels, condition, attend)[:, 1:]
@@ -78,7 +78,8 @@ def train_teacher(
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
         own = trainer.step < own_share * schedule.steps
-        window = (single if own else dense).sample(rng, preset.batch).to(device)
+        with trainer.accelerator.autocast():
+            window = (single if own else dense).sample(rng, preset.batch).to(device).with_base(autoencoder)
         if own:  # frames do not meet: each has its own noise level
             level = sample_levels(tuple(window.latents[:, 1:].shape[:2]), device=device)
         else:
@@ -114,7 +115,8 @@ def train_student(
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
         window = windows.sample(rng, preset.batch)
         plans = make_plans(window, preset.mask)
-        window = window.to(device)
+        with trainer.accelerator.autocast():
+            window = window.to(device).with_base(autoencoder)
         level = met[torch.randint(len(met), tuple(window.latents[:, 1:].shape[:2]), device=device)]
         return window_loss(trainer, window, level, make_planned(plans))
 
@@ -153,7 +155,7 @@ def make_sheet(
     def sheet(model: nn.Module, folder: Path, step: int) -> str:
         torch.manual_seed(0)
         with trainer.accelerator.autocast():
-            on_device = window.to(device)
+            on_device = window.to(device).with_base(autoencoder)
             poses = on_device.xy[:, 1:].flatten(1, 2), on_device.confidence[:, 1:].flatten(1, 2)
             output = autoencoder.decode(sampler(model, on_device).float(), *poses)
         output = output.float().cpu()

@@ -1,0 +1,130 @@
+"""The reference picture bent to a pose by rigid moving least squares: a first guess of the frame, made without a network.
+
+The paper carries its regions through the body by this warp (section 3.2, after Schaefer et al. 2006); here it carries
+the reference's pixels too, so that the transformer need not learn to shift codes of 16 x 16 pixels by a fraction of
+their size. Head and shoulders bend the whole picture; each forearm with its hand is bent alone and laid over it. What
+the reference does not show (the inside of a mouth, the clothes where a hand was) is left to the network.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from iasa import keypoints as kp
+
+CELLS = 32  # the warp is computed at 32 x 32 places and interpolated; weights are distance^-4
+EDGE_CELLS = 64  # the outline of the arms at 64 x 64
+SOFTEN = 1e-4  # added to squared distances, image units: a hundredth of the picture
+ANCHORS = 7  # points that stay put on each side of the picture, so that the background does
+CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_HIP, kp.RIGHT_HIP,
+        *range(kp.FACE.start, kp.FACE.stop))  # fmt: skip
+ARMS = (  # elbow, wrist, hand
+    (kp.LEFT_ELBOW, kp.LEFT_WRIST, kp.LEFT_HAND),
+    (kp.RIGHT_ELBOW, kp.RIGHT_WRIST, kp.RIGHT_HAND),
+)
+FINGER, PALM, FOREARM = 0.016, 0.030, 0.036  # half widths, image units
+_PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 17))
+_FINGERS = tuple((f + k - 1, f + k) for f in (1, 5, 9, 13, 17) for k in (1, 2, 3)) + ((0, 1),)
+
+
+def warp_reference(
+    image: Tensor,  # [b, 3, H, W] the reference picture
+    reference_xy: Tensor,  # [b, 133, 2] its pose, image units
+    reference_confidence: Tensor,  # [b, 133]
+    xy: Tensor,  # [b, m, 133, 2] the poses to bend it to
+    confidence: Tensor,  # [b, m, 133]
+) -> Tensor:  # [b, m, 3, H, W]
+    """One bent picture for each pose. A point unseen in either pose pulls at nothing."""
+    with torch.autocast(image.device.type, enabled=False):  # sums of squares cancel: float32 is needed
+        return _warp(image, reference_xy, reference_confidence, xy, confidence)
+
+
+def _warp(image: Tensor, reference_xy: Tensor, reference_confidence: Tensor, xy: Tensor, confidence: Tensor) -> Tensor:
+    b, m = xy.shape[:2]
+    xy, reference_xy = xy.float(), reference_xy[:, None].expand(-1, m, -1, -1).float()
+    seen = ((reference_confidence[:, None] > 0) & (confidence > 0)).float()  # [b, m, 133]
+    places, edge_places = _places(CELLS, xy.device), _places(EDGE_CELLS, xy.device)
+    edge = anchor_points(xy.device).expand(b, m, -1, -1)
+    calm = list(CALM)
+    bent = _sample(
+        image,
+        bend(
+            places,
+            torch.cat([xy[:, :, calm], edge], 2),
+            torch.cat([reference_xy[:, :, calm], edge], 2),
+            torch.cat([seen[:, :, calm], seen.new_ones(edge.shape[:-1])], 2),
+        ),
+    )
+    for elbow, wrist, hand in ARMS:
+        points = [elbow, wrist, *range(hand.start, hand.stop)]
+        known = seen[:, :, points]
+        arm = _sample(image, bend(places, xy[:, :, points], reference_xy[:, :, points], known))
+        share = _arm_share(edge_places, xy[:, :, points]) * (known.amin(-1) > 0)[..., None]  # [b, m, cells]
+        share = share.view(b * m, 1, EDGE_CELLS, EDGE_CELLS)
+        share = F.interpolate(share, image.shape[-2:], mode="bilinear", align_corners=False).view(b, m, 1, *image.shape[-2:])
+        bent = bent + share * (arm - bent)
+    return bent.to(image.dtype)
+
+
+def _places(cells: int, device: torch.device) -> Tensor:  # [cells^2, 2]
+    side = (torch.arange(cells, device=device) + 0.5) / cells
+    return torch.stack(torch.meshgrid(side, side, indexing="xy"), -1).view(-1, 2)
+
+
+def _sample(image: Tensor, found: Tensor) -> Tensor:  # [b, 3, H, W], [b, m, cells, 2] -> [b, m, 3, H, W]
+    b, m = found.shape[:2]
+    grid = (found * 2 - 1).view(b * m, CELLS, CELLS, 2).movedim(-1, 1)
+    grid = F.interpolate(grid, image.shape[-2:], mode="bilinear", align_corners=False).movedim(1, -1)
+    pictures = image[:, None].expand(-1, m, -1, -1, -1).flatten(0, 1).float()
+    bent = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return bent.view(b, m, *bent.shape[1:])
+
+
+def _arm_share(places: Tensor, points: Tensor) -> Tensor:  # [cells, 2], [b, m, 23, 2] -> [b, m, cells] in 0..1
+    """1 inside the forearm and the hand (points: elbow, wrist, 21 of the hand), falling to 0 within a cell."""
+    bones = [(0, 1, FOREARM), (1, 2, PALM)]
+    bones += [(a + 2, b + 2, PALM if (a, b) in _PALM else FINGER) for a, b in (*_PALM, *_FINGERS)]
+    start, stop = points[:, :, [a for a, _, _ in bones]], points[:, :, [b for _, b, _ in bones]]  # [b, m, n, 2]
+    width = points.new_tensor([w for _, _, w in bones])
+    along = stop - start
+    ax, ay = along[:, :, None].unbind(-1)
+    px, py = (places[:, None] - start[:, :, None]).unbind(-1)  # [b, m, cells, n]
+    t = ((px * ax + py * ay) / (ax * ax + ay * ay).clamp_min(1e-9)).clamp_(0, 1)
+    away = (px - t * ax).square_() + (py - t * ay).square_()
+    return (((width - away.sqrt_()) * EDGE_CELLS).amax(-1) + 0.5).clamp_(0, 1)
+
+
+def anchor_points(device: torch.device | None = None) -> Tensor:
+    """Points along the picture's border: [4 (ANCHORS - 1), 2]."""
+    s = torch.linspace(0, 1, ANCHORS, device=device)[:-1]
+    zero, one = torch.zeros_like(s), torch.ones_like(s)
+    return torch.cat([torch.stack(p, -1) for p in ((s, zero), (one, s), (1 - s, one), (zero, 1 - s))])
+
+
+def bend(
+    places: Tensor,  # [cells, 2]
+    controls: Tensor,  # [..., p, 2] control points where the places are
+    images: Tensor,  # [..., p, 2] where these points come from
+    weights: Tensor,  # [..., p] >= 0
+) -> Tensor:  # [..., cells, 2]
+    """Rigid moving least squares: where each place comes from.
+
+    With points as complex numbers, the best rotation at a place is c / |c|, c = sum w conj(p - p*) (q - q*); so the
+    weighted sums of 1, p, q and conj(p) q are all that is needed, one matrix product.
+    """
+    px, py = controls.unbind(-1)
+    near = (places[:, :1] - px[..., None, :]).square_() + (places[:, 1:] - py[..., None, :]).square_()
+    near = near.add_(SOFTEN).reciprocal_()  # [..., cells, p]
+    w = near.square_().mul_(weights[..., None, :])
+    qx, qy = images.unbind(-1)
+    terms = torch.stack([torch.ones_like(px), px, py, qx, qy, px * qx + py * qy, px * qy - py * qx], -1)
+    sums = w @ terms
+    total, sums = sums[..., :1], sums[..., 1:]
+    px, py, qx, qy, real, imaginary = (sums / total.clamp_min(1e-12)).unbind(-1)  # means
+    real, imaginary = real - (px * qx + py * qy), imaginary - (px * qy - py * qx)
+    size = torch.sqrt(real.square() + imaginary.square()).clamp_min(1e-12)
+    cos, sin = real / size, imaginary / size
+    dx, dy = places[:, 0] - px, places[:, 1] - py
+    return torch.stack([cos * dx - sin * dy + qx, sin * dx + cos * dy + qy], -1)

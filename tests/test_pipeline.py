@@ -1,0 +1,96 @@
+"""The whole path with the shipped weights, on a few frames."""
+
+import numpy as np
+import pytest
+import torch
+
+from iasa.config import InputError
+from iasa.keypoints import Keypoints
+from iasa.metrics import psnr
+from iasa.motion import speech_to_keypoints
+from iasa.pipeline import Cancelled, CoSpeechPipeline, generate
+from iasa.reference import load_speaker, speaker_names
+from iasa.speech import analyse, read_audio
+from iasa.training.corpus import EXAMPLES
+from iasa.video import read_audio_track, read_metadata, read_video
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> CoSpeechPipeline:
+    return CoSpeechPipeline.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def speaker():
+    return load_speaker(speaker_names()[0])
+
+
+@pytest.fixture(scope="module")
+def poses(speaker) -> Keypoints:
+    audio, _ = read_audio(sorted(EXAMPLES.glob("*.mp3"))[0])
+    features = analyse(audio, method="signal")
+    return speech_to_keypoints(features, speaker.identity, seed=1)[1][30:41]
+
+
+def frames_of(take) -> np.ndarray:
+    return np.concatenate(list(take.frames))
+
+
+def test_the_autoencoder_ships_trained(pipeline, speaker):
+    image = torch.from_numpy(speaker.image.copy()).movedim(-1, 0).float() / 127.5 - 1
+    latents = pipeline.autoencoder.encode(image.expand(1, 2, 3, 256, 256).to(pipeline.dtype))
+    frames = pipeline.decode(latents, speaker.keypoints[np.zeros(2, int)])
+    assert psnr(frames, np.stack([speaker.image] * 2)) > 30
+
+
+@pytest.mark.parametrize(("model", "steps"), [("student", 1), ("teacher", 2)])
+def test_frames_follow_the_poses(pipeline, speaker, poses, model, steps):
+    """An odd number of frames comes out, close to the speaker, moving, and the same for the same seed."""
+    frames = frames_of(pipeline.animate(poses, speaker, model=model, steps=steps, seed=5))
+    assert frames.shape == (len(poses), 256, 256, 3) and frames.dtype == np.uint8
+    again = frames_of(pipeline.animate(poses, speaker, model=model, steps=steps, seed=5))
+    np.testing.assert_array_equal(frames, again)
+    still = psnr(frames, np.repeat(speaker.image[None], len(frames), 0))
+    assert 17 < still < 40  # the same person and room, another pose
+    assert np.abs(frames[-1].astype(int) - frames[0]).max() > 30
+
+
+def test_the_future_does_not_reach_the_student(pipeline, speaker, poses):
+    changed = Keypoints(poses.xy.copy(), poses.confidence, poses.fps)
+    changed.xy[8:] += 0.05
+    a, b = (frames_of(pipeline.animate(p, speaker, steps=1, seed=2)) for p in (poses, changed))
+    np.testing.assert_array_equal(a[:8], b[:8])
+    assert (a[8:] != b[8:]).any()
+
+
+def test_cancel_stops_between_frames(pipeline, speaker, poses):
+    asked = []
+
+    def should_stop():
+        asked.append(1)
+        return len(asked) > 2
+
+    with pytest.raises(Cancelled):
+        frames_of(pipeline.animate(poses, speaker, steps=1, should_stop=should_stop))
+    assert len(asked) == 3
+
+
+def test_generate_writes_sound_and_picture_of_equal_length(pipeline, speaker, tmp_path):
+    time = np.arange(int(0.52 * 16000)) / 16000
+    audio = (0.4 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 3 * time) ** 2).astype(np.float32)
+    report = generate(pipeline, audio, speaker, tmp_path / "out.mp4", steps=1, seed=9)
+    frames, fps = read_video(tmp_path / "out.mp4")
+    sound, rate = read_audio_track(tmp_path / "out.mp4")
+    assert fps == 25 and len(frames) == report["frames"]
+    assert len(sound) / rate == pytest.approx(len(frames) / fps, abs=1 / fps)
+    said = read_metadata(tmp_path / "out.mp4")
+    assert said["seed"] == 9 and said["model"] == "student" and said["ai_generated"] is True
+    assert set(report["seconds"]) == {"motion", "plan", "denoise", "decode", "write"}
+    assert 0 < report["density"] < 1
+
+
+def test_wrong_choices_are_refused(pipeline, speaker, poses):
+    with pytest.raises(InputError, match="critic"):
+        pipeline.animate(poses, speaker, model="critic")
+    with pytest.raises(InputError, match="0 steps"):
+        pipeline.animate(poses, speaker, steps=0)

@@ -1,0 +1,74 @@
+"""The reference bent to a pose: exact for rigid motion, against the definition of moving least squares, and useful."""
+
+import numpy as np
+import torch
+
+from iasa import keypoints as kp
+from iasa.avatar.gestures import perform
+from iasa.avatar.identity import make_identity
+from iasa.avatar.renderer import Renderer
+from iasa.avatar.rig import make_keypoints, rest_motion
+from iasa.models.warp import SOFTEN, bend, warp_reference
+from iasa.speech import SpeechFeatures
+
+
+def slow_bend(place, controls, images):
+    """Schaefer et al. 2006, rigid case, one place, by singular value decomposition."""
+    w = 1 / (((controls - place) ** 2).sum(-1) + SOFTEN) ** 2
+    p, q = (w[:, None] * controls).sum(0) / w.sum(), (w[:, None] * images).sum(0) / w.sum()
+    u, _, vt = np.linalg.svd((w[:, None] * (controls - p)).T @ (images - q))
+    rotation = u @ np.diag([1, np.sign(np.linalg.det(u @ vt))]) @ vt
+    return (place - p) @ rotation + q
+
+
+def test_bend_is_rigid_moving_least_squares():
+    rng = np.random.default_rng(0)
+    controls, images, places = rng.uniform(size=(12, 2)), rng.uniform(size=(12, 2)), rng.uniform(size=(9, 2))
+    found = bend(*(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(12, dtype=torch.float64))
+    expected = np.stack([slow_bend(place, controls, images) for place in places])
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-8)
+
+
+def test_bend_undoes_a_rigid_motion_exactly():
+    rng = np.random.default_rng(1)
+    turn = np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
+    images = rng.uniform(size=(8, 2))
+    controls, places = images @ turn + 0.1, rng.uniform(size=(20, 2))
+    found = bend(*(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(8, dtype=torch.float64))
+    np.testing.assert_allclose(found.numpy(), (places - 0.1) @ turn.T, atol=1e-8)
+
+
+def speaking(frames=30) -> SpeechFeatures:
+    """Speech with a loud accent in the middle."""
+    from iasa.speech import analyse
+
+    time = np.arange(int(frames / 25 * 16000)) / 16000
+    sound = 0.3 * np.sin(2 * np.pi * 140 * time) * (0.3 + np.exp(-(((time - 0.7) / 0.15) ** 2)))
+    return analyse(sound.astype(np.float32), method="signal")
+
+
+def test_a_bent_reference_is_closer_to_the_truth_than_the_reference():
+    identity = make_identity(1_000_123)
+    motion = rest_motion(1).concat(perform(speaking(), seed=3)[10:26:5])
+    poses, frames = make_keypoints(identity, motion), Renderer(identity, 256).render(motion)
+    images = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
+    xy, confidence = torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
+    bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None, 1:], confidence[None, 1:])[0]
+    rows = slice(10, 110)  # the head
+    error = (bent - images[1:])[..., rows, :].square().mean()
+    assert error < 0.5 * (images[:1] - images[1:])[..., rows, :].square().mean()
+
+
+def test_an_unbent_pose_changes_little_and_missing_points_pull_at_nothing():
+    torch.manual_seed(0)
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), 64, mode="bilinear")
+    xy, confidence = torch.rand(1, kp.COUNT, 2), torch.ones(1, kp.COUNT)
+    same = warp_reference(image, xy, confidence, xy[:, None], confidence[:, None])
+    assert (same[:, 0] - image).abs().mean() < 0.02
+    lost = confidence.clone()
+    lost[:, kp.FACE] = 0
+    moved = xy.clone()
+    moved[:, kp.FACE] += 0.3
+    a = warp_reference(image, xy, lost, moved[:, None], confidence[:, None])
+    b = warp_reference(image, xy, lost, xy[:, None], confidence[:, None])
+    torch.testing.assert_close(a, b)
