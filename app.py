@@ -160,7 +160,7 @@ def speak(
     seed: float,
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
-) -> tuple[str, str, str, Keypoints]:
+) -> tuple[str | None, str, str | None, Keypoints | None]:
     """Make a video of a speaker who says the given speech.
 
     Returns the mp4, a line of figures, and the poses as an npz file. The speech may last 60 seconds. The kind of
@@ -191,8 +191,8 @@ def speak(
 
         try:
             take, report = write_take(start, video, sound)
-        except Cancelled as error:
-            raise gr.Error("Stopped.", duration=3, print_exception=False) from error
+        except Cancelled:
+            return None, "Stopped.", None, None
         save_keypoints(poses, take.keypoints)
     still = np.zeros(FRAMES_PER_LATENT, int)
     seen = concat_keypoints(
@@ -294,17 +294,20 @@ def speak_tab(made: gr.State) -> None:
                     example_labels=[Path(c).stem for c in clips],
                 )
             kind = gr.Radio([EXAMPLE, DRAWN, PHOTO], value=EXAMPLE if names else DRAWN, label="Speaker")
-            with gr.Group(visible=bool(names)) as examples:
+            with gr.Column(visible=bool(names)) as examples:
                 gallery = gr.Gallery(
-                    [(str(SPEAKERS / f"{name}.png"), name) for name in names], columns=4, height="auto",
-                    allow_preview=False, interactive=False, label="Click on one", selected_index=0 if names else None,
+                    [(str(SPEAKERS / f"{name}.png"), name) for name in names], columns=3, height=400,
+                    object_fit="cover", allow_preview=False, interactive=False, show_label=False, buttons=[],
+                    selected_index=0 if names else None,
                 )  # fmt: skip
-                example = gr.Radio(names, value=names[0] if names else None, label="Chosen")
-            with gr.Group(visible=not names) as drawn:
+                example = gr.Radio(
+                    names, value=names[0] if names else None, label="Click on a picture, or on a name"
+                )
+            with gr.Column(visible=not names) as drawn:
                 number = gr.Number(
                     7, label="Number: each is another person", precision=0, minimum=0, maximum=MAX_SEED
                 )
-            with gr.Group(visible=False) as photographed:
+            with gr.Column(visible=False) as photographed:
                 photo = hand_over_unopened(
                     gr.Image(sources=["upload", "webcam"], type="filepath", label="A portrait from the front")
                 )
@@ -326,9 +329,9 @@ def speak_tab(made: gr.State) -> None:
                 go = gr.Button("Generate", variant="primary")
                 cancel = gr.Button("Cancel")
         with gr.Column(min_width=320):
-            video = gr.Video(label="The speaker (AI-generated)", autoplay=True, format=None)
+            video = gr.Video(label="The speaker (AI-generated)", autoplay=True, format=None, height=420)
             figures = gr.Markdown()
-            poses = gr.File(label="The poses, for the Mask tab or --pose", interactive=False)
+            poses = gr.DownloadButton("Download the poses (npz, for the Mask tab or --pose)", size="sm")
     running = go.click(
         speak, [audio, kind, example, number, photo, consent, model, steps, seed], [video, figures, poses, made],
         api_name="speak", concurrency_id="heavy", show_progress_on=video,
@@ -385,7 +388,13 @@ def main() -> None:
     if not any("weights" in sentence for sentence in missing_parts()):
         load_pipeline()
     app.queue(default_concurrency_limit=1, max_size=16)
-    app.launch(theme=gr.themes.Soft(), css=CSS, max_file_size=MAX_FILE, ssr_mode=False, run_history=False)
+    app.launch(
+        theme=gr.themes.Soft(font=["system-ui", "sans-serif"]),
+        css=CSS,
+        max_file_size=MAX_FILE,
+        ssr_mode=False,
+        run_history=False,
+    )
 
 
 if __name__ == "__main__":

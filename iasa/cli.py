@@ -76,7 +76,7 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
     sub.add_argument("--audio", required=True, help="speech in any usual sound or video file")
     sub.add_argument("--size", type=int, choices=(256, 512), default=256, help="pixels (default: 256)")
     sub.add_argument("--out", required=True, help="V.mp4")
-    sub = add("train", commands.train, "train one stage: data, autoencoder, teacher, student", seed=False)
+    sub = add("train", commands.train, "train one stage: data, autoencoder, teacher, student, decoder", seed=False)
     if command == "train":
         from iasa.training.stages import add_arguments as add_stages
 

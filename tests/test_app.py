@@ -15,10 +15,12 @@ from PIL import Image
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 import app  # noqa: E402
-from iasa.keypoints import load_keypoints, save_keypoints  # noqa: E402
+from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.reference import speaker_names  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 from iasa.video import read_metadata, read_video  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
 
 CLIP = app.HERE / "examples" / "speech" / "tea.mp3"
 RATE = 16_000
@@ -139,8 +141,7 @@ def test_cancelling_leaves_no_video(speech):
             if desc == app.STAGES["denoise"]:
                 assert app.request_stop(SimpleNamespace(session_hash="../../visitor")) == "Stopped."
 
-    with pytest.raises(gr.Error, match="Stopped"):
-        speak(speech, progress=Stopping())
+    assert speak(speech, progress=Stopping()) == (None, "Stopped.", None, None)
     assert [path.suffix for path in app.output_folder().iterdir()] == [".stop"]
     assert not app.stop_flag(SimpleNamespace(session_hash="another")).exists()
     video, *_ = speak(speech)  # a later run is not stopped by it
@@ -220,26 +221,42 @@ def test_old_videos_are_deleted():
     assert not old.exists() and fresh.exists()
 
 
-def test_the_served_page(page, tmp_path):
-    """A client over the network gets the plan of a pose file, and a plain sentence for a bad one."""
-    from gradio_client import Client, handle_file
-    from gradio_client.exceptions import AppError
+@pytest.fixture
+def client(page):
+    """A client of the page, served over the network."""
+    from gradio_client import Client
 
-    rng = np.random.default_rng(0)
-    from iasa.keypoints import COUNT, Keypoints
-
-    save_keypoints(tmp_path / "p.npz", Keypoints(rng.uniform(0, 1, (8, COUNT, 2)), np.ones((8, COUNT))))
-    (tmp_path / "text.npz").write_text("no poses")
     page.queue(default_concurrency_limit=1, max_size=16)
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, share=False)
-    try:
-        client = Client(address, verbose=False)
-        words = dict(top_k=2, method="hull", block=16, api_name="/mask")
-        picture, text = client.predict(poses=handle_file(tmp_path / "p.npz"), **words)
-        with Image.open(picture if isinstance(picture, str) else picture["path"]) as drawn:
-            assert drawn.format == "PNG" and min(drawn.size) > 300
-        assert '"frames": 4' in (text if isinstance(text, str) else str(text))
-        with pytest.raises(AppError, match="not a pose file"):
-            client.predict(poses=handle_file(tmp_path / "text.npz"), **words)
-    finally:
-        page.close()
+    yield Client(address, verbose=False)
+    page.close()
+
+
+def test_the_served_page(client, speech, tmp_path):
+    """What a visitor's browser or program gets: a video, its poses, their plan, and plain sentences."""
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+
+    words = dict(
+        kind=app.EXAMPLE, example=speaker_names()[0], number=None, photo=None, consent=False,
+        model="student", steps=1, seed=0, api_name="/speak",
+    )  # fmt: skip
+    video, figures, poses = client.predict(audio=handle_file(speech), **words)
+    video = video["video"] if isinstance(video, dict) else video
+    assert len(read_video(video)[0]) == len(load_keypoints(poses)) == 15 and "15 frames" in figures
+    with pytest.raises(AppError, match="there is no speech"):
+        client.predict(audio=None, **words)
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
+    words |= dict(kind=app.PHOTO, photo=handle_file(cut), consent=True)
+    with pytest.raises(AppError, match="not a readable picture"):
+        client.predict(audio=handle_file(speech), **words)
+
+    asked = dict(top_k=2, method="hull", block=16, api_name="/mask")
+    picture, text = client.predict(poses=handle_file(poses), **asked)
+    with Image.open(picture if isinstance(picture, str) else picture["path"]) as drawn:
+        assert drawn.format == "PNG" and min(drawn.size) > 300
+    assert '"frames": 8' in (text if isinstance(text, str) else text["value"])
+    (tmp_path / "text.npz").write_text("no poses")
+    with pytest.raises(AppError, match="not a pose file"):
+        client.predict(poses=handle_file(tmp_path / "text.npz"), **asked)
