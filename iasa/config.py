@@ -41,11 +41,11 @@ class MaskOptions:
 
     top_k: int = 4  # chosen past latent frames
     window: int = 1  # frames just before, always among the visible ones
-    reach: int = 125  # latent frames back that are candidates (10 s): bounds the memory of a roll-out
     sink: bool = True  # frame 0, the reference, is visible to every token
     method: str = "mls"  # regions: "mls" (the paper's text) or "hull" (per-frame polygons)
     block: int = 64  # tile of the attention matrix
     mode: str = "exact"  # "exact" pairs or "pooled" blocks (a block is kept if any pair in it is)
+    reach: int = 125  # latent frames back that are candidates (10 s): bounds the memory of a roll-out
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ def test_euler_follows_the_exact_flow_of_a_gaussian():
     def denoise(x, t):
         return x * (1 - t) * s**2 / ((1 - t) ** 2 * s**2 + t**2)
 
-    noise = torch.randn(1, 1, 1, 8, 8)
-    coarse, fine = (sample_euler(denoise, noise, n) for n in (10, 200))
-    assert (fine - s * noise).abs().max() < 0.02
-    assert (fine - s * noise).abs().max() < (coarse - s * noise).abs().max()
+    noise = torch.randn(1, 1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    coarse, fine = ((sample_euler(denoise, noise, n) - s * noise).abs().max() for n in (10, 200))
+    assert fine < 0.03
+    assert fine < 0.1 * coarse  # first order: twenty times the steps, about a twentieth of the error
 
 
 def test_few_step_noise_is_renewed_at_the_next_level():

@@ -56,7 +56,7 @@ def test_a_bent_reference_is_closer_to_the_truth_than_the_reference():
     bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None, 1:], confidence[None, 1:])[0]
     rows = slice(10, 110)  # the head
     error = (bent - images[1:])[..., rows, :].square().mean()
-    assert error < 0.5 * (images[:1] - images[1:])[..., rows, :].square().mean()
+    assert error < 0.7 * (images[:1] - images[1:])[..., rows, :].square().mean()
 
 
 def test_an_unbent_pose_changes_little_and_missing_points_pull_at_nothing():
