@@ -48,6 +48,7 @@ MAX_POSES = 3000  # frames of a pose file in the Mask tab
 MAX_SEED = 2**32 - 1
 KEPT_SECONDS = 3600.0  # a made video is deleted after an hour
 GPU_SECONDS = 60  # of a ZeroGPU call
+CSS = ".gradio-container {max-width: 1200px !important; margin: 0 auto !important}"
 EXAMPLE, DRAWN, PHOTO = "Example speaker", "Drawn from a number", "My photo"
 STAGES = {
     "motion": "Listening: phones, stress, gestures",
@@ -97,7 +98,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, ImportError) as error:
-        raise gr.Error(str(error), duration=None, print_exception=False) from error
+        raise gr.Error(str(error), duration=15, print_exception=False) from error
 
 
 @functools.cache
@@ -281,7 +282,7 @@ def make_app() -> gr.Blocks:
 def speak_tab(made: gr.State) -> None:
     names = speaker_names()
     with gr.Row():
-        with gr.Column(min_width=320):
+        with gr.Column(min_width=280):
             audio = gr.Audio(
                 sources=["upload", "microphone"], type="filepath", label=f"Speech, up to {MAX_SECONDS:.0f} s"
             )
@@ -328,7 +329,7 @@ def speak_tab(made: gr.State) -> None:
             with gr.Row():
                 go = gr.Button("Generate", variant="primary")
                 cancel = gr.Button("Cancel")
-        with gr.Column(min_width=320):
+        with gr.Column(min_width=280):
             video = gr.Video(label="The speaker (AI-generated)", autoplay=True, format=None, height=420)
             figures = gr.Markdown()
             poses = gr.DownloadButton("Download the poses (npz, for the Mask tab or --pose)", size="sm")
@@ -342,6 +343,7 @@ def speak_tab(made: gr.State) -> None:
         kind, [examples, drawn, photographed], api_visibility="private", queue=False,
     )  # fmt: skip
     gallery.select(pick_example, None, example, api_visibility="private", queue=False)
+    example.change(show_example, example, gallery, api_visibility="private", queue=False)
     model.change(
         lambda name: gr.update(maximum=MAX_STEPS[name], value=DEFAULT_STEPS[name]),
         model, steps, api_visibility="private", queue=False,
@@ -350,6 +352,10 @@ def speak_tab(made: gr.State) -> None:
 
 def pick_example(event: gr.SelectData) -> str:
     return speaker_names()[event.index]
+
+
+def show_example(name: str) -> dict:
+    return gr.update(selected_index=speaker_names().index(name))
 
 
 def mask_tab(made: gr.State) -> None:
@@ -371,7 +377,7 @@ def mask_tab(made: gr.State) -> None:
             )
             block = gr.Radio([16, 32, 64, 128], value=default.block, label="Block of the attention matrix")
             draw = gr.Button("Draw the plan", variant="primary")
-        with gr.Column(min_width=320, scale=2):
+        with gr.Column(min_width=280, scale=2):
             picture = gr.Image(
                 label="The plan", interactive=False, format="png", buttons=["download", "fullscreen"]
             )
@@ -379,22 +385,15 @@ def mask_tab(made: gr.State) -> None:
     draw.click(mask, [poses, top_k, method, block, made], [picture, figures], api_name="mask")
 
 
-CSS = ".gradio-container {max-width: 1200px !important; margin: 0 auto !important}"
-
-
 def main() -> None:
     logging.basicConfig(level=logging.WARNING)
+    output_folder()  # before ZeroGPU forks, so that a stop flag is seen on both sides
     app = make_app()
     if not any("weights" in sentence for sentence in missing_parts()):
         load_pipeline()
     app.queue(default_concurrency_limit=1, max_size=16)
-    app.launch(
-        theme=gr.themes.Soft(font=["system-ui", "sans-serif"]),
-        css=CSS,
-        max_file_size=MAX_FILE,
-        ssr_mode=False,
-        run_history=False,
-    )
+    theme = gr.themes.Soft(font=["system-ui", "sans-serif"])
+    app.launch(theme=theme, css=CSS, max_file_size=MAX_FILE, ssr_mode=False, run_history=False)
 
 
 if __name__ == "__main__":
