@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import time
+from pathlib import Path
 
 import torch
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def pick_device() -> torch.device:
@@ -17,11 +20,14 @@ def pick_device() -> torch.device:
 def pick_dtype(device: str | None = None) -> torch.dtype:
     """bfloat16 where it is faster than float32, else float32.
 
-    GPUs are asked; on a processor a short measurement decides, since only some have bfloat16 matrix units.
+    GPUs are asked. A processor's flags are read where Linux shows them; elsewhere a short measurement decides, which a
+    busy machine can mislead.
     """
     kind = torch.device(device).type if device else pick_device().type
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if CPUINFO.exists():
+        return torch.bfloat16 if {"avx512_bf16", "amx_bf16"} & set(CPUINFO.read_text().split()) else torch.float32
     seconds = {dtype: _matmul_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else torch.float32
 
