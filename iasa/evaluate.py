@@ -75,7 +75,7 @@ def make_row(pipeline: CoSpeechPipeline, name: str, clip: HeldoutClip, steps: in
             which = slice(start, start + 10 * FRAMES_PER_LATENT)
             with torch.inference_mode():
                 latents = pipeline.autoencoder.encode(images[:, which].to(pipeline.device, pipeline.dtype))
-            parts.append(pipeline.decode(latents, clip.keypoints[which]))
+            parts.append(pipeline.decode(latents, clip.keypoints[which], clip.reference))
         return np.concatenate(parts)
     take = pipeline.animate(clip.keypoints, clip.reference, model=name, steps=steps)
     return np.concatenate(list(take.frames))

@@ -166,7 +166,7 @@ class CoSpeechPipeline:
             "density": round(plan_density if model == "student" else 1.0, 4),
             "top_k": self.mask.top_k, "device": self.device.type, "dtype": str(self.dtype).removeprefix("torch."),
         }  # fmt: skip
-        frames = self._decode(latents, keypoints, count, timing)
+        frames = self._decode(latents, keypoints, reference, count, timing)
         return Take(frames, keypoints[: count], plan, count, timing, settings)
 
     def _check(self, model: str, steps: int | None) -> int:
@@ -177,14 +177,13 @@ class CoSpeechPipeline:
 
     @torch.inference_mode()
     def _condition(self, model: VideoTransformer, everything: Keypoints, reference: Reference) -> Condition:
-        image = torch.from_numpy(np.array(reference.image)).to(self.device).movedim(-1, 0)[None].float() / 127.5 - 1
+        image, still_xy, still_confidence = self._reference(reference)
         t = FRAMES_PER_LATENT
-        xy = torch.from_numpy(everything.xy).to(self.device).view(1, -1, t, *everything.xy.shape[1:])
-        confidence = torch.from_numpy(everything.confidence).to(self.device).view(1, -1, t, everything.xy.shape[1])
+        xy, confidence = (part.unflatten(1, (-1, t)) for part in self._poses(everything))
         parts = []
         for i in range(0, xy.shape[1], CONDITION_CHUNK):
             some = xy[:, i : i + CONDITION_CHUNK], confidence[:, i : i + CONDITION_CHUNK]
-            bent = warp_reference(image, xy[:, 0, 0], confidence[:, 0, 0], *(part.flatten(1, 2) for part in some))
+            bent = warp_reference(image, still_xy, still_confidence, *(part.flatten(1, 2) for part in some))
             if i == 0:
                 bent[:, :t] = image[:, None]  # the reference itself is not bent
             base = self.autoencoder.encode(bent.to(self.dtype)).float()
@@ -231,14 +230,26 @@ class CoSpeechPipeline:
         return self.autoencoder.config.latent_channels, plan.grid.rows, plan.grid.cols
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, poses: Keypoints) -> np.ndarray:
+    def decode(self, latents: Tensor, poses: Keypoints, reference: Reference) -> np.ndarray:
         """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
-        xy = torch.from_numpy(poses.xy)[None].to(self.device)
-        confidence = torch.from_numpy(poses.confidence)[None].to(self.device)
-        images = self.autoencoder.decode(latents.to(self.dtype), xy, confidence)[0]
+        image, still_xy, still_confidence = self._reference(reference)
+        xy, confidence = self._poses(poses)
+        bent = warp_reference(image, still_xy, still_confidence, xy, confidence)
+        images = self.autoencoder.decode(latents.to(self.dtype), xy, confidence, bent)[0]
         return (images.movedim(-3, -1) * 127.5 + 127.5).round().byte().cpu().numpy()
 
-    def _decode(self, latents: Iterator[Tensor], poses: Keypoints, count: int, timing: Timing) -> Iterator[np.ndarray]:
+    def _poses(self, keypoints: Keypoints) -> tuple[Tensor, Tensor]:  # [1, f, 133, 2], [1, f, 133]
+        return tuple(torch.from_numpy(part)[None].to(self.device) for part in (keypoints.xy, keypoints.confidence))
+
+    def _reference(self, reference: Reference) -> tuple[Tensor, Tensor, Tensor]:
+        """Its picture [1, 3, H, W] in [-1, 1] and pose [1, 133, 2], [1, 133]."""
+        image = torch.from_numpy(np.array(reference.image)).to(self.device).movedim(-1, 0)[None].float() / 127.5 - 1
+        xy, confidence = self._poses(reference.keypoints)
+        return image, xy[:, 0], confidence[:, 0]
+
+    def _decode(
+        self, latents: Iterator[Tensor], poses: Keypoints, reference: Reference, count: int, timing: Timing
+    ) -> Iterator[np.ndarray]:
         """Frames in chunks; `poses` fill whole latent frames, `count` of them are wanted."""
         waiting: list[Tensor] = []
         done = 0
@@ -247,7 +258,7 @@ class CoSpeechPipeline:
             nonlocal done, waiting
             with timing.stage("decode"):
                 stop = done + len(waiting) * FRAMES_PER_LATENT
-                frames = self.decode(torch.stack(waiting, 1), poses[done:stop])[: count - done]
+                frames = self.decode(torch.stack(waiting, 1), poses[done:stop], reference)[: count - done]
             done, waiting = stop, []
             return frames
 

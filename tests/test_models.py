@@ -69,7 +69,7 @@ def test_autoencoder_shapes_and_normalisation():
     assert latents.shape == (1, 2, 6, 4, 4)
     raw = codec.to_latents(images.view(1, 2, 6, 64, 64)[:, 0])
     torch.testing.assert_close(latents[:, 0], (raw - 0.5) / 2.0)
-    assert codec.decode(latents, *still_pose(4)).shape == images.shape
+    assert codec.decode(latents, *still_pose(4), images).shape == images.shape
     with pytest.raises(ValueError, match="3 frames"):
         codec.encode(images[:, :3])
 
@@ -100,7 +100,7 @@ def test_a_crop_is_decoded_as_a_part_of_the_pose_field():
     torch.testing.assert_close(part, whole[:, :, 5:13, 3:7], atol=1e-4, rtol=1e-4)
 
 
-def test_each_frame_of_a_pair_is_painted_with_its_own_pose():
+def test_each_frame_of_a_pair_is_painted_with_its_own_pose_and_bent_reference():
     codec = small_codec().eval()
     with torch.no_grad():
         for p in codec.parameters():
@@ -108,11 +108,14 @@ def test_each_frame_of_a_pair_is_painted_with_its_own_pose():
         codec.poses.weight.zero_()
         latents = torch.randn(1, 1, 6, 4, 4)
         xy, confidence = still_pose(2)
-        moved = xy.clone()
+        moved, bent = xy.clone(), torch.rand(1, 2, 3, 64, 64)
         moved[:, 1] += 0.2
-        a, b = codec.decode(latents, xy, confidence), codec.decode(latents, moved, confidence)
-    torch.testing.assert_close(a[:, 0], b[:, 0])
-    assert (a[:, 1] - b[:, 1]).abs().max() > 1e-3
+        changed = bent.clone()
+        changed[:, 1] += 0.2
+        a = codec.decode(latents, xy, confidence, bent)
+        for b in (codec.decode(latents, moved, confidence, bent), codec.decode(latents, xy, confidence, changed)):
+            torch.testing.assert_close(a[:, 0], b[:, 0])
+            assert (a[:, 1] - b[:, 1]).abs().max() > 1e-3
 
 
 def test_an_untrained_transformer_returns_the_bent_reference(poses):

@@ -39,7 +39,7 @@ def frames_of(take) -> np.ndarray:
 def test_the_autoencoder_ships_trained(pipeline, speaker):
     image = torch.from_numpy(speaker.image.copy()).movedim(-1, 0).float() / 127.5 - 1
     latents = pipeline.autoencoder.encode(image.expand(1, 2, 3, 256, 256).to(pipeline.dtype))
-    frames = pipeline.decode(latents, speaker.keypoints[np.zeros(2, int)])
+    frames = pipeline.decode(latents, speaker.keypoints[np.zeros(2, int)], speaker)
     assert psnr(frames, np.stack([speaker.image] * 2)) > 30
 
 

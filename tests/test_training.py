@@ -129,8 +129,9 @@ def test_a_latent_frame_is_read_with_its_own_pictures_and_poses(shards):
 def test_crops_are_weighted_around_hands_and_faces(shards):
     crops = CropSampler(find_shards(shards, "train"), 16).sample(np.random.default_rng(0), 5)
     assert crops.pairs.shape == (5, 6, 16, 16) and crops.weight.shape == (5, 1, 16, 16)
-    assert crops.weight.max() == 5.0 and crops.weight.min() >= 1.0
+    assert crops.weight.max() == 8.0 and crops.weight.min() >= 1.0
     assert (crops.corner % 4 == 0).all() and crops.xy.shape == (5, 2, COUNT, 2)
+    assert crops.bent.shape == crops.pairs.shape
 
 
 def tiny_trainer(folder, steps):

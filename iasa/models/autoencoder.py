@@ -1,8 +1,9 @@
 """The f16 autoencoder: two video frames of 256 x 256 <-> one latent frame of c x 16 x 16 (the VAE of the paper's backbone).
 
-Its decoder is told the pose: keypoints are known wherever latents are decoded, so fingers and lips need not be spelt
-out by latents of 16 x 16 pixels. The last convolutions paint one frame at a time, each with its own pose, else what
-moves between the two frames of a pair comes out as their blend.
+Its decoder is told the pose, and shown the reference bent to that pose (`iasa.models.warp`): both are known wherever
+latents are decoded, so that fingers and lips, glasses and collars need not be spelt out by latents of 16 x 16 pixels.
+The last convolutions paint one frame at a time, each with its own pose and its own bent reference, else what moves
+between the two frames of a pair comes out as their blend.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
     `encode` returns latents with mean 0 and deviation 1 per channel.
     """
 
-    adam_parameters = ("encoder.1.", "encoder.8.", "heads.", "pose.", "poses.")
+    adam_parameters = ("encoder.1.", "encoder.8.", "heads.", "pose.", "poses.", "guide.")
 
     @register_to_config
     def __init__(
@@ -79,9 +80,12 @@ class Autoencoder(ModelMixin, ConfigMixin):
         )
         self.poses = PoseField(a, size // 4, size // 4, frames)  # of all frames of the latent frame
         self.pose = PoseField(a, size // 4, size // 4, 1)  # of the one frame that is being painted
+        self.guide = nn.Conv2d(48, a, 3, padding=1)  # of the bent reference
+        nn.init.zeros_(self.guide.weight)
+        nn.init.zeros_(self.guide.bias)
         self.fine = nn.Sequential(ResidualBlock(a), ResidualBlock(a), ResidualBlock(a))
         self.heads = nn.ModuleList(nn.Conv2d(a, 48, 3, padding=1) for _ in range(frames))
-        self.shuffle = nn.PixelShuffle(4)
+        self.shuffle, self.unshuffle = nn.PixelShuffle(4), nn.PixelUnshuffle(4)
         self.register_buffer("mean", torch.zeros(latent_channels))
         self.register_buffer("std", torch.ones(latent_channels))
 
@@ -89,16 +93,23 @@ class Autoencoder(ModelMixin, ConfigMixin):
         """Raw bounded latents, as training sees them."""
         return BOUND * torch.tanh(self.encoder(pairs) / BOUND)
 
-    def to_pairs(self, latents: Tensor, xy: Tensor, confidence: Tensor, origin: Tensor | None = None) -> Tensor:
-        """Pictures [m, 3 * frames, H, W] of raw latents [m, c, h, w] and poses [m, frames, 133, 2], [m, frames, 133].
-
-        For a crop, `origin` [m, 2] is its corner (x, y) in pixels and xy still spans the whole picture.
-        """
+    def to_pairs(
+        self,
+        latents: Tensor,  # [m, c, h, w], raw
+        xy: Tensor,  # [m, frames, 133, 2] image units
+        confidence: Tensor,  # [m, frames, 133]
+        bent: Tensor,  # [m, 3 * frames, H, W] the reference bent to each pose
+        origin: Tensor | None = None,  # [m, 2]
+    ) -> Tensor:  # [m, 3 * frames, H, W]
+        """Pictures. For a crop, `origin` is its corner (x, y) in pixels; xy still spans the whole picture, `bent` does not."""
         x = self.coarse(latents)  # [m, a, H / 4, W / 4]
         where = (x.shape[-2:], None if origin is None else origin / 4)
         x = x + self.poses(xy, confidence, *where)
         frames = range(self.config.frames)
-        each = [x + self.pose(xy[:, t : t + 1], confidence[:, t : t + 1], *where) for t in frames]
+        each = [
+            x + self.pose(xy[:, t : t + 1], confidence[:, t : t + 1], *where) + self.guide(self.unshuffle(seen))
+            for t, seen in zip(frames, bent.chunk(len(frames), 1), strict=True)
+        ]
         painted = self.fine(torch.cat(each)).chunk(len(each))
         return torch.cat([self.shuffle(head(part)) for head, part in zip(self.heads, painted, strict=True)], 1)
 
@@ -112,14 +123,16 @@ class Autoencoder(ModelMixin, ConfigMixin):
         latents = (raw - self.mean[:, None, None]) / self.std[:, None, None]
         return rearrange(latents, "(b f) c h w -> b f c h w", b=images.shape[0])
 
-    def decode(self, latents: Tensor, xy: Tensor, confidence: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, xy: Tensor, confidence: Tensor, bent: Tensor) -> Tensor:
         """Images [b, f * frames, 3, H, W] in [-1, 1] of normalised latents [b, f, c, h, w].
 
-        xy [b, f * frames, 133, 2] in image units, confidence [b, f * frames, 133].
+        xy [b, f * frames, 133, 2] in image units, confidence [b, f * frames, 133]; `bent` [b, f * frames, 3, H, W] is the
+        reference bent to each of these poses.
         """
         t = self.config.frames
         raw = latents.flatten(0, 1) * self.std[:, None, None] + self.mean[:, None, None]
         xy = rearrange(xy, "b (f t) p a -> (b f) t p a", t=t)
         confidence = rearrange(confidence, "b (f t) p -> (b f) t p", t=t)
-        pairs = self.to_pairs(raw.to(memory_format=torch.channels_last), xy, confidence).float().clamp(-1, 1)
+        bent = rearrange(bent.to(raw.dtype), "b (f t) c h w -> (b f) (t c) h w", t=t)
+        pairs = self.to_pairs(raw.to(memory_format=torch.channels_last), xy, confidence, bent).float().clamp(-1, 1)
         return rearrange(pairs, "(b f) (t c) h w -> b (f t) c h w", b=latents.shape[0], t=t)

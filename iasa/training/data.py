@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from iasa.avatar.gestures import perform
@@ -26,7 +25,7 @@ from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.config import FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE
 from iasa.device import pick_dtype
-from iasa.keypoints import FACE, LEFT_HAND, RIGHT_HAND
+from iasa.keypoints import FACE, LEFT_HAND, MOUTH, RIGHT_HAND
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.warp import warp_reference
 from iasa.training.corpus import Utterance, make_corpus
@@ -147,6 +146,10 @@ class Crops:
     xy: Tensor  # [m, frames, 133, 2] of the whole picture
     confidence: Tensor  # [m, frames, 133]
     corner: Tensor  # [m, 2] pixels, (x, y) of the crop
+    bent: Tensor  # [m, 3 * frames, size, size] the reference bent to the pose
+
+    def to(self, device: torch.device) -> Crops:
+        return Crops(*(part.to(device) for part in vars(self).values()))
 
 
 class CropSampler:
@@ -156,35 +159,37 @@ class CropSampler:
     the arithmetic where the detail is.
     """
 
-    SHARES = (0.50, 0.32)  # of crops on a hand, on the face; the rest fall anywhere
-    WEIGHTS = ((LEFT_HAND, 5.0), (RIGHT_HAND, 5.0), (FACE, 2.5))  # of pixels in the box around these keypoints
+    A_PAIR = 3  # crops of one pair of frames: the reference is bent once for all of them
+    WEIGHTS = ((LEFT_HAND, 5.0), (RIGHT_HAND, 5.0), (FACE, 2.5), (MOUTH, 8.0))  # of pixels in these keypoints' boxes
     MARGIN = 6  # pixels around the box
 
-    def __init__(self, shards: list[Shard], size: int = 128) -> None:
-        self.shards, self.size = shards, size
+    def __init__(self, shards: list[Shard], size: int = 128, rest_share: float = 0.6) -> None:
+        self.shards, self.size, self.rest_share = shards, size, rest_share
 
     def sample(self, rng: np.random.Generator, count: int) -> Crops:
         """`count` crops."""
-        crops, weights, poses, corners = [], [], [], []
-        for _ in range(count):
-            shard = self.shards[rng.integers(len(self.shards))]
-            clip = rng.integers(len(shard.frames))
-            length = shard.frames.shape[1]
-            first = int(rng.integers(1, length - FRAMES_PER_LATENT + 1)) if rng.random() > 0.1 else 0
-            pair = [0] * FRAMES_PER_LATENT if first == 0 else list(range(first, first + FRAMES_PER_LATENT))
-            x, y = self._corner(rng, shard, clip, first, shard.frames.shape[2])
-            crops.append(np.stack([shard.frames[clip, i, y : y + self.size, x : x + self.size] for i in pair]))
-            weights.append(self.weigh(shard.xy[clip, pair] * shard.frames.shape[2] - (x, y), self.size))
-            poses.append((shard.xy[clip, pair], shard.confidence[clip, pair]))
-            corners.append((x, y))
-        xy, confidence = (torch.from_numpy(np.stack(part)).float() for part in zip(*poses, strict=True))
-        return Crops(
-            rearrange(to_model_images(np.stack(crops)), "m t c h w -> m (t c) h w"),
-            torch.from_numpy(np.stack(weights)),
-            xy,
-            confidence,
-            torch.tensor(corners, dtype=torch.float32),
-        )
+        crops = [crop for _ in range(-(-count // self.A_PAIR)) for crop in self._pair(rng)][:count]
+        return Crops(*(torch.stack(column) for column in zip(*crops, strict=True)))
+
+    def _pair(self, rng: np.random.Generator) -> list[tuple[Tensor, ...]]:
+        shard = self.shards[rng.integers(len(self.shards))]
+        clip, length, side = int(rng.integers(len(shard.frames))), *shard.frames.shape[1:3]
+        first = int(rng.integers(1, length - FRAMES_PER_LATENT + 1)) if rng.random() > 0.1 else 0
+        pair = [0] * FRAMES_PER_LATENT if first == 0 else list(range(first, first + FRAMES_PER_LATENT))
+        reference = 0 if rng.random() < self.rest_share else int(rng.integers(length))
+        xy, confidence = (torch.from_numpy(part[clip]).float() for part in (shard.xy, shard.confidence))
+        image = to_model_images(shard.frames[clip, reference])[None]
+        bent = warp_reference(image, xy[None, reference], confidence[None, reference], xy[None, pair], confidence[None, pair])
+        truth, bent = to_model_images(shard.frames[clip, pair]).flatten(0, 1), bent[0].flatten(0, 1)
+        hands = [LEFT_HAND, RIGHT_HAND] if rng.random() < 0.5 else [RIGHT_HAND, LEFT_HAND]
+        crops = []
+        for part in (hands[0], FACE, hands[1] if rng.random() < 0.5 else None):
+            x, y = self._corner(rng, None if part is None else shard.xy[clip, pair[0], part] * side, side)
+            cut = (slice(None), slice(y, y + self.size), slice(x, x + self.size))
+            weight = torch.from_numpy(self.weigh(shard.xy[clip, pair] * side - (x, y), self.size))
+            corner = torch.tensor([x, y], dtype=torch.float32)
+            crops.append((truth[cut], weight, xy[pair], confidence[pair], corner, bent[cut]))
+        return crops
 
     @classmethod
     def weigh(cls, xy: np.ndarray, size: int) -> np.ndarray:
@@ -197,15 +202,8 @@ class CropSampler:
                 np.maximum(weight[:, y0:y1, x0:x1], value, out=weight[:, y0:y1, x0:x1])
         return weight
 
-    def _corner(self, rng, shard: Shard, clip: int, frame: int, side: int) -> tuple[int, int]:
-        draw = rng.random()
-        if draw < self.SHARES[0]:
-            hand = LEFT_HAND if rng.random() < 0.5 else RIGHT_HAND
-            centre = shard.xy[clip, frame, hand].mean(0) * side
-        elif draw < sum(self.SHARES):
-            centre = shard.xy[clip, frame, FACE].mean(0) * side
-        else:
-            centre = rng.uniform(0, side, 2)
+    def _corner(self, rng: np.random.Generator, points: np.ndarray | None, side: int) -> tuple[int, int]:
+        centre = rng.uniform(0, side, 2) if points is None else points.mean(0)
         corner = centre + rng.uniform(-0.2, 0.2, 2) * self.size - self.size / 2
         x, y = np.clip(corner, 0, side - self.size).astype(int) // 4 * 4  # whole cells of the pose field
         return int(x), int(y)
@@ -220,16 +218,18 @@ class Window:
     xy: Tensor  # [b, 1 + f, t, 133, 2]
     confidence: Tensor  # [b, 1 + f, t, 133]
     base: Tensor | None = None  # [b, 1 + f, c, h, w] latents of the reference, and of the reference bent to each pose
+    bent: Tensor | None = None  # [b, f t, 3, H, W] the reference bent to each pose
 
     def to(self, device: torch.device) -> Window:
         return Window(*(part.to(device) for part in (self.latents, self.image, self.xy, self.confidence)))
 
     @torch.no_grad()
     def with_base(self, autoencoder: Autoencoder) -> Window:
-        """The same window with `base` filled in."""
+        """The same window with `base` and `bent` filled in."""
         poses = self.xy[:, 1:].flatten(1, 2), self.confidence[:, 1:].flatten(1, 2)
         bent = warp_reference(self.image, self.xy[:, 0, 0], self.confidence[:, 0, 0], *poses)
-        return replace(self, base=torch.cat([self.latents[:, :1], autoencoder.encode(bent).float()], 1))
+        base = torch.cat([self.latents[:, :1], autoencoder.encode(bent).float()], 1)
+        return replace(self, base=base, bent=bent)
 
 
 class WindowSampler:

@@ -15,6 +15,7 @@ from iasa.keypoints import LEFT_HAND, RIGHT_HAND
 from iasa.losses import reconstruction_loss
 from iasa.metrics import psnr
 from iasa.models.autoencoder import Autoencoder
+from iasa.models.warp import warp_reference
 from iasa.training.data import CropSampler, Shard, find_shards, to_model_images, to_pictures
 from iasa.training.loop import Schedule, Trainer
 
@@ -35,14 +36,13 @@ def train_autoencoder(
     device = trainer.accelerator.device
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
-        batch_ = crops.sample(rng, batch)
-        pairs, weight = batch_.pairs.to(device, memory_format=torch.channels_last), batch_.weight.to(device)
-        xy, confidence, corner = (part.to(device) for part in (batch_.xy, batch_.confidence, batch_.corner))
+        crop = crops.sample(rng, batch).to(device)
+        pairs = crop.pairs.to(memory_format=torch.channels_last)
         with trainer.accelerator.autocast():
             latents = trainer.bare.to_latents(pairs)
-            noise = NOISE * torch.rand(batch, 1, 1, 1, device=device) * torch.randn_like(latents)
-            output = trainer.bare.to_pairs(latents + noise, xy, confidence, corner)
-        return reconstruction_loss(output.float(), pairs, weight)
+            noise = NOISE * torch.rand(len(pairs), 1, 1, 1, device=device) * torch.randn_like(latents)
+            output = trainer.bare.to_pairs(latents + noise, crop.xy, crop.confidence, crop.bent, crop.corner)
+        return reconstruction_loss(output.float(), pairs, crop.weight)
 
     trainer.fit(loss_of, make_sheet(data, trainer), stop_after)
     model = trainer.averaged()
@@ -67,14 +67,18 @@ def make_sheet(data: Path, trainer: Trainer) -> Callable[[nn.Module, Path, int],
 @torch.no_grad()
 def reconstruct(model: Autoencoder, shards: list[Shard], trainer: Trainer, clips: int = 12) -> tuple[Tensor, Tensor]:
     """(truth, reconstruction) [clips, 6, H, W] of one frame pair of each of the first clips."""
-    pairs, xy, confidence = (
-        np.concatenate([getattr(s, name)[:clips, 3:5] for s in shards])[:clips] for name in ("frames", "xy", "confidence")
+    shown = [0, 3, 4]  # the reference and a pair
+    frames, xy, confidence = (
+        np.concatenate([getattr(s, name)[:clips, shown] for s in shards])[:clips] for name in ("frames", "xy", "confidence")
     )
     device = trainer.accelerator.device
-    truth = rearrange(to_model_images(pairs), "m t c h w -> m (t c) h w").to(device)
-    poses = (torch.from_numpy(part).float().to(device) for part in (xy, confidence))
+    images = to_model_images(frames).to(device)
+    xy, confidence = (torch.from_numpy(part).float().to(device) for part in (xy, confidence))
+    bent = warp_reference(images[:, 0], xy[:, 0], confidence[:, 0], xy[:, 1:], confidence[:, 1:]).flatten(1, 2)
+    truth = images[:, 1:].flatten(1, 2)
     with trainer.accelerator.autocast():
-        output = model.to_pairs(model.to_latents(truth.to(memory_format=torch.channels_last)), *poses)
+        latents = model.to_latents(truth.to(memory_format=torch.channels_last))
+        output = model.to_pairs(latents, xy[:, 1:], confidence[:, 1:], bent)
     return truth, output.float().clamp(-1, 1)
 
 

@@ -50,11 +50,11 @@ def train_decoder(
     judging = torch.optim.Adam(judge.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.95))
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
-        latents, truth, weight, xy, confidence, corner = draw_batch(shards, rng, generator, trainer)
+        latents, truth, weight, xy, confidence, bent, corner = draw_batch(shards, rng, generator, trainer)
         with trainer.accelerator.autocast():
             raw = latents * start.std[:, None, None] + start.mean[:, None, None]
             raw = raw.to(memory_format=torch.channels_last)
-            output = trainer.bare.to_pairs(raw, xy, confidence, corner)
+            output = trainer.bare.to_pairs(raw, xy, confidence, bent, corner)
             real, fake = judge(truth)[0], judge(output.detach())[0]
         verdict = F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()  # hinge
         judging.zero_grad()
@@ -73,7 +73,7 @@ def train_decoder(
 
 
 def draw_batch(shards: list[Shard], rng: np.random.Generator, generator: VideoTransformer, trainer: Trainer):
-    """Latents [m, c, 6, 6], pictures, pixel weights, poses and corners of crops around hands and faces."""
+    """Latents [m, c, 6, 6], pictures, pixel weights, poses, bent references and corners of crops around hands and faces."""
     device = trainer.accelerator.device
     parts, truths = [], []
     for _ in range(CLIPS):
@@ -94,10 +94,13 @@ def draw_batch(shards: list[Shard], rng: np.random.Generator, generator: VideoTr
     latents = latents.flatten(0, 1)
     truth = rearrange(to_model_images(np.stack(truths)), "b f t c h w -> (b f) (t c) h w").to(device)
     xy, confidence = window.xy[:, 1:].flatten(0, 1), window.confidence[:, 1:].flatten(0, 1)
-    return cut(latents, truth, xy, confidence, rng, truth.shape[-1] // latents.shape[-1])
+    bent = rearrange(window.bent, "b (f t) c h w -> (b f) (t c) h w", t=FRAMES_PER_LATENT)
+    return cut(latents, truth, xy, confidence, bent, rng, truth.shape[-1] // latents.shape[-1])
 
 
-def cut(latents: Tensor, truth: Tensor, xy: Tensor, confidence: Tensor, rng: np.random.Generator, patch: int):
+def cut(
+    latents: Tensor, truth: Tensor, xy: Tensor, confidence: Tensor, bent: Tensor, rng: np.random.Generator, patch: int
+):
     """CROPS_A_FRAME crops of whole tokens from each latent frame, half of them on a hand."""
     side = truth.shape[-1]
     cells = CROP // patch
@@ -116,6 +119,7 @@ def cut(latents: Tensor, truth: Tensor, xy: Tensor, confidence: Tensor, rng: np.
                     torch.from_numpy(weight).to(truth.device),
                     xy[i],
                     confidence[i],
+                    bent[i, :, y : y + CROP, x : x + CROP],
                     torch.tensor([x, y], dtype=torch.float32, device=truth.device),
                 )
             )

@@ -157,7 +157,7 @@ def make_sheet(
         with trainer.accelerator.autocast():
             on_device = window.to(device).with_base(autoencoder)
             poses = on_device.xy[:, 1:].flatten(1, 2), on_device.confidence[:, 1:].flatten(1, 2)
-            output = autoencoder.decode(sampler(model, on_device).float(), *poses)
+            output = autoencoder.decode(sampler(model, on_device).float(), *poses, on_device.bent)
         output = output.float().cpu()
         last = [images[:, -1], output[:, -1]]
         rows = [to_pictures(window.image), *(to_pictures(row) for row in last)]
