@@ -1,11 +1,14 @@
 """The loop that every stage shares: accelerate, two optimizers, EMA, atomic checkpoints, exact resume, sample sheets.
 
-All randomness of a step comes from (seed, step, process), so a run that was killed continues the same curve.
+All randomness of a step comes from (seed, step, process), so a run that was killed continues the same curve. Several
+processes (`accelerate launch`) learn from batches of their own and average their gradients after every step: each
+holds the whole network, which is small.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import time
 from collections.abc import Callable
@@ -16,10 +19,12 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from iasa.config import InputError
 from iasa.device import pick_dtype
 from iasa.training.muon import make_optimizers
 
@@ -45,31 +50,136 @@ def lr_factor(step: int, steps: int, warmup: int) -> float:
     return min(1.0, (step + 1) / warmup, (steps - step) / max(1.0, COOLDOWN * steps))
 
 
-class Trainer:
-    """Runs `loss_of(model, rng)` for `schedule.steps` steps and keeps its state under `folder`."""
+class Learner:
+    """A network with its optimizers: what a step changes and a checkpoint holds."""
 
-    def __init__(self, model: nn.Module, folder: Path, schedule: Schedule, accelerator: Accelerator | None = None) -> None:
+    def __init__(self, model: nn.Module, lr: float, muon_lr: float, accelerator: Accelerator, name: str = "model") -> None:
+        self.bare, self.accelerator, self.name = model.to(accelerator.device), accelerator, name
+        self.optimizers = make_optimizers(self.bare, lr, muon_lr)
+        for group in self.groups():
+            group["base_lr"] = group["lr"]
+
+    def groups(self):
+        for optimizer in self.optimizers:
+            yield from optimizer.param_groups
+
+    def set_rate(self, factor: float) -> None:
+        """Every learning rate as a share of its own base."""
+        for group in self.groups():
+            group["lr"] = group["base_lr"] * factor
+
+    def update(self, loss: Tensor) -> float:
+        """One step down `loss`; returns its mean over the processes.
+
+        Raises FloatingPointError, before anything changes, if it is not finite on any of them.
+        """
+        value = float(self.accelerator.reduce(loss.detach().float(), "mean"))
+        if not np.isfinite(value):
+            raise FloatingPointError(f"the loss of the {self.name} is {value}")
+        self.accelerator.backward(loss)
+        self._average_gradients()
+        torch.nn.utils.clip_grad_norm_(self.bare.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        return value
+
+    def _average_gradients(self) -> None:
+        """The mean over all processes, in one message."""
+        if self.accelerator.num_processes == 1:
+            return
+        owners = [p for p in self.bare.parameters() if p.requires_grad]
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in owners])
+        parts = self.accelerator.reduce(flat, "mean").split([p.numel() for p in owners])
+        for p, part in zip(owners, parts, strict=True):
+            if p.grad is not None or part.any():
+                p.grad = part.view_as(p).clone()
+
+    def save(self, folder: Path) -> None:
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in self.bare.state_dict().items()}, folder / f"{self.name}.safetensors"
+        )
+        torch.save([optimizer.state_dict() for optimizer in self.optimizers], folder / self._optimizer_file)
+
+    def load(self, folder: Path) -> None:
+        """Raises InputError if a file is missing or damaged or of another network."""
+        state = read_state(folder / f"{self.name}.safetensors", self.bare)
+        optimizers = folder / self._optimizer_file
+        try:
+            stored = torch.load(optimizers, weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            raise InputError(f"{optimizers.name} of the checkpoint cannot be read: {error}") from error
+        self.bare.load_state_dict(state)
+        for optimizer, saved in zip(self.optimizers, stored, strict=True):
+            base = [group["base_lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(saved)
+            for group, lr in zip(optimizer.param_groups, base, strict=True):
+                group["base_lr"] = lr
+
+    @property
+    def _optimizer_file(self) -> str:
+        return "optimizers.pt" if self.name == "model" else f"{self.name}_optimizers.pt"
+
+
+def read_state(path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file for `model`. Raises InputError if some are missing or of another shape."""
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path.name} of the checkpoint in {path.parent.parent.name} cannot be read: {error}") from error
+    for name, tensor in model.state_dict().items():
+        if name not in state:
+            raise InputError(f"the checkpoint in {path.parent.parent.name} lacks {name}")
+        if state[name].shape != tensor.shape:
+            raise InputError(
+                f"{name} in the checkpoint of {path.parent.parent.name} has shape {list(state[name].shape)}; "
+                f"{list(tensor.shape)} is needed"
+            )
+    return state
+
+
+class Trainer:
+    """Runs `loss_of(model, rng)` for `schedule.steps` steps and keeps its state under `folder`.
+
+    `companions` are networks that learn beside the main one (a critic): same steps and checkpoint, optimizers of their
+    own; `loss_of` calls `trainer.companions[name].update(loss)` as often as it likes. What it hands to `note` goes to
+    the log as a running mean.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        folder: Path,
+        schedule: Schedule,
+        accelerator: Accelerator | None = None,
+        companions: dict[str, nn.Module] | None = None,
+    ) -> None:
         self.folder, self.schedule = Path(folder), schedule
         precision = "bf16" if pick_dtype() == torch.bfloat16 else "no"
         self.accelerator = accelerator or Accelerator(mixed_precision=precision)
-        self.bare = model.to(self.accelerator.device)
-        self.optimizers = make_optimizers(self.bare, schedule.lr, schedule.muon_lr)
-        for group in self._groups():
-            group["base_lr"] = group["lr"]
-        prepared = self.accelerator.prepare(self.bare, *self.optimizers)
-        self.model, self.optimizers = prepared[0], list(prepared[1:])
+        kind = self.accelerator.distributed_type.value
+        if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"):
+            raise InputError(f"{kind} would split the network; it is small and trains whole: choose multi-GPU or multi-CPU")
+        self.learner = Learner(model, schedule.lr, schedule.muon_lr, self.accelerator)
+        self.bare = self.learner.bare
+        self.companions = {
+            name: Learner(other, schedule.lr, schedule.muon_lr, self.accelerator, name)
+            for name, other in (companions or {}).items()
+        }
         self.ema = EMAModel(self.bare.parameters(), decay=schedule.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
-        self.step, self.seconds = 0, 0.0
-
-    def _groups(self):
-        for optimizer in self.optimizers:
-            yield from optimizer.param_groups
+        self.step, self.seconds, self.saved_step = 0, 0.0, None
+        self.smooth: dict[str, float] = {}
 
     def rng(self, step: int) -> np.random.Generator:
         """This step's and process's source of randomness; torch is seeded from it too."""
         key = [self.schedule.seed, step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.default_rng([*key, 1]).integers(2**62)))
         return np.random.default_rng([*key, 0])
+
+    def note(self, **values: float) -> None:
+        """Running means of what a step measured."""
+        for name, value in values.items():
+            self.smooth[name] = 0.98 * self.smooth.get(name, value) + 0.02 * value
 
     def fit(
         self,
@@ -79,10 +189,11 @@ class Trainer:
     ) -> float:
         """Train to the last step, or for `stop_after` seconds; returns the last loss.
 
-        Raises FloatingPointError on a loss that is not finite; the last good checkpoint stays.
+        Raises FloatingPointError on a loss that is not finite; the last good checkpoint stays. Raises InputError if a
+        checkpoint cannot be written.
         """
         began, saved, drawn = time.monotonic(), time.monotonic(), time.monotonic()
-        earlier, value, smooth = self.seconds, float("nan"), None
+        earlier, value = self.seconds, float("nan")
         bar = tqdm(
             total=self.schedule.steps,
             initial=self.step,
@@ -90,40 +201,44 @@ class Trainer:
             mininterval=15,
             dynamic_ncols=True,
         )
-        while self.step < self.schedule.steps and time.monotonic() - began < stop_after:
-            factor = lr_factor(self.step, self.schedule.steps, self.schedule.warmup)
-            for group in self._groups():
-                group["lr"] = group["base_lr"] * factor
-            loss = loss_of(self.model, self.rng(self.step))
-            value = loss.item()
-            if not np.isfinite(value):
-                raise FloatingPointError(
-                    f"the loss is {value} at step {self.step}; the checkpoint in {self.folder.name} is the last good one"
-                )
-            self.accelerator.backward(loss)
-            self.accelerator.clip_grad_norm_(self.bare.parameters(), 1.0)
-            for optimizer in self.optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-            self.ema.step(self.bare.parameters())
-            self.step += 1
-            self.seconds = earlier + time.monotonic() - began
-            smooth = value if smooth is None else 0.98 * smooth + 0.02 * value
-            bar.update()
-            bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
-            if time.monotonic() - saved > self.schedule.save_every:
-                self.save()
-                saved = time.monotonic()
-            if sheet and time.monotonic() - drawn > self.schedule.sheet_every:
-                self.draw(sheet, smooth)
-                drawn = time.monotonic()
-        bar.close()
+        with bar:
+            while self.step < self.schedule.steps and not self._agreed(time.monotonic() - began >= stop_after):
+                value = self._one_step(loss_of)
+                self.seconds = earlier + time.monotonic() - began
+                bar.update()
+                bar.set_postfix({k: f"{v:.4f}" for k, v in self.smooth.items()}, refresh=False)
+                if time.monotonic() - saved > self.schedule.save_every:
+                    self.save()
+                    saved = time.monotonic()
+                if sheet and time.monotonic() - drawn > self.schedule.sheet_every:
+                    self.draw(sheet)
+                    drawn = time.monotonic()
         self.save()
         if sheet:
-            self.draw(sheet, smooth if smooth is not None else value)
+            self.draw(sheet)
         return value
 
-    def draw(self, sheet: Callable[[nn.Module, Path, int], str], loss: float) -> None:
+    def _one_step(self, loss_of: Callable[[nn.Module, np.random.Generator], Tensor]) -> float:
+        factor = lr_factor(self.step, self.schedule.steps, self.schedule.warmup)
+        for learner in (self.learner, *self.companions.values()):
+            learner.set_rate(factor)
+        try:
+            value = self.learner.update(loss_of(self.bare, self.rng(self.step)))
+        except FloatingPointError as error:
+            kept = "no checkpoint was written" if self.saved_step is None else f"the checkpoint is that of step {self.saved_step}"
+            raise FloatingPointError(f"{error} at step {self.step}; {kept} (in {self.folder.name})") from error
+        self.ema.step(self.bare.parameters())
+        self.step += 1
+        self.note(loss=value)
+        return value
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any process wants to stop: all must do so in the same step."""
+        if self.accelerator.num_processes == 1:
+            return stop
+        return bool(self.accelerator.reduce(torch.tensor(float(stop), device=self.accelerator.device), "sum") > 0)
+
+    def draw(self, sheet: Callable[[nn.Module, Path, int], str]) -> None:
         """Let `sheet` draw with the averaged weights; its line goes to the log."""
         if not self.accelerator.is_main_process:
             return
@@ -133,48 +248,60 @@ class Trainer:
         line = sheet(self.bare, self.folder, self.step)
         self.bare.train()
         self.ema.restore(self.bare.parameters())
-        text = f"step {self.step} {self.seconds:.0f} s loss {loss:.4f} {line}"
+        parts = " ".join(f"{name} {value:.4f}" for name, value in self.smooth.items())
+        text = f"step {self.step} {self.seconds:.0f} s {parts} {line}"
         tqdm.write(text)
         with open(self.folder / "log.txt", "a") as log:
             log.write(text + "\n")
 
     def save(self) -> None:
-        """Write the checkpoint beside the old one, then swap: an interrupted save loses nothing."""
+        """Write the checkpoint beside the old one, then swap: an interrupted save loses nothing.
+
+        Raises InputError if it cannot be written, a full disk say; the old one stays and no part is left behind.
+        """
         if not self.accelerator.is_main_process:
             return
         target, partial, old = (self.folder / name for name in ("checkpoint", "checkpoint.partial", "checkpoint.old"))
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.bare.state_dict().items()}, partial / "model.safetensors")
+        try:
+            partial.mkdir(parents=True)
+            self._write(partial)
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                target.rename(old)
+            partial.rename(target)
+        except (OSError, SafetensorError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            shutil.rmtree(partial, ignore_errors=True)
+            kept = "there is no earlier one" if self.saved_step is None else f"that of step {self.saved_step} is whole"
+            raise InputError(
+                f"the checkpoint of step {self.step} cannot be written to {self.folder}: {error}; {kept}"
+            ) from error
+        shutil.rmtree(old, ignore_errors=True)
+        self.saved_step = self.step
+
+    def _write(self, folder: Path) -> None:
+        for learner in (self.learner, *self.companions.values()):
+            learner.save(folder)
         shadow = {str(i): p.detach().cpu().contiguous() for i, p in enumerate(self.ema.shadow_params)}
-        save_file(shadow, partial / "ema.safetensors")
-        torch.save([optimizer.state_dict() for optimizer in self.optimizers], partial / "optimizers.pt")
+        save_file(shadow, folder / "ema.safetensors")
         state = {"step": self.step, "seconds": self.seconds, "ema_step": self.ema.optimization_step}
-        (partial / "state.json").write_text(json.dumps(state))
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        (folder / "state.json").write_text(json.dumps(state))
 
     def resume(self) -> bool:
-        """Load the checkpoint if there is one; True if so."""
+        """Load the checkpoint if there is one; True if so. Raises InputError if it is of another network."""
         source = self.folder / "checkpoint"
         if not source.exists():
             source = self.folder / "checkpoint.old"  # killed between the two renames of a save
         if not (source / "state.json").exists():
             return False
-        self.bare.load_state_dict(load_file(source / "model.safetensors"))
+        for learner in (self.learner, *self.companions.values()):
+            learner.load(source)
         shadow = load_file(source / "ema.safetensors")
         for i, p in enumerate(self.ema.shadow_params):
             p.data.copy_(shadow[str(i)])
-        for optimizer, saved in zip(self.optimizers, torch.load(source / "optimizers.pt", weights_only=True), strict=True):
-            base = [group["base_lr"] for group in optimizer.param_groups]
-            optimizer.load_state_dict(saved)
-            for group, lr in zip(optimizer.param_groups, base, strict=True):
-                group["base_lr"] = lr
         state = json.loads((source / "state.json").read_text())
         self.step, self.seconds, self.ema.optimization_step = state["step"], state["seconds"], state["ema_step"]
+        self.saved_step = self.step
         return True
 
     def averaged(self) -> nn.Module:
