@@ -86,6 +86,10 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
         from iasa.evaluate import add_arguments as add_evaluation
 
         add_evaluation(sub)
+    sub = add("bench", commands.bench, "measure speed on this machine", seed=False)
+    sub.add_argument("what", choices=commands.BENCHES, help="the part to measure")
+    sub.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
+    sub.add_argument("--out", metavar="JSON", help="write the figures with device, versions and date")
     return parser
 
 

@@ -7,6 +7,7 @@ the command that needs them.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 DRAWN_AT_A_TIME = 50  # frames
 MAX_GRID = 128  # rows and columns of tokens
+BENCHES = ("plan",)  # each is a module iasa.bench_NAME with run(arguments) -> (table, figures)
 
 
 def generate(arguments: argparse.Namespace) -> dict:
@@ -208,6 +210,23 @@ def evaluate(arguments: argparse.Namespace) -> dict:
     from iasa.evaluate import run
 
     return run(arguments)
+
+
+def bench(arguments: argparse.Namespace) -> dict:
+    """One of the speed tables."""
+    if arguments.out:
+        check_output(arguments.out, (".json",))
+    from iasa.device import describe_machine
+    from iasa.files import whole_file
+
+    table, figures = importlib.import_module(f"iasa.bench_{arguments.what}").run(arguments)
+    quick = " --quick" if arguments.quick else ""
+    report = {"command": f"python -m iasa bench {arguments.what}{quick}", **describe_machine(), **figures}
+    _tell(arguments, table)
+    if arguments.out:
+        with whole_file(arguments.out) as partial:
+            partial.write_text(json.dumps(report, indent=1) + "\n")
+    return report
 
 
 def _read_speech(path: str) -> np.ndarray:

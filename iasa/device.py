@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
+import platform
 import time
+from datetime import date
 from pathlib import Path
 
 import torch
@@ -30,6 +33,25 @@ def pick_dtype(device: str | None = None) -> torch.dtype:
         return torch.bfloat16 if {"avx512_bf16", "amx_bf16"} & set(CPUINFO.read_text().split()) else torch.float32
     seconds = {dtype: _matmul_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else torch.float32
+
+
+def describe_machine() -> dict[str, str | int]:
+    """What a table of measured figures has to say about where they come from: device, threads, versions, date."""
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        device = names[0] if names else platform.processor() or platform.machine()
+    installed = {dist.name for dist in importlib.metadata.distributions()}
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "triton") if name in installed}
+    return {
+        "date": date.today().isoformat(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **versions,
+    }
 
 
 def _matmul_seconds(dtype: torch.dtype, size: int = 384, repeats: int = 5) -> float:
