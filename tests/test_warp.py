@@ -8,6 +8,7 @@ from iasa.avatar.gestures import perform
 from iasa.avatar.identity import make_identity
 from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
+from iasa.models import warp
 from iasa.models.warp import SOFTEN, bend, warp_reference
 from iasa.speech import SpeechFeatures
 
@@ -72,3 +73,23 @@ def test_an_unbent_pose_changes_little_and_missing_points_pull_at_nothing():
     a = warp_reference(image, xy, lost, moved[:, None], confidence[:, None])
     b = warp_reference(image, xy, lost, xy[:, None], confidence[:, None])
     torch.testing.assert_close(a, b)
+
+
+def test_bending_an_arm_where_it_is_equals_bending_it_everywhere(monkeypatch):
+    """Arms inside, half outside and wholly outside the picture, and a hand that is not seen."""
+    rng = np.random.default_rng(4)
+    identity = make_identity(5)
+    rest = make_keypoints(identity, rest_motion(1))
+    image = torch.from_numpy(rng.uniform(-1, 1, (1, 3, 64, 64))).float()
+    image = torch.nn.functional.avg_pool2d(image, 5, 1, 2)  # no step so steep that rounding shows
+    xy = np.repeat(rest.xy, 4, 0) + rng.normal(size=(4, 1, 2)).astype(np.float32) * 0.02
+    xy[1, kp.LEFT_ELBOW] += 0.1
+    xy[2] += 0.4
+    xy[3] += 3.0
+    confidence = np.repeat(rest.confidence, 4, 0)
+    confidence[1, kp.RIGHT_HAND.start] = 0
+    arguments = [torch.from_numpy(x)[None] for x in (rest.xy[0], rest.confidence[0], xy, confidence)]
+    found = warp_reference(image, *arguments)
+    monkeypatch.setattr(warp, "_box_around", lambda points: warp._Box(0, warp.CELLS, 0, warp.CELLS))
+    torch.testing.assert_close(found, warp_reference(image, *arguments), atol=2e-3, rtol=0)
+    assert (found[0, 1] - found[0, 0]).abs().max() > 0.05
