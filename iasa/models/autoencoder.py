@@ -44,7 +44,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
     `encode` returns latents with mean 0 and deviation 1 per channel.
     """
 
-    adam_parameters = ("encoder.1.", "encoder.8.", "heads.", "pose.", "poses.", "guide.")
+    adam_parameters = ("encoder.1.", "encoder.8.", "heads.", "pose.", "poses.", "guide.", "gate.")
 
     @register_to_config
     def __init__(
@@ -85,6 +85,9 @@ class Autoencoder(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.guide.bias)
         self.fine = nn.Sequential(ResidualBlock(a), ResidualBlock(a), ResidualBlock(a))
         self.heads = nn.ModuleList(nn.Conv2d(a, 48, 3, padding=1) for _ in range(frames))
+        self.gate = nn.Conv2d(a, 16, 3, padding=1)  # how far each pixel is taken from the bent reference as it is
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, -3.0)
         self.shuffle, self.unshuffle = nn.PixelShuffle(4), nn.PixelUnshuffle(4)
         self.register_buffer("mean", torch.zeros(latent_channels))
         self.register_buffer("std", torch.ones(latent_channels))
@@ -110,8 +113,11 @@ class Autoencoder(ModelMixin, ConfigMixin):
             x + self.pose(xy[:, t : t + 1], confidence[:, t : t + 1], *where) + self.guide(self.unshuffle(seen))
             for t, seen in zip(frames, bent.chunk(len(frames), 1), strict=True)
         ]
-        painted = self.fine(torch.cat(each)).chunk(len(each))
-        return torch.cat([self.shuffle(head(part)) for head, part in zip(self.heads, painted, strict=True)], 1)
+        finished = []
+        for head, part, seen in zip(self.heads, self.fine(torch.cat(each)).chunk(len(each)), bent.chunk(len(each), 1), strict=True):
+            painted = self.shuffle(head(part))
+            finished.append(painted + self.shuffle(self.gate(part)).sigmoid() * (seen - painted))
+        return torch.cat(finished, 1)
 
     def encode(self, images: Tensor) -> Tensor:  # [b, f * frames, 3, H, W] -> [b, f, c, h, w]
         """Normalised latents of images in [-1, 1]. Raises ValueError if the frames do not fill latent frames."""

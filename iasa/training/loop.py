@@ -245,6 +245,7 @@ class Trainer:
         self.ema.store(self.bare.parameters())
         self.ema.copy_to(self.bare.parameters())
         self.bare.eval()
+        self.folder.mkdir(parents=True, exist_ok=True)
         line = sheet(self.bare, self.folder, self.step)
         self.bare.train()
         self.ema.restore(self.bare.parameters())
