@@ -42,6 +42,7 @@ class MaskOptions:
     top_k: int = 4  # chosen past latent frames
     window: int = 1  # frames just before, always among the visible ones
     sink: bool = True  # frame 0, the reference, is visible to every token
+    local: bool = True  # off: every token of a chosen frame is visible, the paper's global mask alone
     method: str = "mls"  # regions: "mls" (the paper's text) or "hull" (per-frame polygons)
     block: int = 64  # tile of the attention matrix
     mode: str = "exact"  # "exact" pairs or "pooled" blocks (a block is kept if any pair in it is)
@@ -86,10 +87,32 @@ class TrainPreset:
     mask: MaskOptions = field(default_factory=MaskOptions)
 
 
+@dataclass(frozen=True)
+class DistillOptions:
+    """Choices of the distillation; the paper states none of them."""
+
+    steps: tuple[int, ...] = (1, 2, 4)  # of the roll-out, drawn anew for every batch
+    dmd: float = 0.5  # weight of distribution matching
+    regression: float = 1.0  # of the true latents under the roll-out: data are paired here
+    region: float = 0.0  # of the region loss on decoded pictures
+    critic_updates: int = 2  # of the critic on each of the student's batches
+    region_frames: int = 2  # latent frames of a clip that are decoded for the region loss
+
+
+# How much each region counts in the region loss (the paper's lambda_r, which it does not state).
+REGION_WEIGHTS: dict[str, float] = {"face": 0.5, "mouth": 1.0, "hands": 1.0, "arms": 0.25}
+
 PRESETS: dict[str, TrainPreset] = {
     "autoencoder": TrainPreset(batch=24, frames=1, lr=1e-3, muon_lr=0.015),
     "teacher": TrainPreset(batch=4, frames=5, lr=1e-3, muon_lr=0.02),
     "student": TrainPreset(batch=4, frames=8, lr=4e-4, muon_lr=0.006),
+    "finetune": TrainPreset(batch=4, frames=6, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995),
+    "finetune_global": TrainPreset(
+        batch=3, frames=8, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995, mask=MaskOptions(local=False)
+    ),
+    "finetune_local": TrainPreset(batch=3, frames=8, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995),
+    "distill": TrainPreset(batch=2, frames=5, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
+    "distill_region": TrainPreset(batch=2, frames=5, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
     "decoder": TrainPreset(batch=24, frames=4, lr=5e-4, muon_lr=0.004),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]  # noisy [b, f, c, h, w], level [b, f] -> x0; its condition is bound
 
 
 def gradient_loss(x: Tensor, y: Tensor, weight: Tensor, scales: int = 3) -> Tensor:
@@ -61,3 +65,54 @@ def sample_levels(shape: tuple[int, ...], pure_noise: float = 0.2, device: torch
     """Noise levels for training: logit-normal towards the noisy end, and `pure_noise` of them at 1."""
     level = torch.sigmoid(torch.randn(shape, device=device) * 1.2 + 0.8)
     return torch.where(torch.rand(shape, device=device) < pure_noise, torch.ones_like(level), level)
+
+
+def dmd_grad(
+    real_x0: Tensor,  # [b, f, c, h, w] what the teacher makes of the student's noised sample
+    fake_x0: Tensor,  # [b, f, c, h, w] what the critic makes of it
+    x0: Tensor,  # [b, f, c, h, w] the student's sample
+) -> Tensor:
+    """Gradient of the reverse KL between the student's and the teacher's diffused distributions, by x0: [b, f, c, h, w].
+
+    The difference of the two scores, which is that of the two predictions of x0, over the mean |x0 - real_x0| of each
+    sample (Yin et al. 2024, equation 8): that puts all noise levels on one scale.
+    """
+    scale = (x0 - real_x0).abs().flatten(1).mean(1).clamp_min(1e-6)
+    return (fake_x0 - real_x0) / scale.view(-1, *[1] * (x0.ndim - 1))
+
+
+def dmd_loss(
+    x0: Tensor,  # [b, f, c, h, w] the student's sample, with its graph
+    teacher: Denoiser,
+    critic: Denoiser,
+    level: Tensor,  # [b, f]
+    noise: Tensor,  # [b, f, c, h, w]
+    importance: Tensor | None = None,  # [b, f, n] 0..1
+    emphasis: float = 3.0,
+) -> Tensor:
+    """Distribution matching distillation (Yin et al. 2024): a scalar whose gradient by x0 is `dmd_grad`'s mean.
+
+    Teacher and critic are only read. There is no classifier-free guidance: the teacher was never trained without its
+    poses, so it has no unconditional score. `importance` weights tokens as in `flow_loss`.
+    """
+    with torch.no_grad():
+        noisy = add_noise(x0, noise, level)
+        grad = dmd_grad(teacher(noisy, level).float(), critic(noisy, level).float(), x0)
+        if importance is not None:
+            weight = 1 + emphasis * importance
+            weight = weight / weight.mean()
+            grad = grad * weight.unflatten(-1, x0.shape[-2:])[:, :, None]
+        target = x0 - grad
+    return 0.5 * (x0 - target).square().mean()
+
+
+def critic_loss(
+    critic: Denoiser,
+    x0: Tensor,  # [b, f, c, h, w] the student's sample; nothing flows back into it
+    level: Tensor,  # [b, f]
+    noise: Tensor,  # [b, f, c, h, w]
+    importance: Tensor | None = None,
+) -> Tensor:
+    """Flow matching on the student's own samples: the critic learns the score of what the student makes."""
+    x0 = x0.detach()
+    return flow_loss(critic(add_noise(x0, noise, level), level).float(), x0, level, importance)

@@ -85,7 +85,7 @@ class CausalStudent:
 
         def denoise(x: Tensor, level: float) -> Tensor:
             levels = torch.full(x.shape[:2], level, device=x.device)
-            attend = self._make_attend(sink, past, schedule, keys)
+            attend = self.make_attend(sink, past, schedule, keys)
             return self.model(x, levels, condition, attend, first_is_reference=False)
 
         base = self.condition.base[:, :1]
@@ -95,7 +95,8 @@ class CausalStudent:
         return clean[:, 0]
 
     @staticmethod
-    def _make_attend(sink, past, schedule: Schedule, keys: dict) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+    def make_attend(sink, past, schedule: Schedule, keys: dict) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+        """Attention of one new frame: to itself, the sink and its chosen past; its keys and values are put into `keys`."""
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             q, k, v = q[:, :, 0], k[:, :, 0], v[:, :, 0]
             keys[layer] = (k, v)

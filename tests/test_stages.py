@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from iasa.config import PRESETS
+from iasa.config import PRESETS, DistillOptions, MaskOptions
 from iasa.keypoints import COUNT
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.training.data import encode_shards
+from iasa.training.distill import distill
+from iasa.training.finetune_sparse import finetune_sparse
 from iasa.training.loop import Schedule
 from iasa.training.train_autoencoder import train_autoencoder
 from iasa.training.train_decoder import train_decoder
@@ -57,6 +59,49 @@ def test_transformer_stages(train, data, codec, tmp_path):
     assert trainer.step == 2 and {"patch_out.weight", "pose.token_in.weight"} <= changed(model, before)
     assert (tmp_path / "sheet.png").exists() and "held-out PSNR" in (tmp_path / "log.txt").read_text()
     assert (tmp_path / "checkpoint" / "state.json").exists()
+
+
+@pytest.mark.parametrize("mask", [None, MaskOptions(local=False), MaskOptions()], ids=["dense", "global", "local"])
+def test_fine_tuning_with_each_mask(mask, data, codec, tmp_path):
+    start = network()
+    before = copy_of(start)
+    model, trainer = finetune_sparse(data, tmp_path, SCHEDULE, PRESETS["tiny"], codec, start, **FOREVER, mask=mask)
+    assert trainer.step == 2 and "blocks.0.qkv.weight" in changed(model, before)
+    assert "held-out PSNR" in (tmp_path / "log.txt").read_text()
+
+
+def test_distillation_changes_student_and_critic_and_continues_after_a_kill(data, codec, tmp_path):
+    """A run that is killed between two saves ends where an undisturbed one does, critic and averages included."""
+    teacher = network()
+    schedule = Schedule(steps=3, warmup=1, ema=0.5, lr=1e-3, muon_lr=0.01)
+    options = DistillOptions(steps=(1, 2), critic_updates=1)
+
+    def run(folder, resume, killed_at=None, saved_at=None):
+        def term(x0, window, rng):  # stands where the region loss does, and sees the step go by
+            step = len(steps)
+            steps.append(step)
+            if killed_at is not None and step == killed_at:
+                raise KeyboardInterrupt
+            return x0.square().mean()
+
+        steps = []
+        run_schedule = Schedule(**{**vars(schedule), "save_every": 0.0 if saved_at is not None else 1e9})
+        student = network()
+        arguments = (data, tmp_path / folder, run_schedule, PRESETS["tiny"], codec, student, teacher, resume, float("inf"))
+        return distill(*arguments, DistillOptions(**{**vars(options), "region": 0.1}), term)[1]
+
+    before = copy_of(teacher)
+    whole = run("whole", resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        run("part", resume=False, killed_at=2, saved_at=2)
+    rest = run("part", resume=True)
+    assert rest.step == whole.step == 3
+    assert not changed(teacher, before)
+    for a, b in ((whole.learner, rest.learner), *zip(whole.companions.values(), rest.companions.values(), strict=True)):
+        assert "blocks.0.qkv.weight" in changed(a.bare, before)
+        assert not changed(b.bare, {name: value for name, value in a.bare.state_dict().items()})
+    log = (tmp_path / "whole" / "log.txt").read_text()
+    assert all(word in log for word in ("critic", "dmd", "regression", "region"))
 
 
 def test_the_decoder_stage_leaves_the_encoder_alone(data, codec, tmp_path):

@@ -346,7 +346,10 @@ def make_plan(
         if grid.frames <= _KEEP_DISTANCE:
             blocks.append(block.float())
     table = add_window(torch.cat(chosen), options.window, first)
-    bits = region_bits(keypoints, grid, options.method)
+    if options.local:
+        bits = region_bits(keypoints, grid, options.method)
+    else:  # all tokens share all regions
+        bits = torch.full((grid.frames, grid.tokens_per_frame), _SIGNATURES - 1, dtype=torch.uint8)
     return AttentionPlan(grid, table, bits, torch.cat(blocks) if blocks else None, options)
 
 

@@ -1,7 +1,9 @@
-"""`python -m iasa train STAGE`: data, autoencoder, teacher, student, decoder, in this order.
+"""`python -m iasa train STAGE`, in the order of STAGES.
 
 A stage reads what earlier ones left in the run folder, else the shipped weights, and leaves its own under
-<run>/<stage>/export. Without a run of its own to resume it starts from the shipped weights.
+<run>/<stage>/export. Without a run of its own to resume it starts from the shipped weights. The teacher goes on with
+the sparse masks (finetune, finetune_global, finetune_local), the student begins there and is distilled, with the region
+loss (distill_region) or without (distill).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from iasa.config import PRESETS, InputError, TrainPreset
 from iasa.device import pick_device
@@ -20,8 +23,24 @@ from iasa.models.transformer import VideoTransformer
 from iasa.models.weights import FOLDER, load_weights, read_card, save_weights
 from iasa.training.loop import Schedule, Trainer
 
-STAGES = ("data", "autoencoder", "teacher", "student", "decoder")
-STEPS = {"autoencoder": 4000, "teacher": 6000, "student": 1500, "decoder": 1000}
+STAGES = (
+    "data", "autoencoder", "teacher", "finetune", "finetune_global", "finetune_local", "student", "distill",
+    "decoder",
+)  # fmt: skip
+STEPS = {
+    "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
+    "student": 1500, "distill": 400, "distill_region": 400, "decoder": 1000,
+}  # fmt: skip
+BEFORE = {  # whose weights a stage of the transformer starts from: the first that is there
+    "teacher": ("teacher",),
+    "finetune": ("teacher",),
+    "finetune_global": ("finetune", "teacher"),
+    "finetune_local": ("finetune_global", "finetune", "teacher"),
+    "student": ("finetune_local", "finetune_global", "finetune", "teacher"),
+    "distill": ("student",),
+    "distill_region": ("student",),
+    "decoder": ("distill_region", "distill", "student", "teacher"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,10 +72,14 @@ def run_stage(options: argparse.Namespace) -> dict:
     preset = PRESETS[options.preset or options.stage]
     schedule = make_schedule(options.stage, preset, options.steps, options.seed)
     run = options.run / options.stage
-    model, trainer = _train(options, data, run, schedule, preset)
+    try:
+        model, trainer = _train(options, data, run, schedule, preset)
+    except FloatingPointError as error:
+        raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
     card = make_card(options.stage, trainer, data)
-    for folder in filter(None, (run / "export", options.export)):
-        save_weights(model, folder, card)
+    if trainer.accelerator.is_main_process:
+        for folder in filter(None, (run / "export", options.export)):
+            save_weights(model, folder, card)
     return {"stage": options.stage, "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
 
 
@@ -75,35 +98,50 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
         return train_autoencoder(data, run, schedule, preset.batch, start, **common)
     from iasa.training.data import encode_shards
 
+    state = PartialState()  # under `accelerate launch` it gives each process its device
     autoencoder = earlier(Autoencoder, options.run, "decoder", "autoencoder")
     autoencoder = autoencoder.to(pick_device()).to(memory_format=torch.channels_last)
-    for split in ("train", "heldout"):
-        encode_shards(data, split, autoencoder)
+    with state.main_process_first():  # the others find the latents written
+        for split in ("train", "heldout"):
+            encode_shards(data, split, autoencoder)
     if options.stage == "decoder":
         from iasa.training.train_decoder import train_decoder
 
-        generator = earlier(VideoTransformer, options.run, "student", "teacher")
+        generator = earlier(VideoTransformer, options.run, *BEFORE["decoder"])
         return train_decoder(data, run, schedule, generator, autoencoder.requires_grad_(True), **common)
-    from iasa.training.train_teacher import train_student, train_teacher
-
     if options.stage == "teacher":
+        from iasa.training.train_teacher import train_teacher
+
         start = shipped(VideoTransformer, "teacher", options.from_scratch)
         return train_teacher(data, run, schedule, preset, autoencoder, start, **common)
-    start = earlier(VideoTransformer, options.run, "teacher").requires_grad_(True)
-    return train_student(data, run, schedule, preset, autoencoder, start, **common)
+    start = earlier(VideoTransformer, options.run, *BEFORE[options.stage]).requires_grad_(True)
+    if options.stage == "student":
+        from iasa.training.train_teacher import train_student
+
+        return train_student(data, run, schedule, preset, autoencoder, start, **common)
+    if options.stage.startswith("finetune"):
+        from iasa.training.finetune_sparse import finetune_sparse
+
+        mask = None if options.stage == "finetune" else preset.mask
+        return finetune_sparse(data, run, schedule, preset, autoencoder, start, **common, mask=mask)
+    from iasa.training.distill import distill
+
+    teacher = earlier(VideoTransformer, options.run, "finetune", "teacher")
+    return distill(data, run, schedule, preset, autoencoder, start, teacher, **common)
 
 
 def earlier(kind: type, run: Path, *stages: str):
-    """The first of these stages' exports that the run holds, else the shipped weights."""
-    for stage in stages:
-        if (run / stage / "export" / "config.json").exists():
-            return load_weights(kind, run / stage / "export").requires_grad_(False)
-    return load_weights(kind, FOLDER / shipped_name(stages[0])).requires_grad_(False)
+    """The first of these stages' exports that the run holds, else the first that is shipped. Raises InputError."""
+    places = [run / stage / "export" for stage in stages] + [FOLDER / shipped_name(stage) for stage in stages]
+    for place in places:
+        if (place / "config.json").exists():
+            return load_weights(kind, place).requires_grad_(False)
+    raise InputError(f"there are no weights to start from; train one of these first: {', '.join(stages)}")
 
 
 def shipped_name(stage: str) -> str:
     """The folder of shipped weights that a stage makes or refines."""
-    return "autoencoder" if stage == "decoder" else stage
+    return {"decoder": "autoencoder", "distill_region": "student"}.get(stage, stage)
 
 
 def shipped(kind: type, name: str, from_scratch: bool):
@@ -119,6 +157,7 @@ def make_card(stage: str, trainer: Trainer, data: Path) -> dict:
     before = read_card(name) if (FOLDER / name / "card.json").exists() else {"steps": 0, "seconds": 0}
     return {
         "name": name,
+        "made_by": f"python -m iasa train {stage}",
         "data": "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s; no real people",
         "clips": 50 * len(list(data.glob("train_*.frames.npy"))),
         "steps": trainer.step + before["steps"],

@@ -39,7 +39,7 @@ STUDENT_STEPS = 4
 def make_plans(window: Window, options: MaskOptions) -> list[AttentionPlan]:
     """One causal plan for each clip of a window, the reference being its frame 0."""
     plans = []
-    for xy, confidence in zip(window.xy.numpy(), window.confidence.numpy(), strict=True):
+    for xy, confidence in zip(window.xy.cpu().numpy(), window.confidence.cpu().numpy(), strict=True):
         frames = Keypoints(xy.reshape(-1, *xy.shape[2:]), confidence.reshape(-1, confidence.shape[-1]), LATENT_FPS * 2)
         pooled = pool_to_latent(frames, xy.shape[1])
         plans.append(make_plan(pooled, TokenGrid(len(xy), *window.latents.shape[-2:]), options))
