@@ -1,0 +1,184 @@
+"""The public call, and its registration with torch: autograd, torch.compile and fake tensors see one operator.
+
+Triton is imported when a kernel first runs; layouts and the reference need torch alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+
+import torch
+from torch import Tensor
+
+from iasa_kernels.csr import BlockLayout
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+MAX_WIDTH = 128
+
+
+def block_sparse_attention(
+    q: Tensor,  # [b, nh, queries, d]
+    k: Tensor,  # [b, nh, keys, d]
+    v: Tensor,  # [b, nh, keys, d]
+    layout: BlockLayout,
+    scale: float | None = None,
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """softmax(scale q k^T) v over the pairs that the layout allows: [b, nh, queries, d], and the log-sum-exp.
+
+    The scale is 1 / sqrt(d) unless given. The log-sum-exp is float32 [b, nh, queries], in natural units, minus
+    infinity for a query without keys (whose output is zeros). Differentiable once in q, k and v, through both
+    results. Raises ValueError on tensors that do not fit each other, the layout or the device, and ImportError
+    where Triton is absent.
+    """
+    _check(q, k, v, layout)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    sizes = [
+        layout.block_q, layout.block_k, layout.tile, layout.tile_back,
+        int(layout.complete_q), int(layout.complete_k), layout.segments,
+    ]  # fmt: skip
+    out, lse = _attention(
+        q.contiguous(), k.contiguous(), v.contiguous(),
+        layout.forward.tensors(), layout.backward_q.tensors(), layout.backward_k.tensors(),
+        layout.q_bits, layout.k_bits, scale, sizes,
+    )  # fmt: skip
+    return (out, lse) if return_lse else out
+
+
+def merge_attention(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention over the union of two disjoint sets of keys from the results over each: (out, lse).
+
+    out and other [..., d], lse and other_lse [...]: o = o_a e^(l_a - l) + o_b e^(l_b - l), l = logaddexp(l_a, l_b).
+    """
+    both = torch.logaddexp(lse, other_lse)
+    base = torch.where(both == -torch.inf, 0.0, both)
+    share, other_share = (torch.exp(part - base)[..., None] for part in (lse, other_lse))
+    return (share * out + other_share * other).to(out.dtype), both
+
+
+@torch.library.custom_op("iasa_kernels::attention", mutates_args=())
+def _attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    forward: list[Tensor],
+    backward_q: list[Tensor],
+    backward_k: list[Tensor],
+    q_bits: Tensor | None,
+    k_bits: Tensor | None,
+    scale: float,
+    sizes: list[int],
+) -> tuple[Tensor, Tensor]:
+    from iasa_kernels.forward import run_forward
+
+    block_q, _, tile, _, complete, _, segments = sizes
+    if segments:
+        out, lse = _dense_segments(q, k, v, scale, segments)
+    elif complete:
+        out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+    else:
+        out, lse = q.new_zeros(q.shape), q.new_full(q.shape[:3], -torch.inf, dtype=torch.float32)
+    run_forward(q, k, v, out, lse, forward, q_bits, k_bits, scale, block_q, tile, continues=segments > 0)
+    return out, lse
+
+
+@_attention.register_fake
+def _(q, k, v, forward, backward_q, backward_k, q_bits, k_bits, scale, sizes):
+    return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+def _dense_segments(q: Tensor, k: Tensor, v: Tensor, scale: float, segments: int) -> tuple[Tensor, Tensor]:
+    """Each of `segments` equal runs of the sequence over itself: segments are so many more heads."""
+    b, nh, tokens, d = q.shape
+    parts = [x.view(b, nh * segments, tokens // segments, d) for x in (q, k, v)]
+    if q.device.type == "cpu":
+        if q.dtype == torch.float16:
+            raise ValueError("two passes on a processor take float32 or bfloat16; the tensors are torch.float16")
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*parts, scale=scale)
+    else:
+        if q.dtype == torch.float32:
+            raise ValueError("two passes on a GPU take float16 or bfloat16; the tensors are torch.float32")
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention(*parts, scale=scale)[:2]
+    return out.contiguous().view(q.shape), lse.float().contiguous().view(q.shape[:3])
+
+
+@torch.library.custom_op("iasa_kernels::attention_backward", mutates_args=())
+def _attention_backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    grad: Tensor,
+    grad_lse: Tensor,
+    backward_q: list[Tensor],
+    backward_k: list[Tensor],
+    q_bits: Tensor | None,
+    k_bits: Tensor | None,
+    scale: float,
+    sizes: list[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    from iasa_kernels.backward import run_backward
+
+    block_q, block_k, _, tile, complete_q, complete_k, _ = sizes
+    dq = q.new_empty(q.shape) if complete_q else q.new_zeros(q.shape)
+    dk, dv = (x.new_empty(x.shape) if complete_k else x.new_zeros(x.shape) for x in (k, v))
+    run_backward(
+        q, k, v, out, lse, grad.contiguous(), grad_lse.contiguous(), dq, dk, dv,
+        backward_q, backward_k, q_bits, k_bits, scale, block_q, block_k, tile,
+    )  # fmt: skip
+    return dq, dk, dv
+
+
+@_attention_backward.register_fake
+def _(q, k, v, out, lse, grad, grad_lse, backward_q, backward_k, q_bits, k_bits, scale, sizes):
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _save(ctx, inputs, output) -> None:
+    q, k, v, forward, ctx.backward_q, ctx.backward_k, ctx.q_bits, ctx.k_bits, ctx.scale, ctx.sizes = inputs
+    ctx.save_for_backward(q, k, v, *output)
+    ctx.unused = [None] * len(forward), [None] * len(ctx.backward_q), [None] * len(ctx.backward_k)
+
+
+def _differentiate(ctx, grad: Tensor, grad_lse: Tensor):
+    lists = (ctx.backward_q, ctx.backward_k, ctx.q_bits, ctx.k_bits, ctx.scale, ctx.sizes)
+    gradients = _attention_backward(*ctx.saved_tensors, grad, grad_lse, *lists)
+    return (*gradients, *ctx.unused, None, None, None, None)
+
+
+_attention.register_autograd(_differentiate, setup_context=_save)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, layout: BlockLayout) -> None:
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if tensor.ndim != 4:
+            raise ValueError(f"{name} has shape {list(tensor.shape)}; [batch, heads, tokens, width] is needed")
+    if k.shape != v.shape or (*q.shape[:2], q.shape[3]) != (*k.shape[:2], k.shape[3]):
+        raise ValueError(
+            f"q, k and v have shapes {list(q.shape)}, {list(k.shape)} and {list(v.shape)}; "
+            "only the tokens of q may differ"
+        )
+    if not q.dtype == k.dtype == v.dtype or q.dtype not in DTYPES:
+        raise ValueError(f"q, k and v are {q.dtype}, {k.dtype} and {v.dtype}; one of {DTYPES} is needed")
+    if q.shape[-1] > MAX_WIDTH:
+        raise ValueError(f"heads are {q.shape[-1]} wide; up to {MAX_WIDTH} is accepted")
+    if (q.shape[2], k.shape[2]) != (layout.queries, layout.keys):
+        raise ValueError(
+            f"there are {q.shape[2]} queries and {k.shape[2]} keys; "
+            f"the layout is for {layout.queries} and {layout.keys}"
+        )
+    if layout.plans not in (1, q.shape[1], q.shape[0] * q.shape[1]):
+        raise ValueError(
+            f"the layout has {layout.plans} plans; 1, {q.shape[1]} (heads) or "
+            f"{q.shape[0] * q.shape[1]} (batch x heads) is accepted"
+        )
+    where = {x.device for x in (q, k, v, layout.forward.start)}
+    if len(where) > 1:
+        raise ValueError(f"tensors and layout are on {sorted(map(str, where))}; one device is needed")
+    if importlib.util.find_spec("triton") is None:
+        raise ImportError("the kernels need Triton: pip install triton")
+    if q.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError("the tensors are on the processor; a GPU is needed (or TRITON_INTERPRET=1, to test)")
