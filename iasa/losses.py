@@ -45,7 +45,7 @@ def flow_loss(
     output: Tensor,  # [b, f, c, h, w] predicted x0
     clean: Tensor,  # [b, f, c, h, w]
     level: Tensor,  # [b, f] in [0, 1]
-    importance: Tensor | None = None,  # [b, f, n] 0..1, how much more a token counts
+    importance: Tensor | None = None,  # [b, f, n] 0..2, how much more a token counts
     emphasis: float = 3.0,
     floor: float = 0.2,
 ) -> Tensor:

@@ -54,11 +54,13 @@ class PoseEmbedding(nn.Module):
         return self.token_out(F.silu(tokens)), summary
 
     def importance(self, xy: Tensor, confidence: Tensor) -> Tensor:
-        """How near each token is to a face or hand keypoint, 0..1: [m, t, 133, 2] -> [m, n] (weights of the loss)."""
-        parts = slice(kp.FACE.start, kp.COUNT)
-        offset = xy[:, :, None, parts] * xy.new_tensor(self.sides) - self.centres[:, None]
-        near = torch.exp(-offset.square().sum(-1) / 2) * confidence[:, :, None, parts]
-        return near.amax((1, 3))
+        """How near each token is to a face or hand keypoint, 0..1, and to the mouth, another 0..1 (weights of the loss).
+
+        [m, t, 133, 2] -> [m, n].
+        """
+        offset = xy[:, :, None] * xy.new_tensor(self.sides) - self.centres[:, None]
+        near = torch.exp(-offset.square().sum(-1) / 2) * confidence[:, :, None]  # [m, t, n, 133]
+        return near[..., kp.FACE.start :].amax((1, 3)) + near[..., list(kp.MOUTH)].amax((1, 3))
 
 
 class PoseField(nn.Module):

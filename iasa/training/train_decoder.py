@@ -31,7 +31,8 @@ CROP = 96  # pixels
 ADVERSARIAL, FEATURES = 0.03, 0.5  # weights of the verdict and of matching the discriminator's features
 PREDICTED = 0.6  # share of steps on predicted latents
 DISCRIMINATOR_RATE = 2e-4
-CLIPS, FRAMES, CROPS_A_FRAME = 3, 4, 2
+CLIPS, FRAMES = 3, 3  # of one step
+PARTS = (LEFT_HAND, RIGHT_HAND, FACE)  # one crop of each in every latent frame
 
 
 def train_decoder(
@@ -101,13 +102,12 @@ def draw_batch(shards: list[Shard], rng: np.random.Generator, generator: VideoTr
 def cut(
     latents: Tensor, truth: Tensor, xy: Tensor, confidence: Tensor, bent: Tensor, rng: np.random.Generator, patch: int
 ):
-    """CROPS_A_FRAME crops of whole tokens from each latent frame, half of them on a hand."""
+    """Crops of whole tokens from each latent frame, one around each of PARTS."""
     side = truth.shape[-1]
     cells = CROP // patch
     pieces = []
     for i in range(len(latents)):
-        for k in range(CROPS_A_FRAME):
-            part = (LEFT_HAND if rng.random() < 0.5 else RIGHT_HAND) if k % 2 == 0 else FACE
+        for part in PARTS:
             centre = xy[i, 0, part].mean(0).cpu().numpy() * side + rng.uniform(-16, 16, 2)
             col, row = np.clip(np.round((centre - CROP / 2) / patch), 0, side // patch - cells).astype(int)
             x, y = int(col) * patch, int(row) * patch
