@@ -17,6 +17,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +28,11 @@ from iasa.grid import TokenGrid
 from iasa.keypoints import REGIONS, UPPER_BODY, Keypoints
 from iasa.masks.regions import METHODS, region_bits
 from iasa.masks.similarity import distance_rows, top_k_past
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+    from iasa.masks.exports import FlashInferBlocks
 
 MODES = ("exact", "pooled")
 MAX_DENSE_TOKENS = 16_384
@@ -43,6 +49,8 @@ class BlockCSR:
     blocks of which the first two are a frame that sees itself, and the third sees block 0 and itself:
 
         start [0, 4, 6]   size [4, 2, 4]   row_pointer [0, 2, 4, 6]   columns [0, 1, 0, 1, 0, 2]
+
+    A full block needs no test of its pairs: its frames see each other whole, or one region holds all its tokens.
     """
 
     block: int
@@ -50,6 +58,7 @@ class BlockCSR:
     size: Tensor  # int64 [nq]
     row_pointer: Tensor  # int64 [nq + 1]
     columns: Tensor  # int64 [kept blocks]
+    full: Tensor  # bool [kept blocks], True where every pair is allowed
 
     @property
     def rows(self) -> Tensor:
@@ -65,7 +74,9 @@ class BlockCSR:
         """The same blocks listed by key: row r holds the query blocks that attend key block r."""
         order = torch.argsort(self.columns, stable=True)
         counts = torch.bincount(self.columns, minlength=len(self.size))
-        return BlockCSR(self.block, self.start, self.size, _pointer(counts), self.rows[order])
+        return BlockCSR(
+            self.block, self.start, self.size, _pointer(counts), self.rows[order], self.full[order]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,31 +241,41 @@ class AttentionPlan:
         f, n = self.grid.frames, self.grid.tokens_per_frame
         per_frame = -(-n // block)
         bits = self.region_bits.flatten()[self.permutation()].view(f, n) if permute else self.region_bits
-        padded = torch.nn.functional.pad(bits, (0, per_frame * block - n)).view(f, per_frame, block)
-        # Some pair shares a region exactly if the two blocks' bits, each or-ed over its tokens, share one.
-        pooled = torch.zeros(f, per_frame, dtype=torch.uint8)
-        for region in range(len(REGIONS)):
-            pooled |= ((padded >> region) & 1).amax(-1) << region
+        pooled, common = _pooled_bits(bits, block)
         first = torch.arange(per_frame) * block
         start = (first + n * torch.arange(f)[:, None]).flatten()
         size = (n - first).clamp_max(block).repeat(f)
 
-        pointer, columns = [0], []
+        pointer, columns, whole = [0], [], []
         blocks = torch.arange(f * per_frame).view(f, per_frame)
         for t in range(f):
             past = self.past_frames(t)
             full = [0, t] if self.has_sink(t) else [t]
-            kept = torch.zeros(per_frame, len(past) + len(full), per_frame, dtype=torch.bool)
+            kept = torch.ones(per_frame, len(past) + len(full), per_frame, dtype=torch.bool)
+            allowed = kept.clone()
             kept[:, : len(past)] = (pooled[t][:, None, None] & pooled[past]) != 0
-            kept[:, len(past) :] = True
+            allowed[:, : len(past)] = (common[t][:, None, None] & common[past]) != 0
             frames = torch.tensor(past + full)
             ascending = frames.argsort()
             names = blocks[frames[ascending]].flatten()  # [frames * per_frame]
             kept = kept[:, ascending].flatten(1)
             columns.append(names.expand(per_frame, -1)[kept])
+            whole.append(allowed[:, ascending].flatten(1)[kept])
             pointer.append(kept.sum(1))
         counts = torch.cat(pointer[1:])
-        return BlockCSR(block, start, size, _pointer(counts), torch.cat(columns))
+        return BlockCSR(block, start, size, _pointer(counts), torch.cat(columns), torch.cat(whole))
+
+    def to_flex(self, block: int = 128, device: torch.device | str = "cpu") -> BlockMask:
+        """This mask for torch's FlexAttention, over tokens in the order of `permutation`; see masks/exports.py."""
+        from iasa.masks.exports import to_flex
+
+        return to_flex(self, block, device)
+
+    def to_flashinfer(self, block: int | None = None) -> FlashInferBlocks:
+        """The kept blocks as FlashInfer's block-sparse wrappers take them; see masks/exports.py."""
+        from iasa.masks.exports import to_flashinfer
+
+        return to_flashinfer(self, block)
 
     def density_table(self, blocks: Sequence[int] = (16, 32, 64, 128)) -> list[dict[str, float | int]]:
         """Block density for several block sizes, with and without the permutation: rows ready for JSON."""
@@ -374,6 +395,22 @@ def check_options(options: MaskOptions) -> None:
         value = getattr(options, name)
         if value not in accepted:
             raise InputError(f"{name} is {value!r}; {' or '.join(accepted)} is accepted")
+
+
+def _pooled_bits(bits: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """The bits of the tokens of each block, or-ed and and-ed: two uint8 [f, blocks of a frame].
+
+    Some pair of two blocks shares a region exactly if the or-ed bits do; all pairs share one if the and-ed bits do.
+    """
+    missing = -bits.shape[1] % block
+    pooled = torch.zeros(len(bits), (bits.shape[1] + missing) // block, dtype=torch.uint8)
+    common = pooled.clone()
+    for region in range(len(REGIONS)):
+        member = (bits >> region) & 1
+        for total, beyond, reduce in ((pooled, 0, torch.amax), (common, 1, torch.amin)):
+            padded = torch.nn.functional.pad(member, (0, missing), value=beyond)
+            total |= reduce(padded.view(len(bits), -1, block), -1) << region
+    return pooled, common
 
 
 def _pointer(counts: Tensor) -> Tensor:
