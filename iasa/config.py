@@ -17,6 +17,8 @@ MAX_PIXELS = 4096 * 4096  # of one picture
 HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 
 MODELS = ("student", "teacher")
+MOTION_MODELS = ("learned", "rules")
+DEFAULT_MOTION = "rules"  # the one that measured better, see results/motion.md
 DEFAULT_STEPS = {"student": 2, "teacher": 20}  # denoising steps
 MAX_STEPS = {"student": 4, "teacher": 100}
 
@@ -103,6 +105,7 @@ class DistillOptions:
 REGION_WEIGHTS: dict[str, float] = {"face": 0.5, "mouth": 1.0, "hands": 1.0, "arms": 0.25}
 
 PRESETS: dict[str, TrainPreset] = {
+    "motion": TrainPreset(batch=16, frames=64, lr=1e-3, muon_lr=0.02, warmup=20, ema=0.995),  # frames: steps of four
     "autoencoder": TrainPreset(batch=24, frames=1, lr=1e-3, muon_lr=0.015),
     "teacher": TrainPreset(batch=4, frames=5, lr=1e-3, muon_lr=0.02),
     "student": TrainPreset(batch=4, frames=8, lr=4e-4, muon_lr=0.006),

@@ -94,21 +94,31 @@ def _standard(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     return (values - values[where].mean()) / (values[where].std() + 1e-3)
 
 
+def prominence(
+    loudness: np.ndarray,  # [m] decibels
+    pitch: np.ndarray,  # [m] octaves
+    onset: np.ndarray,  # [m]
+    speaking: np.ndarray,  # bool [m], somewhere true
+) -> np.ndarray:
+    """How far each hop stands out by loudness, pitch and onset taken together: [m], -3 in pauses."""
+    score = (
+        0.8 * _standard(gaussian_filter1d(loudness, 4), speaking)
+        + 0.8 * _standard(pitch, speaking)
+        + 0.5 * _standard(onset, speaking)
+    )
+    return np.where(speaking, score, -3.0)
+
+
 def find_accents(
     loudness: np.ndarray,  # [m] decibels
     pitch: np.ndarray,  # [m] octaves
     onset: np.ndarray,  # [m]
     speaking: np.ndarray,  # bool [m]
 ) -> list[tuple[float, float]]:
-    """Stressed syllables as (seconds, strength 0..3): peaks of loudness, pitch and onset taken together."""
+    """Stressed syllables as (seconds, strength 0..3): the peaks of their `prominence`."""
     if speaking.sum() < 5:
         return []
-    score = (
-        0.8 * _standard(gaussian_filter1d(loudness, 4), speaking)
-        + 0.8 * _standard(pitch, speaking)
-        + 0.5 * _standard(onset, speaking)
-    )
-    score = np.where(speaking, score, -3.0)
+    score = prominence(loudness, pitch, onset, speaking)
     peaks, found = find_peaks(
         np.r_[-3.0, score, -3.0], height=ACCENT_SCORE, distance=int(ACCENT_SPACING * HOP_RATE)
     )

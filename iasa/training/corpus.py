@@ -144,13 +144,19 @@ class Synthetic(Recipe):
 
 
 def read_sentences(
-    sentences: Sequence[str], voice: str, rate: int, pitch: int, pitch_range: int, rng: np.random.Generator
+    sentences: Sequence[str],
+    voice: str,
+    rate: int,
+    pitch: int,
+    pitch_range: int,
+    rng: np.random.Generator,
+    stress: bool = False,
 ) -> tuple[np.ndarray, list[Phone]]:
-    """Sentences one after another with pauses of 0.1 to 1.1 s: sound [n] and phones."""
+    """Sentences one after another with pauses of 0.1 to 1.1 s: sound [n] and phones, with their stress or not."""
     parts, phones = [np.zeros(int(rng.uniform(0.05, 0.4) * AUDIO_RATE), np.float32)], []
     for sentence in sentences:
         shift = sum(map(len, parts)) / AUDIO_RATE
-        sound, found = synthesis.make_speech(sentence, voice, rate, pitch, pitch_range)
+        sound, found = synthesis.make_speech(sentence, voice, rate, pitch, pitch_range, stress)
         phones += [(name, start + shift, end + shift) for name, start, end in found]
         parts += [sound, np.zeros(int(rng.uniform(0.1, 1.1) * AUDIO_RATE), np.float32)]
     audio = np.concatenate(parts)

@@ -24,11 +24,11 @@ from iasa.models.weights import FOLDER, load_weights, read_card, save_weights
 from iasa.training.loop import Schedule, Trainer
 
 STAGES = (
-    "data", "autoencoder", "teacher", "finetune", "finetune_global", "finetune_local", "student", "distill",
+    "motion", "data", "autoencoder", "teacher", "finetune", "finetune_global", "finetune_local", "student", "distill",
     "decoder",
 )  # fmt: skip
 STEPS = {
-    "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
+    "motion": 3000, "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
     "student": 1500, "distill": 400, "distill_region": 400, "decoder": 1000,
 }  # fmt: skip
 BEFORE = {  # whose weights a stage of the transformer starts from: the first that is there
@@ -65,6 +65,11 @@ def run_stage(options: argparse.Namespace) -> dict:
         make_shards(data, options.clips, options.run / "corpus")
         make_shards(data, 50, options.run / "corpus", heldout=True)
         return {"stage": "data", "clips": options.clips}
+    if options.stage == "motion":
+        from iasa.training.train_motion import run_motion
+
+        preset = PRESETS[options.preset or "motion"]
+        return run_motion(options, make_schedule("motion", preset, options.steps, options.seed), preset)
     if not list(data.glob("train_*.frames.npy")):
         raise InputError(
             f"there are no clips under {options.run}; make them with: python -m iasa train data --run {options.run}"

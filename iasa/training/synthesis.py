@@ -15,6 +15,7 @@ SYNCHRONOUS, PHONEME_EVENTS, IPA_EVENTS, NO_EXIT = 2, 1, 2, 0x8000
 EVENT_END, EVENT_PHONEME = 0, 7
 RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
 UTF8 = 1
+MAIN_STRESS = "ˈ"
 
 # Longest names first; every other sign of IPA is a stress, a length or a join.
 IPA_TO_ARPABET = {
@@ -115,11 +116,16 @@ def make_speech(
     rate: int = 165,  # words a minute
     pitch: int = 50,  # 0..99
     pitch_range: int = 55,  # 0..99
+    stress: bool = False,
 ) -> tuple[np.ndarray, list[Phone]]:
-    """`text` read aloud: mono float32 [n] at 16 kHz and its ARPAbet phones with start and end in seconds."""
+    """`text` read aloud: mono float32 [n] at 16 kHz and its ARPAbet phones with start and end in seconds.
+
+    With `stress` the phones of main stress are marked as ARPAbet does it: "EY1".
+    """
     machine = _synthesiser()
     machine.speak(text, voice, rate, pitch, pitch_range)
     sound = np.concatenate(machine.sound).astype(np.float32) / 32768
     times = [t for t, _ in machine.events] + [len(sound) / machine.rate]
-    phones = [(to_arpabet(name), times[i], times[i + 1]) for i, (_, name) in enumerate(machine.events)]
+    names = [to_arpabet(name) + "1" * (stress and MAIN_STRESS in name) for _, name in machine.events]
+    phones = [(name, times[i], times[i + 1]) for i, name in enumerate(names)]
     return to_rate(sound, machine.rate), [p for p in phones if p[2] > p[1]]
