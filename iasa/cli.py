@@ -147,4 +147,13 @@ def _add_mask(sub: argparse.ArgumentParser) -> None:
         "--block", type=int, default=default.block, help=f"tile of the matrix (default: {default.block})"
     )
     sub.add_argument("--no-sink", action="store_true", help="the first frame is not visible to all")
-    sub.add_argument("--out", help="plan.npz or plan.json (everything), or mask.png (a picture)")
+    sub.add_argument(
+        "--out", help="plan.npz or plan.json (everything), mask.png (a picture), explorer.html (to explore in a browser)"
+    )
+    sub.add_argument("--video", metavar="V.mp4", help="the video of these poses, for the explorer's pictures")
+    sub.add_argument(
+        "--attention",
+        action="store_true",
+        help="let the student make the clip, and show in the explorer what it attends to",
+    )
+    sub.add_argument("--speaker", metavar="NAME", help="who speaks with --attention (default: the first example)")

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions, check_steps
-from iasa.files import check_output
+from iasa.files import check_output, whole_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from iasa.keypoints import Keypoints
+    from iasa.masks import AttentionPlan
     from iasa.reference import Reference
 
 DRAWN_AT_A_TIME = 50  # frames
 MAX_GRID = 128  # rows and columns of tokens
+MASK_SUFFIXES = (".npz", ".json", ".png", ".html")
 BENCHES = ("plan",)  # each is a module iasa.bench_NAME with run(arguments) -> (table, figures)
 
 
@@ -126,10 +128,16 @@ def pose(arguments: argparse.Namespace) -> dict:
 
 def mask(arguments: argparse.Namespace) -> dict:
     """The attention plan of a pose file."""
-    if arguments.out:
-        check_output(arguments.out, (".npz", ".json", ".png"))
+    suffix = check_output(arguments.out, MASK_SUFFIXES).suffix.lower() if arguments.out else ""
+    for name in ("video", "attention"):
+        if getattr(arguments, name) and suffix != ".html":
+            raise InputError(f"--{name} is for the explorer; give it an --out that ends in .html")
     options = MaskOptions(
-        arguments.top_k, arguments.window, not arguments.no_sink, arguments.method, arguments.block
+        top_k=arguments.top_k,
+        window=arguments.window,
+        sink=not arguments.no_sink,
+        method=arguments.method,
+        block=arguments.block,
     )
     for name in ("rows", "cols"):
         if not 1 <= getattr(arguments, name) <= MAX_GRID:
@@ -141,11 +149,17 @@ def mask(arguments: argparse.Namespace) -> dict:
     from iasa.masks.files import save_plan
 
     started = time.perf_counter()
-    latent = pool_to_latent(fill_latent(poses))
-    plan = make_plan(latent, TokenGrid(len(latent), arguments.rows, arguments.cols), options)
+    if arguments.attention:
+        plan = _explore_run(arguments, poses, options)
+    else:
+        latent = pool_to_latent(fill_latent(poses))
+        plan = make_plan(latent, TokenGrid(len(latent), arguments.rows, arguments.cols), options)
+        if suffix == ".html":
+            pictures = None if arguments.video is None else _read_thumbnails(arguments.video, len(latent))
+            _write_explorer(arguments.out, plan, latent, pictures)
+        elif arguments.out:
+            save_plan(arguments.out, plan)
     report: dict[str, Any] = plan.report()
-    if arguments.out:
-        save_plan(arguments.out, plan)
     report |= {"seconds": round(time.perf_counter() - started, 3), "out": arguments.out}
     _tell(
         arguments,
@@ -154,6 +168,48 @@ def mask(arguments: argparse.Namespace) -> dict:
         f"{report['block']} x {report['block']} blocks ({report['block_density_unpermuted']:.1%} in picture order)",
     )
     return report
+
+
+def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskOptions) -> AttentionPlan:
+    """The explorer of a clip that the student makes of the poses, with what it attends to; the run's plan."""
+    if arguments.video:
+        raise InputError("--attention makes the pictures itself; leave --video out")
+    from iasa.config import TransformerConfig
+    from iasa.explorer import record_attention
+    from iasa.pipeline import CoSpeechPipeline
+    from iasa.reference import load_speaker
+
+    model = TransformerConfig()
+    if (arguments.rows, arguments.cols) != (model.rows, model.cols):
+        raise InputError(
+            f"--attention runs the shipped student, whose grid is {model.rows} x {model.cols}; "
+            f"--rows {arguments.rows} --cols {arguments.cols} is asked for"
+        )
+    reference = load_speaker(arguments.speaker or _first_speaker())
+    pipeline = CoSpeechPipeline.from_pretrained(models=("student",), mask=options)
+    run = record_attention(pipeline, poses, reference, seed=arguments.seed)
+    _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention)
+    return run.plan
+
+
+def _write_explorer(path: str, plan: AttentionPlan, latent: Keypoints, pictures=None, attention=None) -> None:
+    from iasa.explorer import explorer_html, read_bench
+
+    with whole_file(path) as partial:
+        partial.write_text(explorer_html(plan, latent, pictures, attention, read_bench()), encoding="utf-8")
+
+
+def _read_thumbnails(path: str, frames: int) -> list[np.ndarray]:
+    """The first picture of each of `frames` latent frames."""
+    from iasa.video import open_video
+
+    with open_video(path, fps=VIDEO_FPS) as (pictures, _):
+        kept = [picture for number, picture in enumerate(pictures) if number % FRAMES_PER_LATENT == 0]
+    if not frames <= len(kept) <= frames + 1:
+        raise InputError(
+            f"{Path(path).name} lasts {len(kept)} latent frames and the poses {frames}; the video of these poses is needed"
+        )
+    return kept[:frames]
 
 
 def avatar(arguments: argparse.Namespace) -> dict:

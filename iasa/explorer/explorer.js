@@ -576,8 +576,1212 @@ const IasaMask = (() => {
     POINTS, REGIONS, SIGNATURES, BLOCKS, DEFAULTS, REASON, REASONS, UPPER_BODY, PARTS, LEFT_HAND, RIGHT_HAND, FACE,
     poseDistance, rankFrames, frameTable, regionReference, frameBits, regionBits, permutation, pooledBits, makePlan,
     countPairs, measure, reasonOf, rowReasons, explain, keysByReason, comparePlans, recall, hasSink, lowestBit, figure,
-    writeSettings, readSettings, decode, encode, toJson, fromJson, namesOf, ordinal,
+    writeSettings, readSettings, decode, encode, toJson, fromJson, namesOf, listed, ordinal,
   };
 })();
 
+// ---------------------------------------------------------------------------------------------------------------
+// Part 2: the page
+// ---------------------------------------------------------------------------------------------------------------
+function mountExplorer(data) {
+  const M = IasaMask, { REASON, REGIONS, POINTS } = M;
+  const started = performance.now();
+  const byId = (id) => document.getElementById(id);
+  const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+
+  // Okabe and Ito's palette, which colour-blind readers tell apart.
+  const REGION_COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7"];
+  const OWN = "#0072b2", WINDOW = "#d55e00", WHOLE = "#882255", MARK = "#ffffff";
+  const MAP = [[0, 32, 77], [64, 77, 107], [124, 123, 120], [188, 175, 111], [255, 234, 70]]; // cividis, near to far
+  const PLATE = "#171c25", BONE = "#aab4c2";
+
+  const grid = data.plan.grid, f = grid.frames, n = grid.rows * grid.cols;
+  const poses = { frames: f, xy: M.decode(data.xy, Float32Array), confidence: M.decode(data.confidence, Float32Array) };
+  const original = { xy: poses.xy.slice() };
+  const start = { ...M.DEFAULTS, ...data.plan.options };
+  const state = {
+    options: { ...start }, query: { t: f - 1, i: 0 }, key: null, pinned: false, keyPinned: false, playing: null, view: "matrix",
+    lit: "patch", handle: -1, dragging: null, theme: "", second: "global", loaded: null, layer: -1, head: -1,
+    zoom: { x: 0, y: 0, scale: 1 }, hover: null, edited: new Set(),
+  };
+  const timings = { load: 0, hover: [], rebuild: [] };
+
+  // ---- the mask, and what follows a change of pose or option ----
+  let bits = start.local ? M.decode(data.plan.region_bits, Uint8Array) : M.regionBits(poses, grid, start.method);
+  let distance = M.poseDistance(poses, start.align), plan = null, measured = null, dirty = new Set();
+
+  function rebuild() {
+    const before = performance.now();
+    plan = M.makePlan(poses, grid, state.options, bits, distance);
+    measured = M.measure(plan, data.model);
+    matrixImage = null;
+    timings.rebuild.push(performance.now() - before);
+  }
+
+  function setOption(name, value) {
+    const old = state.options;
+    state.options = { ...old, [name]: value };
+    if (name === "method") bits = M.regionBits(poses, grid, value);
+    if (name === "align") distance = M.poseDistance(poses, value);
+    rebuild(); showControls(); drawAll(); remember();
+  }
+
+  // A pose was dragged: its row of S at once, its regions at once, other frames' regions (they hang on the reference
+  // pose) in slices, so that the page follows the hand.
+  function poseChanged(t) {
+    state.edited.add(t);
+    bases.delete(t);
+    distance = M.poseDistance(poses, state.options.align, distance, t);
+    const reference = M.regionReference(poses, state.options.method);
+    const widthFrom = Array.from({ length: f }, (_, s) => s).find((s) => poses.confidence[s * POINTS + 5] > 0 && poses.confidence[s * POINTS + 6] > 0);
+    dirty.add(t);
+    if (t === widthFrom || reference.shapes.some((shape) => shape && shape.frame === t)) for (let s = 0; s < f; s++) dirty.add(s);
+    if (!state.slice) state.slice = requestAnimationFrame(() => relabel(t));
+  }
+
+  function relabel(first) {
+    state.slice = 0;
+    const reference = M.regionReference(poses, state.options.method), until = performance.now() + 10;
+    bits = bits.slice();
+    for (const t of [first, ...dirty]) {
+      if (!dirty.delete(t)) continue;
+      bits.set(M.frameBits(poses, t, grid, reference), t * n);
+      if (performance.now() > until) break;
+    }
+    rebuild(); drawAll();
+    if (dirty.size) state.slice = requestAnimationFrame(() => relabel(first));
+  }
+
+  // ---- colours ----
+  let ink = {};
+  function readTheme() {
+    const wanted = state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+    document.documentElement.dataset.theme = wanted;
+    const css = getComputedStyle(document.documentElement), get = (name) => css.getPropertyValue(name).trim();
+    ink = { text: get("--ink"), soft: get("--soft"), line: get("--line"), well: get("--well"), paper: get("--paper"),
+      sink: get("--sink"), waste: get("--waste"), accent: get("--accent"), card: get("--card") };
+    matrixImage = null;
+  }
+  const toRgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  function reasonColour(reason) {
+    if (reason === REASON.own) return OWN;
+    if (reason === REASON.sink) return ink.sink;
+    if (reason === REASON.window) return WINDOW;
+    if (reason === REASON.whole) return WHOLE;
+    if (reason === REASON.block) return ink.waste;
+    return REGION_COLOURS[reason - REASON.chosen] || "transparent";
+  }
+  const palette = () => Array.from({ length: M.REASONS }, (_, r) => (r ? toRgb(reasonColour(r)) : [0, 0, 0]));
+  const mapColour = (share) => {
+    const at = clamp(share, 0, 1) * (MAP.length - 1), i = Math.min(MAP.length - 2, Math.floor(at));
+    return MAP[i].map((v, c) => Math.round(v + (at - i) * (MAP[i + 1][c] - v)));
+  };
+
+  // ---- canvases ----
+  function fit(canvas, width, height) {
+    const ratio = window.devicePixelRatio || 1, w = Math.round(width * ratio), h = Math.round(height * ratio);
+    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+    canvas.style.width = `${width}px`; canvas.style.height = `${height}px`;
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    return pen;
+  }
+  function makeCanvas(id, label, parent) {
+    const canvas = document.createElement("canvas");
+    canvas.id = id;
+    if (label) { canvas.setAttribute("role", "img"); canvas.setAttribute("aria-label", label); } else canvas.setAttribute("aria-hidden", "true");
+    parent.append(canvas);
+    return canvas;
+  }
+  const small = document.createElement("canvas");
+  small.width = grid.cols; small.height = grid.rows;
+  const smallPen = small.getContext("2d", { willReadFrequently: true });
+  const cells = smallPen.createImageData(grid.cols, grid.rows);
+
+  // ---- a frame: its picture or its skeleton, then what lights up on it ----
+  const FACE_LINES = [[0, 17], [17, 22], [22, 27], [27, 31], [31, 36], [36, 42, 1], [42, 48, 1], [48, 60, 1], [60, 68, 1]];
+  const BODY_BONES = [[5, 6], [5, 7], [7, 9], [6, 8], [8, 10], [5, 11], [6, 12], [11, 12], [0, 1], [0, 2], [1, 3], [2, 4]];
+  const FINGERS = [1, 5, 9, 13, 17].flatMap((a) => [[0, a], [a, a + 1], [a + 1, a + 2], [a + 2, a + 3]]);
+
+  function drawSkeleton(pen, t, size) {
+    const at = (i) => [poses.xy[2 * (t * POINTS + i)] * size, poses.xy[2 * (t * POINTS + i) + 1] * size];
+    const seen = (i) => poses.confidence[t * POINTS + i] > 0.2;
+    const stroke = (bones, colour, width) => {
+      pen.beginPath();
+      for (const [a, b] of bones) if (seen(a) && seen(b)) { pen.moveTo(...at(a)); pen.lineTo(...at(b)); }
+      pen.strokeStyle = colour; pen.lineWidth = width; pen.lineCap = "round"; pen.stroke();
+    };
+    stroke(BODY_BONES, BONE, Math.max(2, size / 70));
+    const face = FACE_LINES.flatMap(([a, b, closed]) => {
+      const ring = Array.from({ length: b - a }, (_, i) => M.FACE + a + i);
+      return ring.map((p, i) => [p, ring[(i + 1) % ring.length]]).slice(0, closed ? ring.length : -1);
+    });
+    stroke(face, "#dfe5ec", Math.max(1, size / 190));
+    for (const hand of [M.LEFT_HAND, M.RIGHT_HAND]) stroke(FINGERS.map(([a, b]) => [hand + a, hand + b]), "#cfd8e2", Math.max(1.1, size / 140));
+  }
+
+  const images = [], bases = new Map();
+  function drawBase(pen, t, size) {
+    pen.fillStyle = PLATE;
+    pen.fillRect(0, 0, size, size);
+    const image = images[t];
+    if (image && image.complete && image.naturalWidth) pen.drawImage(image, 0, 0, size, size);
+    if (image && !state.edited.has(t)) return;
+    if (image) { pen.fillStyle = "rgb(10 14 20 / 62%)"; pen.fillRect(0, 0, size, size); }
+    drawSkeleton(pen, t, size);
+  }
+  function base(t, size) {
+    const ratio = window.devicePixelRatio || 1, known = bases.get(t);
+    if (known && known.size === size && known.ratio === ratio) return known.canvas;
+    const canvas = known ? known.canvas : document.createElement("canvas");
+    canvas.width = canvas.height = Math.round(size * ratio);
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    drawBase(pen, t, size);
+    bases.delete(t);
+    bases.set(t, { canvas, size, ratio });
+    if (bases.size > 200) bases.delete(bases.keys().next().value);
+    return canvas;
+  }
+
+  function paintCells(pen, x, y, size, colourOf) {
+    let any = false;
+    for (let i = 0; i < n; i++) {
+      const [r, g, b, a] = colourOf(i);
+      cells.data[4 * i] = r; cells.data[4 * i + 1] = g; cells.data[4 * i + 2] = b; cells.data[4 * i + 3] = a;
+      any = any || a > 0;
+    }
+    if (!any) return;
+    smallPen.putImageData(cells, 0, 0);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(small, x, y, size, size);
+    pen.imageSmoothingEnabled = true;
+    if (size / Math.max(grid.rows, grid.cols) < 4) return;
+    pen.beginPath();
+    for (let c = 1; c < grid.cols; c++) { pen.moveTo(x + (c * size) / grid.cols, y); pen.lineTo(x + (c * size) / grid.cols, y + size); }
+    for (let r = 1; r < grid.rows; r++) { pen.moveTo(x, y + (r * size) / grid.rows); pen.lineTo(x + size, y + (r * size) / grid.rows); }
+    pen.strokeStyle = "rgb(8 12 18 / 30%)"; pen.lineWidth = 0.6; pen.stroke();
+  }
+  const CLEAR = [0, 0, 0, 0];
+  function tint(t, alpha) {
+    const colours = REGION_COLOURS.map((hex) => [...toRgb(hex), alpha]), whole = [...toRgb(WHOLE), alpha / 2];
+    const shown = state.options.regions;
+    return (i) => {
+      const b = plan.allBits[t * n + i] & shown;
+      return b ? colours[M.lowestBit(b)] : state.options.local ? CLEAR : whole;
+    };
+  }
+  function outline(pen, x, y, size, i, colour) {
+    const w = size / grid.cols, h = size / grid.rows, px = x + (i % grid.cols) * w, py = y + Math.floor(i / grid.cols) * h;
+    const grow = Math.max(0, (7 - Math.min(w, h)) / 2);
+    pen.lineWidth = 4; pen.strokeStyle = "#000"; pen.strokeRect(px - grow, py - grow, w + 2 * grow, h + 2 * grow);
+    pen.lineWidth = 2; pen.strokeStyle = colour; pen.strokeRect(px - grow, py - grow, w + 2 * grow, h + 2 * grow);
+  }
+
+  // ---- the film strip ----
+  const GAP = 9, LABEL = 20, SEEN = "rgb(8 12 18 / 30%)", UNSEEN = "rgb(8 12 18 / 58%)";
+  const ALPHA = { [REASON.own]: 120, [REASON.sink]: 105, [REASON.block]: 120 };
+  let strip = { size: 100, across: 1, width: 0, height: 0 };
+  function layoutStrip() {
+    const width = byId("scroller").clientWidth || 320, narrow = width < 500;
+    const most = narrow ? 420 : Math.max(430, byId("frame").closest(".card").clientHeight - 66);
+    let size = narrow ? 78 : 104;
+    for (let s = 176; s >= size; s -= 2) {
+      const across = Math.floor((width - 8 + GAP) / (s + GAP)), down = Math.ceil(f / Math.max(1, across));
+      if (across > 0 && down * (s + LABEL + GAP) + 6 <= most) { size = s; break; }
+    }
+    const across = Math.max(1, Math.floor((width - 8 + GAP) / (size + GAP))), down = Math.ceil(f / across);
+    const total = down * (size + LABEL + GAP) + 6, height = Math.min(total, most);
+    const gap = across > 1 ? clamp((width - 8 - across * size) / (across - 1), GAP, 24) : GAP; // spread over the width
+    strip = { size, across, width, height, total, gap };
+    byId("scroller").style.height = `${height}px`;
+    byId("spacer").style.height = `${total}px`;
+  }
+  const stripPlace = (t) => [4 + (t % strip.across) * (strip.size + strip.gap), 4 + Math.floor(t / strip.across) * (strip.size + LABEL + GAP)];
+
+  function badge(t, tq) {
+    if (t === tq) return ["looks", OWN];
+    if (t === 0 && M.hasSink(plan, tq)) return ["sink", ink.sink];
+    if (!plan.past[tq].includes(t)) return null;
+    const place = plan.table[tq].indexOf(t);
+    const far = M.figure(distance[tq * f + t]);
+    return place < state.options.top_k ? [`${M.ordinal(place + 1)} · ${far}`, "#c2185b"] : ["window", WINDOW];
+  }
+
+  function drawStrip() {
+    const pen = fit(byId("strip"), strip.width, strip.height), { t: tq, i } = state.query;
+    const scroll = byId("scroller").scrollTop, row = M.rowReasons(plan, tq, i);
+    const colours = palette().map((rgb, r) => (r ? [...rgb, ALPHA[r] || 215] : CLEAR));
+    pen.clearRect(0, 0, strip.width, strip.height);
+    pen.save();
+    pen.translate(0, -scroll);
+    for (let t = 0; t < f; t++) {
+      const [x, y] = stripPlace(t), S = strip.size;
+      if (y + S + LABEL < scroll || y > scroll + strip.height) continue;
+      pen.drawImage(base(t, S), x, y, S, S);
+      const mark = badge(t, tq);
+      if (state.lit === "regions") paintCells(pen, x, y, S, tint(t, 165));
+      else {
+        pen.fillStyle = mark ? SEEN : UNSEEN;
+        pen.fillRect(x, y, S, S);
+        paintCells(pen, x, y, S, (j) => colours[row[t * n + j]]);
+      }
+      if (mark) {
+        pen.lineWidth = 3; pen.strokeStyle = mark[1];
+        if (mark[0] === "window") pen.setLineDash([6, 4]);
+        pen.strokeRect(x - 1.5, y - 1.5, S + 3, S + 3);
+        pen.setLineDash([]);
+      }
+      if (t === tq) outline(pen, x, y, S, i, MARK);
+      if (state.key && state.key.t === t) outline(pen, x, y, S, state.key.i, "#ffd166");
+      pen.font = "600 12px system-ui, sans-serif"; pen.textBaseline = "top";
+      pen.textAlign = "left"; pen.fillStyle = mark ? ink.text : ink.soft; pen.fillText(String(t), x, y + S + 5);
+      if (mark) {
+        pen.font = "600 11px system-ui, sans-serif"; pen.textAlign = "right"; pen.fillStyle = ink.soft;
+        pen.fillText(mark[0], x + S, y + S + 5);
+      }
+    }
+    pen.restore();
+  }
+  function stripAt(event) {
+    const box = byId("strip").getBoundingClientRect();
+    const x = event.clientX - box.left, y = event.clientY - box.top + byId("scroller").scrollTop;
+    const across = Math.floor((x - 4) / (strip.size + strip.gap)), down = Math.floor((y - 4) / (strip.size + LABEL + GAP));
+    const t = down * strip.across + across, [px, py] = stripPlace(t);
+    if (across < 0 || across >= strip.across || down < 0 || t >= f) return null;
+    return patchAt(t, (x - px) / strip.size, (y - py) / strip.size);
+  }
+  function patchAt(t, x, y) {
+    if (x < 0 || y < 0 || x >= 1 || y >= 1) return null;
+    return { t, i: Math.floor(y * grid.rows) * grid.cols + Math.floor(x * grid.cols) };
+  }
+
+  // ---- the frame that looks: its regions and the keypoints to drag ----
+  const HANDLES = [0, 5, 6, 7, 8, 9, 10, ...[4, 8, 12, 16, 20].flatMap((tip) => [M.LEFT_HAND + tip, M.RIGHT_HAND + tip])];
+  const HANDLE_NAMES = { 0: "head", 5: "left shoulder", 6: "right shoulder", 7: "left elbow", 8: "right elbow", 9: "left hand", 10: "right hand" };
+  const FINGER_NAMES = { 4: "thumb", 8: "forefinger", 12: "middle finger", 16: "ring finger", 20: "little finger" };
+  const handleName = (p) => HANDLE_NAMES[p] || (p >= M.RIGHT_HAND ? `right ${FINGER_NAMES[p - M.RIGHT_HAND]}` : `left ${FINGER_NAMES[p - M.LEFT_HAND]}`);
+  // What goes along: the head takes the face, a wrist its hand.
+  function followers(p) {
+    const run = (a, b) => Array.from({ length: b - a }, (_, i) => a + i);
+    if (p === 0) return [0, 1, 2, 3, 4, ...run(M.FACE, M.FACE + 68)];
+    if (p === 9) return [9, ...run(M.LEFT_HAND, M.LEFT_HAND + 21)];
+    if (p === 10) return [10, ...run(M.RIGHT_HAND, M.RIGHT_HAND + 21)];
+    return [p];
+  }
+  function drawFrame() {
+    const canvas = byId("frame"), size = canvas.clientWidth || 360, pen = fit(canvas, size, size), t = state.query.t;
+    canvas.style.width = canvas.style.height = "";
+    drawBase(pen, t, size);
+    paintCells(pen, 0, 0, size, tint(t, 96));
+    for (const p of HANDLES) {
+      const at = t * POINTS + p;
+      if (!(poses.confidence[at] > 0)) continue;
+      const x = poses.xy[2 * at] * size, y = poses.xy[2 * at + 1] * size, big = p < 23;
+      pen.beginPath(); pen.arc(x, y, big ? 6 : 3.2, 0, 7);
+      pen.fillStyle = HANDLES[state.handle] === p ? "#ffd166" : "#ffffff"; pen.fill();
+      pen.lineWidth = 2; pen.strokeStyle = "#10151d"; pen.stroke();
+    }
+    outline(pen, 0, 0, size, state.query.i, MARK);
+    if (state.key && state.key.t === t) outline(pen, 0, 0, size, state.key.i, "#ffd166");
+    byId("frame-title").textContent = `Frame ${t} of ${f - 1}${t === 0 && state.options.sink ? ", the sink" : ""}`;
+    byId("scrub").value = t;
+    byId("reset-pose").hidden = !state.edited.size;
+  }
+  function handleAt(event, reach) {
+    const box = byId("frame").getBoundingClientRect(), t = state.query.t;
+    let best = -1, least = reach;
+    HANDLES.forEach((p, number) => {
+      const at = t * POINTS + p;
+      if (!(poses.confidence[at] > 0)) return;
+      const far = Math.hypot(event.clientX - box.left - poses.xy[2 * at] * box.width, event.clientY - box.top - poses.xy[2 * at + 1] * box.height);
+      if (far < (p < 23 ? least : least * 0.6)) { best = number; least = far; }
+    });
+    return best;
+  }
+  function moveHandle(number, dx, dy) {
+    const t = state.query.t;
+    for (const p of followers(HANDLES[number])) {
+      poses.xy[2 * (t * POINTS + p)] += dx; poses.xy[2 * (t * POINTS + p) + 1] += dy;
+    }
+    poseChanged(t);
+    drawFrame();
+  }
+
+  // ---- the sentence ----
+  function showSentence(aloud = false) {
+    const { query, key } = state, mine = plan.bits[query.t * n + query.i];
+    let text, colour;
+    if (key) {
+      text = M.explain(plan, query.t, query.i, key.t, key.i);
+      colour = reasonColour(M.reasonOf(plan, query.t, query.i, key.t, key.i));
+    } else {
+      const row = M.rowReasons(plan, query.t, query.i);
+      let keys = 0;
+      for (const r of row) keys += r > 0;
+      const parts = !state.options.local ? "a patch" : mine ? `a patch of the ${M.listed(M.namesOf(mine))}` : "a background patch";
+      const many = plan.past[query.t].length, where = ["its own frame"];
+      if (M.hasSink(plan, query.t)) where.push("the sink");
+      if (mine && many) where.push(`${many} ${state.options.causal ? "past " : "other "}frame${many === 1 ? "" : "s"}`);
+      text = `Frame ${query.t}, ${parts}: sees ${keys.toLocaleString("en")} of ${(f * n).toLocaleString("en")} patches, in ${M.listed(where)}.`;
+      if (state.pinned) text += " Now point at a second patch.";
+      colour = mine && state.options.local ? REGION_COLOURS[M.lowestBit(mine)] : "transparent";
+    }
+    byId("sentence").textContent = text;
+    byId("dot").style.background = colour;
+    byId("release").hidden = !state.pinned;
+    if (aloud) byId("announce").textContent = text;
+  }
+
+  // ---- figures ----
+  const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 2 : 1)} %`;
+  const times = (x) => `${x.toFixed(x < 9.95 ? 2 : 1)}×`;
+  const flops = (x) => (x >= 1e12 ? `${(x / 1e12).toFixed(2)} T` : x >= 1e9 ? `${(x / 1e9).toFixed(2)} G` : `${(x / 1e6).toFixed(1)} M`);
+  function nearestBench() {
+    const kept = state.options.mode === "pooled" ? measured.blockDensity : measured.tokenDensity;
+    const far = (row) => Math.abs(Math.log(row.tokens / measured.tokens)) + Math.abs(Math.log(row.density / kept));
+    return (data.bench || []).slice().sort((a, b) => far(a) - far(b))[0];
+  }
+  function element(name, attributes = {}, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key === "class") made.className = value; else if (key in made && key !== "list") made[key] = value; else made.setAttribute(key, value);
+    }
+    made.append(...children);
+    return made;
+  }
+  function showTiles() {
+    const bench = nearestBench(), pooled = state.options.mode === "pooled";
+    const tiles = [
+      ["Token density", percent(measured.tokenDensity), `${measured.tokenPairs.toLocaleString("en")} of ${measured.allPairs.toLocaleString("en")} pairs`, measured.tokenDensity],
+      ["Block density", percent(measured.blockDensity), `in ${state.options.block} × ${state.options.block} blocks${state.options.permute ? ", reordered" : ", picture order"}`, measured.blockDensity],
+      ["Computed, not needed", percent(measured.wastedShare), `${measured.wasted.toLocaleString("en")} pairs of the kept blocks`, measured.wastedShare],
+      ["Attention", `${flops(measured.flops)}FLOP`, `dense ${flops(measured.denseFlops)}FLOP; ${data.model.layers} layers, width ${data.model.width}`],
+      ["Predicted speed-up", times(measured.speedup), `of attention by ${pooled ? "blocks" : "pairs"}; whole network ${times(measured.wholeSpeedup)}`],
+      bench
+        ? ["Measured speed-up", times(bench.speedup), `nearest: ${bench.tokens.toLocaleString("en")} tokens at ${percent(bench.density)}; ${bench.device}, ${bench.date}`]
+        : ["Measured speed-up", "not measured", "no benchmark is bundled with this page"],
+    ];
+    byId("tiles").replaceChildren(...tiles.map(([name, big, note, share], number) => element("div", { class: "card tile" },
+      element("dt", {}, name), element("dd", { class: "big", id: `figure-${number}`, style: big.length > 9 ? "font-size:19px;line-height:30px" : "" }, big),
+      ...(share === undefined ? [] : [element("dd", { class: "meter", "aria-hidden": "true" }, element("i", { style: `width:${Math.max(0.5, 100 * share)}%` }))]),
+      element("dd", { class: "note" }, note))));
+  }
+
+  // ---- controls ----
+  function pick(kind, name, label, checked, type, act, style = "") {
+    const input = element("input", { type, name, checked });
+    input.addEventListener("change", () => act(input.checked));
+    return element("label", { class: `pick ${kind === "switch" ? "switch" : ""}` }, input, element("span", { class: kind === "seg" ? "seg" : "chip", style }, label));
+  }
+  const refresh = [];
+  function makeControls() {
+    const box = byId("controls"), o = () => state.options;
+    const group = (title, ...children) => box.append(element("fieldset", {}, element("legend", {}, title), ...children));
+    const slider = (title, name, most) => {
+      const input = element("input", { type: "range", min: 0, max: most, id: `option-${name}`, "aria-label": title }), out = element("output");
+      input.addEventListener("input", () => setOption(name, Number(input.value)));
+      refresh.push(() => { input.value = o()[name]; out.textContent = o()[name]; });
+      group(title, element("div", { class: "slider" }, input, out));
+    };
+    const segments = (title, name, choices, label = (v) => v) => {
+      const picks = choices.map((value) => pick("seg", `option-${name}`, label(value), false, "radio", () => setOption(name, value)));
+      refresh.push(() => picks.forEach((p, at) => { p.firstChild.checked = o()[name] === choices[at]; }));
+      group(title, element("div", { class: "row" }, ...picks));
+    };
+    const toggle = (name, label) => {
+      const made = pick("switch", `option-${name}`, label, false, "checkbox", (on) => setOption(name, on));
+      refresh.push(() => { made.firstChild.checked = o()[name]; });
+      return made;
+    };
+    box.append(element("div", { class: "head" }, element("h2", {}, "The mask"), element("button", { type: "button", id: "reset", onclick: () => {
+      state.options = { ...start };
+      bits = M.regionBits(poses, grid, start.method); distance = M.poseDistance(poses, start.align);
+      rebuild(); showControls(); drawAll(); remember();
+    } }, "Reset")));
+    slider("K: most similar past frames", "top_k", Math.max(1, Math.min(16, f - 1)));
+    slider("Window: frames just before", "window", Math.min(6, Math.max(1, f - 1)));
+    const chips = REGIONS.map((name, r) => {
+      const made = pick("chip", `region-${name}`, name, false, "checkbox", () => setOption("regions", o().regions ^ (1 << r)), `--swatch:${REGION_COLOURS[r]}`);
+      refresh.push(() => { made.firstChild.checked = Boolean((o().regions >> r) & 1); made.firstChild.disabled = !o().local; });
+      return made;
+    });
+    group("Regions that may meet across frames", element("div", { class: "row" }, ...chips));
+    group("Rules", element("div", { class: "row" }, toggle("local", "regions count"), toggle("sink", "sink frame"), toggle("causal", "causal"), toggle("align", "rigid alignment")));
+    segments("Region shapes", "method", ["mls", "hull"], (v) => (v === "mls" ? "moving least squares" : "hull of each frame"));
+    segments("Block of the attention matrix", "block", M.BLOCKS);
+    group("Order of the tokens", element("div", { class: "row" }, toggle("permute", "sorted by region")));
+    segments("What is computed", "mode", ["exact", "pooled"], (v) => (v === "exact" ? "exact pairs" : "whole blocks"));
+  }
+  function showControls() { refresh.forEach((act) => act()); showKey(); }
+  function showKey() {
+    const o = state.options, items = [["own frame", OWN]];
+    if (o.sink) items.push(["sink", ink.sink]);
+    if (o.window) items.push(["window", WINDOW]);
+    if (o.local) REGIONS.forEach((name, r) => { if ((o.regions >> r) & 1) items.push([name, REGION_COLOURS[r]]); });
+    else items.push(["chosen frame, whole", WHOLE]);
+    if (o.mode === "pooled") items.push(["only its block", ink.waste]);
+    byId("key").replaceChildren(...items.map(([name, colour]) => element("li", {}, element("i", { style: `background:${colour}` }), name)));
+  }
+
+  // ---- the matrix ----
+  // Shares of allowed pairs under each pixel of a square of `W` pixels: exact, computed, and the leading reason.
+  function matrixShares(shown, W, zoom) {
+    const exact = new Float32Array(W * W), computed = new Float32Array(W * W), reason = new Uint8Array(W * W);
+    const pooled = shown.options.mode === "pooled", total = f * n;
+    const rule = (tq, tk) => (tq === tk ? REASON.own : tk === 0 && M.hasSink(shown, tq) ? REASON.sink : shown.past[tq].includes(tk) ? REASON.chosen : 0);
+    const rulesOf = new Map();
+    const rules = (tq) => { if (!rulesOf.has(tq)) rulesOf.set(tq, Uint8Array.from({ length: f }, (_, tk) => rule(tq, tk))); return rulesOf.get(tq); };
+    if (n * zoom.scale < 1.5) { // frames smaller than a pixel: one value a pair of frames
+      const N2 = n * n;
+      for (let tq = 0; tq < f; tq++) {
+        const y = Math.floor((tq * n - zoom.y) * zoom.scale);
+        if (y < 0 || y >= W) continue;
+        for (const tk of [tq, ...(M.hasSink(shown, tq) ? [0] : []), ...shown.past[tq]]) {
+          const x = Math.floor((tk * n - zoom.x) * zoom.scale), r = rules(tq)[tk];
+          if (x < 0 || x >= W) continue;
+          exact[y * W + x] = computed[y * W + x] = r === REASON.chosen ? Math.max(0.15, pairShare(shown, tq, tk) / N2) : 1;
+          reason[y * W + x] = r === REASON.chosen && shown.table[tq].indexOf(tk) >= shown.options.top_k ? REASON.window : r;
+        }
+      }
+      return { exact, computed, reason };
+    }
+    const lanes = (from) => { // token range, frame and histograms of every pixel along one axis
+      const found = [];
+      for (let p = 0; p < W; p++) {
+        const a = Math.floor(from + p / zoom.scale + 1e-9);
+        if (a < 0 || a >= total) { found.push(null); continue; }
+        const t = Math.floor(a / n), b = Math.min((t + 1) * n, Math.max(a + 1, Math.floor(from + (p + 1) / zoom.scale + 1e-9)));
+        const all = new Float32Array(32), block = pooled ? new Float32Array(32) : all, regions = new Float32Array(5);
+        for (let at = a; at < b; at++) {
+          const bitsHere = shown.bits[shown.order[at]];
+          all[bitsHere] += 1;
+          if (pooled) block[shown.pooled[shown.order[at]]] += 1;
+          for (let r = 0; r < 5; r++) regions[r] += (bitsHere >> r) & 1;
+        }
+        found.push({ t, count: b - a, all, block, regions, used: Array.from(all.keys()).filter((k) => k && all[k]), usedBlock: Array.from(block.keys()).filter((k) => k && block[k]) });
+      }
+      return found;
+    };
+    const columns = lanes(zoom.x), rows = lanes(zoom.y), meetE = new Float32Array(32), meetB = new Float32Array(32);
+    for (let y = 0; y < W; y++) {
+      const q = rows[y];
+      if (!q) continue;
+      meetE.fill(0); meetB.fill(0);
+      for (let b = 1; b < 32; b++) {
+        for (const a of q.used) if (a & b) meetE[b] += q.all[a];
+        if (pooled) for (const a of q.usedBlock) if (a & b) meetB[b] += q.block[a];
+      }
+      const visible = rules(q.t);
+      for (let x = 0; x < W; x++) {
+        const k = columns[x];
+        if (!k || !visible[k.t]) continue;
+        const at = y * W + x;
+        if (visible[k.t] !== REASON.chosen) { exact[at] = computed[at] = 1; reason[at] = visible[k.t]; continue; }
+        let pairs = 0, blocks = 0, best = -1, most = 0;
+        for (const b of k.used) pairs += meetE[b] * k.all[b];
+        if (pooled) for (const b of k.usedBlock) blocks += meetB[b] * k.block[b];
+        exact[at] = pairs / (q.count * k.count);
+        computed[at] = pooled ? blocks / (q.count * k.count) : exact[at];
+        if (!computed[at]) continue;
+        for (let r = 0; r < 5; r++) { const v = q.regions[r] * k.regions[r]; if (v > most) { most = v; best = r; } }
+        if (shown.table[q.t].indexOf(k.t) >= shown.options.top_k) reason[at] = REASON.window;
+        else reason[at] = !pairs ? REASON.block : shown.options.local ? REASON.chosen + best : REASON.whole;
+      }
+    }
+    return { exact, computed, reason };
+  }
+  function pairShare(shown, tq, tk) {
+    let pairs = 0;
+    for (let a = 1; a < 32; a++) for (let b = 1; b < 32; b++) if (a & b) pairs += shown.counts[tq * 32 + a] * shown.counts[tk * 32 + b];
+    return pairs;
+  }
+  function paintShares(canvas, W, shares) {
+    canvas.width = canvas.height = W;
+    const pen = canvas.getContext("2d"), image = pen.createImageData(W, W), colours = palette();
+    const paper = toRgb(ink.paper), waste = toRgb(ink.waste);
+    for (let p = 0; p < W * W; p++) {
+      const shown = shares.exact[p] > 0 ? 0.22 + 0.78 * Math.sqrt(shares.exact[p]) : 0;
+      const extra = shares.computed[p] > shares.exact[p] ? 0.6 * (shares.computed[p] - shares.exact[p]) : 0;
+      const colour = colours[shares.reason[p]];
+      for (let c = 0; c < 3; c++) {
+        const under = paper[c] + extra * (waste[c] - paper[c]);
+        image.data[4 * p + c] = under + shown * (colour[c] - under);
+      }
+      image.data[4 * p + 3] = 255;
+    }
+    pen.putImageData(image, 0, 0);
+  }
+
+  let matrixImage = null, matrixWidth = 0;
+  const EDGE = 30; // pixels left of and above the matrix, for the frames' numbers
+  const fitScale = () => matrixWidth / (f * n);
+  function drawMatrix() {
+    const room = byId("panels").clientWidth;
+    const W = Math.floor(clamp(room > 700 ? room - 270 : room - EDGE - 2, 200, 620));
+    if (W !== matrixWidth) { const whole = !matrixWidth || state.zoom.scale <= fitScale() * 1.0001; matrixWidth = W; if (whole) state.zoom = { x: 0, y: 0, scale: fitScale() }; matrixImage = null; }
+    const plot = byId("matrix-plot"), canvas = byId("matrix");
+    plot.style.width = `${W + EDGE}px`; plot.style.height = `${W + EDGE}px`;
+    if (!matrixImage) { paintShares(canvas, W, matrixShares(plan, W, state.zoom)); matrixImage = true; }
+    Object.assign(canvas.style, { width: `${W}px`, height: `${W}px`, left: `${EDGE}px`, top: `${EDGE}px` });
+    drawMatrixMarks();
+  }
+  const position = (patch) => plan.place[patch.t * n + patch.i];
+  function drawMatrixMarks() {
+    if (!matrixWidth) return;
+    const W = matrixWidth, pen = fit(byId("matrix-marks"), W + EDGE, W + EDGE), { x, y, scale } = state.zoom;
+    pen.clearRect(0, 0, W + EDGE, W + EDGE);
+    pen.font = "11px system-ui, sans-serif"; pen.fillStyle = ink.soft;
+    const frameSize = n * scale, every = Math.max(1, Math.ceil(22 / frameSize));
+    pen.save();
+    pen.translate(EDGE, EDGE);
+    pen.beginPath();
+    for (let t = 0; t <= f; t++) {
+      const px = (t * n - x) * scale, py = (t * n - y) * scale;
+      if (frameSize > 7 && px >= 0 && px <= W) { pen.moveTo(px, 0); pen.lineTo(px, W); }
+      if (frameSize > 7 && py >= 0 && py <= W) { pen.moveTo(0, py); pen.lineTo(W, py); }
+      if (t === f || t % every) continue;
+      const mx = clamp((px + Math.min(W, px + frameSize)) / 2, 0, W), my = clamp((py + Math.min(W, py + frameSize)) / 2, 0, W);
+      pen.textAlign = "center"; pen.textBaseline = "middle";
+      if (px + frameSize > 4 && px < W - 4) pen.fillText(String(t), mx, -9);
+      if (py + frameSize > 4 && py < W - 4) pen.fillText(String(t), -13, my);
+    }
+    pen.strokeStyle = ink.line; pen.lineWidth = 1; pen.stroke();
+    const step = state.options.block * scale;
+    if (step > (state.options.mode === "pooled" ? 5 : 14) && state.options.block > 1) {
+      pen.beginPath();
+      for (let t = 0; t < f; t++) for (let b = state.options.block; b < n; b += state.options.block) {
+        const px = (t * n + b - x) * scale, py = (t * n + b - y) * scale;
+        if (px > 0 && px < W) { pen.moveTo(px, 0); pen.lineTo(px, W); }
+        if (py > 0 && py < W) { pen.moveTo(0, py); pen.lineTo(W, py); }
+      }
+      pen.strokeStyle = "rgb(128 140 155 / 35%)"; pen.lineWidth = 0.7; pen.stroke();
+    }
+    pen.strokeStyle = ink.soft; pen.strokeRect(0, 0, W, W);
+    pen.beginPath(); pen.rect(0, 0, W, W); pen.clip();
+    const line = (patch, colour, down) => {
+      const at = (position(patch) + 0.5 - (down ? y : x)) * scale, thick = Math.max(2, scale);
+      pen.fillStyle = colour;
+      if (down) pen.fillRect(0, at - thick / 2, W, thick); else pen.fillRect(at - thick / 2, 0, thick, W);
+    };
+    line(state.query, "rgb(255 60 110 / 75%)", true);
+    if (state.key) line(state.key, "rgb(255 180 40 / 70%)", false);
+    pen.restore();
+    drawLens();
+  }
+  // The query's row of the matrix, thick enough to read.
+  function drawLens() {
+    const W = matrixWidth, H = 26, canvas = byId("lens"), pen = fit(canvas, W + EDGE, H), row = M.rowReasons(plan, state.query.t, state.query.i);
+    pen.clearRect(0, 0, W + EDGE, H);
+    pen.fillStyle = ink.well; pen.fillRect(EDGE, 0, W, H);
+    for (let p = 0; p < W; p++) {
+      const a = Math.floor(state.zoom.x + p / state.zoom.scale), b = Math.max(a + 1, Math.floor(state.zoom.x + (p + 1) / state.zoom.scale));
+      let best = 0, count = 0;
+      for (let at = a; at < b && at < f * n; at++) { const r = row[plan.order[at]]; if (r) { count += 1; if (!best || best === REASON.block) best = r; } }
+      if (!best) continue;
+      pen.globalAlpha = 0.35 + 0.65 * (count / (b - a));
+      pen.fillStyle = reasonColour(best); pen.fillRect(EDGE + p, 0, 1, H);
+    }
+    pen.globalAlpha = 1;
+    pen.fillStyle = ink.soft; pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle"; pen.textAlign = "right"; pen.fillText("row", EDGE - 6, H / 2);
+    if (state.key) {
+      pen.fillStyle = "#ffb428"; pen.fillRect(EDGE + (position(state.key) + 0.5 - state.zoom.x) * state.zoom.scale - 1, 0, 2, H);
+    }
+  }
+  function zoomBy(factor, cx = matrixWidth / 2, cy = matrixWidth / 2) {
+    const { x, y, scale } = state.zoom, next = clamp(scale * factor, fitScale(), Math.max(fitScale(), 14));
+    panTo(x + cx / scale - cx / next, y + cy / scale - cy / next, next);
+  }
+  function panTo(x, y, scale = state.zoom.scale) {
+    const most = Math.max(0, f * n - matrixWidth / scale);
+    state.zoom = { x: clamp(x, 0, most), y: clamp(y, 0, most), scale };
+    matrixImage = null;
+    drawMatrix();
+  }
+  function matrixAt(event) {
+    const box = byId("matrix").getBoundingClientRect();
+    const k = Math.floor(state.zoom.x + (event.clientX - box.left) / state.zoom.scale), q = Math.floor(state.zoom.y + (event.clientY - box.top) / state.zoom.scale);
+    if (k < 0 || q < 0 || k >= f * n || q >= f * n) return null;
+    const patch = (at) => ({ t: Math.floor(plan.order[at] / n), i: plan.order[at] % n });
+    return { query: patch(q), key: patch(k) };
+  }
+
+  // ---- heat maps of frame pairs ----
+  function drawPairs(canvas, W, valueOf, chosen, most, marked) {
+    const pen = fit(canvas, W, W), size = W / f, image = document.createElement("canvas");
+    image.width = image.height = f;
+    const imagePen = image.getContext("2d"), pixels = imagePen.createImageData(f, f), well = toRgb(ink.well);
+    for (let q = 0; q < f; q++) for (let k = 0; k < f; k++) {
+      const value = valueOf(q, k), colour = value === null ? well : mapColour(value / most);
+      for (let c = 0; c < 3; c++) pixels.data[4 * (q * f + k) + c] = colour[c];
+      pixels.data[4 * (q * f + k) + 3] = 255;
+    }
+    imagePen.putImageData(pixels, 0, 0);
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(image, 0, 0, W, W);
+    if (size >= 5) {
+      for (let q = 0; q < f; q++) for (const k of chosen(q)) {
+        pen.lineWidth = 3; pen.strokeStyle = "#000"; pen.strokeRect(k * size + 2, q * size + 2, size - 4, size - 4);
+        pen.lineWidth = 1.4; pen.strokeStyle = "#fff"; pen.strokeRect(k * size + 2, q * size + 2, size - 4, size - 4);
+      }
+    }
+    if (marked) { pen.lineWidth = 2; pen.strokeStyle = "#ff3c6e"; pen.strokeRect(1, marked.t * size, W - 2, size); }
+  }
+  const pairWidth = () => Math.floor(clamp(byId("panels").clientWidth - 4, 200, 440));
+  function drawSimilarity() {
+    let most = 0;
+    for (let q = 0; q < f; q++) for (let k = 0; k < q; k++) if (distance[q * f + k] < Infinity) most = Math.max(most, distance[q * f + k]);
+    const hidden = (q, k) => (state.options.causal ? k >= q : k === q) || distance[q * f + k] === Infinity;
+    drawPairs(byId("heat"), pairWidth(), (q, k) => (hidden(q, k) ? null : distance[q * f + k]), (q) => plan.past[q].filter((s) => plan.table[q].indexOf(s) < state.options.top_k), most || 1, state.query);
+    const { t } = state.query, list = plan.ranked[t].slice(0, 8).map((s, rank) => element("tr", {},
+      element("td", {}, `frame ${s}`), element("td", {}, M.figure(distance[t * f + s])), element("td", {}, rank < state.options.top_k ? "kept" : plan.past[t].includes(s) ? "window" : "–")));
+    byId("ranks").replaceChildren(element("caption", { class: "hint" }, `Nearest poses of frame ${t}`), element("tr", {}, element("th", {}, "candidate"), element("th", {}, "S"), element("th", {}, "")), ...list);
+    byId("heat-scale").style.background = `linear-gradient(90deg, ${MAP.map((c) => `rgb(${c})`).join(",")})`;
+    byId("heat-most").textContent = M.figure(most);
+  }
+
+  // ---- density over time ----
+  function drawTime() {
+    const canvas = byId("time"), W = Math.floor(byId("panels").clientWidth - 2), H = 300, pen = fit(canvas, W, H);
+    const left = 46, bottom = 26, top = 10, width = W - left - 6, height = H - bottom - top;
+    const bars = Array.from({ length: f }, (_, t) => M.keysByReason(plan, t));
+    const most = Math.max(...bars.map((b) => b.reduce((x, y) => x + y, 0))) * 1.06;
+    pen.clearRect(0, 0, W, H);
+    pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle"; pen.textAlign = "right";
+    for (let g = 0; g <= 4; g++) {
+      const y = top + height - (g / 4) * height;
+      pen.strokeStyle = ink.line; pen.lineWidth = 1; pen.beginPath(); pen.moveTo(left, y); pen.lineTo(W - 6, y); pen.stroke();
+      pen.fillStyle = ink.soft; pen.fillText(Math.round((most * g) / 4).toLocaleString("en"), left - 7, y);
+    }
+    const step = width / f, every = Math.max(1, Math.ceil(24 / step));
+    const order = [REASON.own, REASON.sink, REASON.window, 4, 5, 6, 7, 8, REASON.whole, REASON.block];
+    bars.forEach((bar, t) => {
+      let y = top + height;
+      for (const r of order) {
+        if (!bar[r]) continue;
+        const h = (bar[r] / most) * height;
+        pen.fillStyle = reasonColour(r);
+        pen.fillRect(left + t * step + Math.min(2, step * 0.1), y - h, Math.max(1, step - Math.min(4, step * 0.2)), h);
+        y -= h;
+      }
+      if (t === state.query.t) { pen.strokeStyle = "#ff3c6e"; pen.lineWidth = 2; pen.strokeRect(left + t * step, top, step, height); }
+      if (t % every === 0) { pen.textAlign = "center"; pen.fillStyle = ink.soft; pen.fillText(String(t), left + (t + 0.5) * step, H - 11); }
+    });
+    const mine = bars[state.query.t].reduce((x, y) => x + y, 0);
+    byId("time-note").textContent = `Keys that an average patch of each frame meets. Frame ${state.query.t}: ${Math.round(mine).toLocaleString("en")} of ${(f * n).toLocaleString("en")}, ${percent(mine / (f * n))}.`;
+  }
+
+  // ---- learned attention ----
+  const attention = data.attention && {
+    ...data.attention,
+    mass: Float32Array.from(M.decode(data.attention.mass, Uint16Array), (v) => v / 65535),
+    shared: Float32Array.from(M.decode(data.attention.shared, Uint16Array), (v) => v / 65535),
+    parts: M.decode(data.attention.parts, Uint8Array),
+  };
+  const heads = () => {
+    const found = [];
+    for (let l = 0; l < attention.layers; l++) for (let h = 0; h < attention.heads; h++) if ((state.layer < 0 || l === state.layer) && (state.head < 0 || h === state.head)) found.push([l, h]);
+    return found;
+  };
+  function drawAttention() {
+    if (!attention) return;
+    const some = heads(), F2 = f * f, { t } = state.query;
+    const mean = (array) => (q, k) => some.reduce((sum, [l, h]) => sum + array[(l * attention.heads + h) * F2 + q * f + k], 0) / some.length;
+    const massOf = mean(attention.mass), sharedOf = mean(attention.shared);
+    const keptAll = some.reduce((sum, [l, h]) => sum + M.recall(plan, attention, l, h), 0) / some.length;
+    const keptHere = some.reduce((sum, [l, h]) => sum + M.recall(plan, attention, l, h, t), 0) / some.length;
+    byId("recall").textContent = percent(keptAll);
+    const whose = state.layer < 0 && state.head < 0 ? "over all layers and heads" : `${state.layer < 0 ? "all layers" : `layer ${state.layer}`}, ${state.head < 0 ? "all heads" : `head ${state.head}`}`;
+    byId("recall-note").textContent = `of the attention (${whose}) falls on pairs that the mask keeps, while ${percent(measured.tokenDensity)} of the pairs are kept. Frame ${t}: ${percent(keptHere)}.`
+      + (state.options.regions !== 31 ? " Region switches are not counted here." : "");
+    let most = 0.01;
+    for (let q = Math.min(3, f - 1); q < f; q++) for (let k = 0; k <= q; k++) most = Math.max(most, massOf(q, k));
+    drawPairs(byId("mass"), pairWidth(), (q, k) => (k > q ? null : Math.sqrt(massOf(q, k))), (q) => [...plan.past[q], ...(M.hasSink(plan, q) ? [0] : [])], Math.sqrt(most), state.query);
+    const board = byId("board");
+    board.replaceChildren(element("caption", { class: "hint" }, "Share that the mask keeps, by layer and head (click one)"), element("tr", {}, element("th", {}, "layer"), ...Array.from({ length: attention.heads }, (_, h) => element("th", {}, `head ${h}`))),
+      ...Array.from({ length: attention.layers }, (_, l) => element("tr", {}, element("th", {}, String(l)), ...Array.from({ length: attention.heads }, (_, h) => {
+        const share = M.recall(plan, attention, l, h), rgb = mapColour(share), dark = rgb[0] + rgb[1] + rgb[2] < 400;
+        const on = state.layer === l && state.head === h;
+        return element("td", { style: "padding:2px" }, element("button", { type: "button", "aria-pressed": String(on), onclick: () => { state.layer = on ? -1 : l; state.head = on ? -1 : h; showPicks(); drawAttention(); },
+          style: `width:100%;min-height:28px;padding:0;justify-content:center;border-radius:6px;background:rgb(${rgb});color:${dark ? "#fff" : "#111"};border:2px solid ${on ? "#ff3c6e" : "transparent"}` }, `${Math.round(100 * share)}`));
+      }))));
+    drawMassBars(t, massOf, sharedOf, some);
+  }
+  function drawMassBars(t, massOf, sharedOf, some) {
+    const W = Math.floor(byId("panels").clientWidth - 2), H = 210, pen = fit(byId("mass-bars"), W, H), left = 46, bottom = 26, top = 8;
+    const width = W - left - 6, height = H - bottom - top, step = width / f, F2 = f * f;
+    const most = Math.max(0.02, ...Array.from({ length: f }, (_, k) => massOf(t, k)));
+    pen.clearRect(0, 0, W, H);
+    pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle";
+    for (let g = 0; g <= 2; g++) {
+      const y = top + height - (g / 2) * height;
+      pen.strokeStyle = ink.line; pen.beginPath(); pen.moveTo(left, y); pen.lineTo(W - 6, y); pen.stroke();
+      pen.fillStyle = ink.soft; pen.textAlign = "right"; pen.fillText(percent((most * g) / 2), left - 6, y);
+    }
+    const every = Math.max(1, Math.ceil(24 / step));
+    for (let k = 0; k < f; k++) {
+      const total = massOf(t, k), whole = k === t || (k === 0 && M.hasSink(plan, t)), kept = whole ? total : plan.past[t].includes(k) ? sharedOf(t, k) : 0;
+      const x = left + k * step + Math.min(2, step * 0.1), w = Math.max(1, step - Math.min(4, step * 0.2));
+      let y = top + height;
+      for (let part = 0; part < 6; part++) {
+        const share = some.reduce((sum, [l, h]) => sum + attention.parts[((l * attention.heads + h) * F2 + t * f + k) * 6 + part], 0) / some.length / 255;
+        const h = (share * total * height) / most;
+        pen.fillStyle = part < 5 ? REGION_COLOURS[part] : ink.sink; pen.fillRect(x, y - h, w, h);
+        y -= h;
+      }
+      const lost = ((total - kept) / most) * height, high = top + height - (total / most) * height;
+      if (lost > 0.5) {
+        pen.save(); pen.beginPath(); pen.rect(x, high, w, lost); pen.clip();
+        pen.fillStyle = ink.card; pen.globalAlpha = 0.72; pen.fillRect(x, high, w, lost); pen.globalAlpha = 1;
+        pen.strokeStyle = ink.text; pen.lineWidth = 1; pen.beginPath();
+        for (let d = -height; d < w + height; d += 5) { pen.moveTo(x + d, high + lost); pen.lineTo(x + d + lost, high); }
+        pen.stroke(); pen.restore();
+      }
+      if (k % every === 0) { pen.textAlign = "center"; pen.fillStyle = ink.soft; pen.fillText(String(k), left + (k + 0.5) * step, H - 11); }
+    }
+  }
+  let showPicks = () => {};
+
+  // ---- two plans side by side ----
+  const SECOND = {
+    global: ["Chosen frames whole (no regions)", (o) => ({ ...o, local: false })],
+    window: ["Window alone, as many frames", (o) => ({ ...o, top_k: 0, window: o.top_k + o.window })],
+    align: ["The other choice of alignment", (o) => ({ ...o, align: !o.align })],
+    shapes: ["The other region shapes", (o) => ({ ...o, method: o.method === "mls" ? "hull" : "mls" })],
+    blocks: ["Whole blocks in picture order", (o) => ({ ...o, mode: "pooled", permute: false })],
+  };
+  function secondPlan() {
+    if (state.second === "kept" || state.second === "file") return state.loaded;
+    const options = SECOND[state.second][1](state.options);
+    const S = options.align === state.options.align ? distance : M.poseDistance(poses, options.align);
+    return M.makePlan(poses, grid, options, options.method === state.options.method ? bits : M.regionBits(poses, grid, options.method), S);
+  }
+  function drawCompare() {
+    const b = secondPlan();
+    if (!b) return;
+    const room = byId("panels").clientWidth, W = Math.floor(clamp(room > 640 ? (room - 52) / 3 : room - 4, 160, 330));
+    const zoom = { x: 0, y: 0, scale: W / (f * n) }, first = matrixShares(plan, W, zoom), other = matrixShares(b, W, zoom);
+    paintShares(byId("first"), W, first); paintShares(byId("second"), W, other);
+    const canvas = byId("difference");
+    canvas.width = canvas.height = W;
+    const pen = canvas.getContext("2d"), image = pen.createImageData(W, W), paper = toRgb(ink.paper), grey = toRgb(ink.waste), A = toRgb(OWN), B = toRgb(WINDOW);
+    for (let p = 0; p < W * W; p++) {
+      const x = first.computed[p], y = other.computed[p], both = Math.min(x, y), gap = Math.abs(x - y), colour = x > y ? A : B;
+      for (let c = 0; c < 3; c++) {
+        const under = paper[c] + (both > 0 ? 0.15 + 0.4 * both : 0) * (grey[c] - paper[c]);
+        image.data[4 * p + c] = under + (gap > 0 ? Math.min(1, 0.25 + gap) : 0) * (colour[c] - under);
+      }
+      image.data[4 * p + 3] = 255;
+    }
+    pen.putImageData(image, 0, 0);
+    for (const id of ["first", "second", "difference"]) Object.assign(byId(id).style, { width: `${W}px`, height: `${W}px`, border: `1px solid ${ink.line}` });
+    const right = M.measure(b, data.model), pairs = M.comparePlans(plan, b), all = measured.allPairs;
+    const line = (name, x, y) => element("tr", {}, element("td", {}, name), element("td", {}, x), element("td", {}, y));
+    byId("numbers").replaceChildren(
+      element("tr", {}, element("th", {}, ""), element("th", {}, "A: this mask"), element("th", {}, "B")),
+      line("token density", percent(measured.tokenDensity), percent(right.tokenDensity)), line("block density", percent(measured.blockDensity), percent(right.blockDensity)),
+      line("attention", `${flops(measured.flops)}FLOP`, `${flops(right.flops)}FLOP`), line("predicted speed-up", times(measured.speedup), times(right.speedup)),
+      line("computed by both", percent(pairs.both / all), percent(pairs.both / all)), line("computed by it alone", percent(pairs.onlyA / all), percent(pairs.onlyB / all)));
+  }
+
+  // ---- tabs ----
+  const VIEWS = { matrix: ["Matrix", drawMatrix], similarity: ["Similarity", drawSimilarity], time: ["Density over time", drawTime], attention: ["Learned attention", drawAttention], compare: ["Compare", drawCompare] };
+  function makeViews() {
+    for (const [name, [title]] of Object.entries(VIEWS)) {
+      const tab = element("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `panel-${name}`, onclick: () => show(name) }, title);
+      byId("tabs").append(tab);
+      byId("panels").append(element("div", { role: "tabpanel", id: `panel-${name}`, "aria-labelledby": `tab-${name}` }));
+    }
+    byId("tabs").addEventListener("keydown", (event) => {
+      const names = Object.keys(VIEWS), step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      show(names[(names.indexOf(state.view) + step + names.length) % names.length]);
+      byId(`tab-${state.view}`).focus();
+    });
+    const panel = (name) => byId(`panel-${name}`);
+    const plot = element("div", { class: "plot", id: "matrix-plot" }), lens = element("div");
+    const zoomers = [["+", "Zoom in", () => zoomBy(1.6)], ["−", "Zoom out", () => zoomBy(1 / 1.6)], ["Whole", "Show the whole matrix", () => panTo(0, 0, fitScale())],
+      ["Query", "Zoom to the query's frame", () => { const s = Math.max(fitScale(), matrixWidth / (3 * n)); panTo((state.query.t - 2) * n, (state.query.t - 1) * n, s); }]];
+    panel("matrix").append(element("div", { class: "matrix" }, element("div", {}, lens, plot), element("div", {},
+      element("div", { class: "row" }, ...zoomers.map(([text, title, onclick]) => element("button", { type: "button", title, "aria-label": title, onclick }, text))),
+      element("p", { class: "hint" }, "Rows are patches that look, columns the patches they see; numbers are frames. Point to read a pair, drag to pan, scroll with Ctrl (or pinch) to zoom. The band on top is the query's row, enlarged."),
+      element("p", { class: "hint" }, "Paler colour: fewer of the pairs under that pixel. Grey: computed only because a block is kept whole."))));
+    makeCanvas("lens", "", lens);
+    makeCanvas("matrix", "", plot);
+    makeCanvas("matrix-marks", "The attention matrix, rows are queries", plot).tabIndex = 0;
+
+    panel("similarity").append(element("div", { class: "figures" }, element("div", {}, element("div", { id: "heat-box" }), element("div", { class: "row hint" }, "near", element("span", { id: "heat-scale", style: "flex:0 1 160px;height:10px;border-radius:5px" }), element("span", { id: "heat-most" }), "far")),
+      element("div", {}, element("p", { class: "hint" }, "S of two frames: what is left between their keypoints after the best rotation and shift. Outlined: the K nearest past frames. Click a row to look from that frame."), element("table", { id: "ranks" }))));
+    makeCanvas("heat", "Pose distance of every two frames", byId("heat-box"));
+
+    makeCanvas("time", "Keys per patch over time, stacked by reason", panel("time"));
+    panel("time").append(element("p", { class: "hint", id: "time-note" }));
+
+    if (attention) {
+      const chooser = (title, name, count) => {
+        const select = element("select", { "aria-label": title });
+        select.append(element("option", { value: -1 }, `all ${title}s`), ...Array.from({ length: count }, (_, i) => element("option", { value: i }, `${title} ${i}`)));
+        select.addEventListener("change", () => { state[name] = Number(select.value); drawAttention(); });
+        return select;
+      };
+      const layer = chooser("layer", "layer", attention.layers), head = chooser("head", "head", attention.heads);
+      showPicks = () => { layer.value = state.layer; head.value = state.head; };
+      panel("attention").append(
+        element("div", { class: "row", style: "margin-bottom:8px" }, layer, head, element("span", { class: "hint" }, attention.source)),
+        element("p", { style: "margin:0 0 10px" }, element("strong", { id: "recall", style: "font-size:26px;letter-spacing:-.03em" }), " ", element("span", { id: "recall-note" })),
+        element("div", { class: "figures" }, element("div", { id: "mass-box" }, element("p", { class: "hint" }, "Attention from each frame (row) to each frame (column), dark to bright (square root). Outlined: frames that the mask shows.")), element("div", {}, element("table", { id: "board" }))),
+        element("p", { class: "hint" }, "From the frame that looks to each frame, by the region of the key patch; hatched: what the mask throws away."));
+      makeCanvas("mass", "Learned attention of every two frames", byId("mass-box"));
+      makeCanvas("mass-bars", "Learned attention of the frame that looks, by frame and region", panel("attention"));
+    } else {
+      panel("attention").append(element("p", {}, "This page holds no record of learned attention. It is written with one by ", element("kbd", {}, "python -m iasa mask --pose P.npz --attention --out explorer.html"), ", or by the demo's Explore tab on a clip that was made there."));
+    }
+
+    const select = element("select", { id: "second-kind", "aria-label": "Mask B" }, ...Object.entries(SECOND).map(([name, [title]]) => element("option", { value: name }, title)));
+    const setSecond = (name, title) => { if (![...select.options].some((o) => o.value === name)) select.append(element("option", { value: name }, title)); select.value = state.second = name; drawCompare(); };
+    select.addEventListener("change", () => { state.second = select.value; drawCompare(); });
+    const file = element("input", { type: "file", accept: ".json,application/json", class: "hidden", id: "second-file", "aria-label": "Plan B from a JSON file" });
+    file.addEventListener("change", async () => {
+      try {
+        if (!file.files.length) return;
+        if (file.files[0].size > 3e7) throw new Error("The file is larger than 30 MB.");
+        state.loaded = M.fromJson(await file.files[0].text(), grid, state.options.permute);
+        setSecond("file", file.files[0].name.slice(0, 40));
+      } catch (error) { tell(error.message); }
+      file.value = "";
+    });
+    panel("compare").append(
+      element("div", { class: "row", style: "margin-bottom:10px" }, "B is", select,
+        element("button", { type: "button", id: "keep", onclick: () => { state.loaded = plan; setSecond("kept", "The mask as it was kept"); } }, "Keep this mask as B"),
+        element("button", { type: "button", onclick: () => file.click() }, "Plan from JSON"), file),
+      element("div", { class: "figures", id: "trio" }), element("table", { id: "numbers", style: "max-width:620px;margin-top:12px" }));
+    for (const [id, title] of [["first", "A: this mask"], ["second", "B"], ["difference", "Difference: blue A alone, vermilion B alone, grey both"]]) {
+      const box = element("div", { style: "flex:0 1 auto" }, element("p", { class: "hint", style: "margin:0 0 4px" }, title));
+      byId("trio").append(box);
+      makeCanvas(id, title, box);
+    }
+  }
+  function show(name) {
+    state.view = name;
+    for (const other of Object.keys(VIEWS)) {
+      byId(`panel-${other}`).hidden = other !== name;
+      byId(`tab-${other}`).setAttribute("aria-selected", String(other === name));
+      byId(`tab-${other}`).tabIndex = other === name ? 0 : -1;
+    }
+    VIEWS[name][1]();
+    remember();
+  }
+
+  // ---- drawing in turn ----
+  function drawAll() { showTiles(); drawFrame(); drawStrip(); showSentence(); VIEWS[state.view][1](); }
+  // After pointing: only what depends on the query and the key.
+  function drawPointed(moved) {
+    drawStrip(); showSentence();
+    if (moved || state.key) drawFrame();
+    if (state.view === "matrix") drawMatrixMarks(); else if (moved) VIEWS[state.view][1]();
+  }
+  function point(patch) {
+    const before = performance.now();
+    if (!patch) { if (state.key && !state.keyPinned) { state.key = null; drawPointed(false); } return; }
+    if (state.pinned) { if (state.keyPinned) return; state.key = patch; drawPointed(false); } else {
+      const moved = state.query.t !== patch.t;
+      state.query = patch; state.key = null;
+      drawPointed(moved || state.view !== "matrix");
+      if (!moved) drawFrame();
+    }
+    timings.hover.push(performance.now() - before);
+  }
+  function choose(patch) { // a click or a tap: first the query, then the second patch
+    if (!patch) return;
+    if (!state.pinned) { state.query = patch; state.pinned = true; state.key = null; } else if (state.keyPinned && state.key.t === patch.t && state.key.i === patch.i) state.keyPinned = false;
+    else { state.key = patch; state.keyPinned = true; }
+    drawPointed(true); showSentence(true); remember();
+  }
+  function release() { state.pinned = state.keyPinned = false; state.key = null; drawPointed(false); showSentence(true); }
+  function lookFrom(t, aloud = true) {
+    state.query = { t: clamp(t, 0, f - 1), i: state.query.i };
+    scrollTo(state.query.t); drawPointed(true);
+    if (aloud) showSentence(true);
+    remember();
+  }
+  function scrollTo(t) {
+    const box = byId("scroller"), [, y] = stripPlace(t);
+    if (y < box.scrollTop || y + strip.size + LABEL > box.scrollTop + strip.height) box.scrollTop = Math.max(0, y - strip.height / 2);
+  }
+
+  // ---- play: the frame moves on, the patch follows the nearest keypoint ----
+  function togglePlay() {
+    if (state.playing) { clearInterval(state.playing.timer); state.playing = null; } else {
+      const t = state.query.t, x = ((state.query.i % grid.cols) + 0.5) / grid.cols, y = (Math.floor(state.query.i / grid.cols) + 0.5) / grid.rows;
+      let nearest = -1, least = 0.08;
+      for (let p = 0; p < POINTS; p++) {
+        const at = t * POINTS + p, far = Math.hypot(poses.xy[2 * at] - x, poses.xy[2 * at + 1] - y);
+        if (poses.confidence[at] > 0 && far < least) { nearest = p; least = far; }
+      }
+      state.key = null; state.keyPinned = false;
+      const move = () => {
+        const next = (state.query.t + 1) % f, at = next * POINTS + nearest;
+        const patch = nearest >= 0 && poses.confidence[at] > 0 ? patchAt(next, poses.xy[2 * at], poses.xy[2 * at + 1]) : null;
+        state.query = { t: next, i: patch ? patch.i : state.query.i };
+        scrollTo(next); drawPointed(true);
+      };
+      state.playing = { timer: setInterval(move, 280) };
+    }
+    byId("play").textContent = state.playing ? "Pause" : "Play";
+    byId("play").setAttribute("aria-pressed", String(Boolean(state.playing)));
+  }
+
+  // ---- keys ----
+  function moveBy(dx, dy) {
+    const patch = state.pinned ? state.key || state.query : state.query;
+    const x = clamp((patch.i % grid.cols) + dx, 0, grid.cols - 1), y = clamp(Math.floor(patch.i / grid.cols) + dy, 0, grid.rows - 1);
+    placePatch({ t: patch.t, i: y * grid.cols + x });
+  }
+  function placePatch(patch) {
+    if (state.pinned) { state.key = patch; state.keyPinned = true; } else state.query = patch;
+    scrollTo(patch.t); drawPointed(true); showSentence(true); remember();
+  }
+  function onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const patch = state.pinned && state.key ? state.key : state.query, jump = { PageUp: -1, ",": -1, PageDown: 1, ".": 1 }[event.key];
+    if (event.currentTarget.id === "frame" && (event.key === "[" || event.key === "]")) {
+      state.handle = (state.handle + (event.key === "]" ? 1 : HANDLES.length - 1) + HANDLES.length) % HANDLES.length;
+      byId("announce").textContent = `Keypoint: ${handleName(HANDLES[state.handle])}. Arrows move it.`;
+      drawFrame();
+    } else if (event.currentTarget.id === "frame" && steps && state.handle >= 0) {
+      const far = event.shiftKey ? 0.05 : 0.01;
+      moveHandle(state.handle, steps[0] * far, steps[1] * far);
+    } else if (event.currentTarget.id === "matrix-marks" && steps) panTo(state.zoom.x + (steps[0] * 40) / state.zoom.scale, state.zoom.y + (steps[1] * 40) / state.zoom.scale);
+    else if (event.currentTarget.id === "matrix-marks" && "+=-0".includes(event.key)) { if (event.key === "0") panTo(0, 0, fitScale()); else zoomBy(event.key === "-" ? 1 / 1.6 : 1.6); }
+    else if (steps) moveBy(...steps);
+    else if (jump) placePatch({ t: clamp(patch.t + jump, 0, f - 1), i: patch.i });
+    else if (event.key === "Home" || event.key === "End") placePatch({ t: event.key === "Home" ? 0 : f - 1, i: patch.i });
+    else if (event.key === "Enter" || event.key === " ") { if (state.pinned) release(); else choose(state.query); }
+    else if (event.key === "Escape") { state.handle = -1; release(); }
+    else if (event.key === "p") togglePlay();
+    else return;
+    event.preventDefault();
+  }
+
+  // ---- what is kept in the address, and what goes out ----
+  function settings() {
+    const words = [M.writeSettings(state.options), `q=${state.query.t}.${state.query.i}`, `v=${state.view}`];
+    if (state.pinned && state.key) words.push(`o=${state.key.t}.${state.key.i}`);
+    if (state.theme) words.push(`theme=${state.theme}`);
+    return words.join("&");
+  }
+  function restore(text) {
+    const given = new URLSearchParams(text);
+    const patch = (word) => {
+      const [t, i] = String(given.get(word) || "").split(".").map(Number);
+      return Number.isInteger(t) && Number.isInteger(i) && t >= 0 && t < f && i >= 0 && i < n ? { t, i } : null;
+    };
+    const before = state.options;
+    state.options = M.readSettings(text, state.options);
+    if (state.options.method !== before.method) bits = M.regionBits(poses, grid, state.options.method);
+    if (state.options.align !== before.align) distance = M.poseDistance(poses, state.options.align);
+    if (patch("q")) { state.query = patch("q"); state.pinned = Boolean(patch("o")); state.key = patch("o"); state.keyPinned = state.pinned; }
+    if (VIEWS[given.get("v")]) state.view = given.get("v");
+    if (["dark", "light"].includes(given.get("theme"))) state.theme = given.get("theme");
+  }
+  let later = 0, host = null;
+  function remember() {
+    clearTimeout(later);
+    later = setTimeout(() => {
+      const text = settings();
+      if (window.parent !== window) window.parent.postMessage({ iasa: "settings", text }, "*");
+      else try { history.replaceState(null, "", `#${text}`); } catch { /* an address that cannot be changed keeps its old settings */ }
+    }, 250);
+  }
+  const address = () => `${(host || location.href).split("#")[0]}#${settings()}`;
+  function save(blob, name) {
+    const link = element("a", { href: URL.createObjectURL(blob), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 5000);
+  }
+  function tell(text, area = null) {
+    const box = byId("dialog");
+    box.replaceChildren(element("p", { style: "margin-top:0" }, text), ...(area ? [area] : []), element("button", { type: "button", onclick: () => box.close() }, "Close"));
+    box.showModal();
+    if (area && area.select) area.select();
+  }
+  async function copyLink() {
+    const text = address(), button = byId("link");
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy link"; }, 1500);
+    } catch { tell("Copy this address; it holds all settings:", element("textarea", { readOnly: true, value: text })); }
+  }
+  function savePicture() {
+    const W = 1600, margin = 40, scale = 2, size = strip.size * scale, total = strip.total * scale;
+    const matrix = document.createElement("canvas"), M_W = 620;
+    paintShares(matrix, M_W, matrixShares(plan, M_W, { x: 0, y: 0, scale: M_W / (f * n) }));
+    const picture = document.createElement("canvas"), across = Math.max(1, Math.floor((W - 2 * margin + 12) / (200 + 12))), down = Math.ceil(f / across);
+    const cell = (W - 2 * margin - 12 * (across - 1)) / across, shown = Math.min(down, 6), stripHeight = shown * (cell + 36);
+    picture.width = W; picture.height = Math.round(150 + stripHeight + M_W + 70);
+    const pen = picture.getContext("2d"), row = M.rowReasons(plan, state.query.t, state.query.i);
+    pen.fillStyle = ink.card; pen.fillRect(0, 0, W, picture.height);
+    pen.fillStyle = ink.text; pen.font = "700 34px system-ui, sans-serif"; pen.fillText(document.title, margin, 58);
+    pen.font = "22px system-ui, sans-serif"; pen.fillStyle = ink.soft; pen.fillText(byId("sentence").textContent, margin, 98, W - 2 * margin);
+    const colours = palette().map((rgb, r) => (r ? [...rgb, ALPHA[r] || 215] : CLEAR));
+    for (let t = 0; t < Math.min(f, shown * across); t++) {
+      const x = margin + (t % across) * (cell + 12), y = 125 + Math.floor(t / across) * (cell + 36);
+      pen.save(); pen.translate(x, y); drawBase(pen, t, cell); pen.restore();
+      pen.fillStyle = badge(t, state.query.t) ? SEEN : UNSEEN; pen.fillRect(x, y, cell, cell);
+      paintCells(pen, x, y, cell, (j) => colours[row[t * n + j]]);
+      if (t === state.query.t) outline(pen, x, y, cell, state.query.i, MARK);
+      pen.fillStyle = ink.text; pen.font = "600 18px system-ui, sans-serif"; pen.fillText(String(t), x, y + cell + 23);
+    }
+    const top = 125 + stripHeight + 8;
+    pen.imageSmoothingEnabled = false; pen.drawImage(matrix, margin, top); pen.strokeStyle = ink.line; pen.strokeRect(margin, top, M_W, M_W);
+    pen.font = "24px system-ui, sans-serif";
+    [...byId("tiles").children].forEach((tile, i) => {
+      const [name, big, ...rest] = [...tile.children].map((c) => c.textContent).filter(Boolean);
+      pen.fillStyle = ink.soft; pen.font = "20px system-ui, sans-serif"; pen.fillText(name, margin + M_W + 50, top + 28 + i * 102);
+      pen.fillStyle = ink.text; pen.font = "700 34px system-ui, sans-serif"; pen.fillText(big, margin + M_W + 50, top + 66 + i * 102);
+      pen.fillStyle = ink.soft; pen.font = "17px system-ui, sans-serif"; pen.fillText(rest.join(" "), margin + M_W + 50, top + 90 + i * 102, W - M_W - 2 * margin - 50);
+    });
+    picture.toBlob((blob) => save(blob, "iasa-mask.png"), "image/png");
+  }
+
+  // ---- pointer and touch ----
+  function onPointers() {
+    const stripCanvas = byId("strip"), frame = byId("frame"), marks = byId("matrix-marks");
+    stripCanvas.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") point(stripAt(event)); });
+    stripCanvas.addEventListener("pointerleave", () => point(null));
+    stripCanvas.addEventListener("click", (event) => choose(stripAt(event)));
+    stripCanvas.addEventListener("dblclick", (event) => { const patch = stripAt(event); if (patch) { release(); state.query = patch; choose(patch); } });
+    byId("scroller").addEventListener("scroll", drawStrip, { passive: true });
+    for (const canvas of [stripCanvas, frame, marks]) canvas.addEventListener("keydown", onKey);
+
+    const place = (event) => { const box = frame.getBoundingClientRect(); return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]; };
+    frame.addEventListener("touchstart", (event) => { if (handleAt(event.touches[0], 26) >= 0) event.preventDefault(); }, { passive: false });
+    frame.addEventListener("pointerdown", (event) => {
+      const number = handleAt(event, event.pointerType === "touch" ? 26 : 15);
+      if (number < 0) return;
+      state.dragging = { number, at: place(event) }; state.handle = number;
+      frame.setPointerCapture(event.pointerId);
+      if (state.playing) togglePlay();
+      drawFrame();
+    });
+    frame.addEventListener("pointermove", (event) => {
+      if (state.dragging) {
+        const [x, y] = place(event), [px, py] = state.dragging.at;
+        state.dragging.at = [x, y]; state.dragging.moved = true;
+        moveHandle(state.dragging.number, x - px, y - py);
+        return;
+      }
+      frame.style.cursor = handleAt(event, 15) >= 0 ? "grab" : "crosshair";
+      if (event.pointerType !== "touch") point(patchAt(state.query.t, ...place(event)));
+    });
+    const drop = (event) => { if (state.dragging) { state.dropped = state.dragging.moved; state.dragging = null; drawFrame(); frame.releasePointerCapture?.(event.pointerId); } };
+    frame.addEventListener("pointerup", drop);
+    frame.addEventListener("pointercancel", drop);
+    frame.addEventListener("pointerleave", () => { if (!state.dragging) point(null); });
+    frame.addEventListener("click", (event) => { if (state.dropped) { state.dropped = false; return; } if (handleAt(event, 10) < 0) choose(patchAt(state.query.t, ...place(event))); });
+
+    const fingers = new Map();
+    marks.addEventListener("pointerdown", (event) => { fingers.set(event.pointerId, [event.clientX, event.clientY]); if (event.pointerType !== "touch") marks.setPointerCapture(event.pointerId); });
+    marks.addEventListener("pointermove", (event) => {
+      const held = fingers.get(event.pointerId);
+      if (!held) { if (event.pointerType !== "touch") pointPair(matrixAt(event)); return; }
+      const box = byId("matrix").getBoundingClientRect(), now = [event.clientX, event.clientY], others = [...fingers].filter(([id]) => id !== event.pointerId);
+      if (others.length) {
+        const [ox, oy] = others[0][1], before = Math.hypot(held[0] - ox, held[1] - oy), after = Math.hypot(now[0] - ox, now[1] - oy);
+        zoomBy(after / Math.max(1, before), (now[0] + ox) / 2 - box.left, (now[1] + oy) / 2 - box.top);
+      } else panTo(state.zoom.x - (now[0] - held[0]) / state.zoom.scale, state.zoom.y - (now[1] - held[1]) / state.zoom.scale);
+      fingers.set(event.pointerId, now);
+    });
+    for (const kind of ["pointerup", "pointercancel", "pointerleave"]) marks.addEventListener(kind, (event) => fingers.delete(event.pointerId));
+    marks.addEventListener("touchmove", (event) => { if (event.touches.length > 1 || state.zoom.scale > fitScale() * 1.01) event.preventDefault(); }, { passive: false });
+    marks.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && document.activeElement !== marks) return;
+      event.preventDefault();
+      const box = byId("matrix").getBoundingClientRect();
+      zoomBy(Math.exp(-event.deltaY / 300), event.clientX - box.left, event.clientY - box.top);
+    }, { passive: false });
+    marks.addEventListener("click", (event) => pointPair(matrixAt(event), true));
+    byId("heat").addEventListener("click", (event) => { const box = byId("heat").getBoundingClientRect(); lookFrom(Math.floor(((event.clientY - box.top) / box.height) * f)); });
+    byId("heat").addEventListener("pointermove", (event) => {
+      const box = byId("heat").getBoundingClientRect(), q = clamp(Math.floor(((event.clientY - box.top) / box.height) * f), 0, f - 1), k = clamp(Math.floor(((event.clientX - box.left) / box.width) * f), 0, f - 1);
+      byId("sentence").textContent = M.explain(plan, q, state.query.i, k, state.query.i);
+      byId("dot").style.background = "transparent";
+    });
+    byId("time").addEventListener("click", (event) => { const box = byId("time").getBoundingClientRect(); lookFrom(Math.floor(((event.clientX - box.left - 46) / (box.width - 52)) * f)); });
+  }
+  function pointPair(pair, keep = false) {
+    if (!pair || (state.pinned && !keep)) return;
+    const before = performance.now();
+    state.query = pair.query; state.key = pair.key;
+    if (keep) { state.pinned = state.keyPinned = true; drawFrame(); showSentence(true); }
+    drawStrip(); showSentence(); drawMatrixMarks();
+    timings.hover.push(performance.now() - before);
+  }
+
+  // ---- start ----
+  function begin() {
+    restore(location.hash.slice(1));
+    readTheme();
+    if (!location.hash) state.query = firstQuery();
+    byId("scrub").max = f - 1;
+    byId("strip-hint").textContent = `${f} frames of ${grid.rows} × ${grid.cols} patches`;
+    byId("foot").textContent = data.note || "";
+    byId("shows").append(...[["patch", "what the patch sees"], ["regions", "regions"]].map(([value, label]) => pick("seg", "lit", label, state.lit === value, "radio", () => { state.lit = value; drawStrip(); })));
+    makeControls(); makeViews(); rebuild(); showControls(); layoutStrip(); show(state.view); drawAll(); onPointers();
+    byId("play").onclick = togglePlay;
+    byId("scrub").oninput = (event) => lookFrom(Number(event.target.value), false);
+    byId("scrub").onchange = () => showSentence(true);
+    byId("release").onclick = release;
+    byId("png").onclick = savePicture;
+    byId("json").onclick = () => save(new Blob([M.toJson(plan)], { type: "application/json" }), "iasa-plan.json");
+    byId("link").onclick = copyLink;
+    byId("theme").onclick = () => { state.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark"; readTheme(); showKey(); drawAll(); remember(); };
+    byId("reset-pose").onclick = () => {
+      poses.xy.set(original.xy); state.edited.clear(); bases.clear();
+      distance = M.poseDistance(poses, state.options.align); bits = M.regionBits(poses, grid, state.options.method);
+      rebuild(); drawAll();
+    };
+    const word = (key, text) => element("tr", {}, element("td", {}, element("kbd", {}, key)), element("td", { style: "text-align:left" }, text));
+    byId("help").onclick = () => tell("Everything works without a mouse. Go to the film strip, the frame or the matrix with Tab, then:", element("table", {},
+      word("arrows", "move the patch (in the matrix: pan)"), word("Page Up, Page Down", "the frame before, the frame after"), word("Enter", "hold the query; then the arrows choose the second patch"),
+      word("Esc", "let go"), word("p", "play, pause"), word("[ and ]", "in the frame: choose a keypoint; arrows move it, with Shift further"), word("+ − 0", "in the matrix: zoom in, out, whole")));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readTheme(); drawAll(); });
+    let width = innerWidth;
+    new ResizeObserver(() => { if (width === innerWidth && strip.width === byId("scroller").clientWidth) return; width = innerWidth; layoutStrip(); drawAll(); }).observe(byId("explorer"));
+    window.addEventListener("message", (event) => {
+      if (event.source !== window.parent || !event.data || event.data.iasa !== "host") return;
+      host = String(event.data.href || "");
+      const text = String(event.data.text || "");
+      if (text) { restore(text); readTheme(); rebuild(); showControls(); show(state.view); drawAll(); }
+    });
+    if (window.parent !== window) window.parent.postMessage({ iasa: "hello" }, "*");
+    (data.thumbnails || []).forEach((source, t) => {
+      const image = new Image();
+      image.onload = () => { bases.delete(t); clearTimeout(state.redraw); state.redraw = setTimeout(() => { drawFrame(); drawStrip(); }, 30); };
+      image.src = source;
+      images[t] = image;
+    });
+    timings.load = performance.now() - started;
+  }
+  // A patch that has much to show: one of a hand, else of the face, in the last frame that has it.
+  function firstQuery() {
+    for (const region of [1, 2, 0, 4]) for (let t = f - 1; t > 0; t--) {
+      const found = [], alone = [];
+      for (let i = 0; i < n; i++) {
+        if ((bits[t * n + i] >> region) & 1) found.push(i);
+        if (bits[t * n + i] === 1 << region) alone.push(i);
+      }
+      const best = alone.length ? alone : found;
+      if (best.length) return { t, i: best[best.length >> 1] };
+    }
+    return { t: f - 1, i: n >> 1 };
+  }
+
+  begin();
+  return { state, timings, plan: () => plan, measured: () => measured, poses, settings };
+}
+
 if (typeof module !== "undefined") module.exports = IasaMask;
+else window.iasaExplorer = mountExplorer(JSON.parse(document.getElementById("data").textContent));

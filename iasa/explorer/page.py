@@ -1,0 +1,136 @@
+"""The explorer's page: a plan, its poses and pictures filled into template.html beside explorer.js."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from iasa.config import InputError, TransformerConfig
+from iasa.explorer.attention import LearnedAttention
+from iasa.keypoints import Keypoints
+from iasa.masks import AttentionPlan
+
+TITLE = "Input-aware sparse attention"
+MAX_FRAMES = 1024  # latent frames of one page
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+_THUMBNAIL, _MANY, _SMALL = 192, 120, 96  # pixels; from _MANY frames on they are _SMALL
+
+
+def explorer_html(
+    plan: AttentionPlan,
+    keypoints: Keypoints,  # at latent rate, one pose for each of the plan's frames
+    thumbnails: Sequence[np.ndarray] | None = None,  # uint8 [H, W, 3], one for each frame
+    attention: LearnedAttention | None = None,
+    bench: list[dict] | None = None,  # rows of `read_bench`
+    title: str = TITLE,
+    note: str = "",
+) -> str:
+    """The whole explorer as one HTML text that asks the network for nothing.
+
+    Without thumbnails the frames show skeletons. Whatever the texts hold, none of it can become markup or script: data
+    travel as JSON with every < > and & escaped, and the page's policy runs only the script whose hash it names. Raises
+    InputError if poses, pictures or attention do not fit the plan.
+    """
+    f = plan.grid.frames
+    for name, count in (("poses", len(keypoints)), ("thumbnails", f if thumbnails is None else len(thumbnails))):
+        if count != f:
+            raise InputError(f"there are {count} {name} for {f} latent frames; one for each is needed")
+    if f > MAX_FRAMES:
+        raise InputError(f"the plan has {f} latent frames; the explorer shows up to {MAX_FRAMES}")
+    if attention is not None and attention.mass.shape[2] != f:
+        raise InputError(f"the attention is of {attention.mass.shape[2]} frames; the plan has {f}")
+    model = TransformerConfig()
+    data = {
+        "plan": json.loads(plan.to_json()) | {"distance": None},  # the page computes the distances itself
+        "xy": _encode(keypoints.xy, "<f4"),
+        "confidence": _encode(keypoints.confidence, "<f4"),
+        "thumbnails": None if thumbnails is None else [_to_jpeg(picture, f) for picture in thumbnails],
+        "attention": None if attention is None else _pack(attention),
+        "bench": bench or [],
+        "model": {"width": model.width, "layers": model.layers, "mlp_ratio": model.mlp_ratio},
+        "note": note,
+    }
+    script = _read("explorer.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    parts = {
+        "title": html.escape(title),
+        "data": _to_safe_json(data),
+        "script": script,
+        "script_hash": f"sha256-{digest}",
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("template.html"))
+
+
+def explorer_frame(page: str, height: int = 1500) -> str:
+    """The page in a frame of its own, for a notebook or the demo: scripts run in it, but reach nothing around it."""
+    return (
+        f'<iframe srcdoc="{html.escape(page)}" sandbox="allow-scripts allow-downloads" title="Mask explorer" '
+        f'allow="clipboard-write" style="width:100%;height:{int(height)}px;border:0;border-radius:14px"></iframe>'
+    )
+
+
+def read_bench(path: Path = RESULTS / "bench_attention.json") -> list[dict]:
+    """Measured speed-ups of sparse over dense attention: rows of tokens, density, speedup, device, date; [] without a file."""
+    if not path.exists():
+        return []
+    report = json.loads(path.read_text())
+    return [
+        {
+            "tokens": int(row["tokens"]),
+            "density": float(row["density"]),
+            "speedup": float(row["speedup"]),
+            "device": str(report.get("device", "")),
+            "date": str(report.get("date", "")),
+        }
+        for row in report.get("rows", [])
+        if {"tokens", "density", "speedup"} <= set(row)
+    ]
+
+
+def _read(name: str) -> str:
+    return (files("iasa.explorer") / name).read_text(encoding="utf-8")
+
+
+def _to_safe_json(data: dict) -> str:
+    """JSON that cannot end its script element, open a comment, or break a line inside a string."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)  # ASCII only
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _encode(array: np.ndarray, kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode("ascii")
+
+
+def _to_jpeg(picture: np.ndarray, frames: int) -> str:
+    """A small picture, cut square, as a data URI."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    size = _THUMBNAIL if frames < _MANY else _SMALL
+    image = Image.fromarray(np.ascontiguousarray(picture[top : top + side, left : left + side]))
+    file = io.BytesIO()
+    image.resize((size, size), Image.Resampling.LANCZOS).save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _pack(attention: LearnedAttention) -> dict:
+    """Shares of 0..1 as 16-bit and 8-bit numbers."""
+    layers, heads = attention.mass.shape[:2]
+    return {
+        "layers": layers,
+        "heads": heads,
+        "mass": _encode(np.round(attention.mass.clip(0, 1) * 65535), "<u2"),
+        "shared": _encode(np.round(attention.shared.clip(0, 1) * 65535), "<u2"),
+        "parts": _encode(np.round(attention.parts.clip(0, 1) * 255), "u1"),
+        "source": attention.source,
+    }
