@@ -1,99 +1,74 @@
 """Input-aware sparse attention: `sparse_attention` for a clip, `frame_attention` for one frame of a roll-out.
 
-Backends of `sparse_attention`:
+Backends of `sparse_attention`; all give the same result, that of the plan's mode:
 
-- "reference": a dense matrix of logits with the plan's mask on it. The oracle; refuses large plans.
-- "cpu": gathered keys. Queries that see nearly the same keys form a group; each group's keys are gathered
-  once and go through product, softmax, product. Every allowed pair counts exactly once, background queries
-  skip the past. Where the processor multiplies in bf16 this is faster than torch's CPU attention (which gains
-  nothing from bf16) pair for pair, so `dense_attention` takes the same path there.
-
-The gathered form runs on any device; "cpu" names where it is the best choice.
+- "reference": a dense matrix of logits with the plan's mask on it, in float32. The oracle; refuses large plans.
+- "dense": torch's own dense attention with the plan's mask. The fastest below the break-even; refuses large plans.
+- "cpu": gathered keys (`iasa.grouped`). The fastest on a processor; runs on any device.
+- "flex": torch's FlexAttention, compiled, with the plan as a BlockMask. No gradients on a processor.
+- "triton": the kernels of `kernels/iasa_kernels`. Needs a GPU (or Triton's interpreter, to test).
+- "two-pass": the same, but each frame over itself by torch's dense kernel, and the rest by Triton on top of it.
+- "auto": one of these by device, size and density; `choose_backend` says which and why.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
-import time
+import os
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from iasa.config import InputError
-from iasa.masks.plan import AttentionPlan
+from iasa.grouped import (
+    QueryGroup,
+    Schedule,
+    bf16_pays,
+    frame_schedule,
+    grouped_attention,
+    once,
+    plan_frame_schedule,
+    plan_schedule,
+)
+from iasa.masks.plan import MAX_DENSE_TOKENS, AttentionPlan
 
-BACKENDS = ("reference", "cpu")
+if TYPE_CHECKING:
+    from iasa_kernels import BlockLayout
 
-_SIGNATURES = 32  # values of a token's region bits
-_CALL_PAIRS = 10_000  # what one more group costs, in query-key pairs of one head: measured with 5 heads, bf16
-_TINY_TOKENS = 64  # up to here the masked dense call is faster than any grouping
+__all__ = [
+    "BACKENDS", "Choice", "Schedule", "choose_backend", "dense_attention", "frame_attention", "frame_schedule",
+    "plan_frame_schedule", "plan_layout", "plan_schedule", "reference_attention", "sparse_attention",
+]  # fmt: skip
+
+BACKENDS = ("reference", "dense", "cpu", "flex", "triton", "two-pass")
+KERNELS = Path(__file__).resolve().parents[1] / "kernels"
+
+# Cost on a processor in units of one query-key pair of torch's masked dense call with one head, fitted to times of
+# both calls at 16 to 4352 tokens, densities 0.08 to 1, 5 heads of width 64, one thread of an AMD EPYC (Zen 5), torch
+# 2.13: a pair of a group, and what a group costs besides. Keyed by whether bf16 products are used.
+_PAIR = {True: 0.62, False: 1.3}
+_GROUP = {True: 20_000, False: 8_500}
+_GPU_TOKENS = 8192  # where sparse kernels overtake dense ones in the literature; not measured here
+_GPU_DENSITY = 0.5  # of blocks; not measured here
 _LOGITS = 1 << 22  # elements of one block of dense logits
 
 
 @dataclass(frozen=True)
-class QueryGroup:
-    """Queries start..stop of the schedule's order, the keys they meet, and pairs that are not allowed.
+class Choice:
+    """The backend that runs, why, and the query-key pairs that it computes for one head."""
 
-    The keys are those of the spans (whole frames: no index needed) and then those listed one by one.
-    """
-
-    start: int
-    stop: int
-    spans: tuple[tuple[int, int], ...] = ()  # (first, end) in the key sequence
-    keys: Tensor | None = None  # int64 [m], positions in the key sequence
-    blocked: Tensor | None = None  # bool [stop - start, t] over the last t keys, True where not allowed
-
-    @property
-    def pairs(self) -> int:
-        listed = 0 if self.keys is None else len(self.keys)
-        return (self.stop - self.start) * (listed + sum(end - first for first, end in self.spans))
-
-
-@dataclass(frozen=True, eq=False)
-class Schedule:
-    """How the queries are grouped: `order` sorts them, `groups` cover the sorted queries in turn."""
-
-    order: Tensor | None  # int64 [queries]; None where they stay in order and no group lists keys
-    groups: tuple[QueryGroup, ...]
-    keys: int  # length of the key sequence
-    _bias: dict = field(default_factory=dict, repr=False)
-
-    @cached_property
-    def inverse(self) -> Tensor | None:
-        return None if self.order is None else torch.argsort(self.order)
-
-    @property
-    def queries(self) -> int:
-        return self.groups[-1].stop
-
-    @property
-    def pairs(self) -> int:
-        """Query-key pairs that are computed, for one head; at least the allowed ones."""
-        return sum(group.pairs for group in self.groups)
-
-    def to(self, device: torch.device) -> Schedule:
-        if self.order is None or self.order.device == device:
-            return self
-        groups = tuple(
-            replace(g, keys=_to(g.keys, device), blocked=_to(g.blocked, device)) for g in self.groups
-        )
-        return Schedule(self.order.to(device), groups, self.keys)
-
-    def bias(self, number: int, dtype: torch.dtype) -> Tensor | None:
-        """What is added to the logits of group `number`: 0 or -inf, [queries, t]; None if all are allowed."""
-        blocked = self.groups[number].blocked
-        if blocked is None:
-            return None
-        key = (number, dtype)
-        if key not in self._bias:
-            self._bias[key] = torch.zeros_like(blocked, dtype=dtype).masked_fill_(blocked, -torch.inf)
-        return self._bias[key]
+    backend: str
+    reason: str
+    pairs: int
+    dense_pairs: int
 
 
 def sparse_attention(
@@ -106,8 +81,9 @@ def sparse_attention(
     """Attention over the pairs that the plan allows, softmax(q k^T / sqrt(d)) v: [b, nh, f*n, d].
 
     `plan` is one plan for the whole batch, or b plans. Differentiable once in q, k and v. Under autocast the
-    products run in autocast's type, as torch's attention does. Raises InputError on an unknown backend and on
-    shapes that do not match each other or the plan's grid.
+    products run in autocast's type, as torch's attention does. Raises InputError on an unknown backend, on one that
+    cannot run here, and on shapes that do not match each other or the plan's grid; ImportError if Triton is asked
+    for and absent.
     """
     q, k, v = _matched(q, k, v)
     if k.shape != q.shape:
@@ -130,41 +106,76 @@ def _one_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, backend: str
             f"the queries have {q.shape[2]} tokens and the plan is for {plan.grid.tokens} "
             f"({plan.grid.frames} frames of {plan.grid.rows} x {plan.grid.cols})"
         )
-    if choose_backend(plan, backend) == "reference":
-        return reference_attention(q, k, v, plan.dense().to(q.device))
-    return grouped_attention(q, k, v, plan_schedule(plan, q.device))
+    name = choose_backend(plan, backend, q.device, q.dtype, q.shape[0] * q.shape[1]).backend
+    if name == "cpu":
+        return grouped_attention(q, k, v, plan_schedule(plan, q.device))
+    if name == "flex":
+        return _flex(q, k, v, plan)
+    if name in ("triton", "two-pass"):
+        return _triton(q, k, v, plan, two_pass=name == "two-pass")
+    mask = once(plan, ("dense", q.device), lambda: plan.dense().to(q.device))
+    if name == "reference":
+        return reference_attention(q, k, v, mask)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def choose_backend(plan: AttentionPlan, backend: str = "auto") -> str:
-    """The backend that `sparse_attention` runs. Raises InputError on a name that is not in BACKENDS."""
-    if backend == "auto":
-        return "reference" if plan.grid.tokens <= _TINY_TOKENS else "cpu"
-    if backend not in BACKENDS:
+def choose_backend(
+    plan: AttentionPlan,
+    backend: str = "auto",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    heads: int = 1,  # of all clips that share the call
+) -> Choice:
+    """The backend that `sparse_attention` runs, and why. Raises InputError on a name that is not in BACKENDS.
+
+    On a processor the rule is measured: gathered keys where _PAIR * pairs + _GROUP * groups / heads is below the
+    square of the tokens, else torch's dense call on purpose. On a GPU it comes from the literature.
+    """
+    if backend not in ("auto", *BACKENDS):
         raise InputError(f"attention backend is {backend!r}; auto, {' or '.join(BACKENDS)} is accepted")
-    return backend
+
+    def choose() -> Choice:
+        if backend != "auto":
+            name, reason = backend, "it was asked for"
+        elif torch.device(device).type == "cpu":
+            name, reason = _best_on_processor(plan, dtype, heads)
+        else:
+            name, reason = _best_on_gpu(plan, dtype)
+        return Choice(name, reason, _pairs(plan, name), plan.grid.tokens**2)
+
+    return once(plan, ("choice", backend, torch.device(device).type, dtype, heads), choose)
 
 
-def explain_backend(plan: AttentionPlan, backend: str = "auto") -> dict[str, object]:
-    """Which backend runs and why, with the pairs it computes: ready for JSON."""
-    name = choose_backend(plan, backend)
-    tokens = plan.grid.tokens
-    dense = tokens * tokens
-    pairs = dense if name == "reference" else plan_schedule(plan).pairs
-    if backend != "auto":
-        reason = "it was asked for"
-    elif name == "reference":
-        reason = f"{tokens} tokens are at most {_TINY_TOKENS}, where one masked dense call beats grouping"
-    else:
-        reason = (
-            f"gathered keys compute {pairs / dense:.1%} of the dense pairs; {plan.density():.1%} are allowed"
-        )
-    return {
-        "backend": name,
-        "reason": reason,
-        "pairs": pairs,
-        "dense_pairs": dense,
-        "token_density": plan.density(),
-    }
+def _best_on_processor(plan: AttentionPlan, dtype: torch.dtype, heads: int) -> tuple[str, str]:
+    schedule, dense = plan_schedule(plan), plan.grid.tokens**2
+    quick = dtype == torch.bfloat16 and bf16_pays()
+    cost = _PAIR[quick] * schedule.pairs + _GROUP[quick] * len(schedule.groups) / heads
+    reason = (
+        f"{schedule.pairs / dense:.1%} of the dense pairs in {len(schedule.groups)} groups "
+        f"cost {cost / dense:.0%} of the dense call"
+    )
+    return ("cpu", reason) if cost < dense else ("dense", f"below the break-even: {reason}")
+
+
+def _best_on_gpu(plan: AttentionPlan, dtype: torch.dtype) -> tuple[str, str]:
+    tokens, density = plan.grid.tokens, plan.block_csr().density()
+    reason = f"{tokens} tokens, {density:.0%} of the blocks (a rule from the literature, not measured here)"
+    if tokens < _GPU_TOKENS or (density > _GPU_DENSITY and tokens <= MAX_DENSE_TOKENS):
+        return "dense", f"below the break-even: {reason}"
+    if importlib.util.find_spec("triton") is None:
+        return "cpu", "Triton is absent (pip install triton), so keys are gathered"
+    if dtype == torch.float64 or plan.options.block > 128:
+        return "cpu", "the kernels take blocks of up to 128 and no float64, so keys are gathered"
+    return "triton", reason
+
+
+def _pairs(plan: AttentionPlan, backend: str) -> int:
+    if backend in ("reference", "dense"):
+        return plan.grid.tokens**2
+    if backend == "cpu":
+        return plan_schedule(plan).pairs
+    csr = plan.block_csr(128 if backend == "flex" else None)
+    return int((csr.size[csr.rows] * csr.size[csr.columns]).sum())
 
 
 def reference_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -189,7 +200,7 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     of queries is about three times faster.
     """
     q, k, v = _matched(q, k, v)
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not _bf16_pays():
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not bf16_pays():
         return F.scaled_dot_product_attention(q, k, v)
     queries, keys = q.shape[2], k.shape[2]
     rows = max(64, _LOGITS // max(1, q.shape[0] * q.shape[1] * keys))
@@ -231,229 +242,82 @@ def frame_attention(
     return grouped_attention(q, keys, values, schedule.to(q.device))
 
 
-def frame_schedule(
-    q_bits: Tensor,  # uint8 [n], region bits of the frame's tokens
-    k_bits: Tensor,  # uint8 [m], region bits of the past keys
-    own_keys: int,  # keys in front of the past ones that every query sees
-) -> Schedule:
-    """Groups for `frame_attention`: query i sees the own keys, and past key j iff q_bits[i] & k_bits[j]."""
-    past = np.arange(own_keys, own_keys + len(k_bits))
-    order, groups = _frame_groups(_numpy(q_bits), _numpy(k_bits), ((0, own_keys),), past, 0)
-    return Schedule(torch.from_numpy(order), tuple(groups), own_keys + len(k_bits))
+def _permuted(x: Tensor, plan: AttentionPlan) -> Tensor:
+    """Tokens in the plan's order, in which blocks are runs: [b, nh, f*n, d]."""
+    return x.index_select(2, once(plan, ("order", x.device), lambda: plan.permutation().to(x.device)))
 
 
-def plan_frame_schedule(plan: AttentionPlan, frame: int) -> tuple[Tensor, Schedule]:
-    """What a roll-out needs for one frame of a plan: (positions of the past keys int64 [m], groups).
+def _unpermuted(x: Tensor, plan: AttentionPlan) -> Tensor:
+    def inverse() -> Tensor:
+        return torch.argsort(plan.permutation()).to(x.device)
 
-    The positions count tokens of the whole sequence. The own keys are the frame's n tokens, and then the
-    sink's n tokens where the frame has a sink (`plan.has_sink`).
-    """
-    n = plan.grid.tokens_per_frame
-    positions = plan.past_tokens(frame)
-    own = 2 * n if plan.has_sink(frame) else n
-    return positions, frame_schedule(plan.region_bits[frame], plan.region_bits.flatten()[positions], own)
+    return x.index_select(2, once(plan, ("inverse", x.device), inverse))
 
 
-_schedules: WeakKeyDictionary[AttentionPlan, dict[torch.device, Schedule]] = WeakKeyDictionary()
-
-
-def plan_schedule(plan: AttentionPlan, device: torch.device | str = "cpu") -> Schedule:
-    """The plan's groups for `grouped_attention`, made once for each plan and device."""
-    device = torch.device(device)
-    known = _schedules.setdefault(plan, {})
-    if device not in known:
-        make = _pooled_schedule if plan.options.mode == "pooled" else _exact_schedule
-        known[device] = make(plan).to(device)
-    return known[device]
-
-
-def _exact_schedule(plan: AttentionPlan) -> Schedule:
-    n = plan.grid.tokens_per_frame
-    bits = _numpy(plan.region_bits)
-    orders, groups = [], []
-    for t in range(plan.grid.frames):
-        past = _numpy(plan.past_tokens(t))
-        own = (t * n, (t + 1) * n)
-        spans = (own, (0, n)) if plan.has_sink(t) else (own,)
-        order, frame_groups = _frame_groups(bits[t], bits.reshape(-1)[past], spans, past, t * n)
-        orders.append(order + t * n)
-        groups += frame_groups
-    return Schedule(torch.from_numpy(np.concatenate(orders)), tuple(groups), plan.grid.tokens)
-
-
-def _pooled_schedule(plan: AttentionPlan) -> Schedule:
-    """One group for each row of kept blocks."""
-    csr, order = plan.block_csr(), plan.permutation()
-    pieces = order.split(csr.size.tolist())
-    starts, sizes = csr.start.tolist(), csr.size.tolist()
-    pointer, columns = csr.row_pointer.tolist(), csr.columns.tolist()
-    groups = []
-    for row, (start, size) in enumerate(zip(starts, sizes, strict=True)):
-        kept = columns[pointer[row] : pointer[row + 1]]
-        groups.append(QueryGroup(start, start + size, keys=torch.cat([pieces[column] for column in kept])))
-    return Schedule(order, tuple(groups), plan.grid.tokens)
-
-
-def _frame_groups(
-    q_bits: np.ndarray,  # uint8 [n]
-    k_bits: np.ndarray,  # uint8 [m]
-    spans: tuple[tuple[int, int], ...],  # of the keys that all queries see
-    past: np.ndarray,  # int64 [m], positions of the past keys
-    offset: int,  # of the frame's first query in the sorted sequence
-) -> tuple[np.ndarray, list[QueryGroup]]:
-    """(order of the frame's queries int64 [n], its groups)."""
-    order, groups, start = [], [], offset
-    for signatures, union in _merge_signatures(q_bits, k_bits):
-        chosen = np.zeros(_SIGNATURES, bool)
-        chosen[signatures] = True
-        members = np.flatnonzero(chosen[q_bits])
-        seen = np.flatnonzero(k_bits & np.uint8(union))
-        blocked = (q_bits[members, None] & k_bits[seen]) == 0
-        keys = torch.from_numpy(past[seen]) if len(seen) else None
-        stop = start + len(members)
-        groups.append(
-            QueryGroup(start, stop, spans, keys, torch.from_numpy(blocked) if blocked.any() else None)
-        )
-        order.append(members)
-        start = stop
-    return np.concatenate(order), groups
-
-
-def _merge_signatures(q_bits: np.ndarray, k_bits: np.ndarray) -> list[tuple[list[int], int]]:
-    """Sets of query bits that are worth one group, and the union of the bits that each set reaches.
-
-    Starts from one group for each value of the bits that occurs, and merges the best pair as long as the
-    pairs computed in vain cost less than the call saved. Bits that meet no past key reach 0 and stay a group
-    of their own.
-    """
-    k_count = np.bincount(k_bits, minlength=_SIGNATURES)
-    q_count = np.bincount(q_bits, minlength=_SIGNATURES)
-    value = np.arange(_SIGNATURES)
-    reach = ((value[:, None] & value) != 0) @ k_count  # keys that each value of the bits meets
-    present = np.flatnonzero(q_count)
-    bare = present[reach[present] == 0].tolist()
-    bits = present[reach[present] > 0]
-    sets, count = [[s] for s in bits.tolist()], q_count[bits]
-    while len(sets) > 1:
-        vain = count[:, None] * (reach[bits[:, None] | bits] - reach[bits][:, None])  # [sets, sets]
-        cost = vain + vain.T
-        np.fill_diagonal(cost, _CALL_PAIRS)
-        i, j = divmod(int(cost.argmin()), len(sets))
-        if cost[i, j] >= _CALL_PAIRS:
-            break
-        i, j = min(i, j), max(i, j)
-        sets[i] += sets.pop(j)
-        bits[i] |= bits[j]
-        count[i] += count[j]
-        bits, count = np.delete(bits, j), np.delete(count, j)
-    return ([(bare, 0)] if bare else []) + list(zip(sets, bits.tolist(), strict=True))
-
-
-def grouped_attention(q: Tensor, k: Tensor, v: Tensor, schedule: Schedule) -> Tensor:
-    """Attention of each group over its keys: q [b, nh, nq, d], k and v [b, nh, nk, d] -> [b, nh, nq, d]."""
-    if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
-        if q.dtype == torch.float16 or not _bf16_pays():
-            return _GroupedAttention.apply(q.float(), k.float(), v.float(), schedule).to(q.dtype)
-    return _GroupedAttention.apply(q, k, v, schedule)
-
-
-class _GroupedAttention(torch.autograd.Function):
-    """Keeps q, k and v alone; the backward pass makes each group's weights again, as flash attention does."""
-
-    @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, schedule: Schedule) -> Tensor:
-        ctx.save_for_backward(q, k, v)
-        ctx.schedule = schedule
-        with torch.autocast(q.device.type, enabled=False):
-            q3, k3, v3 = _sorted(q, schedule.order) * _scale(q), k.flatten(0, 1), v.flatten(0, 1)
-            out = torch.empty_like(q3)  # [b*nh, nq, d]; the groups cover every row
-            for number, group in enumerate(schedule.groups):
-                rows = slice(group.start, group.stop)
-                weights = _weights(q3[:, rows], _gathered(k3, group), schedule.bias(number, q.dtype))
-                out[:, rows] = torch.bmm(weights, _gathered(v3, group))
-            return _unsorted(out, schedule.inverse).view(q.shape)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor):
-        q, k, v = ctx.saved_tensors
-        schedule = ctx.schedule
-        wide = torch.promote_types(
-            q.dtype, torch.float32
-        )  # keys are met by many groups: their sums need the digits
-        with torch.autocast(q.device.type, enabled=False):
-            q3, k3, v3 = _sorted(q, schedule.order) * _scale(q), k.flatten(0, 1), v.flatten(0, 1)
-            grad3 = _sorted(grad, schedule.order)
-            dq = torch.empty_like(q3)
-            dk, dv = torch.zeros_like(k3, dtype=wide), torch.zeros_like(v3, dtype=wide)
-            for number, group in enumerate(schedule.groups):
-                rows = slice(group.start, group.stop)
-                q_group, grad_group = q3[:, rows], grad3[:, rows]
-                keys, values = _gathered(k3, group), _gathered(v3, group)
-                weights = _weights(q_group, keys, schedule.bias(number, q.dtype))
-                _scatter_add(dv, group, torch.bmm(weights.transpose(1, 2), grad_group))
-                d_weights = torch.bmm(grad_group, values.transpose(1, 2))
-                d_logits = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, q.dtype)
-                dq[:, rows] = torch.bmm(d_logits, keys)
-                _scatter_add(dk, group, torch.bmm(d_logits.transpose(1, 2), q_group))  # q carries the scale
-            dq = _unsorted(dq, schedule.inverse) * _scale(q)
-        return dq.view(q.shape), dk.to(k.dtype).view(k.shape), dv.to(v.dtype).view(v.shape), None
-
-
-def _scale(q: Tensor) -> float:
-    return 1 / math.sqrt(q.shape[-1])
-
-
-def _sorted(x: Tensor, order: Tensor | None) -> Tensor:
-    """[b, nh, nq, d] -> [b*nh, nq, d] in the schedule's order."""
-    x = x.flatten(0, 1)
-    return x if order is None else x.index_select(1, order)
-
-
-def _unsorted(x: Tensor, inverse: Tensor | None) -> Tensor:
-    return x if inverse is None else x.index_select(1, inverse)
-
-
-def _gathered(x: Tensor, group: QueryGroup) -> Tensor:
-    """A group's keys or values: [b*nh, nk, d] -> [b*nh, m, d]."""
-    parts = [x[:, first:end] for first, end in group.spans]
-    if group.keys is not None:
-        parts.append(x.index_select(1, group.keys))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-
-def _scatter_add(total: Tensor, group: QueryGroup, part: Tensor) -> None:
-    """Adds a group's gradient [b*nh, m, d] to all keys' [b*nh, nk, d]."""
-    start = 0
-    for first, end in group.spans:
-        total[:, first:end] += part[:, start : start + end - first]
-        start += end - first
-    if group.keys is not None:
-        total.index_add_(1, group.keys, part[:, start:].to(total.dtype))
-
-
-def _weights(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
-    """Softmax of a group's logits: [b*nh, queries, keys]. The bias covers the last keys."""
-    logits = torch.bmm(q, keys.transpose(1, 2))
-    if bias is not None:
-        logits[..., keys.shape[1] - bias.shape[1] :] += bias
-    return torch.softmax(logits, dim=-1)
+def _flex(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan) -> Tensor:
+    if q.device.type == "cpu" and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
+        raise InputError("FlexAttention has no backward pass on a processor; use the backend cpu, or no_grad")
+    mask = once(plan, ("flex", q.device), lambda: plan.to_flex(device=q.device))
+    out = compiled_flex()(*(_permuted(x, plan) for x in (q, k, v)), block_mask=mask)
+    return _unpermuted(out, plan)
 
 
 @lru_cache(maxsize=1)
-def _bf16_pays() -> bool:
-    """Whether this processor multiplies bf16 matrices faster than float32 ones, by a short measurement."""
-    best = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(4, 128, 64, dtype=dtype), torch.ones(4, 64, 512, dtype=dtype)
-        torch.bmm(a, b)
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            torch.bmm(a, b)
-            times.append(time.perf_counter() - start)
-        best[dtype] = min(times)
-    return best[torch.bfloat16] < best[torch.float32]
+def compiled_flex():
+    """FlexAttention, compiled: uncompiled it makes the whole matrix and reads the mask alone, not the blocks."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
+
+
+def _triton(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, two_pass: bool) -> Tensor:
+    block_sparse_attention = import_kernels().block_sparse_attention
+    if q.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise InputError(
+            "the backend triton needs a GPU and the tensors are on the processor; "
+            "cpu is accepted (or TRITON_INTERPRET=1 in the environment, to test)"
+        )
+    layout = once(plan, ("two-pass" if two_pass else "triton", q.device), lambda: plan_layout(plan, q.device, two_pass))
+    return _unpermuted(block_sparse_attention(*(_permuted(x, plan) for x in (q, k, v)), layout), plan)
+
+
+def plan_layout(
+    plan: AttentionPlan,
+    device: torch.device | str = "cpu",
+    two_pass: bool = False,
+    block: int | None = None,
+    tile: int = 64,
+) -> BlockLayout:
+    """The plan as the kernels read it, over tokens in the order of `plan.permutation()`.
+
+    `block` is the tile of the plan (default: the plan's own, at most 128) and `tile` the keys loaded at a time. A
+    block lies in one frame, so the frame table is answered block by block: full where the frames see each other
+    whole or all tokens share a region, else its pairs are tested by their region bits in the kernel.
+    """
+    exact = plan.options.mode == "exact"
+    csr = plan.block_csr(block)
+    if csr.block > 128:
+        raise InputError(f"the plan's blocks have {csr.block} tokens; the kernels take up to 128")
+    bits = plan.region_bits.flatten()[plan.permutation()]
+    layout = import_kernels().make_layout(
+        csr.row_pointer, csr.columns, csr.start, csr.size,
+        full=csr.full if exact else None, q_bits=bits, k_bits=bits, tile=tile,
+        segments=plan.grid.frames if two_pass else 0,
+    )  # fmt: skip
+    return layout.to(device)
+
+
+def import_kernels():
+    """The package iasa_kernels: an installed one, else that of this checkout. Raises ImportError."""
+    if importlib.util.find_spec("triton") is None:
+        raise ImportError("the backend triton needs Triton, which is not installed: pip install triton")
+    if importlib.util.find_spec("iasa_kernels") is None:
+        if not KERNELS.is_dir():
+            raise ImportError(f"the backend triton needs iasa_kernels, which is neither installed nor in {KERNELS}")
+        sys.path.append(str(KERNELS))  # appended: nothing in it may come before an installed package
+    import iasa_kernels
+
+    return iasa_kernels
 
 
 def _matched(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -479,11 +343,3 @@ def _matched(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             f"queries, keys and values are {q.dtype}, {k.dtype} and {v.dtype}; one type is needed"
         )
     return q, k, v
-
-
-def _to(x: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if x is None else x.to(device)
-
-
-def _numpy(x: Tensor) -> np.ndarray:
-    return x.cpu().numpy()
