@@ -93,3 +93,31 @@ def test_bending_an_arm_where_it_is_equals_bending_it_everywhere(monkeypatch):
     monkeypatch.setattr(warp, "_box_around", lambda points: warp._Box(0, warp.CELLS, 0, warp.CELLS))
     torch.testing.assert_close(found, warp_reference(image, *arguments), atol=2e-3, rtol=0)
     assert (found[0, 1] - found[0, 0]).abs().max() > 0.05
+
+
+def test_the_reference_s_own_hands_do_not_stay_behind():
+    """Hands of a colour that occurs nowhere else move away; nothing of it is left where they were."""
+    rest = make_keypoints(make_identity(5), rest_motion(1))
+    xy, confidence = torch.from_numpy(rest.xy), torch.from_numpy(rest.confidence)
+    red = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
+    places = warp._Box(0, 32, 0, 32).places(64, xy.device)
+    share = torch.stack([warp._arm_share(places, xy[:, None, warp._arm_points(arm)]) for arm in warp.ARMS]).amax(0)
+    hands = (torch.nn.functional.interpolate(share.view(1, 1, 64, 64), 256) > 0).float()
+    image = red * hands + torch.tensor([-1.0, 0.0, 1.0])[:, None, None] * (1 - hands)
+    raised = xy.clone()
+    for elbow, wrist, hand in warp.ARMS:
+        raised[:, [elbow, wrist, *range(hand.start, hand.stop)], 1] -= 0.3
+    bent = warp_reference(image, xy, confidence, raised[:, None], confidence[:, None])[0, 0]
+    was = xy[0, kp.LEFT_HAND].mean(0) * 256
+    now = raised[0, kp.LEFT_HAND].mean(0) * 256
+    assert bent[0, int(was[1]), int(was[0])] < -0.9 and bent[2, int(was[1]), int(was[0])] > 0.9
+    assert bent[0, int(now[1]), int(now[0])] > 0.8
+
+
+def test_a_filled_hole_continues_its_rim():
+    rows = torch.linspace(-1, 1, 64)[None, None, :, None].expand(1, 3, 64, 64)
+    keep = torch.ones(1, 1, 64, 64)
+    keep[..., 24:40, 24:40] = 0
+    filled = warp._fill(torch.where(keep > 0, rows, torch.tensor(9.0)), keep)
+    torch.testing.assert_close(filled[..., :20, :], rows[..., :20, :])
+    assert (filled - rows).abs().max() < 0.3

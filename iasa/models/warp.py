@@ -2,8 +2,9 @@
 
 The paper carries its regions through the body by this warp (section 3.2, after Schaefer et al. 2006); here it carries
 the reference's pixels too, so that the transformer need not learn to shift codes of 16 x 16 pixels by a fraction of
-their size. Head and shoulders bend the whole picture; each forearm with its hand is bent alone and laid over it. What
-the reference does not show (the inside of a mouth, the clothes where a hand was) is left to the network.
+their size. Forearms and hands are cut out of the picture and the hole is filled from its rim; head, shoulders and elbows
+bend what is left; each forearm with its hand is bent alone and laid over it. What the reference does not show (the
+inside of a mouth, the clothes behind a hand) is left to the network.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ CELLS = 32  # the warp is computed at 32 x 32 places and interpolated; weights a
 EDGE_CELLS = 64  # the outline of the arms at 64 x 64
 SOFTEN = 1e-4  # added to squared distances, image units: a hundredth of the picture
 ANCHORS = 7  # points that stay put on each side of the picture, so that the background does
-CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_HIP, kp.RIGHT_HIP,
-        *range(kp.FACE.start, kp.FACE.stop))  # fmt: skip
+CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_ELBOW, kp.RIGHT_ELBOW,
+        kp.LEFT_HIP, kp.RIGHT_HIP, *range(kp.FACE.start, kp.FACE.stop))  # fmt: skip
 ARMS = (  # elbow, wrist, hand
     (kp.LEFT_ELBOW, kp.LEFT_WRIST, kp.LEFT_HAND),
     (kp.RIGHT_ELBOW, kp.RIGHT_WRIST, kp.RIGHT_HAND),
 )
-FINGER, PALM, FOREARM = 0.016, 0.030, 0.036  # half widths, image units
+FINGER, PALM, FOREARM = 0.016, 0.030, 0.042  # half widths, image units
+CUT = 1.3  # by how much wider they are cut out: outlines and shadows go along
 _PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 17))
 _FINGERS = tuple((f + k - 1, f + k) for f in (1, 5, 9, 13, 17) for k in (1, 2, 3)) + ((0, 1),)
 
@@ -40,31 +42,72 @@ def warp_reference(
     confidence: Tensor,  # [b, m, 133]
 ) -> Tensor:  # [b, m, 3, H, W]
     """One bent picture for each pose. A point unseen in either pose pulls at nothing."""
-    with torch.autocast(image.device.type, enabled=False):  # sums of squares cancel: float32 is needed
-        return _warp(image, reference_xy, reference_confidence, xy, confidence)
+    return ReferenceWarp(image, reference_xy, reference_confidence)(xy, confidence)
 
 
-def _warp(image: Tensor, reference_xy: Tensor, reference_confidence: Tensor, xy: Tensor, confidence: Tensor) -> Tensor:
-    b, m = xy.shape[:2]
-    xy, reference_xy = xy.float(), reference_xy[:, None].expand(-1, m, -1, -1).float()
-    seen = ((reference_confidence[:, None] > 0) & (confidence > 0)).float()  # [b, m, 133]
-    edge = anchor_points(xy.device).expand(b, m, -1, -1)
-    calm = list(CALM)
-    controls, images = (torch.cat([points[:, :, calm], edge], 2) for points in (xy, reference_xy))
-    weights = torch.cat([seen[:, :, calm], seen.new_ones(edge.shape[:-1])], 2)
-    bent = _sample(image, _Box(0, CELLS, 0, CELLS), controls, images, weights)
-    for elbow, wrist, hand in ARMS:
-        points = [elbow, wrist, *range(hand.start, hand.stop)]
-        whole = seen[:, :, points].amin(-1) > 0  # [b, m]
-        box = _box_around(xy[:, :, points][whole])
-        if box is None:
-            continue
-        arm = _sample(image, box, xy[:, :, points], reference_xy[:, :, points], seen[:, :, points])
-        share = _arm_share(box.places(EDGE_CELLS, xy.device), xy[:, :, points]) * whole[..., None]  # [b, m, cells]
-        share = _enlarge(share.unflatten(-1, box.shape(EDGE_CELLS)), box.shape(image.shape[-1]))
-        under = box.of(bent)
-        under += share[:, :, None] * (arm - under)
-    return bent.to(image.dtype)
+class ReferenceWarp:
+    """`warp_reference` for poses that come bit by bit: the arms are cut out of the picture once."""
+
+    def __init__(self, image: Tensor, xy: Tensor, confidence: Tensor) -> None:
+        """The reference picture [b, 3, H, W] and its pose [b, 133, 2] in image units, [b, 133]."""
+        self.image, self.xy, self.confidence = image, xy.float(), confidence
+        with torch.autocast(image.device.type, enabled=False):
+            self.without_arms = self._cut_arms()
+
+    def _cut_arms(self) -> Tensor:  # [b, 3, H, W]
+        whole = _Box(0, CELLS, 0, CELLS)
+        cut = self.image.new_zeros(len(self.image), EDGE_CELLS**2, dtype=torch.float32)
+        for arm in ARMS:
+            points = _arm_points(arm)
+            seen = self.confidence[:, points].amin(-1, keepdim=True) > 0
+            share = _arm_share(whole.places(EDGE_CELLS, self.xy.device), self.xy[:, None, points], CUT)[:, 0]
+            cut = torch.maximum(cut, share * seen)
+        cut = _enlarge(cut.unflatten(-1, (EDGE_CELLS, EDGE_CELLS)), self.image.shape[-2:])
+        return _fill(self.image.float(), (cut < 0.01).float()[:, None])
+
+    def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
+        """Poses [b, m, 133, 2], [b, m, 133] -> bent pictures [b, m, 3, H, W]."""
+        with torch.autocast(self.image.device.type, enabled=False):  # sums of squares cancel: float32 is needed
+            return self._bend(xy.float(), confidence)
+
+    def _bend(self, xy: Tensor, confidence: Tensor) -> Tensor:
+        b, m = xy.shape[:2]
+        reference_xy = self.xy[:, None].expand(-1, m, -1, -1)
+        seen = ((self.confidence[:, None] > 0) & (confidence > 0)).float()  # [b, m, 133]
+        edge = anchor_points(xy.device).expand(b, m, -1, -1)
+        calm = list(CALM)
+        controls, images = (torch.cat([points[:, :, calm], edge], 2) for points in (xy, reference_xy))
+        weights = torch.cat([seen[:, :, calm], seen.new_ones(edge.shape[:-1])], 2)
+        bent = _sample(self.without_arms, _Box(0, CELLS, 0, CELLS), controls, images, weights)
+        for arm in ARMS:
+            points = _arm_points(arm)
+            whole = seen[:, :, points].amin(-1) > 0  # [b, m]
+            box = _box_around(xy[:, :, points][whole])
+            if box is None:
+                continue
+            over = _sample(self.image, box, xy[:, :, points], reference_xy[:, :, points], seen[:, :, points])
+            share = _arm_share(box.places(EDGE_CELLS, xy.device), xy[:, :, points]) * whole[..., None]  # [b, m, cells]
+            share = _enlarge(share.unflatten(-1, box.shape(EDGE_CELLS)), box.shape(self.image.shape[-1]))
+            under = box.of(bent)
+            under += share[:, :, None] * (over - under)
+        return bent.to(self.image.dtype)
+
+
+def _arm_points(arm: tuple[int, int, slice]) -> list[int]:
+    elbow, wrist, hand = arm
+    return [elbow, wrist, *range(hand.start, hand.stop)]
+
+
+def _fill(image: Tensor, keep: Tensor) -> Tensor:
+    """Holes (keep 0) take the colours around them: averages of what is kept, from coarse to fine (Gortler et al. 1996).
+
+    image [b, 3, H, W], keep [b, 1, H, W] in 0..1; returns the whole picture.
+    """
+    if image.shape[-1] % 2 or image.shape[-1] <= 4:
+        return image
+    share = F.avg_pool2d(keep, 2)
+    coarse = _fill(F.avg_pool2d(image * keep, 2) / share.clamp_min(1e-4), (2 * share).clamp(max=1))
+    return image * keep + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False) * (1 - keep)
 
 
 class _Box(NamedTuple):
@@ -130,12 +173,12 @@ def _interpolation(cells: int, size: int, device: torch.device) -> Tensor:  # [s
         return F.interpolate(torch.eye(cells, device=device)[None], size, mode="linear", align_corners=False)[0].T
 
 
-def _arm_share(places: Tensor, points: Tensor) -> Tensor:  # [cells, 2], [b, m, 23, 2] -> [b, m, cells] in 0..1
-    """1 inside the forearm and the hand (points: elbow, wrist, 21 of the hand), falling to 0 within a cell."""
+def _arm_share(places: Tensor, points: Tensor, grow: float = 1.0) -> Tensor:  # [cells, 2], [b, m, 23, 2] -> [b, m, cells]
+    """1 inside the forearm and the hand (points: elbow, wrist, 21 of the hand), falling to 0 within a cell; `grow` times as wide."""
     bones = [(0, 1, FOREARM), (1, 2, PALM)]
     bones += [(a + 2, b + 2, PALM if (a, b) in _PALM else FINGER) for a, b in (*_PALM, *_FINGERS)]
     start, stop = points[:, :, [a for a, _, _ in bones]], points[:, :, [b for _, b, _ in bones]]  # [b, m, n, 2]
-    width = points.new_tensor([w for _, _, w in bones])
+    width = points.new_tensor([w * grow for _, _, w in bones])
     along = stop - start
     ax, ay = along[:, :, None].unbind(-1)
     px, py = (places[:, None] - start[:, :, None]).unbind(-1)  # [b, m, cells, n]
