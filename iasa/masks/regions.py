@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,6 +114,12 @@ def region_bits(
             inside = _part_tokens(part, tokens, points, weight, shape, part.radius * scale + half_token)
             bits[chunk] |= inside.to(torch.uint8) << REGIONS.index(part.region)
     return bits
+
+
+def parts_shown(keypoints: Keypoints) -> np.ndarray:
+    """Whether each frame shows enough points of each of PARTS: bool [f, parts]."""
+    seen = _with_hips(keypoints, _USUAL_SHOULDERS).confidence > 0
+    return torch.stack([seen[:, list(part.points)].sum(1) >= part.fewest for part in PARTS], 1).numpy()
 
 
 def _part_tokens(

@@ -45,13 +45,24 @@ def past_distance(
     past_weights: Tensor | None = None,  # [m, p]
 ) -> Tensor:
     """Distance of one pose to each of m earlier ones: [m], the row of `rigid_distance` for a roll-out."""
-    query, query_weights = _checked(query_xy[None], None if query_weights is None else query_weights[None])
+    one = None if query_weights is None else query_weights[None]
+    return cross_distance(query_xy[None], past_xy, one, past_weights)[0]
+
+
+def cross_distance(
+    query_xy: Tensor,  # [q, p, 2]
+    past_xy: Tensor,  # [m, p, 2]
+    query_weights: Tensor | None = None,  # [q, p]
+    past_weights: Tensor | None = None,  # [m, p]
+) -> Tensor:
+    """Distance of each of q poses to each of m others: [q, m], a part of `rigid_distance`."""
+    query, query_weights = _checked(query_xy, query_weights)
     past, past_weights = _checked(past_xy, past_weights)
     if query.shape[1] != past.shape[1]:
         raise InputError(
             f"the query pose has {query.shape[1]} points and the past poses have {past.shape[1]}"
         )
-    return _distance(query, query_weights, past, past_weights)[0]
+    return _distance(query, query_weights, past, past_weights)
 
 
 def distance_rows(xy: Tensor, weights: Tensor) -> Iterator[tuple[int, Tensor]]:
