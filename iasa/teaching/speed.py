@@ -1,0 +1,129 @@
+"""Checkers of notebook 4, from mask to speed: pooled blocks, the order of tokens, CSR, block attention, online softmax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from iasa.teaching.verdict import approve, ask, near, require, shaped, to_numpy
+
+
+def check_pool_blocks(function: Callable) -> None:
+    """pool_blocks(mask bool [t, t], block) -> bool [t / block, t / block]: is any pair of the block allowed?"""
+    mask = torch.zeros(12, 12, dtype=torch.bool)
+    mask[0, 0] = mask[3, 4] = mask[9:12, 1] = mask[11, 11] = True
+    kept = shaped(ask(function, mask, 4), (3, 3), "the kept blocks")
+    require(kept.dtype == bool, f"the kept blocks are {kept.dtype}; True and False are needed")
+    require(kept[0, 0] and kept[2, 2], "a block with one allowed pair is kept: any pair, not all and not most of them")
+    require(kept[0, 1], "pair (row 3, column 4) lies in block (0, 1)")
+    require(kept[2, 0] and not kept[0, 2], "rows 9 to 11, column 1 lie in block (2, 0), not (0, 2)")
+    near(kept, [[1, 1, 0], [0, 0, 0], [1, 0, 1]], "a block without an allowed pair must go")
+    wide = torch.zeros(8, 8, dtype=torch.bool)
+    wide[1, 6] = True
+    near(shaped(ask(function, wide, 2), (4, 4), "with block 2 the kept blocks"), [[0, 0, 0, 1], *[[0] * 4] * 3], "block 2: the wrong block is kept")
+    near(ask(function, mask, 1), mask, "with block 1 the mask itself comes back")
+    approve("pool_blocks", "any pair keeps a block", "rows and columns", "several sizes", "block 1 changes nothing")
+
+
+def check_sort_tokens(function: Callable) -> None:
+    """sort_tokens(bits uint8 [f, n]) -> int [f * n]: each frame's tokens sorted so that equal bits stand together."""
+    bits = torch.tensor([[0, 2, 1, 0, 2, 4], [4, 0, 0, 1, 1, 2], [0, 0, 0, 0, 0, 0]], dtype=torch.uint8)
+    order = shaped(ask(function, bits), (18,), "the order")
+    require(order.dtype.kind == "i", f"the order holds positions: integers, not {order.dtype}")
+    require(
+        sorted(order.tolist()) == list(range(18)),
+        "every position of the sequence must appear exactly once (positions count through all frames: t * n + i)",
+    )
+    require((order // 6 == torch.arange(18).numpy() // 6).all(), "frames must stay in order and in place: sort within each frame only")
+    sorted_bits = bits.flatten()[torch.from_numpy(order)].view(3, 6)
+    for t, row in enumerate(sorted_bits.tolist()):
+        runs = [value for i, value in enumerate(row) if i == 0 or row[i - 1] != value]
+        require(len(runs) == len(set(runs)), f"frame {t} comes out as {row}: tokens of equal bits must stand together")
+    require((sorted_bits[0, -2:] == 0).all(), f"frame 0 comes out as {sorted_bits[0].tolist()}: background (bits 0) belongs at the end")
+    require(order[12:].tolist() == list(range(12, 18)), "tokens of equal bits keep their order: sort with stable=True")
+    approve("sort_tokens", "a permutation", "frames stay", "equal bits together", "background last", "stable")
+
+
+def check_to_csr(function: Callable) -> None:
+    """to_csr(kept bool [nq, nk]) -> (pointer int [nq + 1], columns int [kept]): compressed rows."""
+    kept = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 1, 1]], dtype=torch.bool)
+    answer = ask(function, kept)
+    require(isinstance(answer, tuple) and len(answer) == 2, "to_csr must return two things: pointer, columns")
+    require(to_numpy(answer[0]).shape != (3,), "the pointer has one entry more than there are rows: the end of the last row")
+    pointer, columns = shaped(answer[0], (4,), "the pointer"), shaped(answer[1], (5,), "the list of columns")
+    require(pointer.dtype.kind == "i" and columns.dtype.kind == "i", f"both hold integers, not {pointer.dtype} and {columns.dtype}")
+    require(pointer[0] == 0, f"the first row starts at 0, not at {pointer[0]}")
+    near(pointer, [0, 2, 2, 5], "row r holds columns[pointer[r] : pointer[r + 1]]; an empty row repeats its pointer")
+    near(columns, [0, 2, 1, 2, 3], "the columns of row 0, then those of row 1, ..., each ascending")
+    other = torch.rand(5, 9, generator=torch.Generator().manual_seed(0)) < 0.4
+    pointer, columns = (to_numpy(x) for x in ask(function, other))
+    back = torch.zeros_like(other)
+    for row in range(5):
+        back[row, columns[pointer[row] : pointer[row + 1]].tolist()] = True
+    require(torch.equal(back, other), "for a larger matrix the rows do not give back the kept blocks")
+    approve("to_csr", "starts at 0", "one entry more than rows", "empty rows", "gives the matrix back")
+
+
+def _inputs(tokens: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = torch.randn(3, tokens, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return q, k, v
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    logits = (q @ k.T / math.sqrt(q.shape[1])).masked_fill(~mask, -torch.inf)
+    return logits.softmax(1) @ v
+
+
+def check_block_attention(function: Callable) -> None:
+    """block_attention(q, k, v [t, d], pointer, columns, block) -> [t, d]: softmax attention over the kept blocks only."""
+    kept = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 0, 1]], dtype=torch.bool)
+    pointer, columns = torch.tensor([0, 1, 3, 5]), torch.tensor([0, 0, 1, 0, 2])
+    q, k, v = _inputs(12, 8)
+    out = shaped(ask(function, q, k, v, pointer, columns, 4), (12, 8), "the output")
+    mask = kept.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    truth = _masked(q, k, v, mask)
+    for scale, words in ((1.0, "the logits must be divided by sqrt(d)"), (1 / q.shape[1], "divide the logits by sqrt(d), not by d")):
+        unscaled = (q @ k.T * scale).masked_fill(~mask, -torch.inf).softmax(1) @ v
+        require(not torch.allclose(torch.from_numpy(out), unscaled), words)
+    dense = (q @ k.T / math.sqrt(8)).softmax(1) @ v
+    require(not torch.allclose(torch.from_numpy(out), dense), "this is dense attention: only the listed blocks may be seen")
+    near(out[:4], truth[:4], "row 0 of the blocks keeps block 0 alone, and is wrong")
+    near(out[4:8], truth[4:8], "a row with several blocks shares one softmax among all of them; do not average per-block results")
+    near(out, truth, "the result differs from masked attention")
+    far = k.clone()
+    far[4:8] += 50  # block 1 is hidden from rows 0 and 2
+    again = shaped(ask(function, q, far, v, pointer, columns, 4), (12, 8), "the output")
+    near(again[[0, 1, 2, 3, 8, 9, 10, 11]], truth[[0, 1, 2, 3, 8, 9, 10, 11]], "a hidden block changed the result: it must not even be read")
+    approve("block_attention", "only kept blocks", "one softmax a row", "scaled by sqrt(d)", "equals masked attention")
+
+
+def check_online_attention(function: Callable) -> None:
+    """online_attention(q [n, d], blocks) -> [n, d]: blocks of (k [m, d], v [m, d]) come one by one, once."""
+    q, k, v = _inputs(10, 4)
+    q = q[:3]
+
+    def answer(keys: Tensor, values: Tensor, block: int, queries: Tensor = q):
+        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+            yield from zip(keys.split(block), values.split(block), strict=True)
+
+        value = function(queries.clone(), blocks())
+        require(value is not None, "online_attention returns None: is its last line a return?")
+        return shaped(value, (len(queries), 4), "the output")
+
+    truth = (q @ k.T / 2).softmax(1) @ v
+    near(answer(k, v, 10), truth, "with a single block this is plain attention, softmax(q k^T / sqrt(d)) v")
+    rising = torch.cat([0.1 * k[:5], 3 * k[5:]])  # the largest logits come last
+    two = answer(rising, v, 5)
+    later = (q @ rising[5:].T / 2).softmax(1) @ v[5:]
+    require(not torch.allclose(torch.from_numpy(two), later), "only the last block counts: rescale and keep what came before")
+    near(two, (q @ rising.T / 2).softmax(1) @ v, "with two blocks: when the maximum rises, shrink the old sum and the old output by exp(old - new)")
+    near(answer(k, v, 3), truth, "blocks of different sizes give another result")
+    near(answer(k.flip(0), v.flip(0), 3), truth, "the order of the keys must not matter")
+    huge = answer(1000 * k, v, 3)
+    near(huge, (q @ (1000 * k).T / 2).softmax(1) @ v, "large logits overflow: subtract the running maximum before exp")
+    low = answer(k - 400 * q.mean(0), v, 3)
+    near(low, (q @ (k - 400 * q.mean(0)).T / 2).softmax(1) @ v, "very negative logits vanish: the maximum starts at -inf, not at 0", 1e-4)
+    approve("online_attention", "one block", "rescaled sums", "any block size and order", "large and small logits")

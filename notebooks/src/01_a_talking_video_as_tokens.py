@@ -1,0 +1,354 @@
+# %% [markdown]
+# # 1 · A talking video as tokens
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/iasa/blob/main/notebooks/01_a_talking_video_as_tokens.ipynb)
+#
+# **The question.** Nine seconds of speech go in, a talking person comes out. What does the network in the middle actually handle, how many pieces of it, and
+# how many *pairs* of pieces if every piece may look at every other?
+#
+# **You will be able to**
+# - follow speech to features, features to a pose, a pose to a grid of tokens;
+# - count the tokens of a video and find the token that shows a given point;
+# - compute what dense attention over them costs, in operations and in memory;
+# - make your first talking video, on a laptop, in a few minutes.
+#
+# **Time** 40 minutes. **Needs** Python and NumPy. No GPU. **Paper** Lu, Chen, Xiao and Zhu, *Input-Aware Sparse Attention for Real-Time Co-Speech Video
+# Generation*, SIGGRAPH Asia 2025, sections 1 and 3.
+
+# %% tags=["setup"]
+# setup
+
+# %%
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+from ipywidgets import Dropdown, IntSlider, interact
+
+from iasa.motion import speech_to_keypoints
+from iasa.pose.draw import draw_pose
+from iasa.reference import load_speaker
+from iasa.speech import analyse, read_audio
+
+plt.style.use(root / "notebooks" / "course.mplstyle")
+audio, rate = read_audio(root / "examples" / "speech" / "welcome.mp3")
+speaker = load_speaker("alba")  # a drawn speaker; no picture of a real person is used in this course
+fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), width_ratios=[3, 1])
+axes[0].plot(np.arange(len(audio)) / rate, audio, linewidth=0.4)
+axes[0].set(xlabel="time (s)", ylabel="sound pressure (full scale = 1)", title="in: speech ...")
+axes[1].imshow(speaker.image)
+axes[1].set(title="... and one picture", xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# The way of the data, in the words of the code:
+#
+# ```
+# speech --> features --> keypoints [f, 133, 2] --+--> pose of every latent frame --+
+#                                                 |                                 |
+#                                                 +--> who may attend whom (plan) --+
+#                                                                                   v
+# one picture --> latents [c, 16, 16] ---------------> noise --> transformer --> latents --> frames --> video
+# ```
+#
+# ## Speech to features
+# The mouth follows the **phones** (the sounds of speech), hands and head follow **accents** (stressed syllables) and pauses. The clip comes with its phones; for
+# any other sound they are recognised.
+#
+# **Predict** before you run the next cell: which contour changes faster, the opening of the mouth or the loudness? How many accents does a sentence of nine seconds have?
+
+# %%
+notes = json.loads((root / "examples" / "speech" / "welcome.json").read_text())
+features = analyse(audio, phones=[tuple(phone) for phone in notes["phones"]])
+time = np.arange(features.frames) / features.fps
+
+fig, axis = plt.subplots(figsize=(9, 3))
+axis.plot(time, features.visemes[:, 0], label="opening of the mouth (0 to 1)")
+axis.plot(time, features.energy, label="loudness (0 to 1)")
+for when, strength in features.accents:
+    axis.axvline(when, color="#D55E00", alpha=0.3 + 0.2 * strength, linewidth=1.5)
+axis.axvline(-1, color="#D55E00", label="accents")
+axis.set(xlim=(0, time[-1]), xlabel="time (s)", ylabel="share of the maximum", title=notes["text"][:70] + "...")
+fig.legend(loc="outside lower center", ncols=3)
+plt.show()
+
+# %% [markdown]
+# ## Features to poses
+# A motion stage turns features into **keypoints**: 133 points of body, face and hands for each of 25 frames a second. (Notebook 7 looks inside.)
+
+# %%
+motion, poses = speech_to_keypoints(features, speaker.identity, seed=1)
+print(f"{len(poses)} poses of {poses.xy.shape[1]} points, {poses.fps:g} a second")
+
+shown = np.linspace(5, len(poses) - 5, 7).astype(int)
+fig, axes = plt.subplots(1, len(shown), figsize=(10.5, 2))
+for axis, t, image in zip(axes, shown, draw_pose(poses[shown], 150), strict=True):
+    axis.imshow(image)
+    axis.set_title(f"{t / poses.fps:.1f} s", fontsize=11)
+    axis.axis("off")
+plt.show()
+
+# %% [markdown]
+# ## Pictures to tokens
+# A transformer works on **tokens**. An autoencoder packs two video frames of 256 x 256 pixels into one **latent frame**: a grid of 16 x 16 tokens, each a vector
+# that stands for 16 x 16 pixels of two frames.
+#
+# ## Exercise 1: how many tokens?
+# A last latent frame that is not full still exists: round up.
+#
+# | | |
+# |---|---|
+# | `video_frames` | int, frames of the video |
+# | `per_latent` | int, video frames in a latent frame |
+# | `rows`, `cols` | ints, tokens of a latent frame |
+# | returns | int |
+
+# %% tags=["exercise"]
+def count_tokens(video_frames: int, per_latent: int, rows: int, cols: int) -> int:
+    """Tokens of a video."""
+    ### BEGIN SOLUTION
+    latent_frames = -(-video_frames // per_latent)
+    return latent_frames * rows * cols
+    ### END SOLUTION
+
+# %% tags=["check"]
+from iasa.teaching import check_count_tokens
+
+check_count_tokens(count_tokens)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `a // b` rounds down. `-(-a // b)` rounds up; so does `math.ceil(a / b)`.
+# </details>
+#
+# ## Exercise 2: which one is token 12,345?
+# The tokens stand in one long sequence: frame after frame, in each frame row after row, in each row from left to right. Write `locate`.
+#
+# | | |
+# |---|---|
+# | `token` | int, position in the sequence |
+# | returns | `(frame, row, column)` |
+
+# %% tags=["exercise"]
+def locate(token: int, rows: int, cols: int) -> tuple[int, int, int]:
+    """Latent frame, row and column of a token."""
+    ### BEGIN SOLUTION
+    frame, inside = divmod(token, rows * cols)
+    row, column = divmod(inside, cols)
+    return frame, row, column
+    ### END SOLUTION
+
+# %% tags=["check"]
+from iasa.teaching import check_locate
+
+check_locate(locate)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `divmod(a, b)` gives quotient and remainder at once. Use it twice: first with the tokens of a frame, then with the tokens of a row.
+# </details>
+#
+# ## Exercise 3: which token shows the hand?
+# And the other way round. A keypoint has coordinates $x$ (right) and $y$ (down) from 0 to 1 across the picture. Points may lie outside: take the nearest token then.
+#
+# | | |
+# |---|---|
+# | `x`, `y` | floats |
+# | `frame`, `rows`, `cols` | ints |
+# | returns | int, position in the sequence |
+
+# %% tags=["exercise"]
+def token_of(x: float, y: float, frame: int, rows: int, cols: int) -> int:
+    """The token that shows a point."""
+    ### BEGIN SOLUTION
+    row = min(max(int(np.floor(y * rows)), 0), rows - 1)
+    column = min(max(int(np.floor(x * cols)), 0), cols - 1)
+    return frame * rows * cols + row * cols + column
+    ### END SOLUTION
+
+# %% tags=["check"]
+from iasa.teaching import check_token_of
+
+check_token_of(token_of)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Row 0 of 16 covers $0 \le y < 1/16$: so the row is $\lfloor 16\,y \rfloor$, clipped to 0..15.
+# </details>
+#
+# With your function: the tokens through which the tip of the right index finger travels in the clip.
+
+# %% tags=["check"]
+tip = poses.xy[:, 120]  # tip of the right index finger, [f, 2]
+visits = np.zeros((16, 16))
+for t in range(0, len(tip), 2):
+    row, column = divmod(token_of(*tip[t], 0, 16, 16), 16)
+    visits[row, column] += 1
+
+fig, axis = plt.subplots(figsize=(4.4, 3.8))
+image = axis.imshow(visits)
+axis.plot(*(tip * 16 - 0.5).T, color="white", linewidth=0.7)
+axis.set(xlabel="token column", ylabel="token row", title="where the right fingertip is")
+fig.colorbar(image, label="latent frames")
+plt.show()
+
+# %% [markdown]
+# The same part of the body is in another token a second later. A pattern that is fixed in the picture ("attend to the same place in earlier frames") misses it. That
+# is the reason for *input-aware* attention.
+#
+# ## What dense attention costs
+# In attention every token compares its query $q$ with every key $k$, and averages values $v$:
+#
+# $$ o_i = \sum_j \operatorname{softmax}_j\!\Big(\frac{q_i \cdot k_j}{\sqrt d}\Big)\, v_j . $$
+#
+# ## Exercise 4: operations
+# Count multiplications and additions (two for each term of a sum) of the two large products, $q\,k^\top$ and weights times $v$, for all heads of one layer. Leave out the
+# softmax, which is small beside them.
+#
+# | | |
+# |---|---|
+# | `tokens` | int, $t$ |
+# | `heads`, `width` | ints: number of heads and $d$, the width of one head |
+# | returns | number of operations |
+
+# %% tags=["exercise"]
+def dense_flops(tokens: int, heads: int, width: int) -> int:
+    """Operations of one layer of dense attention."""
+    ### BEGIN SOLUTION
+    return 4 * tokens**2 * width * heads
+    ### END SOLUTION
+
+# %% tags=["check"]
+from iasa.teaching import check_dense_flops
+
+check_dense_flops(dense_flops)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# $q\,k^\top$ is a product of $[t, d]$ and $[d, t]$: $t^2$ results, each a sum of $d$ products: $2\,t^2 d$. The second product is as large.
+# </details>
+#
+# **Predict**: ours has 12.5 latent frames a second of 16 x 16 tokens. The paper's public code makes 81 frames of 512 x 512 pixels as 21 latent frames of 32 x 32 tokens. How many tokens is
+# that? After how many seconds of *our* video do we have as many?
+
+# %%
+papers = 21 * 32 * 32
+print(f"the paper's clip: {papers} tokens, {papers**2 / 1e6:.0f} million pairs")
+
+seconds = np.logspace(0, 2, 60)
+tokens = np.ceil(seconds * 12.5) * 256
+fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.3))
+axes[0].loglog(seconds, 4 * tokens**2 * 64 * 5 * 8 / 1e12, label="ours: 8 layers, 5 heads of width 64")
+axes[0].set(xlabel="length of the video (s)", ylabel="operations (10¹²)", title="one pass of dense attention")
+axes[1].loglog(seconds, tokens**2 * 4 / 2**30, label="one matrix, float32")
+axes[1].axhline(16, color="black", linestyle="--", label="a laptop of 16 GiB")
+axes[1].axvline(papers / 256 / 12.5, color="#D55E00", linestyle=":", label="the paper's 21,504 tokens")
+axes[1].set(xlabel="length of the video (s)", ylabel="memory (GiB)", title="the attention matrix of one head")
+axes[1].legend(fontsize=9)
+plt.show()
+
+# %% [markdown]
+# A minute of video is out of reach for a dense matrix, and its cost grows with the *square* of the length.
+#
+# ### Play: grid and length
+# **Predict**: halve the side of a token (so 32 x 32 of them a frame). By how much do pairs grow?
+
+# %%
+def price(seconds=8, side=16):
+    """Tokens, pairs and operations for a length and a grid."""
+    t = int(np.ceil(seconds * 12.5)) * side * side
+    values = {"tokens": t, "pairs": t**2, "operations, one layer": 4 * t**2 * 64 * 5}
+    fig, axis = plt.subplots(figsize=(7, 2.1))
+    axis.barh(list(values)[::-1], list(values.values())[::-1], color="#0072B2")
+    for y, value in enumerate(list(values.values())[::-1]):
+        axis.annotate(f" {value:.2g}", (value, y), va="center")
+    axis.set(xscale="log", xlim=(1, 1e18), xlabel="number", title=f"{seconds} s at {side} x {side} tokens a latent frame")
+    plt.show()
+
+
+interact(price, seconds=IntSlider(8, min=1, max=120), side=Dropdown(options=[8, 16, 32, 64], value=16));
+
+# %%
+price(8, 16)
+price(8, 32)
+
+# %% [markdown]
+# ## The way out, in one picture
+# Most of these pairs are of no use. From the poses alone the paper decides which frames and which body parts may look at each other. The next three notebooks build this **plan**; here is
+# what it looks like for our clip.
+
+# %%
+from iasa.grid import TokenGrid
+from iasa.keypoints import fill_latent, pool_to_latent
+from iasa.masks import make_plan
+from iasa.masks.picture import draw_plan
+
+latent_poses = pool_to_latent(fill_latent(poses))
+plan = make_plan(latent_poses, TokenGrid(len(latent_poses)))
+fig, axis = plt.subplots(figsize=(9, 5.2))
+axis.imshow(draw_plan(plan))
+axis.axis("off")
+plt.show()
+print(f"{plan.grid.tokens} tokens; {plan.density():.2%} of their pairs are kept")
+
+# %% [markdown]
+# ## Your first talking video
+# Now everything together, with the trained student that ships with the package: speech, poses, plan, a few denoising steps for each latent frame, and the decoder. The figure says how long each
+# stage takes on this machine. **Predict**: which stage takes longest?
+
+# %%
+import tempfile
+
+from iasa.pipeline import CoSpeechPipeline, generate
+
+length = 0.4 if FAST else 4.0  # seconds
+out = Path(tempfile.mkdtemp()) / "talking.mp4"
+pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
+part = poses[: int(length * 25)]
+report = generate(pipeline, audio[: int(length * rate)], speaker, out, keypoints=part)
+print(f"{report['frames']} frames, {report['fps']} a second in all, {report['density']:.1%} of the token pairs")
+
+# %%
+from iasa.video import read_video
+
+frames = read_video(out)[0]
+fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.2))
+for axis, t in zip(axes, np.linspace(0, len(frames) - 1, 5).astype(int), strict=True):
+    axis.imshow(frames[t])
+    axis.set_title(f"{t / 25:.1f} s", fontsize=11)
+    axis.axis("off")
+plt.show()
+
+stages = report["seconds"]
+plt.figure(figsize=(7, 2))
+plt.barh(list(stages), list(stages.values()), color="#0072B2")
+plt.xlabel(f"time for {len(frames)} frames (s)")
+plt.show()
+
+# %%
+from IPython.display import Video
+
+Video(str(out), embed=True)  # with sound
+
+# %% [markdown]
+# What you see is an **avatar**, not a photo-real person: the shipped networks are small and were trained on drawn speakers only. The method is the paper's; the
+# paper's own figures come from backbones of billions of parameters and a data-centre GPU.
+#
+# ## Summary
+# - Speech becomes phones, loudness and accents: [`analyse` in iasa/speech/features.py](../iasa/speech/features.py).
+# - Features become 133 keypoints a frame: [`speech_to_keypoints` in iasa/motion/rules.py](../iasa/motion/rules.py).
+# - Two frames of 256 x 256 become 256 tokens: [`TokenGrid` in iasa/grid.py](../iasa/grid.py), [`Autoencoder` in iasa/models/autoencoder.py](../iasa/models/autoencoder.py).
+# - Dense attention costs $4\,t^2 d$ operations a head and layer; its matrix outgrows a laptop within a minute of video.
+# - The whole path: [`CoSpeechPipeline`, `generate` in iasa/pipeline.py](../iasa/pipeline.py).
+#
+# ## Further questions
+# 1. The linear layers of a transformer cost in proportion to the tokens. At which length does attention cost more than they do, for a width of 320?
+# 2. Why does the autoencoder take *two* frames into one latent frame, and not eight? What moves in 0.3 seconds of speech?
+# 3. Change `seed` in `speech_to_keypoints`. What stays the same, and what should?
+# 4. Take another speaker (`load_speaker("bruno")`, ...) with the same poses. Which parts of the plan change?
+#
+# **Next**: [which frames matter?](02_which_frames_matter.ipynb)
