@@ -1582,7 +1582,7 @@ function mountExplorer(data) {
     if (state.options.method !== before.method) bits = M.regionBits(poses, grid, state.options.method);
     if (state.options.align !== before.align) distance = M.poseDistance(poses, state.options.align);
     if (patch("q")) { state.query = patch("q"); state.pinned = Boolean(patch("o")); state.key = patch("o"); state.keyPinned = state.pinned; }
-    if (VIEWS[given.get("v")]) state.view = given.get("v");
+    if (Object.hasOwn(VIEWS, given.get("v") || "")) state.view = given.get("v");
     if (["dark", "light"].includes(given.get("theme"))) state.theme = given.get("theme");
   }
   let later = 0, host = null;
@@ -1780,7 +1780,14 @@ function mountExplorer(data) {
   }
 
   begin();
-  return { state, timings, plan: () => plan, measured: () => measured, poses, settings };
+  // Where a patch stands on the screen, for whoever drives the page from outside.
+  const whereIs = (t, i) => {
+    byId("scroller").scrollIntoView({ block: "center" });
+    scrollTo(t);
+    const box = byId("strip").getBoundingClientRect(), [x, y] = stripPlace(t), share = [((i % grid.cols) + 0.5) / grid.cols, (Math.floor(i / grid.cols) + 0.5) / grid.rows];
+    return [box.left + x + share[0] * strip.size, box.top + y - byId("scroller").scrollTop + share[1] * strip.size];
+  };
+  return { state, timings, plan: () => plan, measured: () => measured, poses, settings, whereIs };
 }
 
 if (typeof module !== "undefined") module.exports = IasaMask;
