@@ -8,7 +8,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 from iasa import __version__, commands
-from iasa.config import DEFAULT_STEPS, MAX_STEPS, MODELS, InputError, MaskOptions
+from iasa.config import (
+    DEFAULT_MOTION,
+    DEFAULT_STEPS,
+    MAX_STEPS,
+    MODELS,
+    MOTION_MODELS,
+    InputError,
+    MaskOptions,
+)
 
 MAX_SEED = 2**32 - 1
 
@@ -67,6 +75,9 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
     sub = add("motion", commands.motion, "speech to keypoints: the first stage alone")
     sub.add_argument("--audio", required=True, help="speech in any usual sound or video file")
     _add_body(sub)
+    sub.add_argument(
+        "--model", choices=MOTION_MODELS, default=DEFAULT_MOTION, help=f"who performs (default: {DEFAULT_MOTION})"
+    )
     sub.add_argument("--out", required=True, help="P.npz with xy, confidence and fps")
     sub = add("pose", commands.pose, "the keypoints of a real video (needs mediapipe)")
     sub.add_argument("--video", required=True)
@@ -76,7 +87,10 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
     sub.add_argument("--audio", required=True, help="speech in any usual sound or video file")
     sub.add_argument("--size", type=int, choices=(256, 512), default=256, help="pixels (default: 256)")
     sub.add_argument("--out", required=True, help="V.mp4")
-    sub = add("train", commands.train, "train one stage: data, autoencoder, teacher, student, decoder", seed=False)
+    sub = add("motion-data", commands.motion_data, "videos of people who talk to clips for `train motion` (needs mediapipe)")
+    sub.add_argument("--videos", required=True, metavar="DIR", help="folder of videos, each of up to two minutes")
+    sub.add_argument("--run", default="runs", help="the training's folder; clips go to RUN/motion/clips (default: runs)")
+    sub = add("train", commands.train, "train one stage: motion, data, autoencoder, teacher, student, decoder", seed=False)
     if command == "train":
         from iasa.training.stages import add_arguments as add_stages
 
@@ -86,6 +100,11 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
         from iasa.evaluate import add_arguments as add_evaluation
 
         add_evaluation(sub)
+    sub = add("evaluate-motion", commands.evaluate_motion, "measure the learned performer beside the rules and the truth")
+    if command == "evaluate-motion":
+        from iasa.evaluate_motion import add_arguments as add_motion_evaluation
+
+        add_motion_evaluation(sub)
     sub = add("bench", commands.bench, "measure speed on this machine", seed=False)
     sub.add_argument("what", choices=commands.BENCHES, help="the part to measure")
     sub.add_argument("--quick", action="store_true", help="fewer sizes and repeats")

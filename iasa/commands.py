@@ -77,7 +77,7 @@ def motion(arguments: argparse.Namespace) -> dict:
         identity = load_speaker(arguments.speaker or _first_speaker()).identity
     started = time.perf_counter()
     features = analyse(audio)
-    _, keypoints = speech_to_keypoints(features, identity, arguments.seed)
+    _, keypoints = speech_to_keypoints(features, identity, arguments.seed, model=arguments.model)
     save_keypoints(arguments.out, keypoints)
     seconds = round(time.perf_counter() - started, 3)
     _tell(arguments, f"{arguments.out}: poses of {len(keypoints)} frames, mouth from the {features.source}")
@@ -85,8 +85,22 @@ def motion(arguments: argparse.Namespace) -> dict:
         "frames": len(keypoints),
         "seconds": seconds,
         "phones_from": features.source,
+        "model": arguments.model,
         "out": arguments.out,
     }
+
+
+def motion_data(arguments: argparse.Namespace) -> dict:
+    """Clips of real speakers for the training of the motion stage."""
+    from iasa.training.motion_clips import make_clips
+
+    report = make_clips(Path(arguments.videos), Path(arguments.run) / "motion" / "clips")
+    _tell(
+        arguments,
+        f"{report['clips']} clips, {report['seconds']:.0f} s, of {report['videos']} videos; "
+        f"the paper's filter kept {report['kept']:.0%} of the frames",
+    )
+    return report
 
 
 def pose(arguments: argparse.Namespace) -> dict:
@@ -283,6 +297,13 @@ def bench(arguments: argparse.Namespace) -> dict:
         with whole_file(arguments.out) as partial:
             partial.write_text(json.dumps(report, indent=1) + "\n")
     return report
+
+
+def evaluate_motion(arguments: argparse.Namespace) -> dict:
+    """The report on stage 1."""
+    from iasa.evaluate_motion import run
+
+    return run(arguments)
 
 
 def _read_speech(path: str) -> np.ndarray:

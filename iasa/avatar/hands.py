@@ -61,17 +61,17 @@ def hand_joints(shape: np.ndarray, left: bool) -> np.ndarray:
         angle = angle + share * curl
         across = np.sin(lean) * np.cos(np.minimum(np.abs(angle), 1.5))
         direction = np.stack([across, np.cos(lean) * np.cos(angle), np.sin(angle)], -1)
-        tips = tips + direction * _PHALANGES[:, k, None]
+        tips = tips + _unit(direction) * _PHALANGES[:, k, None]
         joints[:, [6 + k, 10 + k, 14 + k, 18 + k]] = tips
 
     bones = np.diff(np.array([_PALM[i] for i in (1, 2, 3, 4)], float), axis=0)
     for k, bone in enumerate(bones):
         turn = 0.9 * abduction + 0.35 * k * thumb
         c, s = np.cos(turn), np.sin(turn)
-        towards = bone[2] + 0.55 * thumb * np.linalg.norm(bone)
-        joints[:, 2 + k] = joints[:, 1 + k] + np.stack(
-            [c * bone[0] - s * bone[1], s * bone[0] + c * bone[1], towards], 1
-        )
+        length = np.linalg.norm(bone)
+        towards = bone[2] + 0.55 * thumb * length
+        way = np.stack([c * bone[0] - s * bone[1], s * bone[0] + c * bone[1], towards], 1)
+        joints[:, 2 + k] = joints[:, 1 + k] + length * _unit(way)
     if left:
         joints[..., 0] *= -1
     return joints
