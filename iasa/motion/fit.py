@@ -19,7 +19,6 @@ from iasa.keypoints import (
     FACE,
     LEFT_HAND,
     LEFT_SHOULDER,
-    LEFT_WRIST,
     RIGHT_HAND,
     RIGHT_SHOULDER,
     RIGHT_WRIST,
@@ -72,7 +71,7 @@ def _parts(keypoints: Keypoints) -> dict[str, np.ndarray]:
         "face": 0.25 * face / typical(*EYE_CORNERS),
         "place": 0.25 * (xy[:, FACE].mean(1, keepdims=True) - middle) / typical(*EYE_CORNERS),
     }
-    for name, hand, wrist in (("right_hand", RIGHT_HAND, RIGHT_WRIST), ("left_hand", LEFT_HAND, LEFT_WRIST)):
+    for name, hand in (("right_hand", RIGHT_HAND), ("left_hand", LEFT_HAND)):
         palm = max(typical(hand.start, hand.start + finger) for finger in PALM[1:])
         parts[name] = 0.35 * (xy[:, hand] - xy[:, hand.start, None]) / palm
     return parts

@@ -7,7 +7,7 @@ syllables that the voice truly stressed. The networks are given what `iasa.speec
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from iasa.config import VIDEO_FPS
 from iasa.speech import Phone, SpeechFeatures, analyse
 from iasa.speech.prosody import ACCENT_SPACING, HOP_RATE, make_prosody, prominence
 from iasa.training import corpus, synthesis
-from iasa.training.sentences import HELDOUT, TRAIN
+from iasa.training.sentences import TRAIN
 
 logger = logging.getLogger(__name__)
 
@@ -65,39 +65,49 @@ def stressed_accents(audio: np.ndarray, phones: Sequence[Phone]) -> list[tuple[f
     return sorted(kept)
 
 
-def make_synthetic(index: int, heldout: bool = False, voice: str | None = None) -> tuple[np.ndarray, Heard]:
-    """One synthetic utterance, its noisy sound float32 [n], and both its features; sentences and voices of its split."""
-    rng = np.random.default_rng([index, 6 + heldout])
-    sentences, voices = (HELDOUT, HELDOUT_VOICES) if heldout else (TRAIN, corpus.TRAIN_VOICES)
-    voice = voice or voices[index % len(voices)]
-    chosen = [sentences[int(i)] for i in rng.choice(len(sentences), int(rng.integers(2, 5)), replace=False)]
+def make_synthetic(
+    index: int,
+    sentences: Sequence[str] = TRAIN,
+    voices: Sequence[str] = corpus.TRAIN_VOICES,
+    method: str | None = None,
+    split: int = 0,
+) -> tuple[np.ndarray, Heard]:
+    """One synthetic utterance: its noisy sound float32 [n] at 16 kHz, and both its features.
+
+    `method` of hearing it (iasa.speech.analyse); by default it changes with the index. Another `split` is another draw.
+    """
+    rng = np.random.default_rng([index, 6 + split])
+    voice = voices[index % len(voices)]
+    number = min(int(rng.integers(2, 5)), len(sentences))
+    chosen = [sentences[int(i)] for i in rng.choice(len(sentences), number, replace=False)]
     rate, pitch, spread = (int(rng.integers(*span)) for span in ((135, 195), (30, 75), (40, 90)))
     clean, phones = corpus.read_sentences(chosen, voice, rate, pitch, spread, rng, stress=True)
     noisy, phones = corpus.augment(clean, phones, rng)
     percent = round(100 * len(clean) / len(noisy))  # augmentation also changed the speed
     clean = resample_poly(clean, 100, percent).astype(np.float32)[: len(noisy)] if percent != 100 else clean
-    true = analyse(clean, phones=phones)
-    true = replace(true, accents=stressed_accents(clean, phones))
-    method = "auto" if heldout else METHODS[index % len(METHODS)]
-    return noisy, Heard(f"{voice}_{index:04d}", analyse(noisy, method=method), true)
+    true = replace(analyse(clean, phones=phones), accents=stressed_accents(clean, phones))
+    return noisy, Heard(f"{voice}_{index:04d}", analyse(noisy, method=method or METHODS[index % len(METHODS)]), true)
+
+
+def keep_heard(cache: Path | None, name: str, make: Callable[[], Heard]) -> Heard:
+    """`make`'s utterance, kept in the folder `cache` and read back from there."""
+    if cache is None:
+        return make()
+    paths = [cache / f"{name}.{kind}.npz" for kind in ("heard", "true")]
+    if not all(path.exists() for path in paths):
+        one = make()
+        cache.mkdir(parents=True, exist_ok=True)
+        one.heard.to_npz(paths[0])
+        one.true.to_npz(paths[1])
+    return Heard(name, *(SpeechFeatures.from_npz(path) for path in paths))
 
 
 def make_utterances(cache: Path, count: int = UTTERANCES) -> list[Heard]:
     """Training speech: `count` synthetic utterances and the real clips that gradio brings; kept in `cache`."""
-    found = []
     if not synthesis.available():
         logger.warning("espeakng-loader is not installed: training speech is the real clips alone")
         count = 0
-    for index in range(count):
-        paths = [cache / f"{index:04d}.{kind}.npz" for kind in ("heard", "true")]
-        if all(path.exists() for path in paths):
-            found.append(Heard(f"{index:04d}", *(SpeechFeatures.from_npz(path) for path in paths)))
-            continue
-        _, one = make_synthetic(index)
-        cache.mkdir(parents=True, exist_ok=True)
-        one.heard.to_npz(paths[0])
-        one.true.to_npz(paths[1])
-        found.append(one)
+    found = [keep_heard(cache, f"{i:04d}", lambda i=i: make_synthetic(i)[1]) for i in range(count)]
     for name in corpus.REAL_TRAIN:
         path = corpus.real_clip(name)
         if path:

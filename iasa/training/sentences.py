@@ -81,3 +81,22 @@ HELDOUT = (
     "I told them once, I told them twice, and still they would not listen.",
     "Warm bread, fresh butter, and a cup of tea: what more do we need?",
 )
+
+# Of other languages, to measure with; no training speech is in them. Keys are voices of eSpeak NG.
+LANGUAGES = {
+    "fr-fr": (
+        "Bonjour, je voudrais vous parler du temps qu'il fait aujourd'hui.",
+        "Quand on parle, les mains disent souvent ce que les mots oublient.",
+        "La petite maison bleue se trouve au bout de la rue, derrière l'église.",
+    ),
+    "de": (
+        "Guten Morgen, ich möchte Ihnen heute etwas über das Wetter erzählen.",
+        "Wer spricht, der bewegt auch die Hände, meistens ohne es zu merken.",
+        "Das kleine blaue Haus steht am Ende der Straße, gleich hinter der Kirche.",
+    ),
+    "es": (
+        "Buenos días, hoy quiero hablarles un poco del tiempo.",
+        "Cuando hablamos, las manos dicen muchas veces lo que callan las palabras.",
+        "La pequeña casa azul está al final de la calle, detrás de la iglesia.",
+    ),
+}

@@ -1,0 +1,64 @@
+"""Videos of people who talk to clips of motion that the trainer mixes in: mediapipe, the paper's filter, a fit of the rig."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from iasa.config import VIDEO_FPS, InputError
+from iasa.motion.fit import fit_motion
+from iasa.motion.regions import STYLE_SIZE, to_channels, to_vectors
+from iasa.pose import extract_keypoints, find_runs, keep_frames
+from iasa.speech import analyse, read_audio
+from iasa.training.train_motion import Piece, make_piece, save_pieces
+from iasa.video import open_video
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi")
+SHORTEST = 50  # frames of an unbroken run that passes the filter
+SPLIT = 250  # frames fitted at a time: the person's proportions may drift with the camera
+
+
+def make_clips(videos: Path, folder: Path) -> dict:
+    """One file of clips a video under `folder`; videos that are there already are left alone. Raises InputError."""
+    paths = sorted(p for p in videos.glob("*") if p.suffix.lower() in SUFFIXES) if videos.is_dir() else []
+    if not paths:
+        raise InputError(f"there are no videos in {videos}; accepted are {', '.join(SUFFIXES)}")
+    clips = frames = kept = 0
+    for path in tqdm(paths, desc="videos", leave=False):
+        target = folder / f"{path.stem}.npz"
+        if target.exists():
+            continue
+        try:
+            pieces, seen, passed = read_clips(path)
+        except InputError as error:
+            logger.warning("%s is left out: %s", path.name, error)
+            continue
+        frames, kept, clips = frames + seen, kept + passed, clips + len(pieces)
+        if pieces:
+            save_pieces(target, pieces)
+    share = kept / frames if frames else 0.0
+    return {"videos": len(paths), "clips": clips, "frames": frames, "kept": round(share, 4), "seconds": kept / VIDEO_FPS}
+
+
+def read_clips(path: Path) -> tuple[list[Piece], int, int]:
+    """(clips, frames of the video, frames in the clips); a clip is an unbroken run of frames that pass the paper's filter."""
+    channels = to_channels(analyse(read_audio(path)[0]))
+    with open_video(path, fps=VIDEO_FPS) as (pictures, _):
+        keypoints = extract_keypoints(pictures, VIDEO_FPS)
+    count = min(len(keypoints), len(channels))
+    pieces, passed = [], 0
+    for first, last in find_runs(keep_frames(keypoints[:count]), SHORTEST):
+        for start in range(first, last - SHORTEST + 1, SPLIT):
+            stop = last if last - start < SPLIT + SHORTEST else start + SPLIT
+            fit = fit_motion(keypoints[start:stop])
+            style = np.zeros(STYLE_SIZE, np.float32)  # ordinary habits: a person's own are not known
+            pieces.append(make_piece(channels[start:stop], to_vectors(fit.motion), fit.known, style))
+            passed += stop - start
+            if stop == last:
+                break
+    return pieces, count, passed
