@@ -107,6 +107,7 @@ REGION_WEIGHTS: dict[str, float] = {"face": 0.5, "mouth": 1.0, "hands": 1.0, "ar
 PRESETS: dict[str, TrainPreset] = {
     "motion": TrainPreset(batch=16, frames=64, lr=1e-3, muon_lr=0.02, warmup=20, ema=0.995),  # frames: steps of four
     "autoencoder": TrainPreset(batch=24, frames=1, lr=1e-3, muon_lr=0.015),
+    "encoders": TrainPreset(batch=64, frames=1, lr=2e-3, muon_lr=0.02, warmup=20, ema=0.99),
     "teacher": TrainPreset(batch=4, frames=5, lr=1e-3, muon_lr=0.02),
     "student": TrainPreset(batch=4, frames=8, lr=4e-4, muon_lr=0.006),
     "finetune": TrainPreset(batch=4, frames=6, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995),

@@ -141,6 +141,17 @@ def mouth_width(keypoints: Keypoints) -> np.ndarray:
     return width / np.maximum(face_scale(keypoints), 1e-6)
 
 
+def mouth_shape(keypoints: Keypoints) -> np.ndarray:
+    """Lips seen from the eyes, to the right and down, in distances of the outer eye corners: float32 [f, 20, 2]."""
+    a, b = (keypoints.xy[:, corner] for corner in EYE_CORNERS)
+    across = b - a
+    size = np.maximum((across**2).sum(-1), 1e-8)[:, None]
+    offset = keypoints.xy[:, list(MOUTH)] - ((a + b) / 2)[:, None]
+    right = (offset * across[:, None]).sum(-1) / size
+    down = (offset[..., 1] * across[:, None, 0] - offset[..., 0] * across[:, None, 1]) / size
+    return np.stack([right, down], -1).astype(np.float32)
+
+
 def from_holistic(
     face: np.ndarray | None,  # [f, 478 or 468, 2] image units, NaN where no face was found
     pose: np.ndarray | None,  # [f, 33, 2]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from iasa.masks.soft import SOFT_REGIONS, soft_masks
+
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # noisy [b, f, c, h, w], level [b, f] -> x0; its condition is bound
+FaceEmbedding = Callable[[Tensor, Tensor], Tensor]  # images [m, 3, H, W], xy [m, 133, 2] in their pixels -> [m, d] of length 1
+Features = Callable[[Tensor], list[Tensor]]  # images [m, 3, H, W] -> feature maps [m, c, h, w], any number of them
 
 
 def gradient_loss(x: Tensor, y: Tensor, weight: Tensor, scales: int = 3) -> Tensor:
@@ -116,3 +120,47 @@ def critic_loss(
     """Flow matching on the student's own samples: the critic learns the score of what the student makes."""
     x0 = x0.detach()
     return flow_loss(critic(add_noise(x0, noise, level), level).float(), x0, level, importance)
+
+
+def feature_distance(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """Squared distance of unit feature vectors, mean over what `weight` covers: maps [m, c, h, w], weight [m, 1, H, W] -> [m]."""
+    near = F.normalize(a.float(), dim=1) - F.normalize(b.float(), dim=1)
+    weight = F.adaptive_avg_pool2d(weight, a.shape[-2:])[:, 0]
+    return (near.square().sum(1) * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-3)
+
+
+def region_terms(
+    output: Tensor,  # [m, 3, H, W] decoded pictures, or crops of them, in [-1, 1]
+    truth: Tensor,  # [m, 3, H, W]
+    xy: Tensor,  # [m, 133, 2] pixels of these pictures
+    confidence: Tensor,  # [m, 133]
+    face: FaceEmbedding,
+    features: Features,
+    regions: tuple[str, ...] = SOFT_REGIONS,
+    scale: float = 256.0,
+) -> dict[str, Tensor]:
+    """The paper's L_r by region, scalars: squared distance of identity embeddings for the face, of features elsewhere.
+
+    Where the paper takes features of masked pictures, here the masks weight the distance of whole pictures' features:
+    one pass serves all regions. A picture without a region counts for nothing in it. Gradients reach `output` alone if
+    the encoders are frozen.
+    """
+    masks = soft_masks(xy, confidence, output.shape[-2:], scale)
+    with torch.no_grad():
+        true_maps, true_face = features(truth), face(truth, xy) if "face" in regions else None
+    maps = features(output)
+    terms = {}
+    for region in regions:
+        mask = masks[:, SOFT_REGIONS.index(region)][:, None]
+        present = (mask.flatten(1).amax(1) > 0.5).float()
+        if region == "face":
+            each = (face(output, xy) - true_face).square().sum(-1)
+        else:
+            each = torch.stack([feature_distance(*pair, mask) for pair in zip(maps, true_maps, strict=True)]).mean(0)
+        terms[region] = (each * present).sum() / present.sum().clamp_min(1.0)
+    return terms
+
+
+def region_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Sum of lambda_r L_r over the regions at hand."""
+    return sum(weights[name] * value for name, value in terms.items())

@@ -8,7 +8,7 @@ NaN.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from iasa.keypoints import (
     UPPER_LIP,
     Keypoints,
     mouth_opening,
+    mouth_shape,
 )
 
 PEAK = 255.0
@@ -152,17 +153,72 @@ def mouth_correlation(a: Keypoints, b: Keypoints) -> float:
     return correlation(mouth_opening(a)[both], mouth_opening(b)[both])
 
 
-def mouth_lag(found: Keypoints, truth: Keypoints, longest: int = FAST_LAG) -> int | None:
+def lip_shape_correlation(a: Keypoints, b: Keypoints) -> float:
+    """Pearson's r of all lip coordinates about their means, pooled, in the frames in which both faces are seen."""
+    if len(a) != len(b):
+        raise ValueError(f"poses of {len(a)} and {len(b)} frames cannot be compared")
+    both = _lips_seen(a, b)
+    if both.sum() < 3:
+        return float("nan")
+    moved = [(shape - shape.mean(0)).ravel() for shape in (mouth_shape(a)[both], mouth_shape(b)[both])]
+    return correlation(*moved)
+
+
+def mouth_lag(
+    found: Keypoints,
+    truth: Keypoints,
+    longest: int = FAST_LAG,
+    likeness: Callable[[Keypoints, Keypoints], float] = mouth_correlation,
+) -> int | None:
     """By how many frames the lips found lag behind the true ones: where r is greatest. None if undefined."""
     scores = {}
     for lag in range(-longest, longest + 1):
         frames = len(found) - abs(lag)
         if frames > longest:
             late, early = max(lag, 0), max(-lag, 0)
-            r = mouth_correlation(found[late : late + frames], truth[early : early + frames])
+            r = likeness(found[late : late + frames], truth[early : early + frames])
             if np.isfinite(r):
                 scores[lag] = r
     return max(scores, key=lambda lag: (scores[lag], -abs(lag))) if scores else None
+
+
+def sync_margin(curve: np.ndarray) -> float:
+    """How much better the lips go with the sound in time than at another time: likeness at shift 0 less the median's."""
+    return float(curve[len(curve) // 2] - np.median(curve))
+
+
+def identity_figures(vectors: np.ndarray, reference: np.ndarray, second: int) -> dict[str, float]:
+    """Likeness of faces to the reference's: `identity`, its mean; `identity_kept`, the last second's share of the first's.
+
+    vectors [f, d] of length 1, NaN where no face was found; reference [d]; `second` is its number of frames.
+    """
+    likeness = vectors @ reference
+    known = likeness[np.isfinite(likeness)]
+    if len(known) < 2 * second:
+        return {"identity": float(known.mean()) if len(known) else float("nan"), "identity_kept": float("nan")}
+    return {"identity": float(known.mean()), "identity_kept": float(known[-second:].mean() / known[:second].mean())}
+
+
+def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
+    """The chance that a positive score is above a negative one (ties count half)."""
+    scores = np.concatenate([positive, negative])
+    values, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (counts.cumsum() - (counts - 1) / 2)[place]  # mean rank of equals, from 1
+    n = len(positive)
+    return float((rank[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Frechet distance (Dowson and Landau 1982) of Gaussians fitted to features [n, d] and [m, d].
+
+    It is FID only on the Inception network's features; name the encoder beside the figure. NaN under two samples.
+    """
+    if min(len(a), len(b)) < 2:
+        return float("nan")
+    gap = a.mean(0) - b.mean(0)
+    first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
+    values = np.linalg.eigvals(first @ second).real.clip(0)
+    return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * np.sqrt(values).sum())
 
 
 def hands_inside(truth: Keypoints) -> np.ndarray:

@@ -77,7 +77,7 @@ def test_distillation_changes_student_and_critic_and_continues_after_a_kill(data
     options = DistillOptions(steps=(1, 2), critic_updates=1)
 
     def run(folder, resume, killed_at=None, saved_at=None):
-        def term(x0, window, rng):  # stands where the region loss does, and sees the step go by
+        def term(x0, window, truth, rng):  # stands where the region loss does, and sees the step go by
             step = len(steps)
             steps.append(step)
             if killed_at is not None and step == killed_at:

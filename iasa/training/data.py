@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -233,13 +234,29 @@ class Window:
 
 
 class WindowSampler:
-    """Windows of latent frames with a reference: half of the time the clip's rest picture, else another moment."""
+    """Windows of latent frames with a reference: half of the time the clip's rest picture, else another moment.
 
-    def __init__(self, shards: list[Shard], frames: int, rest_share: float = 0.6) -> None:
-        self.shards, self.frames, self.rest_share = shards, frames, rest_share
+    Clips are drawn at random, or come by number: `turns` (of `Trainer.turns`) go through all clips in an order of each
+    epoch's own, so that several processes share them out without repeats.
+    """
 
-    def sample(self, rng: np.random.Generator, count: int) -> Window:
-        return self.stack([self._one(rng) for _ in range(count)])
+    def __init__(self, shards: list[Shard], frames: int, rest_share: float = 0.6, seed: int = 0) -> None:
+        self.shards, self.frames, self.rest_share, self.seed = shards, frames, rest_share, seed
+        self.starts = np.cumsum([0] + [len(shard.frames) for shard in shards])  # number of each shard's first clip
+
+    def sample(self, rng: np.random.Generator, count: int, turns: Sequence[int] | None = None) -> Window:
+        return self.stack([read_window(*chosen) for chosen in self.choose(rng, count, turns)])
+
+    def choose(self, rng: np.random.Generator, count: int, turns: Sequence[int] | None = None):
+        """(shard, clip, reference, latent frames) of each window, as `read_window` and `read_truth` take them."""
+        return [self._one(rng, None if turns is None else turns[i]) for i in range(count)]
+
+    def clip_of(self, turn: int) -> tuple[Shard, int]:
+        """The clip whose turn it is."""
+        epoch, place = divmod(int(turn), int(self.starts[-1]))
+        number = int(np.random.default_rng([self.seed, epoch]).permutation(self.starts[-1])[place])
+        shard = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return self.shards[shard], number - int(self.starts[shard])
 
     @staticmethod
     def stack(parts: list[tuple[np.ndarray, ...]]) -> Window:
@@ -251,14 +268,17 @@ class WindowSampler:
             torch.from_numpy(confidence).float(),
         )
 
-    def _one(self, rng: np.random.Generator):
-        shard = self.shards[rng.integers(len(self.shards))]
-        clip = int(rng.integers(len(shard.frames)))
+    def _one(self, rng: np.random.Generator, turn: int | None):
+        if turn is None:
+            shard = self.shards[rng.integers(len(self.shards))]
+            clip = int(rng.integers(len(shard.frames)))
+        else:
+            shard, clip = self.clip_of(turn)
         total = shard.latents.shape[1] - 1
         start = int(rng.integers(1, total - self.frames + 2))
         chosen = np.arange(start, start + self.frames)
         reference = 0 if rng.random() < self.rest_share else int(rng.integers(1, total + 1))
-        return read_window(shard, clip, reference, chosen)
+        return shard, clip, reference, chosen
 
 
 def read_window(shard: Shard, clip: int, reference: int, chosen: np.ndarray):
@@ -275,3 +295,9 @@ def read_window(shard: Shard, clip: int, reference: int, chosen: np.ndarray):
         shard.xy[clip][pictures],
         shard.confidence[clip][pictures],
     )
+
+
+def read_truth(shard: Shard, clip: int, reference: int, chosen: np.ndarray) -> np.ndarray:
+    """The drawn pictures of latent frames `chosen`: uint8 [f t, H, W, 3]."""
+    t = FRAMES_PER_LATENT
+    return np.asarray(shard.frames[clip])[((chosen[:, None] - 1) * t + 1 + np.arange(t)).reshape(-1)]

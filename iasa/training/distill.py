@@ -21,7 +21,7 @@ from iasa.losses import critic_loss, dmd_loss, flow_loss, sample_levels
 from iasa.models.attend import attend_window
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
-from iasa.training.data import Window, WindowSampler, find_shards
+from iasa.training.data import Window, WindowSampler, find_shards, read_truth, read_window
 from iasa.training.loop import Schedule, Trainer
 from iasa.training.rollout import roll_out
 from iasa.training.train_teacher import make_plans, make_sheet, predict
@@ -29,8 +29,8 @@ from iasa.training.train_teacher import make_plans, make_sheet, predict
 LOWEST, HIGHEST = 0.05, 0.98  # noise levels at which the scores are compared: at 1 nothing of the sample is left
 SHEET_STEPS = 2
 
-# region_term(clean latents [b, f, c, h, w], the window, rng) -> scalar
-RegionTerm = Callable[[Tensor, Window, np.random.Generator], Tensor]
+# region_term(clean latents [b, f, c, h, w], the window, its true pictures uint8 [b, f t, H, W, 3], rng) -> scalar
+RegionTerm = Callable[[Tensor, Window, np.ndarray, np.random.Generator], Tensor]
 
 
 def distill(
@@ -49,7 +49,8 @@ def distill(
     windows = WindowSampler(find_shards(data, "train"), preset.frames)
 
     def loss_of(student: nn.Module, rng: np.random.Generator) -> Tensor:
-        window = windows.sample(rng, preset.batch)
+        chosen = windows.choose(rng, preset.batch, trainer.turns(preset.batch))
+        window = windows.stack([read_window(*one) for one in chosen])
         plans = make_plans(window, preset.mask)
         with torch.no_grad(), accelerator.autocast():
             window = window.to(device).with_base(autoencoder)
@@ -79,7 +80,7 @@ def distill(
         trainer.note(dmd=matching.item(), regression=regression.item())
         loss = options.dmd * matching + options.regression * regression
         if region_term is not None and options.region > 0:
-            region = region_term(x0, window, rng)
+            region = region_term(x0, window, np.stack([read_truth(*one) for one in chosen]), rng)
             trainer.note(region=region.item())
             loss = loss + options.region * region
         return loss

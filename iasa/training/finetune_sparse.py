@@ -37,7 +37,7 @@ def finetune_sparse(
     device = trainer.accelerator.device
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
-        window = windows.sample(rng, preset.batch)
+        window = windows.sample(rng, preset.batch, trainer.turns(preset.batch))
         attend = make_pattern(window, mask)
         with trainer.accelerator.autocast():
             window = window.to(device).with_base(autoencoder)

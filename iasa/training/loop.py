@@ -176,6 +176,12 @@ class Trainer:
         torch.manual_seed(int(np.random.default_rng([*key, 1]).integers(2**62)))
         return np.random.default_rng([*key, 0])
 
+    def turns(self, count: int) -> range:
+        """Numbers of this step's samples for this process: over all steps and processes each number comes once."""
+        accelerator = self.accelerator
+        first = (self.step * accelerator.num_processes + accelerator.process_index) * count
+        return range(first, first + count)
+
     def note(self, **values: float) -> None:
         """Running means of what a step measured."""
         for name, value in values.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from iasa.config import PRESETS, InputError, TrainPreset
+from iasa.config import PRESETS, DistillOptions, InputError, TrainPreset
 from iasa.device import pick_device
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
@@ -24,12 +24,13 @@ from iasa.models.weights import FOLDER, load_weights, read_card, save_weights
 from iasa.training.loop import Schedule, Trainer
 
 STAGES = (
-    "motion", "data", "autoencoder", "teacher", "finetune", "finetune_global", "finetune_local", "student", "distill",
-    "decoder",
+    "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
+    "distill", "distill_region", "decoder",
 )  # fmt: skip
 STEPS = {
     "motion": 3000, "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
     "student": 1500, "distill": 400, "distill_region": 400, "decoder": 1000,
+    "face_encoder": 300, "part_encoder": 600, "sync_encoder": 300,
 }  # fmt: skip
 BEFORE = {  # whose weights a stage of the transformer starts from: the first that is there
     "teacher": ("teacher",),
@@ -75,13 +76,15 @@ def run_stage(options: argparse.Namespace) -> dict:
             f"there are no clips under {options.run}; make them with: python -m iasa train data --run {options.run}"
         )
     preset = PRESETS[options.preset or options.stage]
+    if options.stage == "encoders":
+        return _train_encoders(options, data, preset)
     schedule = make_schedule(options.stage, preset, options.steps, options.seed)
     run = options.run / options.stage
     try:
         model, trainer = _train(options, data, run, schedule, preset)
     except FloatingPointError as error:
         raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
-    card = make_card(options.stage, trainer, data)
+    card = make_card(options.stage, trainer, data, options.stage)
     if trainer.accelerator.is_main_process:
         for folder in filter(None, (run / "export", options.export)):
             save_weights(model, folder, card)
@@ -92,6 +95,29 @@ def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int)
     return Schedule(
         steps=steps or STEPS[stage], seed=seed, warmup=preset.warmup, lr=preset.lr, muon_lr=preset.muon_lr, ema=preset.ema
     )
+
+
+def _train_encoders(options: argparse.Namespace, data: Path, preset: TrainPreset) -> dict:
+    """The three judges, one after another; --export names the folder that gets a folder for each."""
+    from iasa.training.encoders import train_face_encoder, train_part_encoder
+    from iasa.training.train_sync import train_sync_encoder
+
+    makers = {
+        "face_encoder": (train_face_encoder, data),
+        "part_encoder": (train_part_encoder, data),
+        "sync_encoder": (train_sync_encoder, options.run / "corpus"),
+    }
+    report: dict = {"stage": "encoders"}
+    for name, (train, source) in makers.items():
+        run = options.run / name
+        schedule = make_schedule(name, preset, options.steps, options.seed)
+        encoder, trainer, figures = train(source, run, schedule, options.resume, options.stop_after)
+        card = {**make_card("encoders", trainer, data, name, refined=False), "heldout": figures}
+        if trainer.accelerator.is_main_process:
+            for folder in filter(None, (run / "export", options.export and options.export / name)):
+                save_weights(encoder, folder, card)
+        report[name] = {"steps": trainer.step, "seconds": round(trainer.seconds, 1), **figures}
+    return report
 
 
 def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedule, preset: TrainPreset):
@@ -132,7 +158,20 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
     from iasa.training.distill import distill
 
     teacher = earlier(VideoTransformer, options.run, "finetune", "teacher")
-    return distill(data, run, schedule, preset, autoencoder, start, teacher, **common)
+    if options.stage == "distill":
+        return distill(data, run, schedule, preset, autoencoder, start, teacher, **common)
+    from iasa.models.face_encoder import FaceEncoder
+    from iasa.models.part_encoder import PartEncoder
+    from iasa.training.region_term import RegionLoss
+
+    face, parts = (
+        earlier(kind, options.run, name).to(pick_device())
+        for kind, name in ((FaceEncoder, "face_encoder"), (PartEncoder, "part_encoder"))
+    )
+    return distill(
+        data, run, schedule, preset, autoencoder, start, teacher, **common,
+        options=DistillOptions(region=1.0), region_term=RegionLoss(autoencoder, face.embed, parts),
+    )  # fmt: skip
 
 
 def earlier(kind: type, run: Path, *stages: str):
@@ -156,10 +195,12 @@ def shipped(kind: type, name: str, from_scratch: bool):
     return load_weights(kind, FOLDER / name).requires_grad_(True)
 
 
-def make_card(stage: str, trainer: Trainer, data: Path) -> dict:
-    """What a weight file must say of itself; steps and seconds add up over the runs that led to it."""
-    name = shipped_name(stage)
-    before = read_card(name) if (FOLDER / name / "card.json").exists() else {"steps": 0, "seconds": 0}
+def make_card(stage: str, trainer: Trainer, data: Path, name: str, refined: bool = True) -> dict:
+    """What a weight file must say of itself; steps and seconds add up over the runs that led to it if it was `refined`."""
+    name = shipped_name(name)
+    before = {"steps": 0, "seconds": 0}
+    if refined and (FOLDER / name / "card.json").exists():
+        before = read_card(name)
     return {
         "name": name,
         "made_by": f"python -m iasa train {stage}",
