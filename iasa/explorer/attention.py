@@ -1,6 +1,6 @@
 """What a trained network attends to, recorded during a real run, beside the mask that the run was under.
 
-While a `CoSpeechPipeline` makes a clip with the student, each call of the network gets an `attend` that answers as the
+While the student rolls out over a clip (`CausalStudent`), each call of the network gets an `attend` that answers as the
 given one does, and looks on: it keeps all past keys, and adds up where a dense softmax over the reference, the past and
 the frame itself would have put its mass. So one sees what the mask throws away (1 - recall).
 """
@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from iasa.config import FRAMES_PER_LATENT, InputError, check_steps
+from iasa.grid import TokenGrid
 from iasa.keypoints import REGIONS, Keypoints, concat_keypoints, fill_latent, pool_to_latent
-from iasa.masks import AttentionPlan
+from iasa.masks import AttentionPlan, make_plan
 from iasa.models.transformer import Attend
 from iasa.pipeline import CoSpeechPipeline
 from iasa.reference import Reference
+from iasa.streaming import CausalStudent
 
 MAX_FRAMES = 64  # latent frames: all their keys are kept
 _QUERIES = 256  # handled at once
@@ -63,25 +65,25 @@ def record_attention(
     Raises InputError on a clip of more than MAX_FRAMES latent frames.
     """
     steps = check_steps("student", steps)
-    take = pipeline.animate(keypoints, reference, model="student", steps=steps, seed=seed)
-    if take.plan.grid.frames > MAX_FRAMES:
-        raise InputError(
-            f"the clip has {take.plan.grid.frames} latent frames; attention is recorded of up to {MAX_FRAMES}"
-        )
+    filled, latent = fill_latent(keypoints), latent_poses(keypoints, reference)
+    if len(latent) > MAX_FRAMES:
+        raise InputError(f"the clip has {len(latent)} latent frames; attention is recorded of up to {MAX_FRAMES}")
     model = pipeline.models["student"]
-    onlooker = _Onlooker(take.plan, len(model.blocks), steps)
+    plan = make_plan(latent, TokenGrid(len(latent), model.config.rows, model.config.cols), pipeline.mask)
+    condition = pipeline._condition(model, filled, reference)
+    onlooker = _Onlooker(plan, len(model.blocks), steps)
     handle = model.register_forward_pre_hook(onlooker.replace_attend(model), with_kwargs=True)
     try:
-        frames = np.concatenate(list(take.frames))
+        latents = list(CausalStudent(model, condition, plan).roll_out(steps, torch.Generator().manual_seed(seed)))
     finally:
         handle.remove()
+    frames = pipeline.decode(torch.stack(latents, 1), filled, reference)
     source = (
         f"student, {steps} steps, {reference.name}, seed {seed}: the last step's softmax over all of the past, "
         "recorded beside the sparse run"
     )
-    latent = latent_poses(keypoints, reference)
     thumbnails = [reference.image, *frames[::FRAMES_PER_LATENT]]
-    return RecordedRun(onlooker.result(source), take.plan, latent, thumbnails)
+    return RecordedRun(onlooker.result(source), plan, latent, thumbnails)
 
 
 def latent_poses(keypoints: Keypoints, reference: Reference) -> Keypoints:
