@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +22,17 @@ from iasa.config import (
     VIDEO_FPS,
     InputError,
     MaskOptions,
+    TransformerConfig,
     check_steps,
 )
 from iasa.device import pick_device, pick_dtype
 from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints, concat_keypoints, fill_latent, pool_to_latent
 from iasa.masks import AttentionPlan, make_plan
+from iasa.masks.stream import PlanRow, PlanStream, join_rows
 from iasa.models.attend import attend_window
 from iasa.models.autoencoder import Autoencoder
+from iasa.models.lean import LeanCodec
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.models.warp import warp_reference
 from iasa.models.weights import FOLDER, load_weights
@@ -36,13 +40,15 @@ from iasa.motion import speech_to_keypoints
 from iasa.reference import Reference
 from iasa.sampling import sample_euler
 from iasa.speech import analyse
-from iasa.streaming import CausalStudent, denoise_windows
+from iasa.streaming import FrameInput, StudentStream, denoise_windows, run_ahead
 
 TEACHER_WINDOW, TEACHER_OVERLAP = 6, 2  # latent frames
-DECODE_CHUNK = 5  # latent frames decoded, and handed out, at a time
-CONDITION_CHUNK = 16  # latent frames that are bent and embedded at a time
+LARGEST_PIECE = 8  # latent frames that are bent and embedded at a time
+PAST_BUDGET = 48  # latent frames whose keys a roll-out keeps
+STILL = np.zeros(FRAMES_PER_LATENT, int)  # frames of the reference's pose in latent frame 0
 
 Progress = Callable[[str, float], None]  # stage, share done in 0..1
+Speaker = tuple[Tensor, Tensor, Tensor]  # picture [1, 3, H, W] in [-1, 1], pose [1, 133, 2], [1, 133]
 
 
 class Cancelled(Exception):
@@ -51,29 +57,53 @@ class Cancelled(Exception):
 
 @dataclass
 class Timing:
-    """Seconds of each stage."""
+    """Seconds of each stage, on the wall and of the processor. Stages run side by side: the sum exceeds what passes."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    processor: dict[str, float] = field(default_factory=dict)  # of the stage's own thread
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.thread_time()
         try:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.processor[name] = self.processor.get(name, 0.0) + time.thread_time() - busy
 
 
-@dataclass
+class Canvas(NamedTuple):
+    """What the decoder needs beside latents, for the video frames of one latent frame."""
+
+    xy: Tensor  # [t, 133, 2]
+    confidence: Tensor  # [t, 133]
+    patches: Tensor  # of the reference bent to these poses
+
+
 class Take:
     """A generation under way: iterate `frames` to get uint8 [m, 256, 256, 3] chunks; the rest fills up meanwhile."""
 
-    frames: Iterator[np.ndarray]
-    keypoints: Keypoints
-    plan: AttentionPlan
-    count: int  # video frames in all
-    timing: Timing
-    settings: dict
+    def __init__(
+        self,
+        frames: Iterator[np.ndarray],
+        keypoints: Keypoints,
+        plan: Callable[[], AttentionPlan],
+        timing: Timing,
+        settings: dict,
+    ) -> None:
+        self.frames, self.keypoints, self.timing, self.settings = frames, keypoints, timing, settings
+        self.count = len(keypoints)  # video frames in all
+        self._plan = plan
+
+    @property
+    def plan(self) -> AttentionPlan:
+        """The plan of the latent frames so far; of all once the frames are made."""
+        return self._plan()
+
+    @property
+    def density(self) -> float:
+        """Share of the attention matrix that is computed."""
+        return round(self.plan.density(), 4) if self.settings["model"] == "student" else 1.0
 
 
 class CoSpeechPipeline:
@@ -94,6 +124,9 @@ class CoSpeechPipeline:
         place = partial(torch.nn.Module.to, device=self.device, dtype=self.dtype)
         self.autoencoder = place(autoencoder, memory_format=torch.channels_last).eval()
         self.models = {name: place(model).eval() for name, model in models.items()}
+        self.codec = LeanCodec(self.autoencoder)
+        sides = next(iter(self.models.values())).config if self.models else TransformerConfig()
+        self.grid = TokenGrid(1, sides.rows, sides.cols)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path | None = None, models: tuple[str, ...] = MODELS, **options) -> CoSpeechPipeline:
@@ -150,24 +183,55 @@ class CoSpeechPipeline:
         """A video that follows the poses; the last pose is repeated to fill a latent frame."""
         steps = self._check(model, steps)
         timing = timing or Timing()
-        count = len(keypoints)
-        keypoints = fill_latent(keypoints)
-        still = np.zeros(FRAMES_PER_LATENT, int)
-        everything = concat_keypoints(reference.keypoints[still], keypoints)  # latent frame 0 is the reference
-        with timing.stage("plan"):
-            grid = TokenGrid(len(everything) // FRAMES_PER_LATENT)
-            plan = make_plan(pool_to_latent(everything), grid, self.mask)
-            plan_density = plan.density()
-        make = self._student_latents if model == "student" else self._teacher_latents
-        report = _Reporter(progress, should_stop, grid.frames - 1)
-        latents = make(self.models[model], everything, reference, plan, steps, seed, timing, report)
-        settings = {
+        settings = self._settings(model, steps, seed, reference)
+        filled = fill_latent(keypoints)
+        report = _Reporter(progress, should_stop, len(filled) // FRAMES_PER_LATENT)
+        if model == "student":
+            rows: list[PlanRow] = []
+            frames = self.stream(_pieces(filled), reference, steps, seed, timing, rows)
+            plan = partial(join_rows, rows, self.mask, self.grid)
+        else:
+            whole = concat_keypoints(reference.keypoints[STILL], filled)
+            plan = cache(lambda: make_plan(pool_to_latent(whole), replace(self.grid, frames=report.total + 1), self.mask))
+            frames = self._teacher_frames(filled, reference, steps, seed, timing, report)
+        return Take(_first(frames, len(keypoints), report), keypoints, plan, timing, settings)
+
+    def stream(
+        self,
+        pieces: Iterator[Keypoints],  # 25 frames/s, each of whole latent frames
+        reference: Reference,
+        steps: int | None = None,
+        seed: int = 0,
+        timing: Timing | None = None,
+        rows: list[PlanRow] | None = None,  # takes up the plan's rows: for clips, since it grows
+    ) -> Iterator[np.ndarray]:
+        """The student's frames uint8 [2, 256, 256, 3], one latent frame after the other, for poses that may never end.
+
+        Poses are prepared, latents made and pictures painted in threads of their own, each a few frames ahead of the
+        next; memory and the cost of a frame stay the same. Close the iterator to end them.
+        """
+        steps, timing = self._check("student", steps), timing or Timing()
+        generator = torch.Generator().manual_seed(seed)
+        plan = PlanStream(self.mask, self.grid.rows, self.grid.cols, PAST_BUDGET)
+        still = reference.keypoints[STILL]
+        (first,) = plan.push(pool_to_latent(still))
+        if rows is not None:
+            rows.append(first)
+        model = self.models["student"]
+        speaker = self._reference(reference)
+        with torch.inference_mode(), timing.stage("condition"):
+            condition = self._reference_condition(model, speaker, still)
+            student = StudentStream(model, condition, first.bits, plan.room, steps, self.mask.sink, generator)
+        ahead = run_ahead if self.device.type == "cpu" else (lambda source, depth: source)
+        prepared = ahead(self._prepare(pieces, student, plan, speaker, timing, rows), 2 * LARGEST_PIECE)
+        made = ahead(_denoise(prepared, student, timing), 2)
+        return ahead(self._paint(made, timing), 2)
+
+    def _settings(self, model: str, steps: int, seed: int, reference: Reference) -> dict:
+        return {
             "model": model, "steps": steps, "seed": seed, "reference": reference.name, "fps": VIDEO_FPS,
-            "density": round(plan_density if model == "student" else 1.0, 4),
             "top_k": self.mask.top_k, "device": self.device.type, "dtype": str(self.dtype).removeprefix("torch."),
         }  # fmt: skip
-        frames = self._decode(latents, keypoints, reference, count, timing)
-        return Take(frames, keypoints[: count], plan, count, timing, settings)
 
     def _check(self, model: str, steps: int | None) -> int:
         steps = check_steps(model, steps)
@@ -175,37 +239,68 @@ class CoSpeechPipeline:
             raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
         return steps
 
-    @torch.inference_mode()
-    def _condition(self, model: VideoTransformer, everything: Keypoints, reference: Reference) -> Condition:
-        image, still_xy, still_confidence = self._reference(reference)
+    def _reference_condition(self, model: VideoTransformer, speaker: Speaker, still: Keypoints) -> Condition:
+        xy, confidence = self._poses(still)
+        pictures = speaker[0][:, None].expand(-1, FRAMES_PER_LATENT, -1, -1, -1)  # the reference itself is not bent
+        base = self.codec.encode(self.codec.to_patches(pictures[0]))[None]
+        return model.condition(base, speaker[0].to(self.dtype), xy[:, None], confidence[:, None])
+
+    def _prepare(
+        self,
+        pieces: Iterator[Keypoints],
+        student: StudentStream,
+        plan: PlanStream,
+        speaker: Speaker,
+        timing: Timing,
+        rows: list[PlanRow] | None,
+    ) -> Iterator[tuple[FrameInput, Canvas]]:
+        """Everything about each latent frame that does not need the one before."""
         t = FRAMES_PER_LATENT
-        xy, confidence = (part.unflatten(1, (-1, t)) for part in self._poses(everything))
-        parts = []
-        for i in range(0, xy.shape[1], CONDITION_CHUNK):
-            some = xy[:, i : i + CONDITION_CHUNK], confidence[:, i : i + CONDITION_CHUNK]
-            bent = warp_reference(image, still_xy, still_confidence, *(part.flatten(1, 2) for part in some))
-            if i == 0:
-                bent[:, :t] = image[:, None]  # the reference itself is not bent
-            base = self.autoencoder.encode(bent.to(self.dtype)).float()
-            parts.append(model.condition(base, image.to(self.dtype), *some))
+        for piece in pieces:
+            with timing.stage("plan"):
+                new = plan.push(pool_to_latent(piece))
+            if rows is not None:
+                rows += new
+            with torch.inference_mode(), timing.stage("condition"):
+                xy, confidence = (part[0] for part in self._poses(piece))
+                patches = self.codec.to_patches(warp_reference(*speaker, xy[None], confidence[None])[0])
+                base = self.codec.encode(patches)
+                tokens, summary = student.lean.model.pose(xy.unflatten(0, (-1, t)), confidence.unflatten(0, (-1, t)))
+                modulation = student.modulations(summary)
+            for i, row in enumerate(new):
+                pair = slice(i * t, (i + 1) * t)
+                yield (
+                    FrameInput(row, base[i], tokens[i], modulation[:, :, i]),
+                    Canvas(xy[pair], confidence[pair], patches[pair]),
+                )
+
+    def _paint(self, made: Iterator[tuple[Tensor, Canvas]], timing: Timing) -> Iterator[np.ndarray]:
+        try:
+            for latent, canvas in made:
+                with torch.inference_mode(), timing.stage("decode"):
+                    frames = self.codec.decode(latent, *canvas).cpu().numpy()
+                yield frames
+        finally:
+            made.close()
+
+    @torch.inference_mode()
+    def _condition(self, model: VideoTransformer, poses: Keypoints, reference: Reference) -> Condition:
+        """Of the reference and all latent frames at once, for the teacher."""
+        speaker, t = self._reference(reference), FRAMES_PER_LATENT
+        parts = [self._reference_condition(model, speaker, reference.keypoints[STILL])]
+        for piece in _pieces(poses):
+            xy, confidence = self._poses(piece)
+            base = self.codec.encode(self.codec.to_patches(warp_reference(*speaker, xy, confidence)[0]))[None]
+            tokens, summary = model.pose(*(part[0].unflatten(0, (-1, t)) for part in (xy, confidence)))
+            parts.append(Condition(base, parts[0].image_tokens, tokens[None], summary[None]))
         joined = [torch.cat([getattr(p, n) for p in parts], 1) for n in ("base", "pose_tokens", "pose_summary")]
         return Condition(joined[0], parts[0].image_tokens, *joined[1:])
 
-    def _student_latents(self, model, everything, reference, plan, steps, seed, timing, report) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(seed)
-        with timing.stage("denoise"):
-            student = CausalStudent(model, self._condition(model, everything, reference), plan)
-        for frame in range(plan.grid.frames - 1):
-            with timing.stage("denoise"):
-                latent = student.next_frame(steps, generator)
-            report("denoise", frame + 1)
-            yield latent
-
-    def _teacher_latents(self, model, everything, reference, plan, steps, seed, timing, report) -> Iterator[Tensor]:
-        frames = plan.grid.frames - 1
-        noise = torch.randn((1, frames, *self._latent_shape(plan)), generator=torch.Generator().manual_seed(seed))
-        with timing.stage("denoise"):
-            condition = self._condition(model, everything, reference)
+    def _teacher_frames(self, poses, reference, steps, seed, timing, report) -> Iterator[np.ndarray]:
+        frames, model = report.total, self.models["teacher"]
+        with timing.stage("condition"):
+            condition = self._condition(model, poses, reference)
+        noise = torch.randn((1, frames, *condition.base.shape[2:]), generator=torch.Generator().manual_seed(seed))
         done = 0
 
         def predict(x: Tensor, level: float, which: slice) -> Tensor:
@@ -224,50 +319,56 @@ class CoSpeechPipeline:
 
         with timing.stage("denoise"), torch.inference_mode():
             latents = sample_euler(denoise, noise.to(self.device), steps)
-        yield from latents.unbind(1)
-
-    def _latent_shape(self, plan: AttentionPlan) -> tuple[int, int, int]:
-        return self.autoencoder.config.latent_channels, plan.grid.rows, plan.grid.cols
+        for i in range(0, frames, LARGEST_PIECE):
+            part = latents[:, i : i + LARGEST_PIECE]
+            with timing.stage("decode"):
+                first = i * FRAMES_PER_LATENT
+                pictures = self.decode(part, poses[first : first + part.shape[1] * FRAMES_PER_LATENT], reference)
+            yield pictures
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, poses: Keypoints, reference: Reference) -> np.ndarray:
         """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
-        image, still_xy, still_confidence = self._reference(reference)
         xy, confidence = self._poses(poses)
-        bent = warp_reference(image, still_xy, still_confidence, xy, confidence)
-        images = self.autoencoder.decode(latents.to(self.dtype), xy, confidence, bent)[0]
-        return (images.movedim(-3, -1) * 127.5 + 127.5).round().byte().cpu().numpy()
+        patches = self.codec.to_patches(warp_reference(*self._reference(reference), xy, confidence)[0])
+        return self.codec.decode(latents[0], xy[0], confidence[0], patches).cpu().numpy()
 
     def _poses(self, keypoints: Keypoints) -> tuple[Tensor, Tensor]:  # [1, f, 133, 2], [1, f, 133]
         return tuple(torch.from_numpy(part)[None].to(self.device) for part in (keypoints.xy, keypoints.confidence))
 
-    def _reference(self, reference: Reference) -> tuple[Tensor, Tensor, Tensor]:
+    def _reference(self, reference: Reference) -> Speaker:
         """Its picture [1, 3, H, W] in [-1, 1] and pose [1, 133, 2], [1, 133]."""
         image = torch.from_numpy(np.array(reference.image)).to(self.device).movedim(-1, 0)[None].float() / 127.5 - 1
         xy, confidence = self._poses(reference.keypoints)
         return image, xy[:, 0], confidence[:, 0]
 
-    def _decode(
-        self, latents: Iterator[Tensor], poses: Keypoints, reference: Reference, count: int, timing: Timing
-    ) -> Iterator[np.ndarray]:
-        """Frames in chunks; `poses` fill whole latent frames, `count` of them are wanted."""
-        waiting: list[Tensor] = []
-        done = 0
 
-        def flush() -> np.ndarray:
-            nonlocal done, waiting
-            with timing.stage("decode"):
-                stop = done + len(waiting) * FRAMES_PER_LATENT
-                frames = self.decode(torch.stack(waiting, 1), poses[done:stop], reference)[: count - done]
-            done, waiting = stop, []
-            return frames
+def _denoise(prepared: Iterator[tuple[FrameInput, Canvas]], student: StudentStream, timing: Timing) -> Iterator:
+    try:
+        for given, canvas in prepared:
+            with timing.stage("denoise"):
+                latent = student.next_frame(given)
+            yield latent, canvas
+    finally:
+        prepared.close()
 
-        for latent in latents:
-            waiting.append(latent)
-            if len(waiting) == DECODE_CHUNK:
-                yield flush()
-        if waiting:
-            yield flush()
+
+def _pieces(poses: Keypoints) -> Iterator[Keypoints]:
+    """Poses in growing pieces of whole latent frames: the first frame comes soon, the others are prepared together."""
+    first, size = 0, 1
+    while first < len(poses):
+        yield poses[first : first + size * FRAMES_PER_LATENT]
+        first, size = first + size * FRAMES_PER_LATENT, min(2 * size, LARGEST_PIECE)
+
+
+def _first(frames: Iterator[np.ndarray], count: int, report: _Reporter) -> Iterator[np.ndarray]:
+    """The first `count` frames, reported as they pass."""
+    done = 0
+    with closing(frames):
+        for chunk in frames:
+            done += len(chunk)
+            report("denoise", done / FRAMES_PER_LATENT)
+            yield chunk[: len(chunk) - max(0, done - count)]
 
 
 class _Reporter:
@@ -284,13 +385,15 @@ class _Reporter:
 
 
 def summarise(take: Take, started: float) -> dict:
-    """What --json prints: frames, seconds of each stage, fps end to end, and the settings."""
+    """What --json prints: frames, seconds of each stage (they overlap) and in all, fps end to end, and the settings."""
     elapsed = time.perf_counter() - started
     return {
         "frames": take.count,
         "seconds": {name: round(value, 3) for name, value in take.timing.seconds.items()},
+        "elapsed": round(elapsed, 3),
         "fps": round(take.count / max(elapsed, 1e-9), 2),
-        **{k: take.settings[k] for k in ("density", "steps", "device", "dtype", "model", "seed", "reference")},
+        "density": take.density,
+        **{k: take.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
         "latent_fps": LATENT_FPS,
     }
 
@@ -301,6 +404,7 @@ def generate(
     reference: Reference,
     out: str | Path,
     keypoints: Keypoints | None = None,
+    mark: bool = True,
     **options,
 ) -> dict:
     """The main job: make the video and write it with its sound; returns `summarise`'s report.
@@ -308,16 +412,16 @@ def generate(
     With `keypoints` the motion stage is skipped. Nothing is left behind if it fails half-way.
     """
     if keypoints is None:
-        return write_take(lambda: pipeline.speak(audio, reference, **options), out, audio)[1]
-    return write_take(lambda: pipeline.animate(keypoints, reference, **options), out, audio)[1]
+        return write_take(lambda: pipeline.speak(audio, reference, **options), out, audio, mark)[1]
+    return write_take(lambda: pipeline.animate(keypoints, reference, **options), out, audio, mark)[1]
 
 
-def write_take(start: Callable[[], Take], out: str | Path, audio: np.ndarray) -> tuple[Take, dict]:
-    """Write the take that `start` begins, with its sound; returns it and `summarise`'s report."""
+def write_take(start: Callable[[], Take], out: str | Path, audio: np.ndarray, mark: bool = True) -> tuple[Take, dict]:
+    """Write the take that `start` begins, with its sound and the visible AI mark; returns it and `summarise`'s report."""
     from iasa.video import VideoWriter
 
     started = time.perf_counter()
-    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE) as writer:  # entered first: an unwritable target costs no work
+    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark) as writer:  # entered first: an unwritable target costs no work
         take = start()
         writer.describe(take.settings)
         for frames in take.frames:

@@ -56,6 +56,7 @@ def sample_few_step(
             callback(step, clean)
         if after == 0.0:
             return clean
-        fresh = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        where = x.device if generator is None else generator.device  # its own: the same noise on every machine
+        fresh = torch.randn(x.shape, generator=generator, device=where, dtype=x.dtype).to(x.device)
         x = (1 - after) * clean + after * fresh
     return x

@@ -3,15 +3,26 @@ of the past frames that its pose chose (paper, sections 3.2 and 3.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from iasa.attention import Schedule, dense_attention, frame_attention, plan_frame_schedule
 from iasa.masks import AttentionPlan
+from iasa.masks.stream import PlanRow
+from iasa.models.lean import LeanTransformer, Past
 from iasa.models.transformer import Condition, VideoTransformer
-from iasa.sampling import sample_few_step
+from iasa.sampling import make_levels, sample_few_step
+
+Item = TypeVar("Item")
+_END = object()
+_THREADS = torch.get_num_threads()  # before any stage set its own
 
 
 class KeyCache:
@@ -113,6 +124,121 @@ class CausalStudent:
         """All remaining latent frames, one by one."""
         while self.frame + 1 < self.plan.grid.frames:
             yield self.next_frame(steps, generator)
+
+
+@dataclass(frozen=True)
+class FrameInput:
+    """What one latent frame is made from, beside noise."""
+
+    row: PlanRow
+    base: Tensor  # [c, h, w] latents of the reference bent to its pose
+    pose_tokens: Tensor  # [n, width]
+    modulation: Tensor  # [layers, steps, 6, width]
+
+
+class KeyArena:
+    """Keys and values of the past frames that may be asked for, each at a place that is reserved once."""
+
+    def __init__(self, frame: Tensor, room: int) -> None:  # keys and values of one frame [2, layers, nh, n, d]
+        shape = (*frame.shape[:3], room, *frame.shape[3:])
+        self._store = torch.empty(shape, dtype=frame.dtype, device=frame.device)
+        self._free, self._place = list(range(room)), {}
+
+    @property
+    def frames(self) -> list[int]:
+        return list(self._place)
+
+    def keep(self, frame: int, keys_values: Tensor) -> None:
+        self._place[frame] = self._free.pop()
+        self._store[:, :, :, self._place[frame]] = keys_values
+
+    def forget(self, frames: Iterable[int]) -> None:
+        for frame in frames:
+            self._free.append(self._place.pop(frame))
+
+    def gather(self, frames: Sequence[int], tokens: Sequence[Tensor]) -> Tensor:
+        """Those tokens of these frames, one frame after another: [2, layers, nh, m, d]."""
+        n = self._store.shape[4]
+        where = torch.cat([t + self._place[f] * n for f, t in zip(frames, tokens, strict=True)])
+        return self._store.flatten(3, 4).index_select(3, where.to(self._store.device))
+
+
+class StudentStream:
+    """The roll-out of `CausalStudent` without a plan of the whole clip, and in fewer passes: memory and the cost of a
+    frame stay the same however long the video. One clip; the same frames up to rounding."""
+
+    def __init__(
+        self,
+        model: VideoTransformer,
+        reference: Condition,  # whose frame 0 is the reference
+        bits: Tensor,  # uint8 [n], regions of the reference
+        room: int,  # past frames that the plan's rows may name
+        steps: int,
+        sink: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.lean = LeanTransformer(model)
+        self.levels = make_levels(steps)
+        self.sink, self.generator = sink, generator
+        with torch.inference_mode():
+            self.lean.read_reference(reference)
+            self.arena = KeyArena(self.lean.own, room + 1)
+            self._bits = {0: bits}
+            if not sink:
+                self.arena.keep(0, self.lean.own)
+
+    def modulations(self, pose_summary: Tensor) -> Tensor:  # [f, width] -> [layers, steps, f, 6, width]
+        return self.lean.modulations(self.levels, pose_summary)
+
+    @torch.inference_mode()
+    def next_frame(self, given: FrameInput) -> Tensor:  # [1, c, h, w]
+        """The latents of the next frame."""
+        row, step = given.row, iter(range(len(self.levels)))
+        past = self._past(row)
+
+        def denoise(x: Tensor, level: float) -> Tensor:
+            return self.lean.step(x, given.base, given.pose_tokens, given.modulation[:, next(step)], past, self.sink)
+
+        noise = torch.randn(given.base.shape, generator=self.generator).to(given.base.device)
+        clean = sample_few_step(denoise, noise, len(self.levels), self.generator)
+        self.arena.keep(row.frame, self.lean.own)
+        self._bits[row.frame] = row.bits
+        self.arena.forget(row.forgotten)
+        for frame in row.forgotten:
+            del self._bits[frame]
+        return clean[None]
+
+    def _past(self, row: PlanRow) -> Past | None:
+        if not row.past:
+            return None
+        reached = int(np.bitwise_or.reduce(row.bits.numpy()))
+        tokens = [(self._bits[frame] & reached).nonzero()[:, 0] for frame in row.past]
+        k_bits = torch.cat([self._bits[frame][t] for frame, t in zip(row.past, tokens, strict=True)])
+        allowed = (row.bits[:, None] & k_bits) != 0
+        queries = allowed.any(1).nonzero()[:, 0]
+        if not len(queries):
+            return None
+        keys, values = self.arena.gather(row.past, tokens)
+        seen = None if allowed.all() else allowed[queries].to(keys)
+        return Past(keys, values, queries.to(keys.device), seen)
+
+
+def run_ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """The items of `source`, made in a thread of its own, at most `depth` of them before they are asked for.
+
+    With one such thread for each stage of a pipeline, the stages share the processor's cores; each computes with one
+    thread. Closing this iterator ends the thread and closes the source.
+    """
+    worker = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+    waiting = deque(worker.submit(next, source, _END) for _ in range(depth))
+    try:
+        while (item := waiting.popleft().result()) is not _END:
+            waiting.append(worker.submit(next, source, _END))
+            yield item
+    finally:
+        worker.shutdown(cancel_futures=True)
+        source.close()
+        torch.set_num_threads(_THREADS)
 
 
 @torch.inference_mode()

@@ -56,11 +56,12 @@ def test_frames_follow_the_poses(pipeline, speaker, poses, model, steps):
 
 
 def test_the_future_does_not_reach_the_student(pipeline, speaker, poses):
+    """But for the rounding of what is prepared together: a level of 255."""
     changed = Keypoints(poses.xy.copy(), poses.confidence, poses.fps)
     changed.xy[8:] += 0.05
     a, b = (frames_of(pipeline.animate(p, speaker, steps=1, seed=2)) for p in (poses, changed))
-    np.testing.assert_array_equal(a[:8], b[:8])
-    assert (a[8:] != b[8:]).any()
+    assert np.abs(a[:8].astype(int) - b[:8]).max() <= 1
+    assert np.abs(a[8:].astype(int) - b[8:]).max() > 20
 
 
 def test_cancel_stops_between_frames(pipeline, speaker, poses):
@@ -85,7 +86,7 @@ def test_generate_writes_sound_and_picture_of_equal_length(pipeline, speaker, tm
     assert len(sound) / rate == pytest.approx(len(frames) / fps, abs=1 / fps)
     said = read_metadata(tmp_path / "out.mp4")
     assert said["seed"] == 9 and said["model"] == "student" and said["ai_generated"] is True
-    assert set(report["seconds"]) == {"motion", "plan", "denoise", "decode", "write"}
+    assert set(report["seconds"]) == {"motion", "plan", "condition", "denoise", "decode", "write"}
     assert 0 < report["density"] < 1
 
 

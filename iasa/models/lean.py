@@ -29,7 +29,7 @@ class Past(NamedTuple):
     keys: Tensor  # [layers, nh, m, d]
     values: Tensor  # [layers, nh, m, d]
     queries: Tensor  # int64 [k], the frame's tokens that see some of them
-    allowed: Tensor  # [k, m] 1 where the query sees the key, else 0, in the keys' type
+    allowed: Tensor | None  # [k, m] 1 where the query sees the key, else 0, in the keys' type; None where all do
 
 
 class LeanTransformer:
@@ -122,7 +122,9 @@ class _LeanBlock:
         weights = torch.bmm(q, keys.transpose(1, 2)).exp_()  # norms of 1 and sqrt(d): a logit is below 10
         total, o = weights.sum(-1, keepdim=True), torch.bmm(weights, values)
         if past is not None:
-            weights = torch.bmm(q.index_select(1, past.queries), past.keys.transpose(1, 2)).exp_().mul_(past.allowed)
+            weights = torch.bmm(q.index_select(1, past.queries), past.keys.transpose(1, 2)).exp_()
+            if past.allowed is not None:
+                weights.mul_(past.allowed)
             total.index_add_(1, past.queries, weights.sum(-1, keepdim=True))
             o.index_add_(1, past.queries, torch.bmm(weights, past.values))
         o.div_(total)
@@ -164,10 +166,9 @@ class LeanCodec:
         self.frames, self.width = net.config.frames, net.fine[0].conv1.in_channels
         self.poses = (GAIN * net.poses.weight).chunk(self.frames)  # each [3 p, a]
         self.pose = GAIN * net.pose.weight
-        # Head and gate look at the same cells.
+        # Head and gate look at the same cells: one convolution.
         self.heads = [
-            (torch.cat([h.weight, net.gate.weight]).contiguous(memory_format=torch.channels_last), torch.cat([h.bias, net.gate.bias]))
-            for h in net.heads
+            (torch.cat([head.weight, net.gate.weight]), torch.cat([head.bias, net.gate.bias])) for head in net.heads
         ]
 
     def to_patches(self, pictures: Tensor) -> Tensor:  # [m, 3, H, W] in [-1, 1]
