@@ -1,6 +1,13 @@
 """Checkers of the notebooks' exercises: each says which property an answer lacks (numpy and torch alone)."""
 
 from iasa.teaching.frames import check_choose_past, check_frame_mask, check_pose_distance, check_rigid_fit
+from iasa.teaching.gesture import (
+    check_best_lag,
+    check_cut_windows,
+    check_move_entries,
+    check_moving_mean,
+    check_nearest_entry,
+)
 from iasa.teaching.parts import (
     check_density_formula,
     check_mls_weights,
@@ -15,29 +22,46 @@ from iasa.teaching.speed import (
     check_sort_tokens,
     check_to_csr,
 )
+from iasa.teaching.student import (
+    check_critic_step,
+    check_dmd_gradient,
+    check_region_loss,
+    check_score,
+    check_surrogate,
+)
 from iasa.teaching.teacher import check_euler, check_guide, check_mix_noise, check_velocity
 from iasa.teaching.tokens import check_count_tokens, check_dense_flops, check_locate, check_token_of
 from iasa.teaching.verdict import WrongAnswer
 
 __all__ = [
     "WrongAnswer",
+    "check_best_lag",
     "check_block_attention",
     "check_choose_past",
     "check_count_tokens",
+    "check_critic_step",
+    "check_cut_windows",
     "check_dense_flops",
     "check_density_formula",
+    "check_dmd_gradient",
     "check_euler",
     "check_frame_mask",
     "check_guide",
     "check_locate",
     "check_mix_noise",
     "check_mls_weights",
+    "check_move_entries",
+    "check_moving_mean",
+    "check_nearest_entry",
     "check_online_attention",
     "check_pool_blocks",
     "check_pose_distance",
+    "check_region_loss",
     "check_rigid_fit",
+    "check_score",
     "check_share_region",
     "check_sort_tokens",
+    "check_surrogate",
     "check_to_csr",
     "check_token_mask",
     "check_token_of",

@@ -340,7 +340,7 @@ Video(str(out), embed=True)  # with sound
 #
 # ## Summary
 # - Speech becomes phones, loudness and accents: [`analyse` in iasa/speech/features.py](../iasa/speech/features.py).
-# - Features become 133 keypoints a frame: [`speech_to_keypoints` in iasa/motion/rules.py](../iasa/motion/rules.py).
+# - Features become 133 keypoints a frame: [`speech_to_keypoints` in iasa/motion/__init__.py](../iasa/motion/__init__.py).
 # - Two frames of 256 x 256 become 256 tokens: [`TokenGrid` in iasa/grid.py](../iasa/grid.py), [`Autoencoder` in iasa/models/autoencoder.py](../iasa/models/autoencoder.py).
 # - Dense attention costs $4\,t^2 d$ operations a head and layer; its matrix outgrows a laptop within a minute of video.
 # - The whole path: [`CoSpeechPipeline`, `generate` in iasa/pipeline.py](../iasa/pipeline.py).

@@ -403,7 +403,7 @@ def draw_sample(steps=4):
     return sample_euler(lambda x, t: predict(one, x, torch.tensor([t])), noise, steps)[0]
 
 
-steps = 4 if FAST else 400
+steps = 4 if FAST else 300
 optimiser = torch.optim.AdamW(tiny.parameters(), lr=2e-3)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
 curve, sheets, began = [(0, held_out_error())], {0: draw_sample()}, time.perf_counter()
