@@ -6,6 +6,7 @@ back with its inverse.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -67,9 +68,9 @@ def to_flex(plan: AttentionPlan, block: int = 128, device: torch.device | str = 
     blocks = -(-plan.grid.tokens // block)
     first, last = csr.start // block, (csr.start + csr.size - 1) // block
     kept = torch.zeros(blocks, blocks, dtype=torch.bool)
-    for row in (first, last):
-        for column in (first, last):
-            kept[row[csr.rows], column[csr.columns]] = True
+    touched = [torch.minimum(first + i, last) for i in range(int((last - first).max()) + 1)]
+    for row, column in itertools.product(touched, touched):
+        kept[row[csr.rows], column[csr.columns]] = True
     filled = torch.zeros(blocks, blocks, dtype=torch.int64)  # pairs of each block that need no test
     if torch.equal(first, last):
         sure = torch.ones_like(csr.full) if pooled else csr.full
