@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from iasa.judges import Judges
 from iasa.keypoints import LEFT_HAND, REGIONS, RIGHT_HAND, Keypoints
 from iasa.metrics import (
     bootstrap_interval,
@@ -14,6 +15,7 @@ from iasa.metrics import (
     hand_confidence,
     hand_diversity,
     keypoint_error,
+    lip_shape_correlation,
     mouth_correlation,
     mouth_lag,
     psnr,
@@ -36,8 +38,17 @@ COLUMNS = {  # figure: (heading, decimals)
     "hkd": ("HKD px", 1),
     "mouth_r": ("mouth r", 3),
     "mouth_lag": ("lag frames", 1),
+    "lips_r": ("lip shape r", 3),
+    "lips_lag": ("its lag", 1),
     "hand_error": ("hand error", 3),
     "flicker": ("flicker", 2),
+    "identity": ("identity", 3),
+    "identity_kept": ("identity kept", 3),
+    "sync": ("sync", 3),
+    "sync_lag": ("sync lag", 1),
+    "fd_parts": ("FD parts", 3),
+    "fps": ("frames/s", 2),
+    "fps_denoise": ("without decoding", 2),
 }
 
 
@@ -46,17 +57,21 @@ def score_video(
     truth_frames: np.ndarray | None,  # the same, None where there is no truth (a real video)
     keypoints_true: Keypoints,  # the poses that drove the video
     masks: np.ndarray | None = None,  # bool [f, 5, H, W], rows as iasa.keypoints.REGIONS
+    judges: Judges | None = None,
+    reference: tuple[np.ndarray, Keypoints] | None = None,  # picture uint8 [H, W, 3] and its pose, for the judges
+    audio: np.ndarray | None = None,  # float32 [n] at 16 kHz, for the sync score
 ) -> dict[str, float]:
     """Every figure of one clip by name (see `COLUMNS`), by one tracking pass of the pose detector.
 
-    Without truth frames or masks the figures that need them are left out. Raises ValueError on unequal
-    lengths.
+    Without truth frames, masks, judges, reference or sound the figures that need them are left out. Raises
+    ValueError on unequal lengths.
     """
     if len(frames) != len(keypoints_true):
         raise ValueError(f"{len(frames)} frames cannot be scored against {len(keypoints_true)} poses")
     found = extract_keypoints(frames, fps=keypoints_true.fps)
     both_hands = slice(LEFT_HAND.start, RIGHT_HAND.stop)
     lag = mouth_lag(found, keypoints_true)
+    lips_lag = mouth_lag(found, keypoints_true, likeness=lip_shape_correlation)
     scores = {
         "frames": len(frames),
         **detection_rates(found, keypoints_true),
@@ -64,8 +79,12 @@ def score_video(
         "hkd": hand_diversity(found),
         "mouth_r": mouth_correlation(found, keypoints_true),
         "mouth_lag": float("nan") if lag is None else float(lag),
+        "lips_r": lip_shape_correlation(found, keypoints_true),
+        "lips_lag": float("nan") if lips_lag is None else float(lips_lag),
         "hand_error": keypoint_error(found, keypoints_true, both_hands),
     }
+    if judges is not None and reference is not None:
+        scores |= judges.score(frames, found, reference, audio)
     if truth_frames is not None:
         scores["psnr"] = psnr(frames, truth_frames)
         scores["ssim"] = ssim(frames, truth_frames)
@@ -78,27 +97,36 @@ def score_video(
     return scores
 
 
-def summarise(rows: Sequence[dict]) -> tuple[str, dict]:
+def summarise(rows: Sequence[dict], pooled: dict[str, dict] | None = None) -> tuple[str, dict]:
     """Rows of `score_video`, each with its "model" added, as (markdown table, the same for JSON).
+
+    `pooled` holds figures of all clips of a model together: {model: {figure: {"mean", "low", "high", "clips"}}}.
 
     Mean over clips [95 % bootstrap interval]; models in order of appearance; figures that no row has are
     left out. The dict is {model: {figure: {"mean", "low", "high", "clips"}}}, with None for what is
     undefined.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
-    names = [name for name in COLUMNS if any(name in row for row in rows)]
+    pooled = pooled or {}
+    names = [n for n in COLUMNS if any(n in row for row in rows) or any(n in one for one in pooled.values())]
     summary: dict = {}
     for model in models:
         clips = [row for row in rows if row["model"] == model]
         summary[model] = {name: _summarise_one([row.get(name, np.nan) for row in clips]) for name in names}
+        summary[model] |= pooled.get(model, {})
+    counts = {model: sum(row["model"] == model for row in rows) for model in models}
+    return make_table(summary, counts, names), summary
+
+
+def make_table(summary: dict, counts: dict[str, int], names: Sequence[str] = tuple(COLUMNS)) -> str:
+    """Markdown of `summarise`'s figures, one line a model; columns that no model has are left out."""
+    names = [name for name in names if any(name in figures for figures in summary.values())]
     header = ["model", "clips", *(COLUMNS[name][0] for name in names)]
     lines = [header, ["---"] * len(header)]
-    for model in models:
-        count = sum(row["model"] == model for row in rows)
-        lines.append(
-            [model, str(count), *(_to_cell(summary[model][name], COLUMNS[name][1]) for name in names)]
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines), summary
+    for model, figures in summary.items():
+        cells = [_to_cell(figures[name], COLUMNS[name][1]) if name in figures else "-" for name in names]
+        lines.append([model, str(counts[model]), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _summarise_one(values: list[float]) -> dict:
