@@ -7,7 +7,8 @@
 
 A source is a jupytext `py:percent` file. A cell tagged `setup` stands for src/_setup.py; a cell tagged `exercise` holds a
 function whose solution lies between `### BEGIN SOLUTION` and `### END SOLUTION`; a cell tagged `check` runs the student's
-function, and is the only kind that may fail in a student copy.
+function, and is the only kind that may fail in a student copy; the first picture of a cell tagged `cover` goes to
+pictures/, for the index.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "src"
 SOLUTIONS = HERE / "solutions"
+PICTURES = HERE / "pictures"
 REPOSITORY = "OWNER/iasa"  # on GitHub: what the Colab badges open and the set-up cell fetches; a fork changes it here
 SECONDS = 3600  # limit of one cell: generous, for a busy machine
 KEPT_OUTPUTS = ("text/plain", "image/png")  # widgets and pages of HTML are left out: they need a running kernel
@@ -66,7 +68,13 @@ def read_source(path: Path) -> NotebookNode:
 
 
 def _grading(grade_id: str, solution: bool) -> NotebookNode:
-    fields = {"grade_id": grade_id, "schema_version": 3, "solution": solution, "grade": not solution, "locked": not solution}
+    fields = {
+        "grade_id": grade_id,
+        "schema_version": 3,
+        "solution": solution,
+        "grade": not solution,
+        "locked": not solution,
+    }
     return NotebookNode(fields | {"cell_type": "code", "task": False} | ({} if solution else {"points": 1}))
 
 
@@ -115,7 +123,9 @@ def execute(solution: NotebookNode) -> NotebookNode:
     """Run a solution in its own kernel and keep its text and small pictures."""
     from nbclient import NotebookClient
 
-    client = NotebookClient(solution, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(SOLUTIONS)}})
+    client = NotebookClient(
+        solution, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(SOLUTIONS)}}
+    )
     client.execute()
     for cell in solution.cells:
         cell.metadata.pop("execution", None)
@@ -148,12 +158,21 @@ def _fewer_colours(png: str) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def to_text(notebook: NotebookNode) -> str:
-    return nbformat.writes(notebook) + "\n"
+def to_bytes(notebook: NotebookNode) -> bytes:
+    return (nbformat.writes(notebook) + "\n").encode()
 
 
-def build(path: Path, run: bool = False) -> dict[Path, str]:
-    """The files that a source makes, as {path: text}."""
+def cover(solution: NotebookNode) -> bytes | None:
+    """The first picture of the cell tagged `cover`, None before the first run."""
+    for cell in solution.cells:
+        if "cover" in cell.metadata.get("tags", []):
+            pictures = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+            return base64.b64decode(pictures[0]) if pictures else None
+    raise ValueError("no cell is tagged cover")
+
+
+def build(path: Path, run: bool = False) -> dict[Path, bytes]:
+    """The files that a source makes, as {path: content}."""
     notebook = read_source(path)
     written = SOLUTIONS / f"{path.stem}.ipynb"
     solution = to_solution(notebook)
@@ -161,7 +180,9 @@ def build(path: Path, run: bool = False) -> dict[Path, str]:
         solution = execute(solution)
     else:
         keep_outputs(solution, written)
-    return {HERE / f"{path.stem}.ipynb": to_text(to_student(notebook)), written: to_text(solution)}
+    files = {HERE / f"{path.stem}.ipynb": to_bytes(to_student(notebook)), written: to_bytes(solution)}
+    picture = cover(solution)
+    return files | ({PICTURES / f"{path.stem[:2]}.png": picture} if picture else {})
 
 
 def main() -> int:
@@ -171,16 +192,15 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say whether the written notebooks are up to date")
     options = parser.parse_args()
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    SOLUTIONS.mkdir(exist_ok=True)
     stale = []
     for path in source_paths(options.names):
-        for target, text in build(path, options.execute).items():
-            if options.check:
-                if not target.exists() or target.read_text() != text:
-                    stale.append(str(target.relative_to(HERE)))
-            else:
-                target.write_text(text)
-                print(f"{target.relative_to(HERE)}: {len(text) / 1000:.0f} kB")
+        for target, content in build(path, options.execute).items():
+            if not options.check:
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes(content)
+                print(f"{target.relative_to(HERE)}: {len(content) / 1000:.0f} kB")
+            elif not target.exists() or target.read_bytes() != content:
+                stale.append(str(target.relative_to(HERE)))
     if stale:
         print(f"out of date: {', '.join(stale)}; run python notebooks/make_notebooks.py", file=sys.stderr)
     return 1 if stale else 0

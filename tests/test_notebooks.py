@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 sys.path.append(str(NOTEBOOKS))
-build = pytest.importorskip("make_notebooks", reason="jupytext makes the notebooks: pip install -r requirements-dev.txt")
+build = pytest.importorskip(
+    "make_notebooks", reason="jupytext makes the notebooks: pip install -r requirements-dev.txt"
+)
 
 SOURCES = build.source_paths()
 FAST_SECONDS = 90  # of one notebook with IASA_FAST=1
@@ -86,7 +88,9 @@ def test_a_summary_names_functions_that_exist(path):
     assert links
     for names, file in links:
         for name in re.findall(r"`(\w+)`", names):
-            assert re.search(rf"(def|class) {name}\b|^{name}\b", (ROOT / file).read_text(), re.M), f"{file} lacks {name}"
+            assert re.search(rf"(def|class) {name}\b|^{name}\b", (ROOT / file).read_text(), re.M), (
+                f"{file} lacks {name}"
+            )
 
 
 @pytest.mark.notebooks

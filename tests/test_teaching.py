@@ -14,7 +14,9 @@ from iasa.teaching import WrongAnswer
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "notebooks"))
-build = pytest.importorskip("make_notebooks", reason="jupytext makes the notebooks: pip install -r requirements-dev.txt")
+build = pytest.importorskip(
+    "make_notebooks", reason="jupytext makes the notebooks: pip install -r requirements-dev.txt"
+)
 
 PRELUDE = "import math\nimport numpy as np\nimport torch\nimport torch.nn.functional as F\nfrom torch import Tensor\n"
 

@@ -15,6 +15,13 @@ from iasa.teaching.parts import (
     check_token_mask,
     check_warp_place,
 )
+from iasa.teaching.realtime import (
+    check_choose_blocks,
+    check_count_keys,
+    check_frame_rate,
+    check_last_use,
+    check_start_delay,
+)
 from iasa.teaching.speed import (
     check_block_attention,
     check_online_attention,
@@ -37,7 +44,9 @@ __all__ = [
     "WrongAnswer",
     "check_best_lag",
     "check_block_attention",
+    "check_choose_blocks",
     "check_choose_past",
+    "check_count_keys",
     "check_count_tokens",
     "check_critic_step",
     "check_cut_windows",
@@ -46,7 +55,9 @@ __all__ = [
     "check_dmd_gradient",
     "check_euler",
     "check_frame_mask",
+    "check_frame_rate",
     "check_guide",
+    "check_last_use",
     "check_locate",
     "check_mix_noise",
     "check_mls_weights",
@@ -61,6 +72,7 @@ __all__ = [
     "check_score",
     "check_share_region",
     "check_sort_tokens",
+    "check_start_delay",
     "check_surrogate",
     "check_to_csr",
     "check_token_mask",

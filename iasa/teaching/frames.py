@@ -43,7 +43,11 @@ def check_rigid_fit(function: Callable) -> None:
             "the rotation turns the wrong way: it must carry the source onto the target, moved = source @ R.T + shift",
         )
         near(rotation, _turn(np.eye(2), angle).T, f"a pose turned by {angle} radians gives that rotation")
-        near(source @ rotation.T + shift, _turn(source, angle, (1.0, 2.0)), "source @ R.T + shift must land on the target")
+        near(
+            source @ rotation.T + shift,
+            _turn(source, angle, (1.0, 2.0)),
+            "source @ R.T + shift must land on the target",
+        )
     mirrored = source * np.array([-1.0, 1.0])
     rotation, _ = fit(mirrored)
     require(np.linalg.det(rotation) > 0, "a mirror image came out: determinant -1. A body cannot be reflected")
@@ -95,7 +99,9 @@ def check_choose_past(function: Callable) -> None:
     require((table < own).all(), "a frame chose a frame of its future: causality says tk < tq")
     require((table[0] == -1).all(), "frame 0 has no past: its row is all -1")
     counts = (table >= 0).sum(1)
-    require((counts == np.minimum(np.arange(12), k)).all(), f"frame t keeps min(t, k) frames; yours keep {counts.tolist()}")
+    require(
+        (counts == np.minimum(np.arange(12), k)).all(), f"frame t keeps min(t, k) frames; yours keep {counts.tolist()}"
+    )
     for t, row in enumerate(table):
         kept = row[row >= 0]
         require((row[: len(kept)] >= 0).all(), f"row {t} is {row.tolist()}: the -1 that pad it stand at the end")
@@ -118,7 +124,10 @@ def check_frame_mask(function: Callable) -> None:
     require(mask.dtype == bool, f"the mask is {mask.dtype}; True and False are needed")
     require(mask.diagonal().all(), "every frame sees itself: the diagonal is True")
     require(mask[:, 0].all(), "every frame sees frame 0, the reference: the first column is True")
-    require(not np.triu(mask, 1).any(), "the upper triangle is the future and must be False (does a -1 index the last column?)")
+    require(
+        not np.triu(mask, 1).any(),
+        "the upper triangle is the future and must be False (does a -1 index the last column?)",
+    )
     rows, columns = np.array([2, 3, 3, 4, 4]), np.array([1, 1, 2, 3, 1])
     require(mask[rows, columns].all(), "a chosen frame is not visible: mask[t, table[t, i]] must be True")
     require(mask.sum() == 5 + 4 + len(rows), f"{mask.sum()} pairs are visible; this table gives {9 + len(rows)}")

@@ -30,7 +30,9 @@ def check_mls_weights(function: Callable) -> None:
     near(ratio, 4.0, "twice as far must weigh a quarter", 1e-3)
     near(weights.sum(), 1.0, "the weights add up to 1: divide them by their sum", 1e-4)
     met = shaped(ask(function, controls[0], controls), (3,), "the weights")
-    require(np.isfinite(met).all(), "a place that meets a control point divides by 0: keep the squared distance above 1e-6")
+    require(
+        np.isfinite(met).all(), "a place that meets a control point divides by 0: keep the squared distance above 1e-6"
+    )
     require(met[0] > 0.99, f"a place that meets a control point follows that point alone; its weight is {met[0]:.3f}")
     approve("mls_weights", "positive", "nearer counts more", "inverse square", "sum 1", "finite on a control point")
 
@@ -53,8 +55,15 @@ def check_warp_place(function: Callable) -> None:
     )
     near(moved, turn @ place, "control points that all turn carry a place with the same rotation")
     target = source + 0.1 * _controls(seed=1)
-    near(warp(source[2], target), target[2], "a control point must land on its mate: the means must be weighted too", 1e-3)
-    truth = warp_rigid(*(torch.from_numpy(x) for x in (place[None], source[None], target[None])), torch.ones(1, 6).double())
+    near(
+        warp(source[2], target),
+        target[2],
+        "a control point must land on its mate: the means must be weighted too",
+        1e-3,
+    )
+    truth = warp_rigid(
+        *(torch.from_numpy(x) for x in (place[None], source[None], target[None])), torch.ones(1, 6).double()
+    )
     large = warp(place, 2 * source)
     means = _weighted_means(place, source, 2 * source)
     near(
@@ -62,7 +71,12 @@ def check_warp_place(function: Callable) -> None:
         "target points spread twice as wide must not stretch the picture: a rigid warp turns, it does not scale",
         1e-3,
     )  # fmt: skip
-    near(warp(place, target), truth[0, 0], "for a mixed motion the place is not where the least-squares rotation puts it", 1e-3)
+    near(
+        warp(place, target),
+        truth[0, 0],
+        "for a mixed motion the place is not where the least-squares rotation puts it",
+        1e-3,
+    )
     approve("warp_place", "rest", "shift", "turn", "control points are met", "no scaling", "mixed motion")
 
 
@@ -79,13 +93,20 @@ def check_share_region(function: Callable) -> None:
     key = np.array([0, face, arms, face | hands, 16], np.uint8)
     mask = shaped(ask(function, query, key), (4, 5), "the mask (rows are queries, columns are keys)")
     require(mask.dtype == bool, f"the mask is {mask.dtype}; True and False are needed")
-    require(not mask[0].any() and not mask[:, 0].any(), "background (bits 0) is in no region: it shares none, not even with itself")
+    require(
+        not mask[0].any() and not mask[:, 0].any(),
+        "background (bits 0) is in no region: it shares none, not even with itself",
+    )
     require(mask[1, 1], "face and face share a region")
     require(mask[2, 3] and mask[3, 2], "a token may be in several regions: one common bit is enough")
     require(not mask[1, 2] and not mask[2, 1], "face and arms share nothing")
     require(not mask[:, 4].any(), "bit 16 (shoulders) appears in no query")
     everything = np.arange(32, dtype=np.uint8)
-    near(ask(function, everything, everything), (everything[:, None] & everything) != 0, "for some pair of bits the answer is wrong")
+    near(
+        ask(function, everything, everything),
+        (everything[:, None] & everything) != 0,
+        "for some pair of bits the answer is wrong",
+    )
     approve("share_region", "background shares nothing", "one common region is enough", "all 32 x 32 pairs")
 
 
@@ -99,15 +120,23 @@ def check_token_mask(function: Callable) -> None:
     mask = shaped(ask(function, table, bits), (f * n, f * n), "the mask").reshape(f, n, f, n)
     require(mask.dtype == bool, f"the mask is {mask.dtype}; True and False are needed")
     for t in range(f):
-        require(mask[t, :, t].all(), f"frame {t} must see all of itself, background included: attention within a frame is dense")
+        require(
+            mask[t, :, t].all(),
+            f"frame {t} must see all of itself, background included: attention within a frame is dense",
+        )
         require(mask[t, :, 0].all(), f"frame {t} must see all of frame 0, the reference")
-        require(not mask[t, :, t + 1 :].any(), f"frame {t} sees a later frame (does a -1 in the table name the last frame?)")
+        require(
+            not mask[t, :, t + 1 :].any(), f"frame {t} sees a later frame (does a -1 in the table name the last frame?)"
+        )
     share = (bits[:, :, None, None] & bits) != 0
     for t in range(1, f):
         for past in range(1, t):
             seen = mask[t, :, past]
             if past in table[t]:
-                require(not (seen & ~share[t, :, past]).any(), f"frame {t} sees tokens of frame {past} in other regions: a pair needs a common one")
+                require(
+                    not (seen & ~share[t, :, past]).any(),
+                    f"frame {t} sees tokens of frame {past} in other regions: a pair needs a common one",
+                )
                 near(seen, share[t, :, past], f"frame {t} misses tokens of its chosen frame {past} in a common region")
             else:
                 require(not seen.any(), f"frame {t} sees frame {past}, which is not in its row of the table")
@@ -120,8 +149,14 @@ def check_density_formula(function: Callable) -> None:
     require(abs(float(ask(function, 1, 0, shares)) - 1) < 1e-9, "one frame alone is dense: density 1")
     near(ask(function, 8, 0, shares), 1 / 8, "with k = 0 only the own frame is left: 1 / f")
     value = float(ask(function, 10, 4, shares))
-    require(abs(value - (0.1 + 0.4 * shares.sum())) > 1e-9, "a region pairs its tokens with its tokens: its share counts squared")
-    require(abs(value - (0.1 + 0.4 * shares.sum() ** 2)) > 1e-9, "square each share and then add: face does not pair with hands")
+    require(
+        abs(value - (0.1 + 0.4 * shares.sum())) > 1e-9,
+        "a region pairs its tokens with its tokens: its share counts squared",
+    )
+    require(
+        abs(value - (0.1 + 0.4 * shares.sum() ** 2)) > 1e-9,
+        "square each share and then add: face does not pair with hands",
+    )
     require(abs(value - (0.1 + 4 * (shares**2).sum())) > 1e-9, "k frames of f: divide k by f")
     near(value, 0.1 + 0.4 * (shares**2).sum(), "for f = 10, k = 4 and shares 0.1, 0.2, 0.3 the density is another")
     near(ask(function, 20, 4, shares), value / 2, "twice as many frames halve the density")

@@ -23,7 +23,11 @@ def check_pool_blocks(function: Callable) -> None:
     near(kept, [[1, 1, 0], [0, 0, 0], [1, 0, 1]], "a block without an allowed pair must go")
     wide = torch.zeros(8, 8, dtype=torch.bool)
     wide[1, 6] = True
-    near(shaped(ask(function, wide, 2), (4, 4), "with block 2 the kept blocks"), [[0, 0, 0, 1], *[[0] * 4] * 3], "block 2: the wrong block is kept")
+    near(
+        shaped(ask(function, wide, 2), (4, 4), "with block 2 the kept blocks"),
+        [[0, 0, 0, 1], *[[0] * 4] * 3],
+        "block 2: the wrong block is kept",
+    )
     near(ask(function, mask, 1), mask, "with block 1 the mask itself comes back")
     approve("pool_blocks", "any pair keeps a block", "rows and columns", "several sizes", "block 1 changes nothing")
 
@@ -37,12 +41,18 @@ def check_sort_tokens(function: Callable) -> None:
         sorted(order.tolist()) == list(range(18)),
         "every position of the sequence must appear exactly once (positions count through all frames: t * n + i)",
     )
-    require((order // 6 == torch.arange(18).numpy() // 6).all(), "frames must stay in order and in place: sort within each frame only")
+    require(
+        (order // 6 == torch.arange(18).numpy() // 6).all(),
+        "frames must stay in order and in place: sort within each frame only",
+    )
     sorted_bits = bits.flatten()[torch.from_numpy(order)].view(3, 6)
     for t, row in enumerate(sorted_bits.tolist()):
         runs = [value for i, value in enumerate(row) if i == 0 or row[i - 1] != value]
         require(len(runs) == len(set(runs)), f"frame {t} comes out as {row}: tokens of equal bits must stand together")
-    require((sorted_bits[0, -2:] == 0).all(), f"frame 0 comes out as {sorted_bits[0].tolist()}: background (bits 0) belongs at the end")
+    require(
+        (sorted_bits[0, -2:] == 0).all(),
+        f"frame 0 comes out as {sorted_bits[0].tolist()}: background (bits 0) belongs at the end",
+    )
     require(order[12:].tolist() == list(range(12, 18)), "tokens of equal bits keep their order: sort with stable=True")
     approve("sort_tokens", "a permutation", "frames stay", "equal bits together", "background last", "stable")
 
@@ -52,9 +62,14 @@ def check_to_csr(function: Callable) -> None:
     kept = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 1, 1]], dtype=torch.bool)
     answer = ask(function, kept)
     require(isinstance(answer, tuple) and len(answer) == 2, "to_csr must return two things: pointer, columns")
-    require(to_numpy(answer[0]).shape != (3,), "the pointer has one entry more than there are rows: the end of the last row")
+    require(
+        to_numpy(answer[0]).shape != (3,), "the pointer has one entry more than there are rows: the end of the last row"
+    )
     pointer, columns = shaped(answer[0], (4,), "the pointer"), shaped(answer[1], (5,), "the list of columns")
-    require(pointer.dtype.kind == "i" and columns.dtype.kind == "i", f"both hold integers, not {pointer.dtype} and {columns.dtype}")
+    require(
+        pointer.dtype.kind == "i" and columns.dtype.kind == "i",
+        f"both hold integers, not {pointer.dtype} and {columns.dtype}",
+    )
     require(pointer[0] == 0, f"the first row starts at 0, not at {pointer[0]}")
     near(pointer, [0, 2, 2, 5], "row r holds columns[pointer[r] : pointer[r + 1]]; an empty row repeats its pointer")
     near(columns, [0, 2, 1, 2, 3], "the columns of row 0, then those of row 1, ..., each ascending")
@@ -85,18 +100,31 @@ def check_block_attention(function: Callable) -> None:
     out = shaped(ask(function, q, k, v, pointer, columns, 4), (12, 8), "the output")
     mask = kept.repeat_interleave(4, 0).repeat_interleave(4, 1)
     truth = _masked(q, k, v, mask)
-    for scale, words in ((1.0, "the logits must be divided by sqrt(d)"), (1 / q.shape[1], "divide the logits by sqrt(d), not by d")):
+    for scale, words in (
+        (1.0, "the logits must be divided by sqrt(d)"),
+        (1 / q.shape[1], "divide the logits by sqrt(d), not by d"),
+    ):
         unscaled = (q @ k.T * scale).masked_fill(~mask, -torch.inf).softmax(1) @ v
         require(not torch.allclose(torch.from_numpy(out), unscaled), words)
     dense = (q @ k.T / math.sqrt(8)).softmax(1) @ v
-    require(not torch.allclose(torch.from_numpy(out), dense), "this is dense attention: only the listed blocks may be seen")
+    require(
+        not torch.allclose(torch.from_numpy(out), dense), "this is dense attention: only the listed blocks may be seen"
+    )
     near(out[:4], truth[:4], "row 0 of the blocks keeps block 0 alone, and is wrong")
-    near(out[4:8], truth[4:8], "a row with several blocks shares one softmax among all of them; do not average per-block results")
+    near(
+        out[4:8],
+        truth[4:8],
+        "a row with several blocks shares one softmax among all of them; do not average per-block results",
+    )
     near(out, truth, "the result differs from masked attention")
     far = k.clone()
     far[4:8] += 50  # block 1 is hidden from rows 0 and 2
     again = shaped(ask(function, q, far, v, pointer, columns, 4), (12, 8), "the output")
-    near(again[[0, 1, 2, 3, 8, 9, 10, 11]], truth[[0, 1, 2, 3, 8, 9, 10, 11]], "a hidden block changed the result: it must not even be read")
+    near(
+        again[[0, 1, 2, 3, 8, 9, 10, 11]],
+        truth[[0, 1, 2, 3, 8, 9, 10, 11]],
+        "a hidden block changed the result: it must not even be read",
+    )
     approve("block_attention", "only kept blocks", "one softmax a row", "scaled by sqrt(d)", "equals masked attention")
 
 
@@ -118,12 +146,24 @@ def check_online_attention(function: Callable) -> None:
     rising = torch.cat([0.1 * k[:5], 3 * k[5:]])  # the largest logits come last
     two = answer(rising, v, 5)
     later = (q @ rising[5:].T / 2).softmax(1) @ v[5:]
-    require(not torch.allclose(torch.from_numpy(two), later), "only the last block counts: rescale and keep what came before")
-    near(two, (q @ rising.T / 2).softmax(1) @ v, "with two blocks: when the maximum rises, shrink the old sum and the old output by exp(old - new)")
+    require(
+        not torch.allclose(torch.from_numpy(two), later),
+        "only the last block counts: rescale and keep what came before",
+    )
+    near(
+        two,
+        (q @ rising.T / 2).softmax(1) @ v,
+        "with two blocks: when the maximum rises, shrink the old sum and the old output by exp(old - new)",
+    )
     near(answer(k, v, 3), truth, "blocks of different sizes give another result")
     near(answer(k.flip(0), v.flip(0), 3), truth, "the order of the keys must not matter")
     huge = answer(1000 * k, v, 3)
     near(huge, (q @ (1000 * k).T / 2).softmax(1) @ v, "large logits overflow: subtract the running maximum before exp")
     low = answer(k - 400 * q.mean(0), v, 3)
-    near(low, (q @ (k - 400 * q.mean(0)).T / 2).softmax(1) @ v, "very negative logits vanish: the maximum starts at -inf, not at 0", 1e-4)
+    near(
+        low,
+        (q @ (k - 400 * q.mean(0)).T / 2).softmax(1) @ v,
+        "very negative logits vanish: the maximum starts at -inf, not at 0",
+        1e-4,
+    )
     approve("online_attention", "one block", "rescaled sums", "any block size and order", "large and small logits")

@@ -29,7 +29,10 @@ def check_score(function: Callable) -> None:
     value = shaped(ask(function, clean, noisy.detach(), t), (6, 4), "the score")
     require(abs(value + truth.numpy()).max() > 1e-6, "the sign: the score points from the noisy point towards the data")
     velocity_like = ((clean - noisy.detach()) / t[:, None] ** 2).numpy()
-    require(abs(value - velocity_like).max() > 1e-6, "at level t the clean point has shrunk to (1 - t) clean: compare the noisy point with that")
+    require(
+        abs(value - velocity_like).max() > 1e-6,
+        "at level t the clean point has shrunk to (1 - t) clean: compare the noisy point with that",
+    )
     once = (((1 - t)[:, None] * clean - noisy.detach()) / t[:, None]).numpy()
     require(abs(value - once).max() > 1e-6, "divide by t squared, the variance of the noise, not by t")
     near(value, truth, "for Gaussian data this is not the gradient of the log density")
@@ -41,10 +44,16 @@ def check_dmd_gradient(function: Callable) -> None:
     real, fake, x0 = _points(1), _points(2), _points(3)
     value = shaped(ask(function, real, fake, x0), (6, 4), "the gradient")
     plain = (fake - real).numpy()
-    require((value * plain).sum() > 0, "the sign: going *against* the gradient must lead from the critic's guess towards the teacher's")
+    require(
+        (value * plain).sum() > 0,
+        "the sign: going *against* the gradient must lead from the critic's guess towards the teacher's",
+    )
     require(abs(value - plain).max() > 1e-6, "normalise: divide every row by its mean |x0 - real|")
     whole = (x0 - real).abs().mean().item()
-    require(abs(value - plain / whole).max() > 1e-6, "every sample has its own scale: take the mean over its own numbers (keepdim=True), not over all")
+    require(
+        abs(value - plain / whole).max() > 1e-6,
+        "every sample has its own scale: take the mean over its own numbers (keepdim=True), not over all",
+    )
     scale = (x0 - real).abs().mean(1, keepdim=True)
     near(value, (fake - real) / scale, "a row is scaled wrongly: by the mean of |x0 - real|")
     near(ask(function, real, real, x0), 0, "if critic and teacher agree there is nothing to learn: gradient 0")
@@ -54,8 +63,18 @@ def check_dmd_gradient(function: Callable) -> None:
     answer = function(tracked, fake.clone(), x0.clone())
     require(not answer.requires_grad, "teacher and critic are only read: compute inside torch.no_grad(), or detach")
     same = function(x0.clone(), x0 + 1, x0.clone())
-    require(torch.isfinite(torch.as_tensor(same)).all(), "where x0 equals the teacher's guess the scale is 0: keep it above 1e-6")
-    approve("dmd_gradient", "sign", "a scale for each sample", "0 when they agree", "no gradient into the teacher", "no division by 0")
+    require(
+        torch.isfinite(torch.as_tensor(same)).all(),
+        "where x0 equals the teacher's guess the scale is 0: keep it above 1e-6",
+    )
+    approve(
+        "dmd_gradient",
+        "sign",
+        "a scale for each sample",
+        "0 when they agree",
+        "no gradient into the teacher",
+        "no division by 0",
+    )
 
 
 def check_surrogate(function: Callable) -> None:
@@ -66,12 +85,21 @@ def check_surrogate(function: Callable) -> None:
     shaped(loss, (), "the loss (take a mean)")
     require(loss.requires_grad, "the loss must depend on x0: only the target is detached")
     by_x0, by_gradient = torch.autograd.grad(loss, (x0, gradient), allow_unused=True)
-    require(by_x0 is not None and by_x0.abs().max() > 0, "no gradient reaches x0: detach the target alone, not the whole difference")
+    require(
+        by_x0 is not None and by_x0.abs().max() > 0,
+        "no gradient reaches x0: detach the target alone, not the whole difference",
+    )
     ratio = (by_x0 * gradient.detach()).sum() / gradient.detach().square().sum() * gradient.numel()
     require(ratio > 0, "the sign: the derivative by x0 must be +gradient, so that descent goes against it")
     require(abs(float(ratio) - 2) > 1e-6, "the derivative is twice the gradient: put 0.5 in front of the square")
-    near(by_x0 * gradient.numel(), gradient.detach(), "the derivative by x0 must be the gradient itself (divided by the number of elements)")
-    require(by_gradient is None or by_gradient.abs().max() == 0, "no gradient may flow into `gradient`: detach the target")
+    near(
+        by_x0 * gradient.numel(),
+        gradient.detach(),
+        "the derivative by x0 must be the gradient itself (divided by the number of elements)",
+    )
+    require(
+        by_gradient is None or by_gradient.abs().max() == 0, "no gradient may flow into `gradient`: detach the target"
+    )
     approve("surrogate", "a scalar", "derivative by x0", "nothing flows elsewhere")
 
 
@@ -94,12 +122,20 @@ def check_critic_step(function: Callable) -> None:
     require(not torch.allclose(seen["noisy"], x0.detach()), "the critic must be shown noisy samples, not clean ones")
     near(seen["noisy"], truth_noisy, "the noisy samples must be (1 - t) x0 + t noise")
     near(seen["level"], t, "the critic must be told the level t")
-    require(loss.requires_grad, "no gradient reaches the critic: do not call it under no_grad, do not detach its answer")
+    require(
+        loss.requires_grad, "no gradient reaches the critic: do not call it under no_grad, do not detach its answer"
+    )
     by_x0, by_weight = torch.autograd.grad(loss, (x0, weight), allow_unused=True)
-    require(by_x0 is None or by_x0.abs().max() == 0, "a gradient flows into the student's samples: detach x0, the critic only learns about them")
+    require(
+        by_x0 is None or by_x0.abs().max() == 0,
+        "a gradient flows into the student's samples: detach x0, the critic only learns about them",
+    )
     require(by_weight is not None, "no gradient reaches the critic: do not call it under no_grad")
     guess = 0.5 * truth_noisy
-    require(abs(float(loss) - float(((guess - noise) ** 2).mean())) > 1e-9, "the target is the student's sample x0, not the noise")
+    require(
+        abs(float(loss) - float(((guess - noise) ** 2).mean())) > 1e-9,
+        "the target is the student's sample x0, not the noise",
+    )
     near(loss, ((guess - x0.detach()) ** 2).mean(), "the loss is the mean squared error against x0")
     approve("critic_step", "noisy input", "told the level", "target x0", "nothing flows into the student")
 
@@ -120,10 +156,16 @@ def check_region_loss(function: Callable) -> None:
     require(abs(loss(masks, weights, x)) < 1e-12, "equal pictures have loss 0")
     outside = x_hat.clone()
     outside[:, 3] += 5
-    require(abs(loss(masks, weights, outside) - loss(masks, weights)) < 1e-9, "what lies in no region must not count: multiply by the mask")
+    require(
+        abs(loss(masks, weights, outside) - loss(masks, weights)) < 1e-9,
+        "what lies in no region must not count: multiply by the mask",
+    )
     one = float((square * face).sum() / face.sum())
     alone = loss({"face": face}, {"face": 1.0})
-    require(abs(alone - float((square * face).mean())) > 1e-9, "divide by the pixels of the region, not of the picture: else a small region counts little")
+    require(
+        abs(alone - float((square * face).mean())) > 1e-9,
+        "divide by the pixels of the region, not of the picture: else a small region counts little",
+    )
     near(alone, one, "the loss of one region is the mean squared difference over its pixels")
     two = float((square * hands).sum() / hands.sum())
     require(abs(loss(masks, weights) - (one + two)) > 1e-9, "every region has its weight")
@@ -136,4 +178,11 @@ def check_region_loss(function: Callable) -> None:
     require(answer.requires_grad, "no gradient reaches the student's picture x_hat: do not detach it")
     by_x_hat = torch.autograd.grad(answer, tracked)[0]
     require(by_x_hat[:, 0].abs().max() > 0, "no gradient reaches the student's picture x_hat inside the regions")
-    approve("region_loss", "only the regions", "mean over a region's pixels", "weights", "empty regions", "gradient into x_hat")
+    approve(
+        "region_loss",
+        "only the regions",
+        "mean over a region's pixels",
+        "weights",
+        "empty regions",
+        "gradient into x_hat",
+    )

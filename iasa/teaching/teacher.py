@@ -23,12 +23,23 @@ def check_mix_noise(function: Callable) -> None:
         return shaped(ask(function, clean, noise, torch.tensor(t, dtype=torch.float64)), (5, 3), "the noisy points")
 
     half = mix([0.5] * 5)
-    require(not (abs(mix([0.0] * 5) - to_numpy(noise)) < 1e-9).all(), "t = 0 is clean and t = 1 is noise: yours is the other way round")
+    require(
+        not (abs(mix([0.0] * 5) - to_numpy(noise)) < 1e-9).all(),
+        "t = 0 is clean and t = 1 is noise: yours is the other way round",
+    )
     near(mix([0.0] * 5), clean, "at t = 0 nothing is changed: the clean points come out")
     near(mix([1.0] * 5), noise, "at t = 1 only noise is left")
-    near(half, (clean + noise) / 2, "half way (t = 0.5) is the middle of clean point and noise: the path is a straight line, without square roots")
+    near(
+        half,
+        (clean + noise) / 2,
+        "half way (t = 0.5) is the middle of clean point and noise: the path is a straight line, without square roots",
+    )
     levels = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=torch.float64)
-    near(mix(levels.tolist()), clean + levels[:, None] * (noise - clean), "every row has its own t: turn t [m] into a column [m, 1]")
+    near(
+        mix(levels.tolist()),
+        clean + levels[:, None] * (noise - clean),
+        "every row has its own t: turn t [m] into a column [m, 1]",
+    )
     approve("mix_noise", "clean at 0", "noise at 1", "straight line", "a level for each row")
 
 
@@ -60,12 +71,22 @@ def check_euler(function: Callable) -> None:
         return shaped(value, (5, 3), "the sample")
 
     out = run(constant, [1.0])
-    require(abs(out - to_numpy(noise)).max() > 1e-9, "with one level nothing happened: the last step goes from the last level to 0")
+    require(
+        abs(out - to_numpy(noise)).max() > 1e-9,
+        "with one level nothing happened: the last step goes from the last level to 0",
+    )
     near(out, goal, "one step from 1 to 0 lands on what the network predicts")
     asked.clear()
-    near(run(constant, [1.0, 0.6, 0.2]), goal, "if the network always predicts the same point, every schedule must end there")
+    near(
+        run(constant, [1.0, 0.6, 0.2]),
+        goal,
+        "if the network always predicts the same point, every schedule must end there",
+    )
     require(len(asked) == 3, f"3 levels need 3 calls of the network; yours made {len(asked)}")
-    require(all(abs(a - b) < 1e-9 for a, b in zip(asked, [1.0, 0.6, 0.2], strict=True)), f"the network must be told the level of its input: 1, 0.6, 0.2, not {asked}")
+    require(
+        all(abs(a - b) < 1e-9 for a, b in zip(asked, [1.0, 0.6, 0.2], strict=True)),
+        f"the network must be told the level of its input: 1, 0.6, 0.2, not {asked}",
+    )
 
     def shrink(x: Tensor, level: float) -> Tensor:
         return 0.5 * x * (1 - 0.3 * level)
@@ -73,16 +94,27 @@ def check_euler(function: Callable) -> None:
     x, levels = noise, [1.0, 0.7, 0.3, 0.0]
     for level, after in zip(levels[:-1], levels[1:], strict=True):
         x = x + (after - level) * (x - shrink(x, level)) / level
-    near(run(shrink, [1.0, 0.7, 0.3]), x, "for a network that depends on x the steps go elsewhere: x + (next level - level) * velocity")
+    near(
+        run(shrink, [1.0, 0.7, 0.3]),
+        x,
+        "for a network that depends on x the steps go elsewhere: x + (next level - level) * velocity",
+    )
     approve("euler", "ends at level 0", "one call a level", "the right level", "the right steps")
 
 
 def check_guide(function: Callable) -> None:
     """guide(told, untold, scale) -> the prediction pushed from untold towards told, and beyond for scale > 1."""
     told, untold = _pair()
-    near(shaped(ask(function, told, untold, 1.0), (5, 3), "the prediction"), told, "scale 1 is the ordinary conditional prediction")
+    near(
+        shaped(ask(function, told, untold, 1.0), (5, 3), "the prediction"),
+        told,
+        "scale 1 is the ordinary conditional prediction",
+    )
     near(ask(function, told, untold, 0.0), untold, "scale 0 ignores the condition")
     value = to_numpy(ask(function, told, untold, 3.0))
-    require(abs(value - to_numpy(untold + 3 * told)).max() > 1e-9, "add the *difference* of the two, scaled; not the prediction itself")
+    require(
+        abs(value - to_numpy(untold + 3 * told)).max() > 1e-9,
+        "add the *difference* of the two, scaled; not the prediction itself",
+    )
     near(value, untold + 3 * (told - untold), "scale 3 goes three times as far from untold as told is")
     approve("guide", "scale 0", "scale 1", "extrapolates")

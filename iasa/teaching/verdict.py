@@ -26,7 +26,9 @@ def ask(function: Callable, *arguments: Any) -> Any:
     value = function(*given)
     for before, after in zip(arguments, given, strict=True):
         if isinstance(before, np.ndarray | torch.Tensor):
-            same = before.shape == after.shape and bool(np.array_equal(to_numpy(before), to_numpy(after), equal_nan=True))
+            same = before.shape == after.shape and bool(
+                np.array_equal(to_numpy(before), to_numpy(after), equal_nan=True)
+            )
             require(same, f"{function.__name__} changes its input in place: work on a copy")
     require(value is not None, f"{function.__name__} returns None: is its last line a return?")
     return value

@@ -312,7 +312,7 @@ part = poses[: int(length * 25)]
 report = generate(pipeline, audio[: int(length * rate)], speaker, out, keypoints=part)
 print(f"{report['frames']} frames, {report['fps']} a second in all, {report['density']:.1%} of the token pairs")
 
-# %%
+# %% tags=["cover"]
 from iasa.video import read_video
 
 frames = read_video(out)[0]

@@ -215,7 +215,7 @@ compare_moved(turn=30, shift=0.2)  # the same figure for readers without a runni
 # Here is $S$ for every pair of frames of the clip. **Predict** before you run it: the diagonal is 0. Is the pixel next to it always
 # the darkest of its row, that is, is the frame just before always the most similar one? What would a repeated gesture look like?
 
-# %%
+# %% tags=["cover"]
 S = rigid_distance(torch.from_numpy(points)).numpy()  # [f, f]
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), width_ratios=[1, 1.15])

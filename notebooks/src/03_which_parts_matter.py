@@ -154,7 +154,7 @@ plt.show()
 # `region_bits` does this for every part and every frame: it carries each token's centre to the reference pose and asks whether it lies in the
 # part's outline. The result is one byte per token: bit 0 face, 1 hands, 2 arms, 3 body, 4 shoulders. A token can be in several.
 
-# %%
+# %% tags=["cover"]
 bits = region_bits(poses, grid)  # uint8 [f, n]
 
 

@@ -369,7 +369,7 @@ else:
 # **Predict**: dense attention does $f^2$ frame pairs in one large product; the sparse one does few, in many small products. Is sparse faster for 1 frame? For 2? From how many
 # frames on?
 
-# %%
+# %% tags=["cover"]
 lengths = [1, 2, 4] if FAST else [1, 2, 3, 4, 6, 8, 12, 16, 24]
 dense_ms, sparse_ms = [], []
 for length in lengths:

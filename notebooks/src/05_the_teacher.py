@@ -205,7 +205,7 @@ check_euler(euler)
 # **Predict**: with a *single* step the sample is $\hat x_0(\epsilon, 1)$. What does the network know about the clean point when it sees pure noise? So where will all one-step
 # samples lie?
 
-# %%
+# %% tags=["cover"]
 from iasa.sampling import sample_euler
 
 

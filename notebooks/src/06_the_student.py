@@ -267,7 +267,7 @@ def match(rounds, lessons=3, m=256):
             film.append(student(start, torch.ones(len(start))).detach())
     return student, critic, film
 
-# %%
+# %% tags=["cover"]
 rounds = 20 if FAST else 1200
 student, critic, film = match(rounds)
 _, _, alone = match(rounds // 3, lessons=0)

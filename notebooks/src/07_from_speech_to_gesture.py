@@ -295,7 +295,7 @@ plt.show()
 # ### Look at the vocabulary
 # The entries of the arms' codebook, drawn on a body that otherwise rests.
 
-# %%
+# %% tags=["cover"]
 from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.pose.draw import draw_pose
 from iasa.reference import load_speaker
@@ -314,7 +314,7 @@ for axis, entry, image in zip(axes, order, draw_pose(make_keypoints(speaker.iden
 plt.show()
 
 # %% [markdown]
-# The title tells how often an entry is used. One entry is the rest pose.
+# The title tells how often an entry is used. Which of them would you call the rest pose?
 #
 # ### Which one to choose: region-codebook attention
 # The learned stage turns what it hears into a query $h$ and compares it with a key $k_e$ of every entry: attention over a codebook,
