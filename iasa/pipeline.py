@@ -183,7 +183,7 @@ class CoSpeechPipeline:
         """A video that follows the poses; the last pose is repeated to fill a latent frame."""
         steps = self._check(model, steps)
         timing = timing or Timing()
-        settings = self._settings(model, steps, seed, reference)
+        settings = self.settings(model, steps, seed, reference)
         filled = fill_latent(keypoints)
         report = _Reporter(progress, should_stop, len(filled) // FRAMES_PER_LATENT)
         if model == "student":
@@ -227,7 +227,9 @@ class CoSpeechPipeline:
         made = ahead(_denoise(prepared, student, timing), 2)
         return ahead(self._paint(made, timing), 2)
 
-    def _settings(self, model: str, steps: int, seed: int, reference: Reference) -> dict:
+    def settings(self, model: str, steps: int | None, seed: int, reference: Reference) -> dict:
+        """What a file's metadata and every report say of a run."""
+        steps = self._check(model, steps)
         return {
             "model": model, "steps": steps, "seed": seed, "reference": reference.name, "fps": VIDEO_FPS,
             "top_k": self.mask.top_k, "device": self.device.type, "dtype": str(self.dtype).removeprefix("torch."),

@@ -52,7 +52,10 @@ def make_style(seed: int) -> GestureStyle:
 
 
 def perform(speech: SpeechFeatures, seed: int = 0, style: GestureStyle | None = None) -> RigMotion:
-    """A performance of the speech at 25 frames a second; the same seed and style give the same motion."""
+    """A performance of the speech at 25 frames a second; the same seed and style give the same motion.
+
+    Every list of draws has a stream of its own: more speech does not change the draws for what came before it.
+    """
     style = make_style(seed) if style is None else style
     unknown = [name for name in style.habits if name not in GESTURES]
     if unknown:
@@ -81,7 +84,7 @@ def _wander(rng: np.random.Generator, frames: int, seconds: float) -> np.ndarray
     """Smooth noise [f] of unit spread that forgets itself after `seconds` (an Ornstein-Uhlenbeck path)."""
     warm = int(8 * seconds * VIDEO_FPS)
     keep = np.exp(-1 / (seconds * VIDEO_FPS))
-    path = lfilter([np.sqrt(1 - keep * keep)], [1, -keep], rng.normal(size=frames + warm))
+    path = lfilter([np.sqrt(1 - keep * keep)], [1, -keep], rng.spawn(1)[0].normal(size=frames + warm))
     return gaussian_filter1d(path, 5)[warm:]
 
 
@@ -108,12 +111,13 @@ def _head(
     """Yaw, pitch (down) and roll [f, 3]: nods on accents, a pitch that follows the voice, slow wandering."""
     frames = len(times)
     alive = 0.45 + 0.55 * gaussian_filter1d(speech.speaking.astype(float), 10, mode="nearest")
-    chosen = [(t, min(s, 2.5) * rng.uniform(0.4, 1.2)) for t, s in speech.accents]
+    sizes, sides = rng.spawn(2)
+    chosen = [(t, min(s, 2.5) * sizes.uniform(0.4, 1.2)) for t, s in speech.accents]
     nods = _pulses(times, chosen, 0.04, 0.14) - 0.35 * _pulses(times, chosen, -0.26, 0.16)  # up, then down
     voice = np.clip(gaussian_filter1d(speech.pitch.astype(float), 5), -0.4, 0.4)
     yaw = 0.10 * style.sway * _wander(rng, frames, 1.3) * alive + rng.uniform(-0.08, 0.08)
     pitch = 0.03 * style.sway * _wander(rng, frames, 1.1) * alive + 0.045 * style.nod * nods - 0.10 * voice
-    tilts = [(t, s * rng.choice([-1, 1])) for t, s in chosen]
+    tilts = [(t, s * sides.choice([-1, 1])) for t, s in chosen]
     roll = 0.035 * style.sway * _wander(rng, frames, 1.6) * alive
     roll = roll + 0.012 * style.nod * _pulses(times, tilts, 0.1, 0.3)
     limit = np.array([0.32, 0.25, 0.16])
@@ -132,8 +136,9 @@ def _face(
     quiet = 1 - gaussian_filter1d(speech.speaking.astype(float), 8, mode="nearest")
     smile = style.smile * (1 + 0.4 * _wander(rng, frames, 3.0)) + 0.08 * quiet
     face[:, 5] = np.clip(smile, 0, 0.45)
-    face[:, 6] = _blinks(speech, times, style, rng)
-    raised = [(t, min(s, 2.5)) for t, s in speech.accents if rng.random() < 0.55]
+    blinks, brows = rng.spawn(2)
+    face[:, 6] = _blinks(speech, times, style, blinks)
+    raised = [(t, min(s, 2.5)) for t, s in speech.accents if brows.random() < 0.55]
     lift = 0.3 * _pulses(times, raised, -0.02, 0.24) + 0.5 * np.clip(speech.pitch - 0.15, 0, 0.5)
     lift = style.brow * lift
     drift = 0.08 * style.brow * _wander(rng, frames, 2.0)
@@ -166,11 +171,12 @@ def _hands(
     speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
 ) -> np.ndarray:
     """Hand parameters [f, 2, 20]."""
-    strokes = plan_strokes(speech, style, rng)
+    planning, *moving = rng.spawn(3)
+    strokes = plan_strokes(speech, style, planning)
     ends = [end for _, end in phrases(speech)]
     hands = []
-    for side, rest in ((RIGHT, rest_hands(style.rest)[0]), (LEFT, rest_hands(style.rest)[1])):
-        hand = follow(make_keys(strokes, side, rest, ends, rng), times)
+    for side in (RIGHT, LEFT):
+        hand = follow(make_keys(strokes, side, rest_hands(style.rest)[side], ends, moving[side]), times)
         hand[:, :3] += 0.22 * np.stack([_wander(rng, len(times), 0.9) for _ in range(3)], 1)
         hands.append(hand)
     return np.stack(hands, 1)

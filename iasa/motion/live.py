@@ -1,0 +1,76 @@
+"""The rule-based performance while the speech is still coming.
+
+`perform` draws the same path for what it has heard however much follows, so it is called anew for each block of frames
+with all speech since an anchor; what a new accent changes in the past (a hand that should have been on its way) is not
+taken back: the difference is carried over and dies away within a few frames. The anchor moves on every few seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+
+from iasa.avatar.gestures import GestureStyle, gaze_of, make_style, perform
+from iasa.avatar.rig import RigMotion, concat_motions, rest_motion
+from iasa.speech import SpeechFeatures
+from iasa.speech.features import CONTOURS
+from iasa.speech.live import BLOCK, join_features
+
+LOOK_AHEAD = 5  # frames of speech after a frame that are heard before it is made
+WINDOW, KEPT = 250, 50  # frames since the anchor at most, and when it has moved
+SILENCE = 25  # frames appended, so that filters meet no edge
+FADE = 8.0  # frames in which a difference falls to 1 / e
+
+
+def _silence() -> SpeechFeatures:
+    none = join_features([])
+    contours = {name: np.zeros((SILENCE, *getattr(none, name).shape[1:]), np.float32) for name in CONTOURS}
+    return replace(none, **contours)
+
+
+class PerformanceStream:
+    """Push features as they come, get the motion of the frames that they make certain; how they are cut changes nothing."""
+
+    def __init__(self, seed: int = 0, style: GestureStyle | None = None) -> None:
+        self.seed, self.style = seed, style or make_style(seed)
+        self._heard = join_features([])  # since the anchor
+        self._made = 0  # frames since the anchor that are made
+        self._anchors = 0
+        self._last: RigMotion | None = None  # the last frame made
+
+    def push(self, features: SpeechFeatures) -> RigMotion:
+        """The next piece of speech -> the motion of all frames that it makes certain."""
+        self._heard = join_features([self._heard, features])
+        parts = [rest_motion(0)]
+        while self._heard.frames >= self._made + BLOCK + LOOK_AHEAD:
+            parts.append(self._make(self._made + BLOCK, self._made + BLOCK + LOOK_AHEAD))
+        return concat_motions(*parts)
+
+    def finish(self) -> RigMotion:
+        """The remaining frames: as many come out as went in."""
+        parts, end = [rest_motion(0)], self._heard.frames - self._made
+        while end > 0:
+            parts.append(self._make(self._made + min(BLOCK, end), self._heard.frames))
+            end = self._heard.frames - self._made
+        return concat_motions(*parts)
+
+    def _make(self, end: int, heard: int) -> RigMotion:
+        """Frames `_made`..`end` since the anchor, from the speech up to `heard`."""
+        seed = self.seed + self._anchors * 1_000_003
+        new = perform(join_features([self._heard[:heard], _silence()]), seed, self.style)
+        here = new[self._made : end]
+        if self._last is not None:
+            before = new[max(self._made - 1, 0) : max(self._made, 1)]
+            fade = np.exp(-(np.arange(len(here)) + 1) / FADE)
+            moved = {}
+            for field in fields(RigMotion):
+                a, b, c = (getattr(motion, field.name) for motion in (here, self._last, before))
+                moved[field.name] = a + (b - c) * fade.reshape(-1, *[1] * (a.ndim - 1))
+            moved["gaze"] = gaze_of(moved["head"])
+            here = RigMotion(**moved)
+        self._last, self._made = here[-1:], end
+        if self._made > WINDOW:
+            drop = self._made - KEPT
+            self._heard, self._made, self._anchors = self._heard[drop:], KEPT, self._anchors + 1
+        return here
