@@ -32,7 +32,7 @@ ADVERSARIAL, FEATURES = 0.03, 0.5  # weights of the verdict and of matching the 
 PREDICTED = 0.6  # share of steps on predicted latents
 DISCRIMINATOR_RATE = 2e-4
 CLIPS, FRAMES = 3, 3  # of one step
-PARTS = (LEFT_HAND, RIGHT_HAND, FACE)  # one crop of each in every latent frame
+PARTS = (LEFT_HAND, RIGHT_HAND, FACE, None)  # one crop around each in every latent frame, and one anywhere
 
 
 def train_decoder(
@@ -102,13 +102,14 @@ def draw_batch(shards: list[Shard], rng: np.random.Generator, generator: VideoTr
 def cut(
     latents: Tensor, truth: Tensor, xy: Tensor, confidence: Tensor, bent: Tensor, rng: np.random.Generator, patch: int
 ):
-    """Crops of whole tokens from each latent frame, one around each of PARTS."""
+    """Crops of whole tokens from each latent frame, one for each of PARTS."""
     side = truth.shape[-1]
     cells = CROP // patch
     pieces = []
     for i in range(len(latents)):
         for part in PARTS:
-            centre = xy[i, 0, part].mean(0).cpu().numpy() * side + rng.uniform(-16, 16, 2)
+            around = rng.uniform(0, side, 2) if part is None else xy[i, 0, part].mean(0).cpu().numpy() * side
+            centre = around + rng.uniform(-16, 16, 2)
             col, row = np.clip(np.round((centre - CROP / 2) / patch), 0, side // patch - cells).astype(int)
             x, y = int(col) * patch, int(row) * patch
             weight = CropSampler.weigh((xy[i] * side).cpu().numpy() - (x, y), CROP)
