@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DRAWN_AT_A_TIME = 50  # frames
 MAX_GRID = 128  # rows and columns of tokens
 MASK_SUFFIXES = (".npz", ".json", ".png", ".html")
-BENCHES = ("plan",)  # each is a module iasa.bench_NAME with run(arguments) -> (table, figures)
+BENCHES = ("attention", "plan")  # each is a module iasa.bench_NAME with run(arguments) -> (table, figures)
 
 
 def generate(arguments: argparse.Namespace) -> dict:
