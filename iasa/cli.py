@@ -142,6 +142,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", choices=MODELS, default="student", help="default: student")
     limits = ", ".join(f"{name} 1 to {MAX_STEPS[name]}, default {DEFAULT_STEPS[name]}" for name in MODELS)
     sub.add_argument("--steps", type=int, help=f"denoising steps ({limits})")
+    sub.add_argument("--no-mark", action="store_true", help="leave the visible AI mark out of the frames")
     sub.add_argument("--out", required=True, help="V.mp4")
 
 

@@ -47,7 +47,7 @@ def generate(arguments: argparse.Namespace) -> dict:
         loading = time.perf_counter() - started
         report = make_video(
             pipeline, audio, reference, arguments.out, poses,
-            model=arguments.model, steps=arguments.steps, seed=arguments.seed, progress=bar,
+            mark=not arguments.no_mark, model=arguments.model, steps=arguments.steps, seed=arguments.seed, progress=bar,
         )  # fmt: skip
     finally:
         bar.close()

@@ -39,6 +39,7 @@ from iasa.config import (
     VIDEO_FPS,
     InputError,
 )
+from iasa.mark import add_mark
 
 ACCEPTED_MEDIA = "wav, mp3, flac, ogg, opus, m4a, mp4, mov, webm, mkv and avi"
 ACCEPTED_VIDEO = "mp4, mov, webm, mkv and avi"
@@ -390,7 +391,9 @@ class VideoWriter:
         metadata: dict | None = None,  # JSON values, kept in the file's comment
         crf: int = 18,  # h264 quality: 0 best, 51 worst
         preset: str = "veryfast",
+        mark: bool = False,  # put the visible AI mark on every frame
     ) -> None:
+        self._mark = mark
         self.path = Path(os.path.abspath(path))  # absolute: a relative "a:b.mp4" would read as a protocol
         self.frames = 0
         self._fps = Fraction(fps).limit_denominator(1001)
@@ -432,6 +435,8 @@ class VideoWriter:
             self._start(frames.shape[1:3])
         if len(frames) and frames.shape[1:3] != self._size:
             raise ValueError(f"frames are {frames.shape[1:3]} (height, width); the first were {self._size}")
+        if self._mark:
+            frames = add_mark(frames)
         height, width = frames.shape[1:3]
         if height % 2 or width % 2:
             frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")

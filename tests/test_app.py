@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
+import re
 import time
 import wave
 from pathlib import Path
@@ -15,10 +18,11 @@ from PIL import Image
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 import app  # noqa: E402
+from iasa.demo.words import WORDS  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.reference import speaker_names  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
-from iasa.video import read_metadata, read_video  # noqa: E402
+from iasa.video import read_metadata, read_video, write_video  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
 
@@ -84,24 +88,39 @@ def public(page: gr.Blocks) -> dict[str, dict]:
 
 
 def test_the_public_endpoints(page):
-    """Two, with names and descriptions; the page's own small events are not among them."""
-    assert set(public(page)) == {"/speak", "/mask"}
+    """With names and descriptions; the page's own small events are not among them."""
+    assert set(public(page)) == {"/speak", "/poses", "/compare", "/explore", "/mask"}
     for name, about in public(page).items():
         assert len(about["description"]) > 60, name
     names = [p["parameter_name"] for p in public(page)["/speak"]["parameters"]]
-    assert names == ["audio", "kind", "example", "number", "photo", "consent", "model", "steps", "seed"]
+    assert names[:9] == ["audio", "kind", "example", "number", "photo", "consent", "model", "steps", "seed"]
+    assert names[9:] == ["driving", "amount", "blink", "height", "lock"]
+
+
+def test_heavy_work_waits_in_one_line(page):
+    """One long job at a time, whoever asks; short events do not wait behind it."""
+    heavy = {fn.concurrency_id for fn in page.fns.values() if fn.api_name in ("speak", "compare", "explore", "poses")}
+    assert heavy == {"heavy"}
+    live = [fn for fn in page.fns.values() if fn.fn is not None and fn.fn.__name__ == "speak_live"]
+    assert [fn.concurrency_id for fn in live] == ["heavy"] and live[0].api_visibility == "private"
 
 
 def test_no_field_takes_a_path_or_an_address(page):
-    """Text typed into the page could name a file or a server; only uploads are taken."""
+    """Text typed into the page could name a file or a server; the one text field holds words to be spoken."""
     typed = [block for block in page.blocks.values() if isinstance(block, gr.Textbox)]
-    assert not typed
+    assert [str(block.label) for block in typed] in ([], [str(app.words("typed"))])
+
+
+def test_both_languages_have_all_words(page):
+    assert set(WORDS["en"]) == set(WORDS["de"])
+    assert all(text.strip() for words in WORDS.values() for text in words.values())
+    used = set(re.findall(r"words\(\"(\w+)\"\)", Path(app.__file__).read_text()))
+    assert used == set(WORDS["en"])
 
 
 def test_what_the_page_says(page):
-    text = " ".join(
-        block.value for block in page.blocks.values() if isinstance(block, gr.Markdown) and block.value
-    )
+    shown = [block.value for block in page.blocks.values() if isinstance(block, gr.Markdown) and block.value]
+    text = WORDS["en"]["title"] + " ".join(map(str, shown))
     for word in ("not photo-real", "AI-generated", "Responsible use", "agreed"):
         assert word in text, word
     assert "weights" not in " ".join(app.missing_parts())
@@ -114,7 +133,7 @@ def test_missing_parts_are_named_and_the_page_still_stands(monkeypatch, tmp_path
     for part in ("mediapipe==0.10.21", "pip install skia-python", "pocketsphinx", "weights of the student"):
         assert part in lacking
     blocks = app.make_app().blocks.values()
-    assert any(isinstance(block, gr.Markdown) and "skia-python" in (block.value or "") for block in blocks)
+    assert any(isinstance(block, gr.Markdown) and "skia-python" in str(block.value or "") for block in blocks)
 
 
 def test_speaking(speech):
@@ -128,7 +147,12 @@ def test_speaking(speech):
         assert part in figures, part
     assert app.STAGES["denoise"] in progress.said
     assert len(load_keypoints(poses)) == 15
-    assert len(made) == 17  # the reference, a latent frame long, comes first
+    corner = frames[:, 238:252, 226:252].reshape(15, -1, 3)
+    assert (corner.min((1, 2)) < 90).all() and (corner.max((1, 2)) > 190).all()  # the AI mark: white on dark
+    assert len(made.poses) == 15 and made.video == video and made.reference.name == speaker_names()[0]
+    assert app.restore_settings(video)[3:] == ("student", gr.update(maximum=4, value=1), 3)
+    assert app.restore_settings(video)[:2] == (app.EXAMPLE, speaker_names()[0])
+    assert "last run here" in app.estimate(speech, "student", 1) and "0.6 s of speech" in app.estimate(speech, "student", 1)
     picture, text = app.mask(None, 4, "mls", 64, made)
     assert picture.dtype == np.uint8 and picture.ndim == 3
     assert '"token_density"' in text and '"frames": 9' in text
@@ -212,13 +236,93 @@ def test_plans_of_bad_poses(tmp_path):
 
 
 def test_old_videos_are_deleted():
-    old, _ = app.new_outputs()
+    old = app.new_output(".mp4")
     old.write_text("a video")
-    fresh, _ = app.new_outputs()
+    fresh = app.new_output(".mp4")
     fresh.write_text("a video")
     os.utime(old, (time.time() - app.KEPT_SECONDS - 60,) * 2)
-    app.new_outputs()
+    app.new_output(".mp4")
     assert not old.exists() and fresh.exists()
+
+
+def test_playing_while_it_is_made(speech):
+    """The page's own call: pieces of a live video with latency and speed, then the same results."""
+    inputs = [speech, app.EXAMPLE, speaker_names()[0], None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False]
+    updates = list(app.speak_live(*inputs, request=SimpleNamespace(session_hash="live"), progress=Steps()))
+    messages = [json.loads(update[0]) for update in updates if isinstance(update[0], str) and update[0]]
+    assert messages[-1]["ended"] and re.match(r"First frame after [\d.]+ s, [\d.]+ frames/s in all", messages[-1]["note"])
+    assert sum(bool(message["pieces"]) for message in messages) >= 2 and not messages[0]["ended"]
+    pieces = dict(piece for message in messages for piece in message["pieces"])
+    assert sorted(pieces) == list(range(len(pieces)))
+    assert Path(updates[-1][1]).exists() and "15 frames" in updates[-1][2] and len(updates[-1][4].poses) == 15
+
+
+def test_the_movement_alone_and_given_back(speech):
+    """Poses to look at, wishes that change them, and the file that drives a video."""
+    given = [speech, app.EXAMPLE, speaker_names()[0], None, None, False, 3]
+    video, file = app.preview_poses(*given)
+    _, raised = app.preview_poses(*given, None, 1.0, 1.0, 6.0, True)
+    plain, high = load_keypoints(file), load_keypoints(raised)
+    assert len(read_video(video)[0]) == len(plain) == 15
+    assert (high.xy[:, 9:11, 1] < plain.xy[:, 9:11, 1]).all()
+    assert np.ptp(high.xy[:, 0], axis=0).max() < 1e-3
+    _, again = app.preview_poses(*given, driving=raised)
+    np.testing.assert_array_equal(load_keypoints(again).xy, high.xy)
+    *_, made = speak(speech, driving=raised)
+    np.testing.assert_allclose(made.poses.xy, high.xy[:15])
+
+
+def test_settings_come_back_only_from_videos_made_here(tmp_path):
+    for settings in ({}, {"model": "x"}, {"model": "student", "steps": 99, "seed": 1}, {"model": "student", "steps": 1}):
+        path = tmp_path / "other.mp4"
+        write_video(path, np.zeros((2, 64, 64, 3), np.uint8), metadata=settings)
+        with pytest.raises(gr.Error, match="holds no settings"):
+            app.restore_settings(str(path))
+
+
+def test_comparing(speech):
+    video, table = app.compare(speech, speaker_names()[0], 0.4, 1, 0, SimpleNamespace(session_hash="c"), Steps())
+    frames, _ = read_video(video)
+    assert frames.shape == (10, 256 + 22, 3 * 256, 3)
+    lines = [line for line in table.splitlines() if line.startswith(("| teacher", "| dense", "| sparse"))]
+    assert len(lines) == 3
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    density = [float(row[4].rstrip("%")) for row in cells]
+    assert density[2] < density[1] < density[0] + 60
+    assert all(float(row[6]) > 15 for row in cells) or all(row[6] == "-" for row in cells)
+    with pytest.raises(gr.Error, match="0.4 to 4"):
+        app.compare(speech, speaker_names()[0], 100, 1, 0, SimpleNamespace(session_hash="c"), Steps())
+
+
+def test_exploring(speech, tmp_path):
+    """The clip made last, with its pictures and its learned attention; a pose file; what is refused."""
+    *_, poses, made = speak(speech)
+    frame, file = app.explore(None, True, made, Steps())
+    page = Path(file).read_text()
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert data["plan"]["grid"]["frames"] == 9 == len(data["thumbnails"]) and data["attention"]["layers"] > 0
+    assert frame.startswith("<iframe srcdoc=") and 'sandbox="allow-scripts allow-downloads"' in frame
+    _, file = app.explore(poses, False, None, Steps())
+    assert '"frames":8' in Path(file).read_text().replace(" ", "")
+    with pytest.raises(gr.Error, match="made here"):
+        app.explore(poses, True, None, Steps())
+    Path(made.video).unlink()
+    with pytest.raises(gr.Error, match="no longer kept"):
+        app.explore(None, False, made, Steps())
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("espeakng_loader"), reason="the optional voice is not installed")
+def test_typed_text_is_read_aloud():
+    sound, _ = read_audio(app.read_text("Good morning, <b>everyone</b>."))
+    assert 0.8 < len(sound) / RATE < 5 and np.abs(sound).max() > 0.05
+    for text in ("", "...", "word " * 100):
+        with pytest.raises(gr.Error, match="some words"):
+            app.read_text(text)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
 
 
 @pytest.fixture
@@ -246,6 +350,20 @@ def test_the_served_page(client, speech, tmp_path):
     assert len(read_video(video)[0]) == len(load_keypoints(poses)) == 15 and "15 frames" in figures
     with pytest.raises(AppError, match="there is no speech"):
         client.predict(audio=None, **words)
+    skeletons, file = client.predict(
+        audio=handle_file(speech), **{k: words[k] for k in ("kind", "example", "number", "photo", "consent", "seed")},
+        api_name="/poses",
+    )  # fmt: skip
+    assert len(load_keypoints(file)) == 15
+    both, table = client.predict(
+        audio=handle_file(speech), example=words["example"], seconds=0.4, teacher_steps=1, seed=0, api_name="/compare"
+    )
+    assert "sparse student" in table and Path(both["video"] if isinstance(both, dict) else both).exists()
+    frame, file = client.predict(clip=handle_file(poses), record=False, api_name="/explore")
+    assert "iframe" in frame and "iasaExplorer" in Path(file).read_text()
+    with pytest.raises(AppError, match="not a pose file"):
+        client.predict(clip=handle_file(_write(tmp_path / "no.npz", "no poses")), record=False, api_name="/explore")
+
     cut = tmp_path / "cut.png"
     cut.write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     words |= dict(kind=app.PHOTO, photo=handle_file(cut), consent=True)

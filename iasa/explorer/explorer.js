@@ -1594,7 +1594,7 @@ function mountExplorer(data) {
       else try { history.replaceState(null, "", `#${text}`); } catch { /* an address that cannot be changed keeps its old settings */ }
     }, 250);
   }
-  const address = () => `${(host || location.href).split("#")[0]}#${settings()}`;
+  const address = () => `${(host || location.href).split("#")[0]}${host ? "#iasa?" : "#"}${settings()}`;
   function save(blob, name) {
     const link = element("a", { href: URL.createObjectURL(blob), download: name });
     link.click();
@@ -1750,6 +1750,10 @@ function mountExplorer(data) {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readTheme(); drawAll(); });
     let width = innerWidth;
     new ResizeObserver(() => { if (width === innerWidth && strip.width === byId("scroller").clientWidth) return; width = innerWidth; layoutStrip(); drawAll(); }).observe(byId("explorer"));
+    if (window.parent !== window) {
+      const tell = () => window.parent.postMessage({ iasa: "size", height: byId("explorer").offsetHeight + 4 }, "*");
+      new ResizeObserver(tell).observe(byId("explorer"));
+    }
     window.addEventListener("message", (event) => {
       if (event.source !== window.parent || !event.data || event.data.iasa !== "host") return;
       host = String(event.data.href || "");

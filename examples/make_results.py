@@ -1,0 +1,69 @@
+"""Make the small videos of examples/results, which the demo shows without computing: the shipped student on the example clips.
+
+    python examples/make_results.py
+
+Each is below 400 KB. results.json says with which networks, on what machine and when they were made.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from iasa.config import AUDIO_RATE, VIDEO_FPS
+from iasa.device import pick_device
+from iasa.models.weights import read_card
+from iasa.pipeline import CoSpeechPipeline, summarise
+from iasa.reference import load_speaker
+from iasa.speech import read_audio
+from iasa.video import VideoWriter
+
+EXAMPLES = Path(__file__).resolve().parent
+FOLDER = EXAMPLES / "results"
+TAKES = (("dana", "welcome"), ("bruno", "sky"), ("emre", "tea"))  # speaker, clip
+SECONDS = 6.0
+MAX_BYTES = 400_000
+QUALITIES = (20, 24, 28, 32)  # of h264, the best first
+
+
+def write_small(path: Path, frames: np.ndarray, sound: np.ndarray, settings: dict) -> None:
+    """The best quality that stays below MAX_BYTES."""
+    for quality in QUALITIES:
+        with VideoWriter(path, VIDEO_FPS, sound, AUDIO_RATE, settings, quality, "slow", mark=True) as writer:
+            writer.add_frames(frames)
+        if path.stat().st_size < MAX_BYTES:
+            return
+    raise RuntimeError(f"{path.name} has {path.stat().st_size} bytes even at quality {QUALITIES[-1]}")
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
+    reports = {}
+    for speaker, clip in TAKES:
+        sound, _ = read_audio(EXAMPLES / "speech" / f"{clip}.mp3")
+        sound = sound[: int(SECONDS * AUDIO_RATE)]
+        started = time.perf_counter()
+        take = pipeline.speak(sound, load_speaker(speaker), seed=1)
+        frames = np.concatenate(list(take.frames))
+        report = summarise(take, started)
+        path = FOLDER / f"{speaker}_{clip}.mp4"
+        write_small(path, frames, sound, take.settings)
+        reports[path.stem] = report
+        print(f"{path.name}: {report['frames']} frames, {report['fps']:.1f} frames/s, {path.stat().st_size // 1024} KB")
+    about = {
+        "command": "python examples/make_results.py",
+        "date": date.today().isoformat(),
+        "device": pick_device().type,
+        "student_steps_trained": read_card("student")["steps"],
+        "videos": reports,
+    }
+    (FOLDER / "results.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the demo in app.py needs beside the package: live playback, comparing, the movement's edits, words, tables."""

@@ -1,0 +1,156 @@
+"""Teacher, dense student and sparse student on one clip: one video of all three side by side, and their figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from iasa.config import AUDIO_RATE, DEFAULT_STEPS, FRAMES_PER_LATENT, VIDEO_FPS, MaskOptions
+from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW, CoSpeechPipeline
+from iasa.reference import Reference
+
+SHORT_TEACHER = 8  # steps, where a visitor waits
+LABEL = 22  # pixels of the strip under each picture
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row of the table. density: share of all token pairs of the clip; flop: of attention, all steps."""
+
+    name: str
+    steps: int
+    density: float
+    flop: float
+    seconds: float
+    fps: float
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+def dense_options(frames: int) -> MaskOptions:
+    """Every past frame visible whole: the student without its mask."""
+    return MaskOptions(top_k=frames, window=0, local=False, reach=max(1, frames))
+
+
+def dense_pipeline(pipeline: CoSpeechPipeline, frames: int) -> CoSpeechPipeline:
+    """The same networks without the mask."""
+    options = dense_options(frames)
+    return CoSpeechPipeline(pipeline.autoencoder, pipeline.models, pipeline.device, pipeline.dtype, options)
+
+
+def teacher_pairs(frames: int, tokens: int) -> int:
+    """Query-key pairs of one teacher step: overlapping windows, each dense, each with the reference."""
+    starts = range(0, max(1, frames - TEACHER_OVERLAP), TEACHER_WINDOW - TEACHER_OVERLAP)
+    sizes = [min(start + TEACHER_WINDOW, frames) - start for start in starts]
+    return sum(size * (size + 1) + 1 for size in sizes) * tokens**2
+
+
+def compare(
+    pipeline: CoSpeechPipeline,
+    audio: np.ndarray,  # float32 [n], mono, 16 kHz
+    reference: Reference,
+    out: str | Path,
+    seed: int = 0,
+    teacher_steps: int = SHORT_TEACHER,
+    progress: Callable[[str, float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[Contestant]:
+    """Write the three side by side, with the sound, and return their figures.
+
+    PSNR and SSIM compare with the rendered truth; they are left out for a photo, and where Skia is missing.
+    """
+    from iasa.avatar.rig import make_keypoints
+    from iasa.metrics import psnr, ssim
+    from iasa.motion import speech_to_motion
+    from iasa.speech import analyse
+    from iasa.video import VideoWriter
+
+    motion = speech_to_motion(analyse(audio), seed)
+    poses = make_keypoints(reference.identity, motion)
+    truth = draw_truth(reference, motion)
+    latent = 1 + -(-len(poses) // FRAMES_PER_LATENT)
+    runs = [
+        ("teacher", "teacher", pipeline, teacher_steps),
+        ("dense student", "student", dense_pipeline(pipeline, latent), DEFAULT_STEPS["student"]),
+        ("sparse student", "student", pipeline, DEFAULT_STEPS["student"]),
+    ]
+    rows, pictures = [], []
+    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=True) as writer:
+        for number, (name, model, run, steps) in enumerate(runs):
+
+            def report(stage: str, share: float, number: int = number, name: str = name) -> None:
+                if progress:
+                    progress(name, (number + share) / len(runs))
+
+            started = time.perf_counter()
+            take = run.animate(poses, reference, model, steps, seed, report, should_stop)
+            frames = np.concatenate(list(take.frames))
+            seconds = time.perf_counter() - started
+            grid, config = take.plan.grid, run.models[model].config
+            all_pairs = grid.tokens**2
+            pairs = take.plan.density() * all_pairs
+            if model == "teacher":
+                pairs = teacher_pairs(grid.frames - 1, grid.tokens_per_frame)
+            rows.append(
+                Contestant(
+                    name,
+                    steps,
+                    pairs / all_pairs,
+                    4 * pairs * config.width * config.layers * steps,
+                    seconds,
+                    len(frames) / seconds,
+                    None if truth is None else psnr(frames, truth),
+                    None if truth is None else ssim(frames, truth),
+                )
+            )
+            pictures.append(add_label(frames, f"{name}, {steps} steps"))
+        writer.describe({"compared": [asdict(row) for row in rows], "seed": seed, "reference": reference.name})
+        writer.add_frames(np.concatenate(pictures, axis=2))
+    return rows
+
+
+def draw_truth(reference: Reference, motion) -> np.ndarray | None:
+    """The drawn speaker performing the motion; None for a photo or without Skia."""
+    if reference.name == "photo":
+        return None
+    try:
+        from iasa.avatar.renderer import Renderer
+
+        renderer = Renderer(reference.identity)
+    except ImportError:
+        return None
+    return renderer.render(motion)
+
+
+def add_label(frames: np.ndarray, text: str) -> np.ndarray:
+    """Frames uint8 [f, H, W, 3] with a line of text under them: [f, H + LABEL, W, 3]."""
+    strip = Image.new("RGB", (frames.shape[2], LABEL), (18, 22, 30))
+    place = (frames.shape[2] / 2, LABEL / 2)
+    ImageDraw.Draw(strip).text(place, text, (235, 240, 246), ImageFont.load_default(13), anchor="mm")
+    under = np.broadcast_to(np.asarray(strip), (len(frames), LABEL, frames.shape[2], 3))
+    return np.concatenate([frames, under], 1)
+
+
+def to_table(rows: list[Contestant], device: str) -> str:
+    """The figures as Markdown."""
+    lines = [
+        "| | steps | frames/s | seconds | density | attention GFLOP | PSNR dB | SSIM |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        quality = "- | -" if row.psnr is None else f"{row.psnr:.2f} | {row.ssim:.3f}"
+        lines.append(
+            f"| {row.name} | {row.steps} | {row.fps:.1f} | {row.seconds:.1f} | {row.density:.1%} "
+            f"| {row.flop / 1e9:.1f} | {quality} |"
+        )
+    truth = "the rendered truth" if rows[0].psnr is not None else "nothing: there is no truth for this speaker"
+    lines.append(
+        f"\nMeasured now on this machine ({device}), decoding included. Density: share of all token pairs of the clip, in "
+        f"each step. Quality compares with {truth}."
+    )
+    return "\n".join(lines)

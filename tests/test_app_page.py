@@ -1,0 +1,185 @@
+"""The demo in a real browser: from an example to a playing video, cancelling, errors, two visitors, a phone, German."""
+
+from __future__ import annotations
+
+import wave
+
+import numpy as np
+import pytest
+from browser import open_browser, take_screenshot
+
+gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
+
+import app  # noqa: E402
+from iasa.speech import read_audio  # noqa: E402
+from iasa.video import read_video  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+PATIENCE = 120_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    made = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "output_folder", lambda: made)
+        app.load_pipeline()
+        page = app.make_app()
+        page.queue(default_concurrency_limit=1, max_size=16)
+        _, url, _ = page.launch(
+            prevent_thread_lock=True, quiet=True, ssr_mode=False, share=False, css=app.CSS, i18n=app.translations,
+            theme=gr.themes.Soft(font=["system-ui", "sans-serif"]), max_file_size=app.MAX_FILE,
+        )  # fmt: skip
+        yield url
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory) -> str:
+    """0.6 s of an example clip."""
+    return write_speech(tmp_path_factory.mktemp("speech") / "speech.wav", 0.6)
+
+
+def write_speech(path, seconds: float) -> str:
+    audio, _ = read_audio(app.HERE / "examples" / "speech" / "tea.mp3")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((audio[: int(seconds * 16_000)] * 32767).astype("<i2").tobytes())
+    return str(path)
+
+
+@pytest.fixture
+def visit(browser, address):
+    contexts, errors = [], []
+
+    def start(**context):
+        contexts.append(browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | context)))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(("http", "ws")) and "127.0.0.1" not in request.url
+                and "localhost" not in request.url and errors.append(request.url))  # fmt: skip
+        page.goto(address)
+        page.wait_for_selector("#generate")
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def give_speech(page, speech: str) -> None:
+    page.locator("input[type=file]").first.set_input_files(speech)
+    page.wait_for_selector("text=s of speech")
+
+
+def wait_for_video(page) -> str:
+    """The address of the finished video, once it can play."""
+    ready = "(() => { const v = document.querySelector('#result video'); return v && v.readyState > 1 && v.duration > 0; })()"
+    page.wait_for_function(ready)
+    return page.get_attribute("#result video", "src") or page.evaluate("document.querySelector('#result video').currentSrc")
+
+
+def test_from_speech_to_a_playing_video(visit, speech):
+    page = visit()
+    take_screenshot(page, "app_speak_empty")
+    give_speech(page, speech)
+    page.click("#generate")
+    page.wait_for_function("document.querySelector('#live video') && document.querySelector('#live video').buffered.length > 0")
+    wait_for_video(page)
+    page.evaluate("document.querySelector('#result video').play()")
+    page.wait_for_function("document.querySelector('#result video').currentTime > 0.2")
+    live = page.evaluate("(() => { const v = document.querySelector('#live video'); return [v.buffered.end(0), v.error === null]; })()")
+    assert live[0] > 0.45 and live[1]  # every piece was taken
+    note = page.inner_text("#live p")
+    assert note.startswith("First frame after") and "frames/s" in note
+    assert "15 frames" in page.inner_text("#figures")
+    take_screenshot(page, "app_speak_made")
+    # the clip just made, in the explorer
+    page.get_by_role("tab", name="Explore").click()
+    page.click("#explore")
+    inner = page.frame_locator("#explorer-page iframe")
+    inner.locator("#figure-0").wait_for()
+    assert inner.locator("#figure-0").inner_text().endswith("%")
+    page.wait_for_function("location.hash.startsWith('#iasa?k=4')")
+    assert page.evaluate("document.querySelector('#explorer-page iframe').offsetHeight") > 800
+    take_screenshot(page, "app_explore")
+
+
+def test_cancelling(visit, tmp_path):
+    page = visit()
+    give_speech(page, write_speech(tmp_path / "long.wav", 8.0))
+    page.click("#generate")
+    page.wait_for_selector("text=Making frames")
+    page.click("#cancel")
+    page.wait_for_selector("#figures >> text=Stopped")
+    page.wait_for_timeout(500)
+    assert page.locator("#result video").count() == 0
+
+
+def test_errors_are_shown_as_text(visit, tmp_path):
+    page = visit()
+    page.click("#generate")
+    page.wait_for_selector("text=there is no speech")
+    name = "<img src=x onerror=window.hacked=1>.npz"
+    (tmp_path / name).write_text("no poses")
+    page.get_by_role("tab", name="Explore").click()
+    page.locator("input[type=file]:visible, [role=tabpanel]:visible input[type=file]").first.set_input_files(tmp_path / name)
+    page.wait_for_timeout(1500)
+    page.click("#explore")
+    page.wait_for_selector("text=is not a pose file")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_video_of_a_person_is_explored(visit, tmp_path):
+    """A clip that only shows a coloured field is answered in words; a real face is not committed here."""
+    from iasa.video import write_video
+
+    write_video(tmp_path / "field.mp4", np.full((6, 96, 96, 3), 90, np.uint8))
+    page = visit()
+    page.get_by_role("tab", name="Explore").click()
+    page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(tmp_path / "field.mp4")
+    page.wait_for_timeout(1500)
+    page.click("#explore")
+    page.wait_for_selector("text=no person is found")
+
+
+def test_two_visitors_wait_in_line(visit, speech):
+    pages = [visit(), visit()]
+    for page in pages:
+        give_speech(page, speech)
+    for page in pages:
+        page.click("#generate")
+    addresses = {wait_for_video(page) for page in pages}
+    assert len(addresses) == 2
+    assert all("15 frames" in page.inner_text("#figures") for page in pages)
+
+
+def test_a_phone_in_german_in_the_dark(visit):
+    page = visit(viewport={"width": 390, "height": 844}, locale="de-DE", color_scheme="dark", is_mobile=True, has_touch=True)
+    page.wait_for_selector("text=Erzeugen")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for text in ("Sprache hinein", "Wer spricht", "Einstellungen"):
+        assert page.locator(f"text={text}").first.is_visible(), text
+    assert "__i18n__" not in page.inner_text("body")
+    take_screenshot(page, "app_phone_german")
+
+
+def test_what_was_made_before_plays_at_once(visit):
+    results = sorted((app.HERE / "examples" / "results").glob("*.mp4"))
+    if not results:
+        pytest.skip("no example results are committed (python examples/make_results.py)")
+    for path in results:
+        assert path.stat().st_size < 400_000
+        frames, fps = read_video(path)
+        assert fps == 25 and frames.shape[1:] == (256, 256, 3)
+    page = visit()
+    page.wait_for_function(f"[...document.querySelectorAll('video')].filter((v) => v.readyState > 0).length >= {len(results)}")
