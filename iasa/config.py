@@ -108,7 +108,7 @@ PRESETS: dict[str, TrainPreset] = {
     "motion": TrainPreset(batch=16, frames=64, lr=1e-3, muon_lr=0.02, warmup=20, ema=0.995),  # frames: steps of four
     "autoencoder": TrainPreset(batch=24, frames=1, lr=1e-3, muon_lr=0.015),
     "encoders": TrainPreset(batch=64, frames=1, lr=2e-3, muon_lr=0.02, warmup=20, ema=0.99),
-    "teacher": TrainPreset(batch=4, frames=5, lr=1e-3, muon_lr=0.02),
+    "teacher": TrainPreset(batch=4, frames=5, lr=4e-4, muon_lr=0.006),  # larger rates undo the bent reference
     "student": TrainPreset(batch=4, frames=8, lr=4e-4, muon_lr=0.006),
     "finetune": TrainPreset(batch=4, frames=6, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995),
     "finetune_global": TrainPreset(
@@ -117,6 +117,6 @@ PRESETS: dict[str, TrainPreset] = {
     "finetune_local": TrainPreset(batch=3, frames=8, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995),
     "distill": TrainPreset(batch=2, frames=5, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
     "distill_region": TrainPreset(batch=2, frames=5, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
-    "decoder": TrainPreset(batch=24, frames=4, lr=5e-4, muon_lr=0.004),
+    "decoder": TrainPreset(batch=36, frames=4, lr=8e-4, muon_lr=0.005),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }
