@@ -11,6 +11,11 @@ from pathlib import Path
 from iasa.config import InputError
 
 
+def plain_name(path: str | os.PathLike) -> str:
+    """A file's own name, fit to stand in a sentence."""
+    return "".join(c if c.isprintable() else "?" for c in Path(path).name)[:80] or "the file"
+
+
 def check_output(path: str | os.PathLike, suffixes: Sequence[str]) -> Path:
     """`path` if a file with one of the `suffixes` can be written there. Raises InputError; leaves nothing."""
     target = Path(path)

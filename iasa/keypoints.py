@@ -6,16 +6,22 @@ emit this layout; `from_holistic` maps mediapipe's to it.
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError
+from iasa.config import FRAMES_PER_LATENT, MAX_UPLOAD_BYTES, VIDEO_FPS, InputError
+from iasa.files import plain_name
 
 COUNT = 133
+_BROKEN_ARCHIVE = (
+    ValueError, OSError, EOFError, TypeError, SyntaxError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 BODY = slice(0, 17)
 FEET = slice(17, 23)
 FACE = slice(23, 91)
@@ -203,8 +209,9 @@ def save_keypoints(path: str | os.PathLike, keypoints: Keypoints) -> None:
 
 def load_keypoints(path: str | os.PathLike) -> Keypoints:
     """Read an npz of `save_keypoints`; pickled content is refused. Raises InputError."""
-    name = Path(path).name
+    name = plain_name(path)
     try:
+        _check_sizes(path, name)
         with np.load(path, allow_pickle=False) as data:
             missing = {"xy", "confidence"} - set(data.files)
             if missing:
@@ -214,5 +221,21 @@ def load_keypoints(path: str | os.PathLike) -> Keypoints:
         raise InputError(f"there is no file {name}") from error
     except InputError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except _BROKEN_ARCHIVE as error:
         raise InputError(f"{name} is not a pose file: an npz with xy and confidence is needed") from error
+
+
+def _check_sizes(path: str | os.PathLike, name: str) -> None:
+    """Raise before numpy sets memory aside: a small archive may claim arrays of any size."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, kind = read(file)
+            claimed = math.prod(shape) * kind.itemsize
+            if max(claimed, entry.file_size) > MAX_UPLOAD_BYTES:
+                raise InputError(
+                    f"{name} unpacks to {max(claimed, entry.file_size) / 2**20:,.0f} MB; "
+                    f"at most {MAX_UPLOAD_BYTES / 2**20:.0f} MB are accepted"
+                )

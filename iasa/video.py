@@ -39,6 +39,7 @@ from iasa.config import (
     VIDEO_FPS,
     InputError,
 )
+from iasa.files import plain_name as _name
 from iasa.mark import add_mark
 
 ACCEPTED_MEDIA = "wav, mp3, flac, ogg, opus, m4a, mp4, mov, webm, mkv and avi"
@@ -82,11 +83,6 @@ def find_container(file: BinaryIO) -> str | None:
 
 def _refuse_open(url: str, flags: int, options: dict) -> BinaryIO:
     raise PermissionError("a media file may not open another file")
-
-
-def _name(path: str | os.PathLike) -> str:
-    """A file's own name, fit to stand in a sentence."""
-    return "".join(c if c.isprintable() else "?" for c in Path(path).name)[:80] or "the file"
 
 
 def _open_file(path: str | os.PathLike, max_bytes: int) -> BinaryIO:

@@ -11,6 +11,7 @@ import numpy as np
 from iasa.avatar.gestures import make_style
 from iasa.avatar.rig import RigMotion, make_keypoints
 from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError
+from iasa.files import plain_name
 from iasa.keypoints import Keypoints, load_keypoints
 from iasa.reference import Reference
 
@@ -65,7 +66,7 @@ def read_poses(path: str | os.PathLike) -> Keypoints:
     if Path(path).suffix.lower() == ".npz":
         poses = load_keypoints(path)
         if abs(poses.fps - VIDEO_FPS) > 0.01:
-            raise InputError(f"{Path(path).name} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+            raise InputError(f"{plain_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
     else:
         poses, _ = follow_person(path)
     if not 1 <= len(poses) <= MAX_POSES:
@@ -98,7 +99,7 @@ def follow_person(path: str | os.PathLike, max_seconds: float = MAX_DRIVING_SECO
         poses = extract_keypoints(keep(frames), VIDEO_FPS)
     if not (poses.confidence > 0).any():
         raise InputError(
-            f"no person is found in {Path(path).name}; one who faces the camera, waist up, is needed"
+            f"no person is found in {plain_name(path)}; one who faces the camera, waist up, is needed"
         )
     return poses, pictures
 
