@@ -22,7 +22,7 @@ FLOORS = {
     "attention": 2, "grouped": 2, "losses": 2, "sampling": 2, "metrics": 2,
     "models": 3, "streaming": 3, "motion": 3, "avatar": 3,
     "reference": 4, "pipeline": 4, "training": 4, "explorer": 4, "teaching": 4, "evaluation": 4, "evaluate": 4, "evaluate_motion": 4,
-    "ablation": 4, "judges": 4, "bench_plan": 4, "bench_generate": 4, "live": 4,
+    "ablation": 4, "judges": 4, "bench_attention": 4, "bench_plan": 4, "bench_generate": 4, "live": 4,
     "commands": 5, "cli": 5, "demo": 5, "__main__": 5,
 }  # fmt: skip
 OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa"}
@@ -154,6 +154,22 @@ def test_the_kernels_folder_is_no_package(brought_in):
     assert "iasa.pipeline" in brought_in  # both were imported from the root on the way
 
 
+def test_the_kernels_stand_alone():
+    """The folder can be copied into another project; layouts and the reference need no Triton."""
+    for path in sorted((ROOT / "kernels" / "iasa_kernels").glob("*.py")):
+        top = {name.split(".")[0] for name in imports(path)}
+        assert top - set(sys.stdlib_module_names) <= {"torch", "triton", "iasa_kernels"}, path.name
+    code = "import sys; sys.path.append('kernels'); import iasa_kernels; print('triton' in sys.modules)"
+    assert run(code).strip() == "False"
+
+
+def test_one_file_knows_the_kernels_and_appends_their_folder():
+    users = [module_name(path) for path in python_files() if "iasa_kernels" in imports(path)]
+    assert users == ["iasa.attention"]
+    code = "import sys; from iasa.attention import import_kernels; import_kernels(); print(sys.path[-1])"
+    assert run(code).strip() == str(ROOT / "kernels")
+
+
 def test_a_wrong_argument_is_answered_without_torch():
     """The package, the command line, and what checks its files: a slip costs no seconds of importing."""
     names = ("iasa", "iasa.cli", "iasa.speech", "iasa.video", "iasa.reference", "iasa.keypoints")
@@ -197,7 +213,7 @@ def test_requirements_hold_what_the_code_imports():
     for path in [*python_files(), ROOT / "app.py"]:
         top = {name.split(".")[0] for name in imports(path)}
         needed |= {DISTRIBUTION.get(name, name) for name in top - set(sys.stdlib_module_names)}
-    needed -= {"iasa", "cv2", "spaces"}  # cv2 comes with mediapipe, spaces with a ZeroGPU Space
+    needed -= {"iasa", "iasa_kernels", "cv2", "spaces"}  # cv2 comes with mediapipe, spaces with a ZeroGPU Space
     listed = requirement_names("requirements.txt")
     assert needed - listed <= requirement_names("requirements-dev.txt"), "a library that no file names"
     assert needed - listed <= {"espeakng-loader"}, "only the making of training speech may need more"
