@@ -135,13 +135,14 @@ def write_live(
     seed: int = 0,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    mark: bool = True,
 ) -> dict:
-    """A file's sound as if it came live, frames written as they are made; returns the figures of --json."""
+    """A file's sound as if it came live, frames written, with the visible AI mark, as they are made; the figures of --json."""
     from iasa.video import VideoWriter
 
     started, first = time.perf_counter(), 0.0
     with (
-        VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE) as writer,
+        VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark) as writer,
         LiveSpeaker(pipeline, reference, steps, seed) as speaker,
     ):
         writer.describe(pipeline.settings("student", steps, seed, reference) | {"stream": True})

@@ -210,22 +210,43 @@ class CoSpeechPipeline:
         Poses are prepared, latents made and pictures painted in threads of their own, each a few frames ahead of the
         next; memory and the cost of a frame stay the same. Close the iterator to end them.
         """
-        steps, timing = self._check("student", steps), timing or Timing()
+        timing = timing or Timing()
+        ahead = run_ahead if self.device.type == "cpu" else (lambda source, depth: source)
+        student, prepared = self._start(pieces, reference, steps, seed, timing, rows)
+        made = ahead(_denoise(ahead(prepared, 2 * LARGEST_PIECE), student, timing), 2)
+        return ahead(self._paint(made, timing), 2)
+
+    def denoise_alone(
+        self, poses: Keypoints, reference: Reference, steps: int | None = None, seed: int = 0
+    ) -> Iterator[Tensor]:
+        """The student's latents [1, c, h, w] of poses that are prepared at once: what a profile looks at."""
+        student, prepared = self._start(_pieces(poses), reference, steps, seed, Timing(), None)
+        for given, _ in list(prepared):
+            yield student.next_frame(given)
+
+    def _start(
+        self,
+        pieces: Iterator[Keypoints],
+        reference: Reference,
+        steps: int | None,
+        seed: int,
+        timing: Timing,
+        rows: list[PlanRow] | None,
+    ) -> tuple[StudentStream, Iterator[tuple[FrameInput, Canvas]]]:
+        """A student that has seen the reference, and what it will be given."""
+        steps = self._check("student", steps)
         generator = torch.Generator().manual_seed(seed)
-        plan = PlanStream(self.mask, self.grid.rows, self.grid.cols, PAST_BUDGET)
+        budget = max(PAST_BUDGET, self.mask.top_k + self.mask.window)
+        plan = PlanStream(self.mask, self.grid.rows, self.grid.cols, budget)
         still = reference.keypoints[STILL]
         (first,) = plan.push(pool_to_latent(still))
         if rows is not None:
             rows.append(first)
-        model = self.models["student"]
-        speaker = self._reference(reference)
+        model, speaker = self.models["student"], self._reference(reference)
         with torch.inference_mode(), timing.stage("condition"):
             condition = self._reference_condition(model, speaker, still)
             student = StudentStream(model, condition, first.bits, plan.room, steps, self.mask.sink, generator)
-        ahead = run_ahead if self.device.type == "cpu" else (lambda source, depth: source)
-        prepared = ahead(self._prepare(pieces, student, plan, speaker, timing, rows), 2 * LARGEST_PIECE)
-        made = ahead(_denoise(prepared, student, timing), 2)
-        return ahead(self._paint(made, timing), 2)
+        return student, self._prepare(pieces, student, plan, speaker, timing, rows)
 
     def settings(self, model: str, steps: int | None, seed: int, reference: Reference) -> dict:
         """What a file's metadata and every report say of a run."""
