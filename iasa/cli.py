@@ -109,6 +109,10 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
     sub.add_argument("what", choices=commands.BENCHES, help="the part to measure")
     sub.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
     sub.add_argument("--out", metavar="JSON", help="write the figures with device, versions and date")
+    if command == "bench":
+        from iasa.bench_generate import add_arguments as add_generation
+
+        add_generation(sub)
     return parser
 
 
@@ -143,6 +147,9 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     limits = ", ".join(f"{name} 1 to {MAX_STEPS[name]}, default {DEFAULT_STEPS[name]}" for name in MODELS)
     sub.add_argument("--steps", type=int, help=f"denoising steps ({limits})")
     sub.add_argument("--no-mark", action="store_true", help="leave the visible AI mark out of the frames")
+    sub.add_argument(
+        "--stream", action="store_true", help="hear the file as if it came live: no look ahead, frames at once"
+    )
     sub.add_argument("--out", required=True, help="V.mp4")
 
 

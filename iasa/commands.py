@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 DRAWN_AT_A_TIME = 50  # frames
 MAX_GRID = 128  # rows and columns of tokens
 MASK_SUFFIXES = (".npz", ".json", ".png", ".html")
-BENCHES = ("attention", "plan")  # each is a module iasa.bench_NAME with run(arguments) -> (table, figures)
+BENCHES = ("attention", "generate", "plan")  # each is a module iasa.bench_NAME with run(arguments) -> (table, figures)
 
 
 def generate(arguments: argparse.Namespace) -> dict:
     """The main job."""
     check_output(arguments.out, (".mp4",))
     check_steps(arguments.model, arguments.steps)
+    if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
+        raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
     poses = None if arguments.pose is None else _read_poses(arguments.pose)
     audio = _read_speech(arguments.audio)
     reference = _read_reference(arguments)
@@ -45,18 +47,22 @@ def generate(arguments: argparse.Namespace) -> dict:
 
         pipeline = CoSpeechPipeline.from_pretrained(models=(arguments.model,))
         loading = time.perf_counter() - started
-        report = make_video(
-            pipeline, audio, reference, arguments.out, poses,
-            mark=not arguments.no_mark, model=arguments.model, steps=arguments.steps, seed=arguments.seed, progress=bar,
-        )  # fmt: skip
+        options = {"mark": not arguments.no_mark, "steps": arguments.steps, "seed": arguments.seed, "progress": bar}
+        if arguments.stream:
+            from iasa.live import write_live
+
+            report = write_live(pipeline, audio, reference, arguments.out, **options)
+        else:
+            report = make_video(pipeline, audio, reference, arguments.out, poses, model=arguments.model, **options)
     finally:
         bar.close()
     report["seconds"] = {"load": round(loading, 3), **report["seconds"]}
-    total = sum(report["seconds"].values())
+    made = f"{report['frames']} frames in {loading + report['elapsed']:.1f} s"
     _tell(
         arguments,
-        f"{arguments.out}: {report['frames']} frames in {total:.1f} s by the {report['model']} in {report['steps']} steps, "
-        f"attention density {report['density']:.3f}, {report['device']} {report['dtype']}",
+        f"{arguments.out}: {made} by the {report['model']} in {report['steps']} steps, "
+        + (f"the first after {report['first_frame']} s, " if arguments.stream else f"attention density {report['density']:.3f}, ")
+        + f"{report['device']} {report['dtype']}",
     )
     return {**report, "out": arguments.out}
 
