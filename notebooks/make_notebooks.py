@@ -54,6 +54,7 @@ def read_source(path: Path) -> NotebookNode:
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
         if "setup" in tags:
             cell.source = (SOURCES / "_setup.py").read_text().rstrip()
+            cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}  # folded on Colab and in JupyterLab
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         cell.source = cell.source.replace("OWNER/iasa", REPOSITORY)

@@ -15,7 +15,7 @@ _TABLE = np.array([[-1, -1], [-1, -1], [1, -1], [1, 2], [3, 1], [2, 4]])
 
 def check_count_keys(function: Callable) -> None:
     """count_keys(table [f, k], bits uint8 [f, n]) -> int [f]: own frame, reference, and region tokens of the chosen frames."""
-    bits = np.array([[1, 0, 2, 4], [1, 1, 0, 2], [0, 0, 0, 0], [1, 0, 0, 0], [4, 0, 2, 0], [1, 1, 1, 3]], np.uint8)
+    bits = np.array([[1, 0, 2, 4], [1, 1, 0, 2], [0, 0, 0, 0], [1, 0, 0, 0], [4, 0, 2, 2], [1, 1, 1, 3]], np.uint8)
     counts = shaped(ask(function, _TABLE, bits), (6,), "the counts")
     require(counts[0] == 4, f"frame 0 is the reference: it reads its own 4 tokens only, not {counts[0]}")
     require(counts[1] == 8, f"frame 1 has no past: its own 4 tokens and the reference's 4 make 8, not {counts[1]}")

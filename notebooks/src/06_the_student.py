@@ -47,6 +47,7 @@ for axis, steps in zip(axes, (1, 2, 5, 30), strict=True):
     made = sample_euler(lambda x, t: teach(x, torch.full((len(x),), t)), start, steps)
     axis.scatter(*made.T, s=5, color="#D55E00")
     axis.set(title=f"teacher, {steps} step{'s' * (steps > 1)}", xlim=(-3, 3), ylim=(-3, 3), xlabel="x")
+axes[0].set_ylabel("y")
 plt.show()
 
 # %% [markdown]
@@ -102,9 +103,8 @@ def show_field(level=0.3):
     arrows = F.normalize(((1 - level) * teach(lattice, t) - lattice) / level**2, dim=1)
     fig, axis = plt.subplots(figsize=(4.2, 3.8))
     axis.quiver(*lattice.T, *arrows.T, color="#0072B2", scale=22, width=0.005)
-    axis.scatter(*(PLACES * (1 - level)).T, color="#D55E00", s=50, label="(1 - t) x places")
-    axis.set(xlabel="x", ylabel="y", title=f"score at t = {level:.2f}")
-    axis.legend(loc="lower right", fontsize=9)
+    axis.scatter(*(PLACES * (1 - level)).T, color="#D55E00", s=50)
+    axis.set(xlabel="x", ylabel="y", title=f"score at t = {level:.2f}; dots: (1 - t) x places")
     plt.show()
 
 
@@ -284,7 +284,8 @@ shares = torch.bincount(nearest.indices, minlength=4) / len(start)
 print("share of the samples at each place:", ", ".join(f"{share:.0%}" for share in shares))
 
 # %% [markdown]
-# With the critic the crowd spreads over the places, and *one* call of the network makes a sample. Without it, each sample runs uphill alone. Nothing keeps the samples apart, and the spread of a place is lost: the critic is what keeps variety.
+# With the critic the crowd spreads over the places, and *one* call of the network makes a sample. Without it every sample follows the teacher's guesses alone; taken over all noise levels these pull to the middle, and nothing pushes the
+# samples apart: they pile up. The critic is what keeps variety.
 #
 # Both scores at one level, half way and at the end. Where the arrows cancel, the student has arrived:
 

@@ -1,4 +1,4 @@
-# Finds the package: this checkout, or on Colab a fresh copy. torch and numpy are never touched.
+# @title Set-up: finds the package, here or (on Colab) as a fresh copy; torch and numpy are never touched
 import importlib.util
 import os
 import subprocess
