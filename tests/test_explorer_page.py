@@ -52,7 +52,7 @@ def plan(poses) -> AttentionPlan:
 def address(poses, plan, tmp_path_factory) -> str:
     """The page as a file of its own."""
     thumbnails = np.random.default_rng(0).integers(0, 255, (FRAMES, 40, 60, 3), np.uint8)
-    bench = [{"tokens": 20_000, "density": 0.1, "speedup": 5.5, "device": EVIL, "date": "2026-11-23"}]
+    bench = [{"tokens": 20_000, "density": 0.1, "speedup": 5.5, "method": EVIL, "device": EVIL, "date": "2026-11-23"}]
     text = explorer_html(plan, poses, thumbnails, make_attention(FRAMES), bench, title=EVIL, note=EVIL)
     assert len(text) < 1_500_000  # of which most is pictures: the mask itself is never sent
     path = tmp_path_factory.mktemp("explorer") / "explorer.html"
@@ -404,9 +404,14 @@ def test_what_does_not_fit_is_refused(plan, poses):
 
 
 def test_bench_rows(tmp_path):
-    assert read_bench(tmp_path / "none.json") == []
-    report = {"device": "a machine", "date": "today", "rows": [{"tokens": 8, "density": 0.5, "speedup": 2}, {"tokens": 9}]}
-    (tmp_path / "bench.json").write_text(json.dumps(report))
-    assert read_bench(tmp_path / "bench.json") == [
-        {"tokens": 8, "density": 0.5, "speedup": 2.0, "device": "a machine", "date": "today"}
+    """The benchmark's report as it is stored; dense rows are what the others are compared with."""
+    assert read_bench(tmp_path) == []
+    rows = [
+        {"method": "dense, flash", "pairs": 64, "forward_speedup": 1.0},
+        {"method": "cpu, exact", "pairs": 16, "forward_speedup": 2.5},
+    ]
+    report = {"device": "a machine", "date": "today", "cases": [{"tokens": 8, "rows": rows}]}
+    (tmp_path / "bench_attention_cpu.json").write_text(json.dumps(report))
+    assert read_bench(tmp_path) == [
+        {"tokens": 8, "density": 0.25, "speedup": 2.5, "method": "cpu, exact", "device": "a machine", "date": "today"}
     ]

@@ -57,7 +57,7 @@ def edit_motion(motion: RigMotion, wishes: Wishes) -> RigMotion:
         hands[:, :, 1] += wishes.hand_height
         changed["hands"] = hands
     if wishes.head_lock:
-        changed |= {name: np.zeros_like(getattr(motion, name)) for name in ("head", "lean", "twist")}
+        changed |= {name: np.zeros_like(getattr(motion, name)) for name in ("head", "lean", "breath", "twist")}
     return replace(motion, **changed)
 
 

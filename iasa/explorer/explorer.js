@@ -959,7 +959,7 @@ function mountExplorer(data) {
       ["Attention", `${flops(measured.flops)}FLOP`, `dense ${flops(measured.denseFlops)}FLOP; ${data.model.layers} layers, width ${data.model.width}`],
       ["Predicted speed-up", times(measured.speedup), `of attention by ${pooled ? "blocks" : "pairs"}; whole network ${times(measured.wholeSpeedup)}`],
       bench
-        ? ["Measured speed-up", times(bench.speedup), `nearest: ${bench.tokens.toLocaleString("en")} tokens at ${percent(bench.density)}; ${bench.device}, ${bench.date}`]
+        ? ["Measured speed-up", times(bench.speedup), `nearest: ${bench.tokens.toLocaleString("en")} tokens at ${percent(bench.density)}, ${bench.method}; ${bench.device}, ${bench.date}`]
         : ["Measured speed-up", "not measured", "no benchmark is bundled with this page"],
     ];
     byId("tiles").replaceChildren(...tiles.map(([name, big, note, share], number) => element("div", { class: "card tile" },

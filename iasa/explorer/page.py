@@ -79,22 +79,26 @@ def explorer_frame(page: str, height: int = 1500) -> str:
     )
 
 
-def read_bench(path: Path = RESULTS / "bench_attention.json") -> list[dict]:
-    """Measured speed-ups of sparse over dense attention: rows of tokens, density, speedup, device, date; [] without a file."""
-    if not path.exists():
-        return []
-    report = json.loads(path.read_text())
-    return [
-        {
-            "tokens": int(row["tokens"]),
-            "density": float(row["density"]),
-            "speedup": float(row["speedup"]),
-            "device": str(report.get("device", "")),
-            "date": str(report.get("date", "")),
-        }
-        for row in report.get("rows", [])
-        if {"tokens", "density", "speedup"} <= set(row)
-    ]
+def read_bench(folder: Path = RESULTS) -> list[dict]:
+    """Speed-ups of sparse over the fastest dense attention that `python -m iasa bench attention` stored: one row for each
+    size and method, with tokens, density (share of the pairs computed), speedup, method, device, date; [] without a file."""
+    rows = []
+    for path in sorted(folder.glob("bench_attention*.json")):
+        report = json.loads(path.read_text())
+        for case in report["cases"]:
+            rows += [
+                {
+                    "tokens": case["tokens"],
+                    "density": row["pairs"] / case["tokens"] ** 2,
+                    "speedup": row["forward_speedup"],
+                    "method": row["method"],
+                    "device": str(report.get("device", "")),
+                    "date": str(report.get("date", "")),
+                }
+                for row in case["rows"]
+                if not row["method"].startswith("dense")
+            ]
+    return rows
 
 
 def _read(name: str) -> str:
