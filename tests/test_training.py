@@ -193,3 +193,54 @@ def test_an_interrupted_save_keeps_the_old_checkpoint(tmp_path, monkeypatch):
         trainer.save()
     again = tiny_trainer(tmp_path, 5)
     assert again.resume() and again.step == 0 and not (tmp_path / "checkpoint.partial").exists()
+
+
+def test_a_disk_that_fills_up_keeps_the_old_checkpoint(tmp_path):
+    """No file may grow beyond some bytes: a write fails half-way, as on a full disk."""
+    import resource
+
+    trainer = tiny_trainer(tmp_path, 5)
+    trainer.save()
+    before = {p.name: p.read_bytes() for p in (tmp_path / "checkpoint").iterdir()}
+    trainer.step = 4
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="the checkpoint of step 4 cannot be written.*that of step 0 is whole"):
+            trainer.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "checkpoint").iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
+    tiny_trainer(tmp_path, 5).save()
+    other = Trainer(torch.nn.Sequential(torch.nn.Linear(7, 8)), tmp_path, Schedule(steps=5))
+    with pytest.raises(InputError, match=r"0.weight in the checkpoint of .* has shape \[8, 6\]; \[8, 7\] is needed"):
+        other.resume()
+    deeper = Trainer(torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Linear(8, 8)), tmp_path, Schedule(steps=5))
+    with pytest.raises(InputError, match="lacks 1.weight"):
+        deeper.resume()
+    companions = {"critic": torch.nn.Linear(2, 2)}
+    with_critic = Trainer(tiny_trainer(tmp_path, 5).bare, tmp_path, Schedule(steps=5), companions=companions)
+    with pytest.raises(InputError, match="critic.safetensors .*cannot be read"):
+        with_critic.resume()
+    (tmp_path / "checkpoint" / "optimizers.pt").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="optimizers.pt .*cannot be read"):
+        tiny_trainer(tmp_path, 5).resume()
+
+
+def test_the_message_of_a_broken_loss_names_the_step_and_the_checkpoint(tmp_path):
+    trainer = tiny_trainer(tmp_path, 6)
+
+    def loss_of(network, rng):
+        if trainer.step == 3:
+            trainer.save()
+        return batch_loss(network, rng) * (float("inf") if trainer.step == 4 else 1.0)
+
+    with pytest.raises(FloatingPointError, match="inf at step 4; the checkpoint is that of step 3"):
+        trainer.fit(loss_of)
+    again = tiny_trainer(tmp_path, 6)
+    assert again.resume() and again.step == 3
+    assert all(torch.isfinite(p).all() for p in again.bare.parameters())

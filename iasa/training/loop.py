@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from iasa.config import InputError
-from iasa.device import pick_dtype
+from iasa.device import pick_device, pick_dtype
 from iasa.training.muon import make_optimizers
 
 COOLDOWN = 0.5  # share of the steps, at the end, over which the learning rate falls to zero
@@ -156,7 +156,8 @@ class Trainer:
     ) -> None:
         self.folder, self.schedule = Path(folder), schedule
         precision = "bf16" if pick_dtype() == torch.bfloat16 else "no"
-        self.accelerator = accelerator or Accelerator(mixed_precision=precision)
+        cpu = pick_device().type == "cpu"  # said aloud: several processes without a GPU are refused else
+        self.accelerator = accelerator or Accelerator(mixed_precision=precision, cpu=cpu)
         kind = self.accelerator.distributed_type.value
         if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"):
             raise InputError(f"{kind} would split the network; it is small and trains whole: choose multi-GPU or multi-CPU")

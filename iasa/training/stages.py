@@ -129,7 +129,7 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
         return train_autoencoder(data, run, schedule, preset.batch, start, **common)
     from iasa.training.data import encode_shards
 
-    state = PartialState()  # under `accelerate launch` it gives each process its device
+    state = PartialState(cpu=pick_device().type == "cpu")  # gives each process of several its device
     autoencoder = earlier(Autoencoder, options.run, "decoder", "autoencoder")
     autoencoder = autoencoder.to(pick_device()).to(memory_format=torch.channels_last)
     with state.main_process_first():  # the others find the latents written
