@@ -426,3 +426,20 @@ def test_the_kernels_compile_for_hopper():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [line.split()[1] for line in done.stdout.splitlines()[2:]] == ["forward", "dq", "dkv"]
+
+
+def test_the_processor_of_the_readme_is_attention_of_diffusers():
+    from diffusers.models.attention_processor import Attention
+
+    text = (ROOT / "kernels" / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len(code.strip().splitlines()) <= 18
+    names: dict = {}
+    exec(code, names)
+    torch.manual_seed(0)
+    attn = Attention(32, heads=2, dim_head=16).to(DEVICE)
+    layout, _ = random_layout([16, 9], density=1.0, tested=False)
+    x, order = torch.randn(2, 25, 32, device=DEVICE), torch.randperm(25).to(DEVICE)
+    wanted = attn(x)
+    attn.set_processor(names["SparseProcessor"](layout, order))
+    torch.testing.assert_close(attn(x), wanted, atol=2e-6, rtol=0)

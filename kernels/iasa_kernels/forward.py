@@ -33,11 +33,11 @@ def make_configs(stages: tuple[int, ...]) -> list[triton.Config]:
 
 
 def drop_configs(configs: list[triton.Config], arguments: dict, **options) -> list[triton.Config]:
-    """Eight warps where each has 16 rows; four no longer hold 128 rows of 128 numbers in their registers."""
+    """Eight warps from 64 rows on; four do not hold 128 rows of 128 numbers in their registers."""
     given = {**arguments, **options}
     least = 8 if given["BLOCK"] * given["PADDED"] > 128 * 64 else 4
-    most = max(4, given["BLOCK"] // 16)
-    return [config for config in configs if min(least, most) <= config.num_warps <= most]
+    most = 8 if given["BLOCK"] >= 64 else 4
+    return [config for config in configs if least <= config.num_warps <= most]
 
 
 @triton.jit
