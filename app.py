@@ -605,9 +605,8 @@ def speak_tab(made: gr.State) -> None:
             audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label=words("audio"))
             example_speech(audio)
             if importlib.util.find_spec("espeakng_loader") and importlib.util.find_spec("soundfile"):
-                with gr.Row():
-                    text = gr.Textbox(label=words("typed"), max_length=MAX_TEXT, lines=2, scale=3)
-                    read = gr.Button(words("read"), scale=1, size="sm")
+                text = gr.Textbox(label=words("typed"), max_length=MAX_TEXT, lines=2)
+                read = gr.Button(words("read"), size="sm")
                 read.click(read_text, text, audio, api_visibility="private")
             kind = gr.Radio([EXAMPLE, DRAWN, PHOTO], value=EXAMPLE if names else DRAWN, label=words("speaker"))
             with gr.Column(visible=bool(names)) as examples:

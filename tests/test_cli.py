@@ -209,7 +209,10 @@ def test_bad_poses(tmp_path, capsys, poses):
         (["--cols", "1000"], "--cols is 1000"),
         (["--top-k", "-1"], "top_k is -1"),
         (["--block", "0"], "block is 0"),
-        (["--out", tmp_path / "plan.txt"], "must end in .npz or .json or .png"),
+        (["--out", tmp_path / "plan.txt"], "must end in .npz or .json or .png or .html"),
+        (["--attention", "--out", tmp_path / "plan.npz"], "--attention is for the explorer"),
+        (["--attention", "--rows", "4", "--out", tmp_path / "e.html"], "whose grid is 16 x 16"),
+        (["--video", tmp_path / "no.mp4", "--out", tmp_path / "e.html"], "there is no file no.mp4"),
     ):
         assert part in refused(["mask", "--pose", poses, *words], capsys, tmp_path)
 
@@ -344,6 +347,29 @@ def test_plans_as_files_and_pictures(tmp_path, capsys, poses):
     denser = reported([*words, "--top-k", 8], capsys)
     assert denser["token_density"] > report["token_density"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.png", "plan.json", "plan.npz"]
+
+
+def test_the_explorer_as_a_page(tmp_path, poses):
+    """With skeletons, with the video's pictures, and with what the student attends to."""
+    from iasa.video import write_video
+
+    out, video = tmp_path / "explorer.html", tmp_path / "video.mp4"
+    words = ["mask", "--pose", poses, "--top-k", 2, "--out", out]
+
+    def data() -> dict:
+        return json.loads(out.read_text().partition('id="data">')[2].partition("</script>")[0])
+
+    assert run(words) == 0
+    assert data()["plan"]["options"]["top_k"] == 2 and data()["thumbnails"] is None
+    write_video(video, np.random.default_rng(0).integers(0, 255, (25, 64, 64, 3), np.uint8))
+    assert run([*words, "--video", video]) == 0
+    assert len(data()["thumbnails"]) == data()["plan"]["grid"]["frames"] == 13
+    write_video(video, np.zeros((8, 64, 64, 3), np.uint8))
+    assert run([*words, "--video", video]) == 2
+    assert run([*words, "--attention"]) == 0
+    made = data()
+    assert made["plan"]["grid"]["frames"] == 14 == len(made["thumbnails"])  # the reference comes first
+    assert made["attention"]["layers"] > 1 and "student" in made["attention"]["source"]
 
 
 def test_the_avatar_is_found_by_the_pose_detector(tmp_path, capsys, speech):

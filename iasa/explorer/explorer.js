@@ -1374,7 +1374,10 @@ function mountExplorer(data) {
       image.data[4 * p + 3] = 255;
     }
     pen.putImageData(image, 0, 0);
-    for (const id of ["first", "second", "difference"]) Object.assign(byId(id).style, { width: `${W}px`, height: `${W}px`, border: `1px solid ${ink.line}` });
+    for (const id of ["first", "second", "difference"]) {
+      byId(id).parentElement.style.width = `${W}px`;
+      Object.assign(byId(id).style, { width: `${W}px`, height: `${W}px`, border: `1px solid ${ink.line}` });
+    }
     const right = M.measure(b, data.model), pairs = M.comparePlans(plan, b), all = measured.allPairs;
     const line = (name, x, y) => element("tr", {}, element("td", {}, name), element("td", {}, x), element("td", {}, y));
     byId("numbers").replaceChildren(
