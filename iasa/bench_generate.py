@@ -4,12 +4,13 @@ Every row is the whole path but for the writing of a file: speech, motion, plan,
 denoising, decoding. Stages run side by side, so their processor times add up to more than the time that passes; figures
 are per latent frame (two video frames, 80 ms of video). "End over start" is what a frame costs in the last seconds over
 what it cost around second ten, by processor time. `--breakdown` tells what the denoising consists of, in kind of the
-paper's Figure 8; `--drift M` looks at M minutes of one video, minute by minute.
+paper's Figure 8; `--drift M` looks at M minutes of one video, minute by minute; `--soak N` watches the memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -190,6 +191,19 @@ def drift(pipeline: CoSpeechPipeline, reference: Reference, minutes: int, steps:
     return rows
 
 
+def soak(pipeline: CoSpeechPipeline, reference: Reference, count: int) -> list[dict]:
+    """`count` short live speakers one after another, every third dropped half-way: memory and threads at ten points."""
+    sound, rows = example_speech(1.2), []
+    for number in range(1, count + 1):
+        with LiveSpeaker(pipeline, reference, steps=1, seed=number) as speaker:
+            speaker.push(sound)
+            if number % 3:
+                speaker.finish()
+        if number % max(1, count // 10) == 0:
+            rows.append({"generations": number, "memory_mb": round(resident_mb()), "threads": threading.active_count()})
+    return rows
+
+
 def _frames(pipeline: CoSpeechPipeline, poses: Keypoints, reference: Reference, steps: int | None) -> Iterator[np.ndarray]:
     for pair in pipeline.animate(poses, reference, "student", steps).frames:
         yield from pair
@@ -204,6 +218,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--teacher-steps", type=int)
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
+    group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
     group.add_argument("--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)")
 
 
@@ -215,6 +230,9 @@ def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     if arguments.drift:
         rows = drift(sparse, reference, arguments.drift, arguments.steps)
         return to_table(rows, tuple(rows[0])), {**kind, "drift": rows}
+    if arguments.soak:
+        rows = soak(sparse, reference, arguments.soak)
+        return to_table(rows, tuple(rows[0])), {**kind, "soak": rows}
     pipelines = {"student": sparse, "student live": sparse}
     rows, parts = [], []
     for row in arguments.rows:

@@ -31,7 +31,7 @@ _END = object()
 class LiveSpeaker:
     """`push` sound and get the frames that are ready, `finish` for the rest, `close` (or leave the context) to drop it.
 
-    A frame waits for at most LOOK_AHEAD (0.64 s) of sound, and is then made; the lips follow the sound alone. Where frames
+    A frame waits for at most LOOK_AHEAD (0.68 s) of sound, and is then made; the lips follow the sound alone. Where frames
     are made more slowly than sound comes, `push` waits, so that no more than BUFFER seconds pile up. If sound stops coming
     nothing is made until more comes. How the sound is cut decides which push returns a frame, and nothing else. Every
     speaker has threads of its own, so several may run at once.

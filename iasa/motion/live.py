@@ -17,7 +17,7 @@ from iasa.speech import SpeechFeatures
 from iasa.speech.features import CONTOURS
 from iasa.speech.live import BLOCK, join_features
 
-LOOK_AHEAD = 5  # frames of speech after a frame that are heard before it is made
+LOOK_AHEAD = BLOCK  # frames of speech after a block that are heard before it is made
 WINDOW, KEPT = 250, 50  # frames since the anchor at most, and when it has moved
 SILENCE = 25  # frames appended, so that filters meet no edge
 FADE = 8.0  # frames in which a difference falls to 1 / e

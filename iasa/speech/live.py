@@ -45,7 +45,9 @@ class SpeechStream:
         """The remaining frames, rounded as `analyse` rounds."""
         if self._resampler is not None:
             self._sound = np.concatenate([self._sound, self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
-        end = self._first + round(len(self._sound) / FRAME)
+        end = round((self._first * FRAME + len(self._sound)) / AUDIO_RATE * VIDEO_FPS)
+        missing = (end - self._first) * FRAME - len(self._sound)
+        self._sound = np.pad(self._sound, (0, max(0, missing)))
         parts = []
         while self.frames < end:
             parts.append(self._finalise(min(self.frames + BLOCK, end), end))

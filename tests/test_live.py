@@ -1,0 +1,210 @@
+"""Live speech: the same features, motion and frames however the sound is cut; what happens when it is bad, late or dropped."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from iasa import live
+from iasa.avatar.gestures import perform
+from iasa.avatar.rig import concat_motions
+from iasa.config import AUDIO_RATE, InputError
+from iasa.live import LOOK_AHEAD, LiveSpeaker, stream_speech, write_live
+from iasa.models.autoencoder import Autoencoder
+from iasa.models.transformer import VideoTransformer
+from iasa.motion.live import PerformanceStream
+from iasa.pipeline import Cancelled, CoSpeechPipeline
+from iasa.reference import load_speaker, speaker_names
+from iasa.speech import analyse, read_audio
+from iasa.speech.features import CONTOURS
+from iasa.speech.live import SpeechStream, join_features
+from iasa.streaming import run_ahead
+from iasa.training.corpus import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    return read_audio(sorted(EXAMPLES.glob("*.mp3"))[0])[0]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> CoSpeechPipeline:
+    """Small networks with weights that do something."""
+    torch.manual_seed(0)
+    parts = Autoencoder(8, (8, 8, 16)), VideoTransformer(8, width=16, layers=2, heads=2)
+    with torch.no_grad():
+        for part in parts:
+            for p in part.parameters():
+                p.add_(0.05 * torch.randn_like(p))
+    return CoSpeechPipeline(parts[0], {"student": parts[1]}, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def speaker():
+    return load_speaker(speaker_names()[0])
+
+
+def hear(sound: np.ndarray, piece: int, rate: int = AUDIO_RATE):
+    stream = SpeechStream()
+    return join_features([*(stream.push(sound[i : i + piece], rate) for i in range(0, len(sound), piece)), stream.finish()])
+
+
+def test_live_features_do_not_depend_on_the_cut_and_follow_the_clip(speech):
+    """The lips that a whole clip gives, but for the levels that are not known beforehand."""
+    sound = speech[: int(5.02 * AUDIO_RATE)]
+    whole, mine, other = analyse(sound, method="signal"), hear(sound, 700), hear(sound, 16_000)
+    assert mine.frames == whole.frames
+    for name in CONTOURS:
+        np.testing.assert_array_equal(getattr(mine, name), getattr(other, name))
+    np.testing.assert_allclose(mine.accents, other.accents, atol=1e-6)
+    assert np.corrcoef(mine.visemes[:, 0], whole.visemes[:, 0])[0, 1] > 0.93
+    assert np.corrcoef(mine.speaking, whole.speaking)[0, 1] > 0.85
+
+
+def test_noise_in_a_long_pause_is_no_speech(speech):
+    rng = np.random.default_rng(0)
+    pause = 0.004 * np.abs(speech).max() * rng.normal(size=6 * AUDIO_RATE).astype(np.float32)
+    heard = hear(np.concatenate([speech[: 3 * AUDIO_RATE], pause]), 4000)
+    assert heard.visemes[-75:, 0].max() < 0.1 < heard.visemes[:75, 0].max()
+
+
+def test_the_rate_may_change_on_the_way(speech):
+    """Half a clip at 16 kHz and half at 48 kHz last as long, and say the same."""
+    sound = speech[: 3 * AUDIO_RATE]
+    half = len(sound) // 2
+    fast = np.interp(np.arange(3 * half) / 3, np.arange(half), sound[half:]).astype(np.float32)
+    stream = SpeechStream()
+    heard = join_features([stream.push(sound[:half]), stream.push(fast, 48_000), stream.finish()])
+    whole = hear(sound, 8000)
+    assert abs(heard.frames - whole.frames) <= 1
+    frames = min(heard.frames, whole.frames)
+    assert np.corrcoef(heard.visemes[:frames, 0], whole.visemes[:frames, 0])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("sound", "rate", "words"),
+    [(np.zeros((2, 5)), 16_000, "shape"), (np.array([np.nan]), 16_000, "not numbers"), (np.zeros(5), 10, "10 samples a second")],
+)
+def test_what_is_no_sound_is_refused(sound, rate, words):
+    with pytest.raises(InputError, match=words):
+        SpeechStream().push(sound, rate)
+
+
+def test_more_speech_does_not_change_the_performance_before_it(speech):
+    """Up to the end of the phrase that was cut."""
+    features = analyse(speech[: 8 * AUDIO_RATE], method="signal")
+    whole, part = perform(features, 3), perform(features[:150], 3)
+    for name in ("head", "face", "twist", "breath"):
+        np.testing.assert_allclose(getattr(whole, name)[:110], getattr(part, name)[:110], atol=1e-3)
+
+
+def test_live_motion_does_not_depend_on_the_cut_and_is_smooth(speech):
+    features = join_features([analyse(speech[: 7 * AUDIO_RATE], method="signal")] * 2)
+
+    def move(piece: int):
+        stream = PerformanceStream(3)
+        return concat_motions(
+            *(stream.push(features[i : min(i + piece, features.frames)]) for i in range(0, features.frames, piece)),
+            stream.finish(),
+        )
+
+    mine, other, whole = move(5), move(90), perform(features, 3)
+    assert len(mine) == features.frames
+    for name in ("head", "face", "hands"):
+        np.testing.assert_allclose(getattr(mine, name), getattr(other, name), atol=1e-5)
+    assert np.corrcoef(mine.face[:, 0], whole.face[:, 0])[0, 1] > 0.97
+    step = np.abs(np.diff(mine.hands[:, :, :3], axis=0)).max()
+    assert step < 2.5 * np.abs(np.diff(whole.hands[:, :, :3], axis=0)).max()
+
+
+def test_frames_do_not_depend_on_the_cut_and_two_speakers_do_not_mix(pipeline, speaker, speech):
+    sound = speech[: int(1.53 * AUDIO_RATE)]
+
+    def speak(piece: int, seed: int) -> np.ndarray:
+        pieces = (sound[i : i + piece] for i in range(0, len(sound), piece))
+        return np.concatenate(list(stream_speech(pipeline, speaker, pieces, steps=2, seed=seed)))
+
+    first = speak(640, 1)
+    assert first.shape == (38, 256, 256, 3) and first.dtype == np.uint8
+    both: dict[int, np.ndarray] = {}
+    threads = [threading.Thread(target=lambda s=s: both.update({s: speak(9000, s)})) for s in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(both[1], first)
+    assert (both[2] != first).any()
+
+
+def test_a_frame_waits_for_its_look_ahead_only(pipeline, speaker, speech):
+    with LiveSpeaker(pipeline, speaker, steps=1) as mine:
+        mine.push(speech[: int((LOOK_AHEAD - 0.01) * AUDIO_RATE)])
+        assert mine.posed == 0
+        mine.push(speech[int((LOOK_AHEAD - 0.01) * AUDIO_RATE) : int((LOOK_AHEAD + 0.01) * AUDIO_RATE)])
+        assert mine.posed == 6
+
+
+def test_a_slow_maker_holds_up_the_sender(pipeline, speaker, speech, monkeypatch):
+    monkeypatch.setattr(live, "BUFFER", 0.4)
+    with LiveSpeaker(pipeline, speaker, steps=1) as mine:
+        made = len(mine.push(speech[: 2 * AUDIO_RATE]))
+        assert mine.made == made >= mine.posed - 10 > 0
+
+
+def test_dropping_a_speaker_ends_its_threads(pipeline, speaker, speech):
+    before, threads = threading.active_count(), torch.get_num_threads()
+    mine = LiveSpeaker(pipeline, speaker)
+    mine.push(speech[: 2 * AUDIO_RATE])
+    assert threading.active_count() > before
+    mine.close()
+    mine.close()
+    assert threading.active_count() == before and torch.get_num_threads() == threads
+    for call in (mine.finish, lambda: mine.push(speech)):
+        with pytest.raises(InputError, match="finished"):
+            call()
+
+
+def test_a_cancelled_file_leaves_nothing(pipeline, speaker, speech, tmp_path):
+    calls = iter([False] * 12 + [True] * 100)
+    with pytest.raises(Cancelled):
+        write_live(pipeline, speech, speaker, tmp_path / "out.mp4", steps=1, should_stop=lambda: next(calls))
+    assert not list(tmp_path.iterdir())
+    report = write_live(pipeline, speech[: AUDIO_RATE], speaker, tmp_path / "out.mp4", steps=1)
+    assert report["frames"] == 25 and report["first_frame"] <= report["elapsed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_run_ahead_keeps_order_stays_near_and_closes():
+    made, closed = [], []
+
+    def count():
+        try:
+            for i in range(100):
+                made.append(i)
+                yield i
+        finally:
+            closed.append(True)
+
+    ahead = run_ahead(count(), 3)
+    assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert len(made) <= 5 + 3 + 1
+    ahead.close()
+    assert closed
+
+    def fail():
+        yield 1
+        raise InputError("broken")
+
+    ahead = run_ahead(fail())
+    assert next(ahead) == 1
+    with pytest.raises(InputError, match="broken"):
+        next(ahead)
+
+
+def test_no_features_join_to_none():
+    empty = join_features([])
+    assert empty.frames == 0 and replace(empty).visemes.shape == (0, 5)
