@@ -104,6 +104,9 @@ class TestRegionLoss:
         assert touched.sum() == 2  # the two latent frames that were drawn
         where = student.grad.abs().sum((0, 1, 2)) > 0
         assert 36 <= where.sum() <= 2 * 36  # one crop of 6 x 6 tokens on the face, one on a hand
+        hands = RegionLoss(codec, face.embed, parts, {"hands": 1.0}, frames=2)
+        (only_hands,) = torch.autograd.grad(hands(student, window, truth, np.random.default_rng(0)), student)
+        assert (only_hands.abs().sum((0, 1, 2)) > 0).sum() == 36
         for network in (codec, face, parts):
             assert all(p.grad is None for p in network.parameters())
 

@@ -79,7 +79,7 @@ def distill(
         regression = flow_loss(x0, clean, torch.ones_like(clean[:, :, 0, 0, 0]), importance)
         trainer.note(dmd=matching.item(), regression=regression.item())
         loss = options.dmd * matching + options.regression * regression
-        if region_term is not None and options.region > 0:
+        if region_term is not None:
             region = region_term(x0, window, np.stack([read_truth(*one) for one in chosen]), rng)
             trainer.note(region=region.item())
             loss = loss + options.region * region

@@ -23,7 +23,8 @@ class RegionLoss:
     """Callable as `distill` wants it. Only a few crops are decoded: whole pictures would cost more than the roll-out.
 
     `face` and `features` may be any callables of these forms: `FaceEncoder.embed` and `PartEncoder`, or a recogniser of
-    real faces on `align_faces`' crops and the layers of LPIPS. All networks are read alone.
+    real faces on `align_faces`' crops and the layers of LPIPS. All networks are read alone. Regions that `weights` does
+    not name do not count.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class RegionLoss:
         picked = [(clip, int(frame)) for clip in range(b) for frame in rng.permutation(f)[: self.frames]]
         hand = LEFT_HAND if rng.random() < 0.5 else RIGHT_HAND
         loss = x0.new_zeros(())
-        for part, regions in ((FACE, ("face", "mouth")), (hand, ("hands", "arms"))):
-            terms = self.terms(x0, window, truth, picked, part, regions)
-            loss = loss + region_loss(terms, self.weights)
+        for part, around in ((FACE, ("face", "mouth")), (hand, ("hands", "arms"))):
+            regions = tuple(region for region in around if region in self.weights)
+            if regions:
+                loss = loss + region_loss(self.terms(x0, window, truth, picked, part, regions), self.weights)
         return loss
 
     def terms(self, x0: Tensor, window: Window, truth: np.ndarray, picked, part: slice, regions) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from iasa.config import PRESETS, DistillOptions, InputError, TrainPreset
+from iasa.config import PRESETS, REGION_WEIGHTS, InputError, TrainPreset
 from iasa.device import pick_device
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
@@ -54,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then save and leave")
     parser.add_argument("--export", type=Path, help="another folder for the averaged weights, iasa/weights/NAME say")
+    parser.add_argument(
+        "--regions", nargs="+", choices=sorted(REGION_WEIGHTS), default=sorted(REGION_WEIGHTS),
+        help="distill_region: those that count, with their weights of iasa/config.py (default: all)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -168,9 +172,10 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
         earlier(kind, options.run, name).to(pick_device())
         for kind, name in ((FaceEncoder, "face_encoder"), (PartEncoder, "part_encoder"))
     )
+    weights = {name: REGION_WEIGHTS[name] for name in options.regions}
     return distill(
         data, run, schedule, preset, autoencoder, start, teacher, **common,
-        options=DistillOptions(region=1.0), region_term=RegionLoss(autoencoder, face.embed, parts),
+        region_term=RegionLoss(autoencoder, face.embed, parts, weights),
     )  # fmt: skip
 
 

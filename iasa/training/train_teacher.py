@@ -79,7 +79,8 @@ def train_teacher(
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
         own = trainer.step < own_share * schedule.steps
         with trainer.accelerator.autocast():
-            window = (single if own else dense).sample(rng, preset.batch, trainer.turns(preset.batch)).to(device).with_base(autoencoder)
+            window = (single if own else dense).sample(rng, preset.batch, trainer.turns(preset.batch))
+            window = window.to(device).with_base(autoencoder)
         if own:  # frames do not meet: each has its own noise level
             level = sample_levels(tuple(window.latents[:, 1:].shape[:2]), device=device)
         else:
