@@ -90,7 +90,7 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
     sub = add("motion-data", commands.motion_data, "videos of people who talk to clips for `train motion` (needs mediapipe)")
     sub.add_argument("--videos", required=True, metavar="DIR", help="folder of videos, each of up to two minutes")
     sub.add_argument("--run", default="runs", help="the training's folder; clips go to RUN/motion/clips (default: runs)")
-    sub = add("train", commands.train, "train one stage: motion, data, the networks from the autoencoder to the distilled student, the judges", seed=False)
+    sub = add("train", commands.train, "train one stage, from the data to the distilled student", seed=False)
     if command == "train":
         from iasa.training.stages import add_arguments as add_stages
 
