@@ -32,7 +32,7 @@ SOURCES = HERE / "src"
 SOLUTIONS = HERE / "solutions"
 PICTURES = HERE / "pictures"
 REPOSITORY = "OWNER/iasa"  # on GitHub: what the Colab badges open and the set-up cell fetches; a fork changes it here
-SECONDS = 3600  # limit of one cell: generous, for a busy machine
+SECONDS = 1800  # limit of one cell: generous, for a busy machine
 KEPT_OUTPUTS = ("text/plain", "image/png")  # widgets and pages of HTML are left out: they need a running kernel
 
 _SOLUTION = re.compile(r"^([ ]*)### BEGIN SOLUTION\n.*?^[ ]*### END SOLUTION$", re.M | re.S)

@@ -17,7 +17,7 @@ build = pytest.importorskip(
 )
 
 SOURCES = build.source_paths()
-FAST_SECONDS = 90  # of one notebook with IASA_FAST=1
+CELL_SECONDS = 300  # limit of one cell, for a busy machine; a whole notebook takes 5 to 15 s of one core
 
 each = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 
@@ -94,7 +94,7 @@ def test_a_summary_names_functions_that_exist(path):
 
 
 @pytest.mark.notebooks
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @each
 def test_it_runs_and_a_student_copy_fails_only_where_it_should(path, monkeypatch):
     """One run of both copies: at each exercise first the stub, then the solution, then the stub again for the rest.
@@ -109,7 +109,7 @@ def test_it_runs_and_a_student_copy_fails_only_where_it_should(path, monkeypatch
     monkeypatch.setenv("MPLBACKEND", "agg")
     notebook = build.read_source(path)
     place = {"metadata": {"path": str(NOTEBOOKS)}}
-    client = NotebookClient(notebook, timeout=FAST_SECONDS, kernel_name="python3", resources=place)
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=place)
     with client.setup_kernel():
         exercise = ""
         for number, cell in enumerate(notebook.cells):

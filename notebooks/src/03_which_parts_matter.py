@@ -368,7 +368,7 @@ plt.show()
 
 # %% [markdown]
 # The count is lower than the formula, for two reasons: a pair that shares two regions counts once, and the first frames have fewer than $K$ pasts. The reference, seen by
-# all, costs nearly as much again as all the rest.
+# all, adds nearly another $1/f$: as much as the own frames.
 #
 # Region by region the local mask is a small addition to the dense own frame: most of what is left is *inside* the frames. Remember that for the
 # next notebook, where it decides how the computation is arranged.

@@ -482,7 +482,7 @@ plt.show()
 # %% [markdown]
 # One call of a network in place of twenty. Regression leaves the curtain in fog. DMD draws a curtain, one or the other, and pays with the hand. The region loss brings the hand back.
 #
-# The paper's ablation has the same shape (table of section 4, pose-driven, one H100):
+# The paper's ablation has the same shape (section 4):
 #
 # | | FPS | PSNR (dB) | HKC (confidence of hand keypoints) |
 # |---|---|---|---|

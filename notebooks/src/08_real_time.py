@@ -305,7 +305,7 @@ play(26)
 # | choice | how |
 # |---|---|
 # | ours | by pose, before the network runs, once for all layers and heads |
-# | window | the most recent blocks |
+# | window | blocks of the most recent frames |
 # | pooled top-k | by products of mean query and mean key, anew in every layer and head (the choice inside the window of *Sparse Forcing*; SVG2 does it with clusters) |
 # | random | a control |
 # | oracle | the blocks with the largest true attention: the best there is, and too dear to find |
@@ -392,7 +392,7 @@ def recalls(q, k):
     logits = (q @ k.T / q.shape[1] ** 0.5).masked_fill(~causal, -torch.inf)
     mass = logits.softmax(1).view(blocks, BLOCK, blocks, BLOCK).sum((1, 3)) * past
     means = [x.view(blocks, BLOCK, -1).mean(1) for x in (q, k)]
-    recent, chance = torch.arange(blocks).float().expand(blocks, -1), torch.rand(blocks, blocks)
+    recent, chance = frame + torch.rand(blocks, blocks), torch.rand(blocks, blocks)
     choices = {"ours": mine, "window": best(recent), "pooled top-k": best(means[0] @ means[1].T), "random": best(chance), "oracle": best(mass)}
     return {name: (mass * kept).sum().item() / mass.sum().item() for name, kept in choices.items()}
 
@@ -410,7 +410,7 @@ plt.boxplot(values, orientation="horizontal", tick_labels=names, medianprops={"c
 plt.gca().invert_yaxis()
 plt.xlabel("attention to past frames that is kept (%)")
 plt.title(f"{budget.sum() / past.sum():.0%} of the past blocks, {len(values)} heads of all layers")
-plt.xlim(0, 100)
+plt.xlim(0, 60)
 plt.show()
 print({name: f"{value:.0f} %" for name, value in zip(names, values.mean(0), strict=True)})
 
