@@ -9,7 +9,8 @@ once, and pictures stay in patches with their channels last.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -150,11 +151,26 @@ def _rotate_into(out: Tensor, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def linear_gelu(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
-    """`layer` and the tanh form of gelu: in one pass where oneDNN multiplies in bfloat16, else one after the other."""
-    if layer.weight.device.type == "cpu" and layer.weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
-        packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
-        return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, layer.bias, "gelu", [], "tanh")
-    return lambda x: F.gelu(layer(x), approximate="tanh")
+    """`layer` and the tanh form of gelu: in one pass where oneDNN takes both, else one after the other."""
+    if not _fuses(layer.weight):
+        return lambda x: F.gelu(layer(x), approximate="tanh")
+    packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, layer.bias, "gelu", [], "tanh")
+
+
+def conv_silu(layer: nn.Conv2d, shape: Sequence[int], silu: bool) -> Callable[[Tensor], Tensor]:
+    """`layer`, and silu if asked for: on weights packed once for inputs like `shape`, in one pass where oneDNN takes both."""
+    if not _fuses(layer.weight):
+        return (lambda x: F.silu(layer(x), inplace=True)) if silu else layer
+    how = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
+    packed = torch.ops.mkldnn._reorder_convolution_weight(layer.weight.detach(), *how, list(shape))
+    after = "swish" if silu else "none"
+    return lambda x: torch.ops.mkldnn._convolution_pointwise(x, packed, layer.bias, *how, after, [], "")
+
+
+def _fuses(weight: Tensor) -> bool:
+    """Whether oneDNN's fused calls apply: where it was measured to pay, bfloat16 on a processor."""
+    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
 
 
 class LeanCodec:
@@ -164,6 +180,10 @@ class LeanCodec:
         self.net = net = autoencoder
         self.dtype, self.device = net.mean.dtype, net.mean.device
         self.frames, self.width = net.config.frames, net.fine[0].conv1.in_channels
+        small, large = net.config.size // 16, net.config.size // PATCH
+        self.encoder = chain(net.encoder[1:], (1, 48 * self.frames, large, large))
+        self.coarse = chain(net.coarse, (1, net.config.latent_channels, small, small))
+        self.fine = chain(net.fine, (self.frames, self.width, large, large))
         self.poses = (GAIN * net.poses.weight).chunk(self.frames)  # each [3 p, a]
         self.pose = GAIN * net.pose.weight
         # Head and gate look at the same cells: one convolution.
@@ -180,7 +200,7 @@ class LeanCodec:
         """Normalised latents, float32."""
         net = self.net
         x = torch.cat([patches[t :: self.frames] for t in range(self.frames)], 1)
-        x = _run(net.encoder[1:], x)
+        x = self.encoder(x)
         raw = (BOUND * torch.tanh(x / BOUND)).float()
         return (raw - net.mean[:, None, None]) / net.std[:, None, None]
 
@@ -193,7 +213,7 @@ class LeanCodec:
     ) -> Tensor:  # uint8 [f * frames, H, W, 3]
         net, t, a = self.net, self.frames, self.width
         raw = latents.to(self.dtype) * net.std[:, None, None] + net.mean[:, None, None]
-        x = self._coarse(raw.contiguous(memory_format=torch.channels_last))  # [f, a, H / 4, W / 4]
+        x = self.coarse(raw.contiguous(memory_format=torch.channels_last))  # [f, a, H / 4, W / 4]
         rows, cols = x.shape[-2:]
         felt = self._features(xy, confidence, rows, cols)  # [f * t, cells, 3 p]
         shared = x.permute(0, 2, 3, 1).reshape(len(latents), -1, a)
@@ -201,7 +221,7 @@ class LeanCodec:
             shared = shared + felt[i::t] @ weight
         x = (felt @ self.pose).add_(shared.repeat_interleave(t, 0))
         x = x.view(-1, rows, cols, a).permute(0, 3, 1, 2) + net.guide(patches)
-        x = _run(net.fine, x)
+        x = self.fine(x)
         painted = torch.empty(len(x), rows, cols, 64, dtype=x.dtype, device=x.device)
         for i, (weight, bias) in enumerate(self.heads):
             painted[i::t] = F.conv2d(x[i::t], weight, bias, padding=1).permute(0, 2, 3, 1)
@@ -212,11 +232,6 @@ class LeanCodec:
         mixed = (colours + share * (seen - colours)).float()
         levels = mixed.mul_(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8)  # [m, rows, cols, 3, 4, 4]
         return levels.permute(0, 1, 4, 2, 5, 3).reshape(len(x), rows * PATCH, cols * PATCH, 3)
-
-    def _coarse(self, x: Tensor) -> Tensor:
-        for layer in self.net.coarse:
-            x = _run([layer], x)
-        return x
 
     def _features(self, xy: Tensor, confidence: Tensor, rows: int, cols: int) -> Tensor:
         """What `PoseField` feels at every cell of each picture, before its weights: [m, rows * cols, 3 p].
@@ -234,16 +249,35 @@ class LeanCodec:
         return (down[:, :, None] * across[:, None]).flatten(1, 2)
 
 
-def _run(layers, x: Tensor) -> Tensor:
-    """Convolutions and residual blocks in turn, on x [m, c, h, w] with channels last."""
+def chain(layers: Iterable[nn.Module], shape: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    """Convolutions, residual blocks and pixel shuffles in turn, for x [m, c, h, w] with channels last, like `shape`."""
+    steps: list[Callable[[Tensor], Tensor]] = []
+    m, c, h, w = shape
     for layer in layers:
         if isinstance(layer, ResidualBlock):
-            x = layer.conv2(F.silu(layer.conv1(F.silu(x)), inplace=True)).add_(x)
+            first, second = conv_silu(layer.conv1, (m, c, h, w), True), conv_silu(layer.conv2, (m, c, h, w), False)
+            steps.append(partial(_residual, first, second))
         elif isinstance(layer, nn.PixelShuffle):
-            m, c, h, w = x.shape
             s = layer.upscale_factor
-            cells = x.permute(0, 2, 3, 1).view(m, h, w, c // s**2, s, s).permute(0, 1, 4, 2, 5, 3)
-            x = cells.reshape(m, h * s, w * s, c // s**2).permute(0, 3, 1, 2)
+            steps.append(partial(_shuffle, s))
+            c, h, w = c // s**2, h * s, w * s
         else:
-            x = layer(x)
-    return x
+            steps.append(conv_silu(layer, (m, c, h, w), False))
+            c, h, w = layer.out_channels, h // layer.stride[0], w // layer.stride[1]
+
+    def run(x: Tensor) -> Tensor:
+        for step in steps:
+            x = step(x)
+        return x
+
+    return run
+
+
+def _residual(first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return second(first(F.silu(x))).add_(x)
+
+
+def _shuffle(s: int, x: Tensor) -> Tensor:
+    m, c, h, w = x.shape
+    cells = x.permute(0, 2, 3, 1).view(m, h, w, c // s**2, s, s).permute(0, 1, 4, 2, 5, 3)
+    return cells.reshape(m, h * s, w * s, c // s**2).permute(0, 3, 1, 2)
