@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from iasa.config import (
     InputError,
     MaskOptions,
 )
+from iasa.credentials import sign_if_asked
 from iasa.demo import compare as contest
 from iasa.demo.live import PLAYER, PLAYER_SCRIPT, PLAYER_STYLE, LiveVideo
 from iasa.demo.movement import MAX_POSES, Wishes, follow_person, perform_speech, read_poses
@@ -70,7 +72,10 @@ MAX_SEED = 2**32 - 1
 KEPT_SECONDS = 3600.0  # a made video is deleted after an hour
 GPU_SECONDS = 60  # of a ZeroGPU call
 LIVE_FRAMES = 10  # in one piece of the live video
-CSS = ".gradio-container {max-width: 1480px !important; margin: 0 auto !important}"
+CSS = """.gradio-container {
+  width: 100% !important; min-width: 0 !important; max-width: 1480px !important;
+  margin: 0 auto !important; box-sizing: border-box;
+}"""
 EXAMPLE, DRAWN, PHOTO = "Example speaker", "Drawn from a number", "My photo"
 STAGES = {
     "motion": "Listening: phones, stress, gestures",
@@ -271,6 +276,7 @@ def speak_steps(
     except Cancelled:
         yield None, "Stopped.", None, None
         return
+    sign_if_asked(video)
     file = new_output(".npz")
     save_keypoints(file, take.keypoints)
     REMEMBERED_SPEED[model, int(steps)] = report["fps"]
@@ -412,8 +418,6 @@ def restore_settings(video: str | None) -> tuple:
 
 def read_text(text: str) -> str:
     """A synthetic voice reads the text into a sound file."""
-    import soundfile
-
     from iasa.training.synthesis import make_speech
 
     with plain_errors():
@@ -422,7 +426,9 @@ def read_text(text: str) -> str:
             raise InputError(f"the text has {len(spoken)} letters; some words, up to {MAX_TEXT} letters, are needed")
         sound, _ = make_speech(spoken)
     path = new_output(".wav")
-    soundfile.write(path, sound, AUDIO_RATE)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, AUDIO_RATE, 0, "NONE", ""))
+        file.writeframes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
     return str(path)
 
 
@@ -456,6 +462,7 @@ def compare(
             )
         except Cancelled:
             return None, "Stopped."
+        sign_if_asked(video)
     return str(video), contest.to_table(rows, f"{pipeline.device.type}, {pipeline.dtype}".replace("torch.", ""))
 
 
@@ -604,7 +611,7 @@ def speak_tab(made: gr.State) -> None:
         with gr.Column(min_width=280):
             audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label=words("audio"))
             example_speech(audio)
-            if importlib.util.find_spec("espeakng_loader") and importlib.util.find_spec("soundfile"):
+            if importlib.util.find_spec("espeakng_loader"):
                 text = gr.Textbox(label=words("typed"), max_length=MAX_TEXT, lines=2)
                 read = gr.Button(words("read"), size="sm")
                 read.click(read_text, text, audio, api_visibility="private")

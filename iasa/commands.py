@@ -56,6 +56,9 @@ def generate(arguments: argparse.Namespace) -> dict:
             report = make_video(pipeline, audio, reference, arguments.out, poses, model=arguments.model, **options)
     finally:
         bar.close()
+    from iasa.credentials import sign_if_asked
+
+    sign_if_asked(arguments.out)
     report["seconds"] = {"load": round(loading, 3), **report["seconds"]}
     made = f"{report['frames']} frames in {loading + report['elapsed']:.1f} s"
     _tell(

@@ -18,18 +18,20 @@ PACKAGE = ROOT / "iasa"
 # A module imports from its own floor or lower ones.
 FLOORS = {
     "config": 0, "grid": 0, "keypoints": 0, "files": 0, "device": 0, "mark": 0,
-    "masks": 1, "pose": 1, "speech": 1, "video": 1,
+    "masks": 1, "pose": 1, "speech": 1, "video": 1, "credentials": 1,
     "attention": 2, "grouped": 2, "losses": 2, "sampling": 2, "metrics": 2,
     "models": 3, "streaming": 3, "motion": 3, "avatar": 3,
-    "reference": 4, "pipeline": 4, "training": 4, "explorer": 4, "teaching": 4, "evaluation": 4, "evaluate": 4, "evaluate_motion": 4,
+    "reference": 4, "pipeline": 4, "training": 4, "explorer": 4, "teaching": 4, "evaluation": 4, "evaluate": 4,
+    "evaluate_motion": 4,
     "ablation": 4, "judges": 4, "bench_attention": 4, "bench_plan": 4, "bench_generate": 4, "live": 4,
     "commands": 5, "cli": 5, "demo": 5, "__main__": 5,
 }  # fmt: skip
-OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa"}
+OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa"}
 DISTRIBUTION = {
     "PIL": "pillow",
     "skia": "skia-python",
     "espeakng_loader": "espeakng-loader",
+    "c2pa": "c2pa-python",
     "skimage": "scikit-image",
 }
 
@@ -216,7 +218,7 @@ def test_requirements_hold_what_the_code_imports():
     needed -= {"iasa", "iasa_kernels", "cv2", "spaces"}  # cv2 comes with mediapipe, spaces with a ZeroGPU Space
     listed = requirement_names("requirements.txt")
     assert needed - listed <= requirement_names("requirements-dev.txt"), "a library that no file names"
-    assert needed - listed <= {"espeakng-loader"}, "only the making of training speech may need more"
+    assert needed - listed <= {"espeakng-loader", "c2pa-python"}, "only training speech and signing may need more"
     everything = listed | requirement_names("requirements-dev.txt")
     assert everything <= requirement_names("constraints.txt"), "a library without a tested version"
 
