@@ -97,7 +97,8 @@ class DistillOptions:
     dmd: float = 0.5  # weight of distribution matching
     regression: float = 1.0  # weight of the true latents under the roll-out: data are paired here
     region: float = 0.05  # weight of the region loss: its gradient is some twenty times the regression's, on fewer tokens
-    critic_updates: int = 2  # of the critic on each of the student's batches
+    critic_updates: int = 1  # of the critic on each of the student's batches
+    critic_rate: float = 2.0  # its rates in the student's: it has to keep up
     region_frames: int = 2  # latent frames of a clip that are decoded for the region loss
 
 

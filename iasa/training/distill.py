@@ -41,7 +41,7 @@ def distill(
     """Train `start` under `run`; the critic starts as a copy of `teacher`, which stays as it is. Returns the averaged student."""
     options = options or DistillOptions()
     critic = copy.deepcopy(teacher).requires_grad_(True).train()
-    trainer = Trainer(start.train(), run, schedule, companions={"critic": critic})
+    trainer = Trainer(start.train(), run, schedule, companions={"critic": critic}, companion_rate=options.critic_rate)
     if resume:
         trainer.resume()
     accelerator, device = trainer.accelerator, trainer.accelerator.device

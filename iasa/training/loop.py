@@ -153,6 +153,7 @@ class Trainer:
         schedule: Schedule,
         accelerator: Accelerator | None = None,
         companions: dict[str, nn.Module] | None = None,
+        companion_rate: float = 1.0,  # their rates, in the main network's
     ) -> None:
         self.folder, self.schedule = Path(folder), schedule
         precision = "bf16" if pick_dtype() == torch.bfloat16 else "no"
@@ -164,7 +165,7 @@ class Trainer:
         self.learner = Learner(model, schedule.lr, schedule.muon_lr, self.accelerator)
         self.bare = self.learner.bare
         self.companions = {
-            name: Learner(other, schedule.lr, schedule.muon_lr, self.accelerator, name)
+            name: Learner(other, companion_rate * schedule.lr, companion_rate * schedule.muon_lr, self.accelerator, name)
             for name, other in (companions or {}).items()
         }
         self.ema = EMAModel(self.bare.parameters(), decay=schedule.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
