@@ -13,7 +13,6 @@ from test_masks import performance, plans, random_plan
 import iasa.attention as attention
 import iasa.grouped as grouped
 from iasa.attention import (
-    choose_backend,
     dense_attention,
     frame_attention,
     frame_schedule,
