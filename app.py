@@ -704,7 +704,7 @@ def compare_tab() -> None:
             audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label=words("audio"))
             example_speech(audio)
             example = gr.Radio(names, value=names[0] if names else None, label=words("speaker"))
-            seconds = gr.Slider(1, MAX_COMPARED, 2, step=0.5, label=words("seconds"))
+            seconds = gr.Slider(0.4, MAX_COMPARED, 2, step=0.2, label=words("seconds"))
             steps = gr.Slider(1, MAX_STEPS["teacher"], contest.SHORT_TEACHER, step=1, label=words("teacher_steps"))
             seed = gr.Number(0, label=words("seed"), precision=0, minimum=0, maximum=MAX_SEED)
             with gr.Row():

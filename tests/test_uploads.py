@@ -65,7 +65,7 @@ def test_a_sample_through_the_served_page(tmp_path, monkeypatch):
             said = str(raised.value)
             assert SECRET not in said and "Traceback" not in said and "<" not in said, (upload, said)
         assert len(seen) > 8
-        with pytest.raises(AppError, match="mls or hull"):  # text where a choice is meant
+        with pytest.raises(AppError, match="list of choices"):  # text where a choice is meant
             good = tmp_path / "good.npz"
             from malformed import make_poses
 
