@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from iasa.avatar.gestures import make_style, perform
-from iasa.avatar.identity import make_identity
+from iasa.avatar.identity import Identity, make_identity
 from iasa.avatar.rig import RigMotion, make_keypoints, rest_hands, rest_motion
 from iasa.config import HELDOUT_IDENTITY, VIDEO_FPS, InputError
-from iasa.metrics import bootstrap_interval, frechet_distance
+from iasa.keypoints import Keypoints
+from iasa.metrics import bootstrap_interval, correlation, frechet_distance
 from iasa.motion import measure
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.stream import TEMPERATURE, load_generator, perform_learned
@@ -47,6 +48,7 @@ FIGURES = {  # name: (heading, decimals)
     "opening_r": ("opening r", 3),
     "width_r": ("width r", 3),
     "lag_ms": ("lag ms", 0),
+    "loudness_r": ("opening with loudness r", 3),
     "beats": ("beat alignment", 3),
     "beats_shifted": ("shifted 0.5 s", 3),
     "fgd": ("FGD", 2),
@@ -67,6 +69,7 @@ class Clip:
     kind: str  # "synthetic" (with known stress), "examples", "real", or a language
     heard: SpeechFeatures
     true: SpeechFeatures
+    worded: bool = True  # False: what was said is not known, so that lips have no truth
 
 
 def synthetic_clips(count: int, cache: Path, language: str | None = None) -> list[Clip]:
@@ -103,21 +106,28 @@ def example_clips(cache: Path) -> list[Clip]:
 
 
 def real_clips(folder: Path, cache: Path) -> list[Clip]:
-    """Real recordings NAME.wav with their words in NAME.txt, which are aligned to make the truth."""
+    """Real recordings; those with their words in NAME.txt get them aligned as truth, those without are only heard.
+
+    The latter may be in any language; their lips are compared with the loudness alone.
+    """
     clips = []
-    for path in sorted(folder.glob("*.wav")):
-        audio, _ = read_audio(path)
-        text = path.with_suffix(".txt")
-        if not text.exists():
-            raise InputError(f"{path.name} has no words beside it; {text.name} is needed")
-        one = keep_heard(cache, path.stem, partial(_hear_real, path.stem, audio, text.read_text()))
-        clips.append(Clip(one.name, "real", one.heard, one.true))
+    for path in sorted(p for p in folder.glob("*") if p.suffix in (".wav", ".ogg", ".mp3", ".flac")):
+        words = path.with_suffix(".txt")
+        text = words.read_text() if words.exists() else None
+        one = keep_heard(cache, path.stem, partial(_hear_real, path, text))
+        clips.append(Clip(one.name, "real" if text else "real, words unknown", one.heard, one.true, text is not None))
+    if not clips:
+        raise InputError(f"there are no recordings in {folder.name}; wav, ogg, mp3 or flac files are needed")
     return clips
 
 
-def _hear_real(name: str, audio: np.ndarray, text: str) -> Heard:
+def _hear_real(path: Path, text: str | None) -> Heard:
+    audio, _ = read_audio(path)
+    heard = analyse(audio)
+    if text is None:
+        return Heard(path.stem, heard, heard)
     phones = recogniser.find_phones(audio, make_prosody(audio), text)
-    return Heard(name, analyse(audio), analyse(audio, phones=phones))
+    return Heard(path.stem, heard, analyse(audio, phones=phones))
 
 
 def performers(temperature: float, model: MotionGenerator | None) -> dict[str, Performer]:
@@ -141,12 +151,13 @@ def score_clip(clip: Clip, name: str, play: Performer, seeds: int) -> dict:
         seed = SEEDS[name] + k
         whole = play(speech, seed)
         motion = whole[:frames]
-        lips = measure.lip_scores(make_keypoints(identity, motion), true) if k < 2 else {}
+        lips = measure.lip_scores(make_keypoints(identity, motion), true) if k < 2 and clip.worded else {}
         ends = measure.stroke_ends(motion)
         bones = measure.bone_error(identity, motion[::5], rest_motion(1)) if k == 0 else {}
         rows.append(
             {
                 **lips,
+                "loudness_r": correlation(motion.face[:, 0], speech.energy[:frames]),
                 "beats": measure.beat_alignment(ends, accents),
                 "beats_shifted": measure.beat_alignment((ends + SHIFT) % (frames / VIDEO_FPS), accents),
                 "jerk": measure.jerk(motion),
@@ -241,28 +252,36 @@ def read_back(clips: Sequence[Clip], play: dict[str, Performer], frames: int, th
     from iasa.avatar.renderer import Renderer
     from iasa.metrics import mouth_correlation
     from iasa.pose import extract_keypoints
-    from iasa.reference import draw_speaker
 
+    pictures_of = _student_pictures() if through == "student" else lambda i, m, k: Renderer(_speaker(i), 256).render(m)
     report: dict = {}
     for name in ("rules", "learned"):
         scores = []
         for i, clip in enumerate(clips):
-            identity = make_identity(HELDOUT_IDENTITY + 600 + i)
-            motion = play[name](clip.heard[:frames], SEEDS[name])
-            keypoints = make_keypoints(identity, motion)
-            if through == "student":
-                from iasa.pipeline import CoSpeechPipeline
-
-                pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
-                take = pipeline.animate(keypoints, draw_speaker(HELDOUT_IDENTITY + 600 + i))
-                pictures = np.concatenate(list(take.frames))
-            else:
-                pictures = Renderer(identity, 256).render(motion)
-            found = extract_keypoints(pictures)
-            true = make_keypoints(identity, perform(clip.true[: len(motion)], SEEDS["truth"]))
+            motion = play[name](clip.heard, SEEDS[name])[:frames]
+            keypoints = make_keypoints(_speaker(i), motion)
+            found = extract_keypoints(pictures_of(i, motion, keypoints))
+            true = make_keypoints(_speaker(i), perform(clip.true, SEEDS["truth"])[: len(motion)])
             scores.append((mouth_correlation(found, keypoints), mouth_correlation(found, true)))
-        report[name] = dict(zip(("against_driving", "against_truth"), (_mean(s) for s in zip(*scores, strict=True)), strict=True))
+        means = [_mean(s) for s in zip(*scores, strict=True)]
+        report[name] = dict(zip(("against_driving", "against_truth"), means, strict=True))
     return {"through": through, "clips": len(clips), "frames": frames, **report}
+
+
+def _speaker(i: int) -> Identity:
+    return make_identity(HELDOUT_IDENTITY + 600 + i)
+
+
+def _student_pictures() -> Callable[[int, RigMotion, Keypoints], np.ndarray]:
+    from iasa.pipeline import CoSpeechPipeline
+    from iasa.reference import draw_speaker
+
+    pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
+
+    def make(i: int, motion: RigMotion, keypoints: Keypoints) -> np.ndarray:
+        return np.concatenate(list(pipeline.animate(keypoints, draw_speaker(HELDOUT_IDENTITY + 600 + i)).frames))
+
+    return make
 
 
 def ablate(run: Path, steps: int, clips: list[Clip], temperature: float) -> dict:
@@ -304,10 +323,20 @@ def ablate(run: Path, steps: int, clips: list[Clip], temperature: float) -> dict
     return {"steps": steps, "variants": report}
 
 
+def to_command(options: argparse.Namespace) -> str:
+    """The command as it can be given again; folders by their name alone."""
+    words = [f"--clips {options.clips} --seeds {options.seeds} --temperature {options.temperature:g}"]
+    words += [f"--real {options.real.name}"] if options.real else []
+    words += [f"--languages {' '.join(options.languages)}"] if options.languages else []
+    words += [f"--video {options.video} --through {options.through}"] if options.video else []
+    words += [f"--ablation {options.ablation}"] if options.ablation else []
+    return " ".join(["python -m iasa evaluate-motion", *words])
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=12, help="synthetic clips with known stress (default: 12)")
     parser.add_argument("--seeds", type=int, default=10, help="performances of each clip (default: 10)")
-    parser.add_argument("--real", type=Path, help="folder of real recordings NAME.wav with their words in NAME.txt")
+    parser.add_argument("--real", type=Path, help="folder of real recordings, with their words in NAME.txt")
     parser.add_argument("--languages", nargs="*", default=[], choices=sorted(LANGUAGES), help="synthetic clips of these too")
     parser.add_argument("--temperature", type=float, default=TEMPERATURE, help=f"default: {TEMPERATURE}")
     parser.add_argument("--video", type=int, default=0, metavar="N", help="clips made to video and read back by mediapipe")
@@ -333,8 +362,7 @@ def run(options: argparse.Namespace) -> dict:
     rows = [score_clip(clip, name, play[name], options.seeds) for clip in clips for name in SEEDS]
     summary = summarise(rows)
     report = {
-        "command": "python -m iasa evaluate-motion",
-        "options": {k: str(v) for k, v in vars(options).items() if k != "command"},
+        "command": to_command(options),
         "date": date.today().isoformat(),
         "device": f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)",
         "torch": torch.__version__,

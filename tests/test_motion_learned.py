@@ -129,7 +129,7 @@ def test_codebooks_follow_the_data_and_leave_no_entry_dead():
     book = ResidualCodebook(2, 16, 6)
     book.entries_0.mul_(0.01).add_(50)  # far away from everything: all entries start dead but one
     following = Following(book)
-    for _ in range(150):
+    for _ in range(600):
         part = data[torch.randint(len(data), (256,))]
         following(book, part, book.encode(part))
     codes = book.encode(data)
@@ -161,8 +161,12 @@ def test_pieces_of_any_size_give_the_performance_of_the_whole(talk):
         stream, edges = MotionStream(4, model=model), [0, *cuts, talk.frames]
         parts = [stream.push(talk[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
         made = sum(map(len, parts))
+        rest = stream.finish()
+        with pytest.raises(ValueError, match="finished"):
+            stream.push(talk)
         assert made >= talk.frames - model.look_ahead  # a frame is out once its look-ahead is in
-        again = parts[0].concat(*parts[1:], stream.finish())
+        again = parts[0].concat(*parts[1:], rest)
+        assert len(again) == talk.frames
         for name in ("hands", "face", "head", "lean", "shrug"):
             assert np.array_equal(getattr(again, name), getattr(whole, name))
 
@@ -239,9 +243,14 @@ def test_draws_follow_seed_and_temperature(talk):
         MotionStream(temperature=-1, model=model)
 
 
-def test_lips_are_shut_in_silence_even_before_training():
+def test_lips_are_the_mouth_shapes_heard_at_the_size_of_the_style(talk):
+    """Even before training; the blend of windows that see the same frames changes nothing."""
+    style = GestureStyle(articulation=1.2)
+    lips = perform_learned(talk, 1, style, model=small()).face[:, :5]
+    heard = talk.visemes * [1.2, 1.2, 1, 1, 1]
+    assert np.allclose(lips, np.clip(heard, [0, -1, 0, 0, 0], 1), atol=1e-5)
     silence = analyse(np.zeros(3 * 16_000, np.float32))
-    assert np.abs(perform_learned(silence, 1, model=small()).face[:, :2]).max() == 0
+    assert np.abs(perform_learned(silence, 1, model=small()).face[:, :5]).max() == 0
 
 
 # ---------------------------------------------------------------- learning

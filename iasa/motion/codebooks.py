@@ -85,13 +85,13 @@ def overlap_add(parts: Tensor) -> Tensor:
 
 
 class RegionCodec(nn.Module):
-    """Encoder, codebook and decoder of one region of `size` standardised parameters, `hidden` of which codes do not hold."""
+    """Encoder, codebook and decoder of one region of `size` standardised parameters."""
 
-    def __init__(self, size: int, hidden: int, audio: int, levels: int, entries: int, dim: int, width: int = 160) -> None:
+    def __init__(self, size: int, audio: int, levels: int, entries: int, dim: int, width: int = 160) -> None:
         super().__init__()
-        self.size, self.hidden = size, hidden
+        self.size = size
         self.encoder = nn.Sequential(
-            nn.Linear(CONTEXT * (size - hidden), width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, dim)
+            nn.Linear(CONTEXT * size, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, dim)
         )
         self.codebook = ResidualCodebook(levels, entries, dim)
         self.decoder = nn.Sequential(
@@ -100,7 +100,7 @@ class RegionCodec(nn.Module):
 
     def latents(self, values: Tensor) -> Tensor:
         """Standardised motion [b, 4 (s + 2), size], a step more on both sides -> [b, s, dim]."""
-        windows = values[..., self.hidden :].unfold(1, CONTEXT, STRIDE)  # [b, s, size, 12]
+        windows = values.unfold(1, CONTEXT, STRIDE)  # [b, s, size, 12]
         return self.encoder(windows.flatten(2))
 
     def windows(self, before: Tensor, now: Tensor, audio: Tensor) -> Tensor:

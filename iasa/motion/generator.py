@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from iasa.motion.codebooks import RegionCodec, overlap_add
 from iasa.motion.embedding import AHEAD, PAST, SCALES, STRIDE, AudioEmbedding, make_windows
-from iasa.motion.regions import CHANNELS, LIPS, PARAMETERS, REGIONS, STYLE_SIZE, WIDTHS, region_slices
+from iasa.motion.regions import CODED, LIPS, PARAMETERS, REGIONS, STYLE_SIZE, coded_slices
 
 MEMORY = 32  # steps that the trunk remembers: 5.1 s
 HEARD_BY_DECODERS = ("sound", "rhythm")
-SPEAKING, ARTICULATION = CHANNELS.index("speaking"), 7  # the latter in a style vector
+ARTICULATION = 7  # its place in a style vector
 
 
 def make_turns(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -104,8 +104,7 @@ class MotionGenerator(ModelMixin, ConfigMixin):
         self.listen = AudioEmbedding(listen_width, HEARD_BY_DECODERS)
         self.codecs = nn.ModuleDict(
             {
-                name: RegionCodec(size, LIPS if name == "face" else 0, listen_width, levels, entries, dim)
-                for name, size in WIDTHS.items()
+                name: RegionCodec(size, listen_width, levels, entries, dim) for name, size in CODED.items()
             }
         )
         self.audio = AudioEmbedding(width, scales)
@@ -138,7 +137,7 @@ class MotionGenerator(ModelMixin, ConfigMixin):
 
     def latents(self, values: Tensor) -> dict[str, Tensor]:
         """Standardised motion [b, 4 (s + 2), 57] -> a latent a region [b, s, dim]."""
-        return {name: self.codecs[name].latents(values[..., where]) for name, where in region_slices().items()}
+        return {name: self.codecs[name].latents(values[..., where]) for name, where in coded_slices().items()}
 
     def encode(self, values: Tensor) -> Tensor:
         """Standardised motion [b, 4 (s + 2), 57], a step more on both sides -> codes int64 [b, s, slots]."""
@@ -170,21 +169,18 @@ class MotionGenerator(ModelMixin, ConfigMixin):
     ) -> Tensor:
         """Rig parameters [b, s, 8, 57] of each step's eight frames, to be blended by `overlap_add`.
 
-        Lips are the mouth shapes heard, at the style's size, and a learned correction that is silent in silence.
+        Lips are the mouth shapes heard, at the style's size.
         """
         audio = self.listen(windows)
-        parts = [self.codecs[name].windows(before[name], now[name], audio) for name in REGIONS]
-        raw = torch.cat(parts, -1)
-        heard = windows[..., PAST - 2 : PAST + STRIDE + 2].transpose(2, 3)  # [b, s, 8, 12]
-        speaking = (2 * heard[..., SPEAKING : SPEAKING + 1]).clamp(0, 1)
+        heard = windows[..., :LIPS, PAST - 2 : PAST + STRIDE + 2].transpose(2, 3)  # [b, s, 8, 5]
         size = 1 + style[:, ARTICULATION, None] / 2  # articulation, see style_vector
         size = torch.cat([size, size, torch.ones_like(size).expand(-1, LIPS - 2)], 1)
-        first = region_slices()["face"].start
-        lips = slice(first, first + LIPS)
-        mouth = heard[..., :LIPS] * size[:, None, None] + speaking * raw[..., lips] * self.std[lips]
-        body = raw[..., :first] * self.std[:first] + self.mean[:first]
-        rest = slice(first + LIPS, PARAMETERS)
-        return torch.cat([body, mouth, raw[..., rest] * self.std[rest] + self.mean[rest]], -1)
+        parts = []
+        for name, where in coded_slices().items():
+            if name == "face":
+                parts.append(heard * size[:, None, None])
+            parts.append(self.codecs[name].windows(before[name], now[name], audio) * self.std[where] + self.mean[where])
+        return torch.cat(parts, -1)
 
     def reconstruct(self, channels: Tensor, latents: dict[str, Tensor], style: Tensor) -> Tensor:
         """Latents [b, s, dim] and their sound [b, PAST + 4 s + AHEAD, 12] -> frames [b, 4 (s - 1), 57].

@@ -17,7 +17,7 @@ from iasa.motion.generator import MEMORY, MotionGenerator, make_turns
 from iasa.motion.regions import CHANNELS, PARAMETERS, REGIONS, style_vector, to_channels, to_motion
 from iasa.speech import SpeechFeatures
 
-TEMPERATURE = 0.8  # of the draws; 0 takes the most likely entry
+TEMPERATURE = 1.0  # of the draws; 0 takes the most likely entry
 
 
 @lru_cache(maxsize=1)
@@ -59,17 +59,24 @@ class MotionStream:
         self._ready = np.zeros((0, PARAMETERS), np.float32)
         self._skip = STRIDE + 2  # frames of the step of nothing, and the two that its window begins early
         self._in = self._out = 0
+        self._finished = False
 
     def push(self, features: SpeechFeatures) -> RigMotion:
-        """The next piece of speech -> the motion of all frames that it makes certain (none at first)."""
+        """The next piece of speech -> the motion of all frames that it makes certain (none at first).
+
+        Raises ValueError once the performance is finished.
+        """
+        if self._finished:
+            raise ValueError("this performance is finished; begin another MotionStream")
         self._in += features.frames
         return self._hear(to_channels(features))
 
     def finish(self) -> RigMotion:
-        """The remaining frames; afterwards as many have come out as went in."""
-        return self._hear(np.zeros((AHEAD + 3 * STRIDE, len(CHANNELS)), np.float32), last=True)
+        """The remaining frames: with them as many have come out as went in."""
+        self._finished = True
+        return self._hear(np.zeros((AHEAD + 3 * STRIDE, len(CHANNELS)), np.float32))
 
-    def _hear(self, channels: np.ndarray, last: bool = False) -> RigMotion:
+    def _hear(self, channels: np.ndarray) -> RigMotion:
         self._heard = np.concatenate([self._heard, channels])
         made = [self._ready]
         while len(self._heard) >= WINDOW:
@@ -79,8 +86,6 @@ class MotionStream:
         count = max(0, self._in - self._out)
         self._ready = frames[count:]
         out = frames[: min(count, len(frames))]
-        if last and len(out) < count:
-            raise RuntimeError(f"{count - len(out)} frames of motion are missing at the end")
         self._out += len(out)
         return to_motion(out)
 

@@ -84,7 +84,7 @@ HELDOUT = (
 
 # Of other languages, to measure with; no training speech is in them. Keys are voices of eSpeak NG.
 LANGUAGES = {
-    "fr-fr": (
+    "fr": (
         "Bonjour, je voudrais vous parler du temps qu'il fait aujourd'hui.",
         "Quand on parle, les mains disent souvent ce que les mots oublient.",
         "La petite maison bleue se trouve au bout de la rue, derrière l'église.",

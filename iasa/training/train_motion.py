@@ -24,7 +24,7 @@ from iasa.models.weights import FOLDER, load_weights, read_card, save_weights
 from iasa.motion.codebooks import Following, code_usage
 from iasa.motion.embedding import AHEAD, PAST, STRIDE, make_windows
 from iasa.motion.generator import MotionGenerator
-from iasa.motion.regions import LIPS, REGIONS, WIDTHS, region_slices, style_vector, to_channels, to_vectors
+from iasa.motion.regions import CODED, REGIONS, coded_slices, style_vector, to_channels, to_vectors
 from iasa.training.loop import Schedule, Trainer
 from iasa.training.performances import Performance, make_performances, make_utterances
 
@@ -32,7 +32,6 @@ PERFORMANCES, HELDOUT_PERFORMANCES = 400, 24
 CODEBOOK_SHARE = 0.4  # of the steps go to the codebooks
 COMMITMENT = 0.25
 VELOCITY, ACCELERATION = 4.0, 8.0  # weights of the errors of the first and second differences
-LIP_WEIGHTS = (6.0, 3.0, 1.0, 1.0, 1.0)
 LEVELS_DROPPED = 0.2  # chance that the decoder of a region learns with the first level alone
 FORGOTTEN = 0.1  # share of the past codes that the generator sees wrong, as it will err itself
 FROM_START = 0.15  # share of the windows that begin where the speech begins
@@ -145,19 +144,16 @@ def draw_batch(
     return Batch(tensors["channels"], tensors["vectors"], known, tensors["style"], taught, first)
 
 
-def region_errors(made: Tensor, true: Tensor, known: Tensor, model: MotionGenerator) -> dict[str, Tensor]:
+def region_errors(made: Tensor, true: Tensor, known: Tensor) -> dict[str, Tensor]:
     """Mean squared errors of standardised motion [b, f, 57] and its differences, by region, where it is known [b, f, 5]."""
     errors = {}
-    for i, (name, where) in enumerate(region_slices().items()):
+    for i, (name, where) in enumerate(coded_slices().items()):
         a, b, seen = made[..., where], true[..., where], known[..., i, None].to(made.dtype)
-        weights = torch.ones(WIDTHS[name], device=a.device)
-        if name == "face":
-            weights[:LIPS] = torch.tensor(LIP_WEIGHTS)
         total = a.new_zeros(())
         for weight, order in ((1.0, 0), (VELOCITY, 1), (ACCELERATION, 2)):
             difference = torch.diff(a - b, n=order, dim=1)
             share = seen[:, order:]
-            total = total + weight * (difference.square() * weights * share).sum() / (share.sum() * len(weights) + 1e-6)
+            total = total + weight * (difference.square() * share).sum() / (share.sum() * CODED[name] + 1e-6)
         errors[name] = total
     return errors
 
@@ -190,7 +186,7 @@ class CodebookLearner(nn.Module):
         made = model.standardise(model.reconstruct(batch.channels, quantised, batch.style))
         true = values[:, STRIDE + 2 : -STRIDE - 2]
         known = batch.known.repeat_interleave(STRIDE, 1)[:, 2:-2]
-        errors = region_errors(made, true, known, model)
+        errors = region_errors(made, true, known)
         return sum(errors.values()) + COMMITMENT * commitment, errors, torch.cat(codes, -1)
 
 
@@ -265,7 +261,7 @@ def regression_loss(model: MotionGenerator, batch: Batch) -> Tensor:
     latents = dict(zip(REGIONS, states.chunk(len(REGIONS), -1), strict=True))
     made = model.standardise(model.reconstruct(batch.channels, latents, batch.style))
     true = model.standardise(batch.vectors)[:, STRIDE + 2 : -STRIDE - 2]
-    return sum(region_errors(made, true, batch.known.repeat_interleave(STRIDE, 1)[:, 2:-2], model).values())
+    return sum(region_errors(made, true, batch.known.repeat_interleave(STRIDE, 1)[:, 2:-2]).values())
 
 
 def train_generator(
@@ -338,8 +334,10 @@ def run_motion(options: argparse.Namespace, schedule: Schedule, preset: TrainPre
         model, trainer = train_motion(run, schedule, preset, start, options.resume, options.stop_after)
     except FloatingPointError as error:
         raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
-    bank = make_bank(run)
-    card = make_card(model, trainer, bank, [] if anew else [read_card("motion")])
+    bank = make_bank(run)  # read back
+    before = [] if anew else [read_card("motion")]
+    card = make_card(model, trainer, bank, before)
+    card["codebook_steps"] = before[0]["codebook_steps"] if before else int(CODEBOOK_SHARE * schedule.steps)
     if trainer.accelerator.is_main_process:
         for folder in filter(None, (run / "export", options.export)):
             save_weights(model, folder, card)
