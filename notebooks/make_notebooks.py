@@ -19,6 +19,8 @@ import io
 import os
 import re
 import sys
+import tempfile
+import uuid
 from copy import deepcopy
 from pathlib import Path
 
@@ -120,13 +122,22 @@ def keep_outputs(solution: NotebookNode, written: Path) -> None:
             cell.execution_count = known[cell.source].execution_count
 
 
+def make_client(notebook: NotebookNode, folder: Path, seconds: int):
+    """What runs a notebook in a kernel of its own, by local sockets where there are any: two runs never share a port."""
+    from nbclient import NotebookClient
+    from traitlets.config import Config
+
+    sockets = str(Path(tempfile.gettempdir()) / f"notebook-{uuid.uuid4().hex[:12]}")
+    config = Config({} if os.name == "nt" else {"ConnectionFileMixin": {"transport": "ipc", "ip": sockets}})
+    return NotebookClient(
+        notebook, timeout=seconds, startup_timeout=300, kernel_name="python3", config=config,
+        resources={"metadata": {"path": str(folder)}},
+    )  # fmt: skip
+
+
 def execute(solution: NotebookNode) -> NotebookNode:
     """Run a solution in its own kernel and keep its text and small pictures."""
-    from nbclient import NotebookClient
-
-    client = NotebookClient(
-        solution, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(SOLUTIONS)}}
-    )
+    client = make_client(solution, SOLUTIONS, SECONDS)
     client.execute()
     for cell in solution.cells:
         cell.metadata.pop("execution", None)

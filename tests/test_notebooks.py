@@ -101,15 +101,13 @@ def test_it_runs_and_a_student_copy_fails_only_where_it_should(path, monkeypatch
 
     A check must raise NotImplementedError on the stub and nothing on the solution; all else must do without either.
     """
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
     from nbformat.v4 import new_code_cell
 
     monkeypatch.setenv("IASA_FAST", "1")
     monkeypatch.setenv("MPLBACKEND", "agg")
     notebook = build.read_source(path)
-    place = {"metadata": {"path": str(NOTEBOOKS)}}
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=place)
+    client = build.make_client(notebook, NOTEBOOKS, CELL_SECONDS)
     with client.setup_kernel():
         exercise = ""
         for number, cell in enumerate(notebook.cells):
