@@ -140,16 +140,24 @@ def test_errors_are_shown_as_text(visit, tmp_path):
 
 
 def test_a_video_of_a_person_is_explored(visit, tmp_path):
-    """A clip that only shows a coloured field is answered in words; a real face is not committed here."""
+    """A real photograph, moved about; and a clip that shows nobody, which is answered in words."""
+    data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
+    pytest.importorskip("mediapipe", reason="finding a person is optional: pip install mediapipe==0.10.21")
     from iasa.video import write_video
 
-    write_video(tmp_path / "field.mp4", np.full((6, 96, 96, 3), 90, np.uint8))
-    page = visit()
-    page.get_by_role("tab", name="Explore").click()
-    page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(tmp_path / "field.mp4")
-    page.wait_for_timeout(1500)
-    page.click("#explore")
-    page.wait_for_selector("text=no person is found")
+    photograph = data.astronaut()
+    write_video(tmp_path / "person.mp4", np.stack([np.roll(photograph, 6 * i, 1) for i in range(8)]))
+    write_video(tmp_path / "nobody.mp4", np.full((6, 96, 96, 3), 90, np.uint8))
+    for name, answer in (("nobody.mp4", "text=no person is found"), ("person.mp4", "#explorer-page iframe")):
+        page = visit()
+        page.get_by_role("tab", name="Explore").click()
+        page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(tmp_path / name)
+        page.wait_for_timeout(1500)
+        page.click("#explore")
+        page.wait_for_selector(answer)
+    inner = page.frame_locator("#explorer-page iframe")
+    inner.locator("#strip-hint").wait_for()
+    assert inner.locator("#strip-hint").inner_text().startswith("4 frames")
 
 
 def test_two_visitors_wait_in_line(visit, speech):

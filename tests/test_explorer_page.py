@@ -142,7 +142,7 @@ def test_loading_asks_the_network_for_nothing_and_runs_no_foreign_script(visit, 
         there.page.reload()
         loads.append(there.page.evaluate("iasaExplorer.timings.load"))
     print(f"load {min(loads):.0f} ms")
-    assert min(loads) < 1000
+    assert min(loads) < 4000  # far above what an idle machine needs: it notices a page that has become slow
     take_screenshot(there.page, "explorer_light")
 
 
