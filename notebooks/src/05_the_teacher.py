@@ -119,7 +119,7 @@ class PointDenoiser(nn.Module):
         angle = t[:, None] * torch.tensor([1.0, 3.0, 9.0, 27.0])
         return self.body(torch.cat([x, angle.sin(), angle.cos(), self.name(label)], 1))
 
-
+# %%
 torch.manual_seed(0)
 model = PointDenoiser()
 optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -325,7 +325,7 @@ notes = json.loads((root / "examples" / "speech" / "tea.json").read_text())
 features = analyse(read_audio(root / "examples" / "speech" / "tea.mp3")[0], phones=[tuple(p) for p in notes["phones"]])
 autoencoder = load_weights(Autoencoder, FOLDER / "autoencoder")
 
-
+# %%
 @torch.inference_mode()
 def make_pairs(name, count, seed):
     """Reference [3, H, W], its latent, and `count` latent frames with their poses [count, 2, 133, 2]."""
@@ -402,7 +402,7 @@ def draw_sample(steps=4):
     one = {key: value[:1] for key, value in test.items()}
     return sample_euler(lambda x, t: predict(one, x, torch.tensor([t])), noise, steps)[0]
 
-
+# %%
 steps = 4 if FAST else 300
 optimiser = torch.optim.AdamW(tiny.parameters(), lr=2e-3)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)

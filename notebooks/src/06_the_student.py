@@ -18,14 +18,8 @@
 # setup
 
 # %%
-import copy
-
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
-import torch.nn.functional as F
-from ipywidgets import FloatSlider, interact
-from torch import nn
 
 from iasa.sampling import sample_euler
 
@@ -93,6 +87,9 @@ check_score(score)
 # **Predict**: at a low level the arrows point to the nearest place. Where do they point at a high level?
 
 # %%
+import torch.nn.functional as F
+from ipywidgets import FloatSlider, interact
+
 side = torch.linspace(-2.6, 2.6, 15)
 lattice = torch.cartesian_prod(side, side)  # [225, 2]
 
@@ -218,6 +215,9 @@ check_critic_step(critic_step)
 # the sample itself), so that only the teacher pulls?
 
 # %%
+from torch import nn
+
+
 class PointNet(nn.Module):
     """Points [m, 2] and levels [m] -> points [m, 2]; starts as the identity."""
 
@@ -321,7 +321,7 @@ def make_pictures(m):
         poses[i, shape][here] = 1
     return pictures.flatten(1), poses.flatten(1), poses.sum(1).flatten(1)
 
-
+# %%
 pool = make_pictures(300 if FAST else 4000)
 
 
@@ -357,7 +357,7 @@ class PictureNet(nn.Module):
             h = h + F.silu(layer(h))
         return self.last(h)
 
-
+# %%
 teacher = PictureNet()
 steps = 20 if FAST else 1500
 optimiser = torch.optim.Adam(teacher.parameters())
@@ -427,6 +427,9 @@ check_region_loss(region_loss)
 # Three one-step students, all started from the teacher: by **regression** on data, by **DMD**, by **DMD + region loss** on the hand. **Predict** for each: is the curtain sharp? Is the hand right?
 
 # %%
+import copy
+
+
 def distil(kind, rounds=10 if FAST else 400, lessons=2):
     """A one-step student: "regression", "DMD" or "DMD + region"."""
     torch.manual_seed(2)
@@ -461,6 +464,9 @@ for i in (3, 8):
     show_row([made[i] for made in samples.values()] + [truth[i]], [*samples, "a true one"])
 
 # %%
+import numpy as np
+
+
 def grade(made):
     """Contrast of the curtain (1 is right) and mean squared error of the hand."""
     wall = 1 - hand

@@ -20,14 +20,10 @@
 
 # %%
 import json
-
 import matplotlib.pyplot as plt
 import numpy as np
-from ipywidgets import FloatSlider, IntSlider, interact
-
 from iasa.motion import speech_to_motion
 from iasa.speech import analyse, read_audio
-
 plt.style.use(root / "notebooks" / "course.mplstyle")
 
 
@@ -275,7 +271,7 @@ def learn(x, entries, rounds=12):
         codebook = np.stack([x[codes == e].mean(0) if (codes == e).any() else codebook[e] for e in range(entries)])
     return codebook, codes
 
-
+# %%
 vectors = np.concatenate([to_vectors(m) for clip in moved for m in clip])  # [frames, 57] parameters of the rig
 sizes = (2, 8) if FAST else (2, 4, 8, 16, 32, 64)
 plt.figure(figsize=(6, 3))
@@ -324,6 +320,9 @@ plt.show()
 # and *draws* an entry. The temperature $\tau$ sets how bold it is. **Predict**: as $\tau \to 0$, how many performances does a clip have? As $\tau \to \infty$?
 
 # %%
+from ipywidgets import FloatSlider, IntSlider, interact
+
+
 def temperature(tau=1.0):
     """Probabilities of eight entries, their scores fixed, for a temperature."""
     scores = np.array([2.0, 1.6, 1.1, 0.4, 0.0, -0.3, -0.8, -1.5])

@@ -161,7 +161,7 @@ def make_condition(clip):
     both = [torch.cat(pair, 1).unflatten(1, (-1, 2)) for pair in ((still_xy, xy), (still_seen, seen))]
     return student.condition(base, image, *both)
 
-
+# %%
 length = 4 if FAST else 36  # latent frames
 some = concat_keypoints(speaker.keypoints[np.zeros(2, int)], video[: 2 * length])
 sparse = make_plan(pool_to_latent(some), TokenGrid(length + 1))
