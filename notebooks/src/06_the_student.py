@@ -358,6 +358,8 @@ class PictureNet(nn.Module):
         return self.last(h)
 
 # %%
+import copy
+
 teacher = PictureNet()
 steps = 20 if FAST else 1500
 optimiser = torch.optim.Adam(teacher.parameters())
@@ -427,9 +429,6 @@ check_region_loss(region_loss)
 # Three one-step students, all started from the teacher: by **regression** on data, by **DMD**, by **DMD + region loss** on the hand. **Predict** for each: is the curtain sharp? Is the hand right?
 
 # %%
-import copy
-
-
 def distil(kind, rounds=10 if FAST else 400, lessons=2):
     """A one-step student: "regression", "DMD" or "DMD + region"."""
     torch.manual_seed(2)

@@ -35,8 +35,7 @@ def hear(name):
 
 features = hear("tea")
 motion = speech_to_motion(features, seed=3, model="rules")
-hands = motion.hands[:, :, :3].reshape(-1, 6)  # both wrists, cm
-speed = np.r_[0, np.linalg.norm(np.diff(hands, axis=0), axis=1)] * 25  # cm/s
+speed = np.r_[0, np.linalg.norm(np.diff(motion.hands[:, :, :3].reshape(-1, 6), axis=0), axis=1)] * 25  # of both wrists, cm/s
 time = np.arange(features.frames) / 25
 fig, axis = plt.subplots(figsize=(9, 3))
 axis.plot(time, features.energy * 60, color="#E69F00", label="loudness (scaled)")
