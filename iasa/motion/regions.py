@@ -2,7 +2,8 @@
 
 A frame is one vector of 57 parameters, region after region in the order in which they are generated:
 arms and shoulders 11, right hand 17, left hand 17, head 3, face 9. Of the face codes hold smile, lids and brows; the
-lips' five numbers are the mouth shapes heard. (A learned correction of them was tried: it made unseen voices worse.)
+lips' five numbers are the mouth shapes heard. (A learned correction was tried: at full strength it made unseen
+voices worse, at a fifth it gained 0.005 on synthetic and lost as much on real ones.)
 """
 
 from __future__ import annotations
