@@ -114,7 +114,8 @@ class Autoencoder(ModelMixin, ConfigMixin):
             for t, seen in zip(frames, bent.chunk(len(frames), 1), strict=True)
         ]
         finished = []
-        for head, part, seen in zip(self.heads, self.fine(torch.cat(each)).chunk(len(each)), bent.chunk(len(each), 1), strict=True):
+        features = self.fine(torch.cat(each)).chunk(len(each))
+        for head, part, seen in zip(self.heads, features, bent.chunk(len(each), 1), strict=True):
             painted = self.shuffle(head(part))
             finished.append(painted + self.shuffle(self.gate(part)).sigmoid() * (seen - painted))
         return torch.cat(finished, 1)

@@ -174,7 +174,7 @@ def _interpolation(cells: int, size: int, device: torch.device) -> Tensor:  # [s
 
 
 def _arm_share(places: Tensor, points: Tensor, grow: float = 1.0) -> Tensor:  # [cells, 2], [b, m, 23, 2] -> [b, m, cells]
-    """1 inside the forearm and the hand (points: elbow, wrist, 21 of the hand), falling to 0 within a cell; `grow` times as wide."""
+    """1 inside the forearm and the hand (elbow, wrist, 21 points), `grow` times as wide, falling to 0 within a cell."""
     bones = [(0, 1, FOREARM), (1, 2, PALM)]
     bones += [(a + 2, b + 2, PALM if (a, b) in _PALM else FINGER) for a, b in (*_PALM, *_FINGERS)]
     start, stop = points[:, :, [a for a, _, _ in bones]], points[:, :, [b for _, b, _ in bones]]  # [b, m, n, 2]
