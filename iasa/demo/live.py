@@ -66,8 +66,12 @@ class LiveVideo:
         self._container = None
 
     def _open(self, height: int, width: int) -> None:
-        flags = "empty_moov+default_base_moof+frag_every_frame"
-        self._container = av.open(self._file, "w", format="mp4", options={"movflags": flags})
+        options = {
+            "movflags": "empty_moov+default_base_moof",
+            "frag_duration": "40000",  # microseconds: a fragment a picture
+            "avoid_negative_ts": "disabled",  # else the sound's head start delays all pictures but the first
+        }
+        self._container = av.open(self._file, "w", format="mp4", options=options)
         self._video = self._container.add_stream(
             "libx264",
             rate=Fraction(VIDEO_FPS).limit_denominator(1001),
