@@ -26,8 +26,8 @@ def quality_table(path: Path | None = None) -> str:
     return "\n".join(lines)
 
 
-def _cell(figure: dict | float | None, digits: int) -> str:
-    value = figure.get("mean") if isinstance(figure, dict) else figure
+def _cell(figure: dict | None, digits: int) -> str:
+    value = figure and figure["mean"]
     if value is None:
         return "-"
     return "exact" if value >= 99.9 and digits == 2 else f"{value:.{digits}f}"
@@ -37,6 +37,7 @@ def measured_fps(model: str) -> float | None:
     """Frames a second of the model in the newest evaluation report."""
     for path in sorted(RESULTS.glob("evaluate*.json"), key=lambda p: -p.stat().st_mtime):
         row = json.loads(path.read_text())["rows"].get(model, {})
-        if row.get("fps"):
-            return float(row["fps"])
+        speed = row.get("fps", {}).get("mean")
+        if speed:
+            return speed
     return None
