@@ -55,7 +55,7 @@ def raised_hands(places: np.ndarray) -> RigMotion:
 
 @pytest.fixture(scope="module")
 def renderer_class():
-    pytest.importorskip("skia")
+    pytest.importorskip("skia", reason="drawing is optional: pip install skia-python")
     from iasa.avatar.renderer import Renderer
 
     return Renderer
@@ -283,8 +283,8 @@ def test_photo_identity_needs_only_its_arrays(renderer_class):
 
 
 def test_portrait_becomes_a_speaker(renderer_class):
-    pytest.importorskip("mediapipe")
-    portrait = pytest.importorskip("skimage.data").astronaut()
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
+    portrait = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image").astronaut()
     from iasa.avatar.photo import make_photo_identity
 
     wide = np.pad(portrait, ((0, 0), (300, 100), (0, 0)), mode="edge")
@@ -305,7 +305,7 @@ def test_portrait_becomes_a_speaker(renderer_class):
 
 
 def test_portrait_without_a_face_is_refused():
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
     from iasa.avatar.photo import make_photo_identity
 
     with pytest.raises(InputError, match="no face was found"):
@@ -315,8 +315,8 @@ def test_portrait_without_a_face_is_refused():
 
 
 def test_a_detector_finds_the_speaker():
-    pytest.importorskip("mediapipe")
-    pytest.importorskip("skia")
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
+    pytest.importorskip("skia", reason="drawing is optional: pip install skia-python")
     from iasa.avatar.report import measure_detection
 
     found = measure_detection(12, 256)

@@ -81,7 +81,7 @@ def test_distance_is_the_least_squares_fit_of_every_pair():
 
 
 def test_distance_agrees_with_scikit_image():
-    transform = pytest.importorskip("skimage.transform")
+    transform = pytest.importorskip("skimage.transform", reason="the fit to compare with is that of scikit-image")
     random = np.random.default_rng(1)
     poses = random.normal(size=(4, 12, 2))
     ours = rigid_distance(torch.from_numpy(poses))

@@ -314,8 +314,8 @@ def test_the_table_holds_means_and_intervals():
 @pytest.fixture(scope="module")
 def clip():
     """Eight frames of a drawn speaker who opens the mouth: (frames, keypoints, masks)."""
-    pytest.importorskip("mediapipe")
-    pytest.importorskip("skia")
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
+    pytest.importorskip("skia", reason="drawing is optional: pip install skia-python")
     from iasa.avatar.hands import hand_shape
     from iasa.avatar.identity import make_identity
     from iasa.avatar.renderer import Renderer

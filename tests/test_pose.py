@@ -156,8 +156,8 @@ def test_hands_are_told_apart():
 @pytest.fixture(scope="module")
 def speaker():
     """A drawn speaker with the hands up, its true keypoints: (uint8 [f, 256, 256, 3], Keypoints)."""
-    pytest.importorskip("mediapipe")
-    pytest.importorskip("skia")
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
+    pytest.importorskip("skia", reason="drawing is optional: pip install skia-python")
     return render_speaker()
 
 
@@ -231,7 +231,7 @@ def test_a_reset_detector_is_a_fresh_one(speaker):
 
 
 def test_nobody_in_the_picture(capfd):
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
     keypoints = extract_keypoints(np.full((2, 64, 96, 3), 128, np.uint8))
     assert not keypoints.confidence.any() and not keep_frames(keypoints).any()
     os.write(2, b"still here")
@@ -254,13 +254,13 @@ def test_importing_pose_and_video_does_not_load_mediapipe():
 
 
 def test_wrong_frames_are_named():
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
     with HolisticDetector() as detector, pytest.raises(ValueError, match="float32"):
         detector.detect(np.zeros((8, 8, 3), np.float32))
 
 
 def test_the_score_streams_exist_in_this_mediapipe():
-    pytest.importorskip("mediapipe")
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
     with HolisticDetector() as detector:
         expanded = detector._graph._graph.text_config
     for stream in extract_module._SCORES.values():
