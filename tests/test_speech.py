@@ -109,19 +109,19 @@ def score(heldout, method: str, clips=CLIPS) -> np.ndarray:
 
 
 def test_recognised_phones_open_the_mouth_like_the_true_ones(heldout):
-    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("pocketsphinx", reason="word recognition is optional: pip install pocketsphinx")
     r = score(heldout, "phones")
     assert r[OPEN] > 0.8 and r[WIDE] > 0.75 and r[PRESS] > 0.4, r
 
 
 def test_recognised_words_do_so_better(heldout):
-    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("pocketsphinx", reason="word recognition is optional: pip install pocketsphinx")
     r = score(heldout, "words", ("welcome",))
     assert r[OPEN] > 0.88 and r[WIDE] > 0.85 and r[PRESS] > 0.7, r
 
 
 def test_known_text_is_aligned(heldout):
-    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("pocketsphinx", reason="word recognition is optional: pip install pocketsphinx")
     text = json.loads((corpus.EXAMPLES / "sky.json").read_text())["text"]
     truth, found = heldout["sky"].features, analyse(heldout["sky"].audio, text=text)
     starts = {p: [s for n, s, _ in truth.phones if n == p] for p in ("B", "M", "W", "S")}
@@ -320,7 +320,7 @@ def test_corpus_is_cached(tmp_path, monkeypatch):
 
 
 def test_synthetic_speech_has_known_phones():
-    pytest.importorskip("espeakng_loader")
+    pytest.importorskip("espeakng_loader", reason="the GPL voice is optional: pip install espeakng-loader")
     (name, recipe), *_ = corpus._recipes("train", 1)
     audio, phones = recipe()
     assert name == "synthetic_0000" and 3 < len(audio) / AUDIO_RATE < 30
