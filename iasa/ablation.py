@@ -17,7 +17,6 @@ from iasa.masks import make_plan
 from iasa.models.attend import make_planned
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
-from iasa.models.warp import warp_reference
 from iasa.models.weights import FOLDER, load_weights, read_card
 from iasa.pipeline import CoSpeechPipeline, Timing
 from iasa.reference import Reference
@@ -147,14 +146,7 @@ def animate_sparse(
         grid = TokenGrid(len(everything) // t, model.config.rows, model.config.cols)
         attend = make_planned([make_plan(pool_to_latent(everything), grid, pipeline.mask)])
     with timing.stage("condition"):
-        image = torch.from_numpy(np.array(reference.image)).movedim(-1, 0)[None].float() / 127.5 - 1
-        image = image.to(pipeline.device)
-        xy, confidence = (torch.from_numpy(p)[None].to(pipeline.device) for p in (everything.xy, everything.confidence))
-        bent = warp_reference(image, xy[:, 0], confidence[:, 0], xy, confidence)
-        bent[:, :t] = image[:, None]  # the reference itself is not bent
-        base = torch.cat([pipeline.autoencoder.encode(part.to(pipeline.dtype)) for part in bent.split(CHUNK * t, 1)], 1)
-        poses = xy.unflatten(1, (-1, t)), confidence.unflatten(1, (-1, t))
-        condition = model.condition(base.float(), image.to(pipeline.dtype), *poses)
+        condition = pipeline.condition(model, filled, reference)
 
     def denoise(x: Tensor, level: float) -> Tensor:
         latents = torch.cat([condition.base[:, :1], x], 1)
@@ -163,7 +155,7 @@ def animate_sparse(
         return model(latents, levels, condition, attend)[:, 1:].float()
 
     with timing.stage("denoise"):
-        noise = torch.randn((1, grid.frames - 1, *base.shape[2:]), generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn((1, grid.frames - 1, *condition.base.shape[2:]), generator=torch.Generator().manual_seed(seed))
         latents = sample_euler(denoise, noise.to(pipeline.device), steps)
     frames = []
     for start in range(0, grid.frames - 1, CHUNK):

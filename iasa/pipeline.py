@@ -34,7 +34,7 @@ from iasa.models.attend import attend_window
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.lean import LeanCodec
 from iasa.models.transformer import Condition, VideoTransformer
-from iasa.models.warp import warp_reference
+from iasa.models.warp import ReferenceWarp
 from iasa.models.weights import FOLDER, load_weights
 from iasa.motion import speech_to_keypoints
 from iasa.reference import Reference
@@ -278,6 +278,7 @@ class CoSpeechPipeline:
         rows: list[PlanRow] | None,
     ) -> Iterator[tuple[FrameInput, Canvas]]:
         """Everything about each latent frame that does not need the one before."""
+        bend = ReferenceWarp(*speaker)
         t = FRAMES_PER_LATENT
         for piece in pieces:
             with timing.stage("plan"):
@@ -286,7 +287,7 @@ class CoSpeechPipeline:
                 rows += new
             with torch.inference_mode(), timing.stage("condition"):
                 xy, confidence = (part[0] for part in self._poses(piece))
-                patches = self.codec.to_patches(warp_reference(*speaker, xy[None], confidence[None])[0])
+                patches = self.codec.to_patches(bend(xy[None], confidence[None])[0])
                 base = self.codec.encode(patches)
                 tokens, summary = student.lean.model.pose(xy.unflatten(0, (-1, t)), confidence.unflatten(0, (-1, t)))
                 modulation = student.modulations(summary)
@@ -307,13 +308,14 @@ class CoSpeechPipeline:
             made.close()
 
     @torch.inference_mode()
-    def _condition(self, model: VideoTransformer, poses: Keypoints, reference: Reference) -> Condition:
+    def condition(self, model: VideoTransformer, poses: Keypoints, reference: Reference) -> Condition:
         """Of the reference and all latent frames at once, for the teacher."""
         speaker, t = self._reference(reference), FRAMES_PER_LATENT
+        bend = ReferenceWarp(*speaker)
         parts = [self._reference_condition(model, speaker, reference.keypoints[STILL])]
         for piece in _pieces(poses):
             xy, confidence = self._poses(piece)
-            base = self.codec.encode(self.codec.to_patches(warp_reference(*speaker, xy, confidence)[0]))[None]
+            base = self.codec.encode(self.codec.to_patches(bend(xy, confidence)[0]))[None]
             tokens, summary = model.pose(*(part[0].unflatten(0, (-1, t)) for part in (xy, confidence)))
             parts.append(Condition(base, parts[0].image_tokens, tokens[None], summary[None]))
         joined = [torch.cat([getattr(p, n) for p in parts], 1) for n in ("base", "pose_tokens", "pose_summary")]
@@ -322,7 +324,7 @@ class CoSpeechPipeline:
     def _teacher_frames(self, poses, reference, steps, seed, timing, report) -> Iterator[np.ndarray]:
         frames, model = report.total, self.models["teacher"]
         with timing.stage("condition"):
-            condition = self._condition(model, poses, reference)
+            condition = self.condition(model, poses, reference)
         noise = torch.randn((1, frames, *condition.base.shape[2:]), generator=torch.Generator().manual_seed(seed))
         done = 0
 
@@ -353,7 +355,7 @@ class CoSpeechPipeline:
     def decode(self, latents: Tensor, poses: Keypoints, reference: Reference) -> np.ndarray:
         """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
         xy, confidence = self._poses(poses)
-        patches = self.codec.to_patches(warp_reference(*self._reference(reference), xy, confidence)[0])
+        patches = self.codec.to_patches(ReferenceWarp(*self._reference(reference))(xy, confidence)[0])
         return self.codec.decode(latents[0], xy[0], confidence[0], patches).cpu().numpy()
 
     def _poses(self, keypoints: Keypoints) -> tuple[Tensor, Tensor]:  # [1, f, 133, 2], [1, f, 133]

@@ -106,7 +106,7 @@ def test_a_clip_is_recorded_from_its_poses(model):
         return Condition(torch.randn(1, f, 4, ROWS, ROWS), torch.randn(1, 3, 16), torch.randn(1, f, N, 16), torch.randn(1, f, 16))
 
     pipeline = SimpleNamespace(
-        models={"student": model}, mask=MaskOptions(), _condition=make_condition,
+        models={"student": model}, mask=MaskOptions(), condition=make_condition,
         decode=lambda latents, filled, reference: np.zeros((2 * latents.shape[1], 8, 8, 3), np.uint8),
     )  # fmt: skip
     run = record_attention(pipeline, poses, speaker, steps=1)
