@@ -19,7 +19,7 @@ HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 MODELS = ("student", "teacher")
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # the one that measured better, see results/motion.md
-DEFAULT_STEPS = {"student": 2, "teacher": 20}  # denoising steps
+DEFAULT_STEPS = {"student": 1, "teacher": 20}  # denoising steps
 MAX_STEPS = {"student": 4, "teacher": 100}
 
 
@@ -93,7 +93,7 @@ class TrainPreset:
 class DistillOptions:
     """Choices of the distillation; the paper states none of them."""
 
-    steps: tuple[int, ...] = (1, 2, 4)  # of the roll-out, drawn anew for every batch
+    steps: tuple[int, ...] = (1, 1, 2, 4)  # of the roll-out, drawn anew for every batch
     dmd: float = 0.5  # weight of distribution matching
     regression: float = 1.0  # weight of the true latents under the roll-out: data are paired here
     region: float = 0.05  # weight of the region loss: its gradient is some twenty times the regression's, on fewer tokens

@@ -27,7 +27,7 @@ from iasa.training.rollout import roll_out
 from iasa.training.train_teacher import make_plans, make_sheet, predict
 
 LOWEST, HIGHEST = 0.05, 0.98  # noise levels at which the scores are compared: at 1 nothing of the sample is left
-SHEET_STEPS = 2
+SHEET_STEPS = 1
 
 # region_term(clean latents [b, f, c, h, w], the window, its true pictures uint8 [b, f t, H, W, 3], rng) -> scalar
 RegionTerm = Callable[[Tensor, Window, np.ndarray, np.random.Generator], Tensor]

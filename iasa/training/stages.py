@@ -2,8 +2,8 @@
 
 A stage reads what earlier ones left in the run folder, else the shipped weights, and leaves its own under
 <run>/<stage>/export. Without a run of its own to resume it starts from the shipped weights. The teacher goes on with
-the sparse masks (finetune, finetune_global, finetune_local), the student begins there and is distilled, with the region
-loss (distill_region) or without (distill).
+the sparse masks (finetune, finetune_global, finetune_local), the first student begins there (--from-scratch) and is
+distilled, with the region loss (distill_region) or without (distill).
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
     if options.stage == "student":
         from iasa.training.train_teacher import train_student
 
+        start = shipped(VideoTransformer, "student", options.from_scratch) or start
         return train_student(data, run, schedule, preset, autoencoder, start, **common)
     if options.stage.startswith("finetune"):
         from iasa.training.finetune_sparse import finetune_sparse
