@@ -78,17 +78,20 @@ def _frame_panel(plan: AttentionPlan) -> Image.Image:
     return Image.fromarray(pixels).resize((PANEL, PANEL), filter_)
 
 
-def _token_panel(plan: AttentionPlan, frame: int) -> Image.Image:
-    """Tokens of one frame; a token of several regions is striped in their colours."""
-    bits = plan.region_bits[frame].numpy()
+def paint_tokens(bits: np.ndarray, rows: int, cols: int) -> np.ndarray:
+    """Region bits [n] as a picture, uint8 [12 * rows, 12 * cols, 3]; a token of several regions is striped in their colours."""
     member = (bits[:, None] >> np.arange(len(REGIONS))) & 1  # [n, r]
     count = member.sum(1, keepdims=True)
     stripe = np.arange(STRIPES) * count // STRIPES  # [n, STRIPES]: the how-manieth of its regions
     first = np.argsort(1 - member, axis=1, kind="stable")  # regions of each token, its own first
     region = np.take_along_axis(first, stripe, 1)
     pixels = np.where(count[..., None] > 0, np.array(REGION_COLOURS)[region], BACKGROUND).astype(np.uint8)
-    rows = pixels.reshape(plan.grid.rows, plan.grid.cols * STRIPES, 3).repeat(STRIPES, 0)
-    return Image.fromarray(rows).resize((PANEL // 2 - 4, PANEL // 2 - 4), Image.Resampling.NEAREST)
+    return pixels.reshape(rows, cols * STRIPES, 3).repeat(STRIPES, 0)
+
+
+def _token_panel(plan: AttentionPlan, frame: int) -> Image.Image:
+    tokens = paint_tokens(plan.region_bits[frame].numpy(), plan.grid.rows, plan.grid.cols)
+    return Image.fromarray(tokens).resize((PANEL // 2 - 4, PANEL // 2 - 4), Image.Resampling.NEAREST)
 
 
 def _places(frames: int, top: int) -> list[tuple[int, int, int]]:
