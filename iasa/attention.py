@@ -51,10 +51,10 @@ __all__ = [
 BACKENDS = ("reference", "dense", "cpu", "flex", "triton", "two-pass")
 KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 
-# Cost on a processor in units of one query-key pair of torch's masked dense call with one head, fitted to times of
-# both calls at 16 to 4352 tokens, densities 0.08 to 1, 5 heads of width 64, one thread of an AMD EPYC (Zen 5), torch
-# 2.13: a pair of a group, and what a group costs besides. Keyed by whether bf16 products are used.
-_PAIR = {True: 0.62, False: 1.3}
+# Cost on a processor in units of one query-key pair of the fastest of torch's dense calls, which has no mask, with one
+# head: a pair of a group, and what a group costs besides. Fitted to results/bench_attention.json (512 to 12,800 tokens,
+# densities 1 to 0.05, 5 heads of width 64, AMD EPYC, torch 2.13). Keyed by whether bf16 products are used.
+_PAIR = {True: 0.7, False: 1.65}
 _GROUP = {True: 20_000, False: 8_500}
 _GPU_TOKENS = 8192  # where sparse kernels overtake dense ones in the literature; not measured here
 _GPU_DENSITY = 0.5  # of blocks; not measured here
@@ -129,7 +129,8 @@ def choose_backend(
     """The backend that `sparse_attention` runs, and why. Raises InputError on a name that is not in BACKENDS.
 
     On a processor the rule is measured: gathered keys where _PAIR * pairs + _GROUP * groups / heads is below the
-    square of the tokens, else torch's dense call on purpose. On a GPU it comes from the literature.
+    square of the tokens, else torch's dense call on purpose, as long as that takes the plan (`MAX_DENSE_TOKENS`). On a
+    GPU it comes from the literature.
     """
     if backend not in ("auto", *BACKENDS):
         raise InputError(f"attention backend is {backend!r}; auto, {' or '.join(BACKENDS)} is accepted")
@@ -154,7 +155,11 @@ def _best_on_processor(plan: AttentionPlan, dtype: torch.dtype, heads: int) -> t
         f"{schedule.pairs / dense:.1%} of the dense pairs in {len(schedule.groups)} groups "
         f"cost {cost / dense:.0%} of the dense call"
     )
-    return ("cpu", reason) if cost < dense else ("dense", f"below the break-even: {reason}")
+    if cost < dense:
+        return "cpu", reason
+    if plan.grid.tokens > MAX_DENSE_TOKENS:
+        return "cpu", f"too long for a dense mask, so keys are gathered: {reason}"
+    return "dense", f"below the break-even: {reason}"
 
 
 def _best_on_gpu(plan: AttentionPlan, dtype: torch.dtype) -> tuple[str, str]:

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from iasa.masks.blocks import SIGNATURES
 from iasa.masks.plan import AttentionPlan
 
-_SIGNATURES = 32  # values of a token's region bits
 _CALL_PAIRS = 10_000  # what one more group costs, in query-key pairs of one head: measured with 5 heads, bf16
 
 
@@ -163,7 +163,7 @@ def _frame_groups(
     """(order of the frame's queries int64 [n], its groups)."""
     order, groups, start = [], [], offset
     for signatures, union in _merge_signatures(q_bits, k_bits):
-        chosen = np.zeros(_SIGNATURES, bool)
+        chosen = np.zeros(SIGNATURES, bool)
         chosen[signatures] = True
         members = np.flatnonzero(chosen[q_bits])
         seen = np.flatnonzero(k_bits & np.uint8(union))
@@ -185,9 +185,9 @@ def _merge_signatures(q_bits: np.ndarray, k_bits: np.ndarray) -> list[tuple[list
     pairs computed in vain cost less than the call saved. Bits that meet no past key reach 0 and stay a group
     of their own.
     """
-    k_count = np.bincount(k_bits, minlength=_SIGNATURES)
-    q_count = np.bincount(q_bits, minlength=_SIGNATURES)
-    value = np.arange(_SIGNATURES)
+    k_count = np.bincount(k_bits, minlength=SIGNATURES)
+    q_count = np.bincount(q_bits, minlength=SIGNATURES)
+    value = np.arange(SIGNATURES)
     reach = ((value[:, None] & value) != 0) @ k_count  # keys that each value of the bits meets
     present = np.flatnonzero(q_count)
     bare = present[reach[present] == 0].tolist()

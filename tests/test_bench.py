@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import iasa.bench_attention as bench_attention
 import iasa.bench_plan as bench_plan
+from iasa.attention import choose_backend
 from iasa.bench_attention import Case, Method, add_rates, measure_case, random_blocks, runs
 from iasa.cli import main
+from iasa.grid import TokenGrid
+from iasa.masks import make_plan
 
+ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 
 
@@ -38,6 +43,22 @@ def test_a_case_measures_every_method_and_their_results_agree(dtype):
     assert case["auto"]["backend"] in ("dense", "cpu")
     table = bench_attention.make_table(case)
     assert table.count("\n") == 3 + len(rows) and "192 tokens (3 x 8 x 8)" in table
+
+
+def test_auto_takes_no_call_that_was_measured_slower_than_torch_dense(monkeypatch):
+    """The committed table: wherever `auto` gathers keys, that was faster than every dense call of torch."""
+    monkeypatch.setattr("iasa.attention.bf16_pays", lambda: True)
+    report = json.loads((ROOT / "results" / "bench_attention.json").read_text())
+    chosen = set()
+    for case in report["cases"]:
+        plan = make_plan(bench_plan.example_poses(case["shape"][0]), TokenGrid(*case["shape"]))
+        choice = choose_backend(plan, "auto", "cpu", getattr(torch, case["dtype"]), case["heads"])
+        chosen.add(choice.backend)
+        rows = {row["method"]: row for row in case["rows"]}
+        for name in ("forward", "backward"):
+            dense = min(row[name] for method, row in rows.items() if method.startswith("dense, torch"))
+            assert choice.backend == "dense" or rows["cpu, exact"][name] <= dense, (case["tokens"], case["dtype"])
+    assert chosen == {"cpu", "dense"}
 
 
 def test_blocks_of_a_given_density():

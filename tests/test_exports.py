@@ -155,6 +155,17 @@ def test_the_break_even_is_where_the_costs_meet(monkeypatch):
         assert choose_backend(plan).backend == wanted
 
 
+def test_in_float32_two_frames_are_below_the_break_even_and_six_are_not():
+    assert choose_backend(make_plan(performance(2), TokenGrid(2)), heads=5).backend == "dense"
+    assert choose_backend(make_plan(performance(6), TokenGrid(6)), heads=5).backend == "cpu"
+
+
+def test_auto_gathers_keys_and_says_so_where_a_dense_mask_would_be_refused(monkeypatch):
+    monkeypatch.setattr(attention, "MAX_DENSE_TOKENS", 20)
+    choice = choose_backend(random_plan(0))
+    assert choice.backend == "cpu" and "too long for a dense mask" in choice.reason
+
+
 def test_on_a_gpu_the_rule_is_size_density_and_triton(monkeypatch):
     long, short = make_plan(performance(40), TokenGrid(40)), make_plan(performance(4), TokenGrid(4))
     assert choose_backend(long, device="cuda", dtype=torch.bfloat16).backend == "triton"

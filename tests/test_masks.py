@@ -119,6 +119,16 @@ def test_long_clips_are_the_same_in_blocks_of_rows(monkeypatch):
     torch.testing.assert_close(rigid_distance(poses), whole)
 
 
+def test_float32_gives_the_distances_of_float64_and_ties_stay_ties():
+    random = np.random.default_rng(8)
+    poses, weights = random.normal(size=(9, 20, 2)), torch.from_numpy(random.uniform(0.1, 1, (9, 20)))
+    poses[7] = poses[3] @ rotation(1.0).T + 5  # the same pose elsewhere
+    poses, weights[7] = torch.from_numpy(poses), weights[3]
+    short = rigid_distance(poses.float(), weights.float())
+    assert short.dtype == torch.float32 and short[3, 7] == 0
+    torch.testing.assert_close(short.double(), rigid_distance(poses, weights), rtol=1e-4, atol=1e-4)
+
+
 def test_missing_points_may_hold_nan_and_seen_points_may_not():
     poses = torch.rand(3, 5, 2)
     poses[1, 2] = torch.nan
@@ -185,6 +195,18 @@ def test_warp_is_exact_on_rigid_motion_and_meets_its_control_points():
         torch.from_numpy(source[1]), *(torch.from_numpy(x) for x in (source, target)), torch.ones(3, 8)
     )
     np.testing.assert_allclose(met[1], target[1], atol=2e-3)
+
+
+@QUICK
+@given(angle=st.floats(-3.1, 3.1), seed=st.integers(0, 1000))
+def test_warp_is_continuous_about_rigid_motion(angle, seed):
+    """Control points off by up to 1e-3 move no place by more than a few times that."""
+    random = np.random.default_rng(seed)
+    source, places = standing_pose()[5:13], random.uniform(size=(50, 2))
+    target = source @ rotation(angle).T
+    noise = random.uniform(-1e-3, 1e-3, target.shape)
+    moved = warp_rigid(*(torch.from_numpy(x) for x in (places, source[None], (target + noise)[None])), torch.ones(1, 8))
+    np.testing.assert_allclose(moved[0], places @ rotation(angle).T, atol=1e-2)
 
 
 def test_warp_ignores_control_points_of_weight_zero_and_shifts_with_one():
@@ -355,7 +377,8 @@ def test_blocks_are_kept_if_any_pair_is_and_no_others(plan, permute):
     assert int(csr.size.sum()) == plan.grid.tokens and csr.size.max() <= plan.options.block
     assert csr.density() >= plan.density() - 1e-12
     twice = csr.transpose().transpose()
-    assert torch.equal(twice.columns, csr.columns) and torch.equal(twice.row_pointer, csr.row_pointer)
+    for name in ("columns", "row_pointer", "full", "start", "size"):
+        assert torch.equal(getattr(twice, name), getattr(csr, name))
     turned = csr.transpose()
     pairs = set(zip(csr.rows.tolist(), csr.columns.tolist(), strict=True))
     assert set(zip(turned.columns.tolist(), turned.rows.tolist(), strict=True)) == pairs
@@ -404,6 +427,17 @@ def test_json_gives_the_same_plan_back():
     for broken in ("{}", "[1]", "no", plan.to_json().replace('"rows": 8', '"rows": 9')):
         with pytest.raises(InputError):
             AttentionPlan.from_json(broken)
+    for name, value, message in (
+        ("region_bits", "abc", "not an attention plan"),  # no base64
+        ("frame_table", [[-1], [0, 1], [0], [0], [0]], "not an attention plan"),
+        ("frame_table", [[10**30]] * 5, "not an attention plan"),
+        ("options", {"top_k": "four"}, "not an attention plan"),
+        ("options", {"top_k": -2}, "top_k is -2; 0 or more"),
+        ("regions", ["face", "feet"], "feet.*shoulders"),
+        ("version", 2, "version 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            AttentionPlan.from_json(json.dumps(json.loads(plan.to_json()) | {name: value}))
     assert json.loads(plan.to_json())["options"]["top_k"] == 2
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
 from iasa.keypoints import REGIONS, UPPER_BODY, Keypoints
+from iasa.masks.blocks import SIGNATURES, BlockCSR, kept_blocks, region_order
 from iasa.masks.regions import METHODS, region_bits
 from iasa.masks.similarity import distance_rows, top_k_past
 
@@ -37,46 +38,6 @@ if TYPE_CHECKING:
 MODES = ("exact", "pooled")
 MAX_DENSE_TOKENS = 16_384
 _KEEP_DISTANCE = 2_048  # frames: a longer clip's plan goes without its [f, f] distances
-_SIGNATURES = 1 << len(REGIONS)  # values that region bits can take
-
-
-@dataclass(frozen=True)
-class BlockCSR:
-    """Kept tiles of the attention matrix as compressed rows, over tokens in the plan's permuted order.
-
-    Block b covers positions start[b] .. start[b] + size[b] of the permuted sequence; its true size may be
-    below `block`. Row r keeps the key blocks columns[row_pointer[r] : row_pointer[r + 1]], ascending. Three
-    blocks of which the first two are a frame that sees itself, and the third sees block 0 and itself:
-
-        start [0, 4, 6]   size [4, 2, 4]   row_pointer [0, 2, 4, 6]   columns [0, 1, 0, 1, 0, 2]
-
-    A full block needs no test of its pairs: its frames see each other whole, or one region holds all its tokens.
-    """
-
-    block: int
-    start: Tensor  # int64 [nq]
-    size: Tensor  # int64 [nq]
-    row_pointer: Tensor  # int64 [nq + 1]
-    columns: Tensor  # int64 [kept blocks]
-    full: Tensor  # bool [kept blocks], True where every pair is allowed
-
-    @property
-    def rows(self) -> Tensor:
-        """Row of every kept block: int64 [kept blocks]."""
-        return torch.repeat_interleave(torch.arange(len(self.size)), self.row_pointer.diff())
-
-    def density(self) -> float:
-        """Share of the attention matrix that lies in kept blocks, by true sizes."""
-        kept = (self.size[self.rows] * self.size[self.columns]).sum()
-        return float(kept) / float(self.size.sum()) ** 2
-
-    def transpose(self) -> BlockCSR:
-        """The same blocks listed by key: row r holds the query blocks that attend key block r."""
-        order = torch.argsort(self.columns, stable=True)
-        counts = torch.bincount(self.columns, minlength=len(self.size))
-        return BlockCSR(
-            self.block, self.start, self.size, _pointer(counts), self.rows[order], self.full[order]
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +70,9 @@ class AttentionPlan:
             raise InputError(
                 "the frame table names a frame that is not in the past; earlier frames or -1 are accepted"
             )
-        if (self.region_bits >= _SIGNATURES).any():
+        if (self.region_bits >= SIGNATURES).any():
             raise InputError(
-                f"region bits go up to {int(self.region_bits.max())}; below {_SIGNATURES} is accepted"
+                f"region bits go up to {int(self.region_bits.max())}; below {SIGNATURES} is accepted"
             )
         check_options(self.options)
 
@@ -196,7 +157,7 @@ class AttentionPlan:
     @cached_property
     def signature_counts(self) -> Tensor:
         """Tokens of each frame by their bits: int64 [f, 32]."""
-        counts = torch.zeros(self.grid.frames, _SIGNATURES, dtype=torch.int64)
+        counts = torch.zeros(self.grid.frames, SIGNATURES, dtype=torch.int64)
         return counts.scatter_add_(
             1, self.region_bits.long(), torch.ones_like(self.region_bits, dtype=torch.int64)
         )
@@ -204,7 +165,7 @@ class AttentionPlan:
     def density(self) -> float:
         """Share of token pairs that are allowed pair by pair, whatever the mode: token density."""
         f, n = self.grid.frames, self.grid.tokens_per_frame
-        signature = torch.arange(_SIGNATURES)
+        signature = torch.arange(SIGNATURES)
         share = ((signature[:, None] & signature) != 0).double()
         counts = self.signature_counts.double()
         query = torch.tensor([t for t, past in enumerate(self.past) for _ in past], dtype=torch.int64)
@@ -216,17 +177,9 @@ class AttentionPlan:
     def permutation(self) -> Tensor:
         """Order that makes each frame's region tokens contiguous: int64 [f*n].
 
-        permuted[i] = sequence[permutation[i]]. Frames keep their order and places; within a frame tokens are
-        sorted by their bits, background last. The face counts most: it overlaps the others least, so its
-        tokens make a run of their own beside the background.
+        permuted[i] = sequence[permutation[i]]. Frames keep their order and places; see `region_order`.
         """
-        n = self.grid.tokens_per_frame
-        rank = torch.zeros_like(self.region_bits)
-        for region in range(len(REGIONS)):
-            rank |= (self.region_bits >> region & 1) << (len(REGIONS) - 1 - region)
-        rank[self.region_bits == 0] = _SIGNATURES
-        order = torch.argsort(rank, dim=1, stable=True)
-        return (order + n * torch.arange(self.grid.frames)[:, None]).flatten()
+        return region_order(self.region_bits)
 
     def block_csr(self, block: int | None = None, permute: bool = True) -> BlockCSR:
         """Kept blocks: a block is kept if any pair in it is allowed. Blocks never cross frames.
@@ -235,35 +188,10 @@ class AttentionPlan:
         blocks the sequence as it stands, to show what the permutation is for; its `start` counts unpermuted
         positions.
         """
-        block = self.options.block if block is None else block
-        if block < 1:
-            raise InputError(f"block is {block}; 1 or more is needed")
-        f, n = self.grid.frames, self.grid.tokens_per_frame
-        per_frame = -(-n // block)
-        bits = self.region_bits.flatten()[self.permutation()].view(f, n) if permute else self.region_bits
-        pooled, common = _pooled_bits(bits, block)
-        first = torch.arange(per_frame) * block
-        start = (first + n * torch.arange(f)[:, None]).flatten()
-        size = (n - first).clamp_max(block).repeat(f)
-
-        pointer, columns, whole = [0], [], []
-        blocks = torch.arange(f * per_frame).view(f, per_frame)
-        for t in range(f):
-            past = self.past_frames(t)
-            full = [0, t] if self.has_sink(t) else [t]
-            kept = torch.ones(per_frame, len(past) + len(full), per_frame, dtype=torch.bool)
-            allowed = kept.clone()
-            kept[:, : len(past)] = (pooled[t][:, None, None] & pooled[past]) != 0
-            allowed[:, : len(past)] = (common[t][:, None, None] & common[past]) != 0
-            frames = torch.tensor(past + full)
-            ascending = frames.argsort()
-            names = blocks[frames[ascending]].flatten()  # [frames * per_frame]
-            kept = kept[:, ascending].flatten(1)
-            columns.append(names.expand(per_frame, -1)[kept])
-            whole.append(allowed[:, ascending].flatten(1)[kept])
-            pointer.append(kept.sum(1))
-        counts = torch.cat(pointer[1:])
-        return BlockCSR(block, start, size, _pointer(counts), torch.cat(columns), torch.cat(whole))
+        bits = self.region_bits
+        if permute:
+            bits = bits.flatten()[self.permutation()].view_as(bits)
+        return kept_blocks(bits, self.past, self.options.sink, self.options.block if block is None else block)
 
     def to_flex(self, block: int = 128, device: torch.device | str = "cpu") -> BlockMask:
         """This mask for torch's FlexAttention, over tokens in the order of `permutation`; see masks/exports.py."""
@@ -331,9 +259,11 @@ class AttentionPlan:
             table = torch.tensor(data["frame_table"], dtype=torch.int64).reshape(f, -1)
             bits = _decode(data["region_bits"], "u1", (f, n))
             distance = None if data["distance"] is None else _decode(data["distance"], "<f4", (f, f))
-        except (AttributeError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+            return AttentionPlan(grid, table, bits, distance, options)
+        except InputError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise InputError(f"the text is not an attention plan: {error}") from error
-        return AttentionPlan(grid, table, bits, distance, options)
 
 
 def make_plan(
@@ -370,7 +300,7 @@ def make_plan(
     if options.local:
         bits = region_bits(keypoints, grid, options.method)
     else:  # all tokens share all regions
-        bits = torch.full((grid.frames, grid.tokens_per_frame), _SIGNATURES - 1, dtype=torch.uint8)
+        bits = torch.full((grid.frames, grid.tokens_per_frame), SIGNATURES - 1, dtype=torch.uint8)
     return AttentionPlan(grid, table, bits, torch.cat(blocks) if blocks else None, options)
 
 
@@ -395,26 +325,6 @@ def check_options(options: MaskOptions) -> None:
         value = getattr(options, name)
         if value not in accepted:
             raise InputError(f"{name} is {value!r}; {' or '.join(accepted)} is accepted")
-
-
-def _pooled_bits(bits: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """The bits of the tokens of each block, or-ed and and-ed: two uint8 [f, blocks of a frame].
-
-    Some pair of two blocks shares a region exactly if the or-ed bits do; all pairs share one if the and-ed bits do.
-    """
-    missing = -bits.shape[1] % block
-    pooled = torch.zeros(len(bits), (bits.shape[1] + missing) // block, dtype=torch.uint8)
-    common = pooled.clone()
-    for region in range(len(REGIONS)):
-        member = (bits >> region) & 1
-        for total, beyond, reduce in ((pooled, 0, torch.amax), (common, 1, torch.amin)):
-            padded = torch.nn.functional.pad(member, (0, missing), value=beyond)
-            total |= reduce(padded.view(len(bits), -1, block), -1) << region
-    return pooled, common
-
-
-def _pointer(counts: Tensor) -> Tensor:
-    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
 def _encode(array: np.ndarray, kind: str) -> str:
