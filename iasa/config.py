@@ -21,6 +21,7 @@ MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # the one that measured better, see results/motion.md
 DEFAULT_STEPS = {"student": 1, "teacher": 20}  # denoising steps
 MAX_STEPS = {"student": 4, "teacher": 100}
+ROLL_OUT_STEPS = (1, 1, 2, 4)  # the student trains for: one of them is drawn for every batch
 
 
 class InputError(ValueError):
@@ -93,7 +94,7 @@ class TrainPreset:
 class DistillOptions:
     """Choices of the distillation; the paper states none of them."""
 
-    steps: tuple[int, ...] = (1, 1, 2, 4)  # of the roll-out, drawn anew for every batch
+    steps: tuple[int, ...] = ROLL_OUT_STEPS
     dmd: float = 0.5  # weight of distribution matching
     regression: float = 1.0  # weight of the true latents under the roll-out: data are paired here
     region: float = 0.05  # weight of the region loss: its gradient is some twenty times the regression's, on fewer tokens
@@ -116,8 +117,8 @@ PRESETS: dict[str, TrainPreset] = {
         batch=3, frames=8, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995, mask=MaskOptions(local=False)
     ),
     "finetune_local": TrainPreset(batch=3, frames=8, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995),
-    "distill": TrainPreset(batch=2, frames=5, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
-    "distill_region": TrainPreset(batch=2, frames=5, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
+    "distill": TrainPreset(batch=2, frames=6, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
+    "distill_region": TrainPreset(batch=2, frames=6, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
     "decoder": TrainPreset(batch=36, frames=4, lr=8e-4, muon_lr=0.005),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }

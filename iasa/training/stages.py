@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from iasa.config import PRESETS, REGION_WEIGHTS, InputError, TrainPreset
+from iasa.config import PRESETS, REGION_WEIGHTS, DistillOptions, InputError, TrainPreset
 from iasa.device import pick_device
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
@@ -176,7 +176,7 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
     weights = {name: REGION_WEIGHTS[name] for name in options.regions}
     return distill(
         data, run, schedule, preset, autoencoder, start, teacher, **common,
-        region_term=RegionLoss(autoencoder, face.embed, parts, weights),
+        region_term=RegionLoss(autoencoder, face.embed, parts, weights, DistillOptions().region_frames),
     )  # fmt: skip
 
 

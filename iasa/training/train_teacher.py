@@ -11,7 +11,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor, nn
 
-from iasa.config import LATENT_FPS, MaskOptions, TrainPreset
+from iasa.config import DEFAULT_STEPS, LATENT_FPS, ROLL_OUT_STEPS, MaskOptions, TrainPreset
 from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints, pool_to_latent
 from iasa.losses import add_noise, flow_loss, sample_levels
@@ -33,7 +33,6 @@ from iasa.training.data import (
 from iasa.training.loop import Schedule, Trainer
 
 OWN_SHARE = 0.75  # of the teacher's steps with the cheap own-frame pattern, before the dense windows
-STUDENT_STEPS = 4
 
 
 def make_plans(window: Window, options: MaskOptions) -> list[AttentionPlan]:
@@ -101,7 +100,7 @@ def train_student(
     data: Path, run: Path, schedule: Schedule, preset: TrainPreset, autoencoder: Autoencoder,
     start: VideoTransformer | None, resume: bool, stop_after: float,
 ) -> tuple[VideoTransformer, Trainer]:  # fmt: skip
-    """From the teacher's weights: causal plans, and only the noise levels that the student will meet.
+    """From the teacher's weights: causal plans, and the noise levels of a roll-out of 1, 2 or 4 steps, drawn for each batch.
 
     Past frames of a window carry levels of their own, as the cached keys of a roll-out do.
     """
@@ -111,11 +110,11 @@ def train_student(
         trainer.resume()
     windows = WindowSampler(shards, preset.frames)
     device = trainer.accelerator.device
-    met = torch.tensor(make_levels(STUDENT_STEPS), device=device)
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
         window = windows.sample(rng, preset.batch, trainer.turns(preset.batch))
         plans = make_plans(window, preset.mask)
+        met = torch.tensor(make_levels(int(rng.choice(ROLL_OUT_STEPS))), device=device)
         with trainer.accelerator.autocast():
             window = window.to(device).with_base(autoencoder)
         level = met[torch.randint(len(met), tuple(window.latents[:, 1:].shape[:2]), device=device)]
@@ -127,7 +126,7 @@ def train_student(
         def denoise(x: Tensor, level: float) -> Tensor:
             return predict(model, window, torch.full(x.shape[:2], level, device=device), x, attend)
 
-        return sample_few_step(denoise, torch.randn_like(window.latents[:, 1:]), STUDENT_STEPS)
+        return sample_few_step(denoise, torch.randn_like(window.latents[:, 1:]), DEFAULT_STEPS["student"])
 
     trainer.fit(loss_of, make_sheet(data, autoencoder, trainer, preset.frames, sampler), stop_after)
     return trainer.averaged(), trainer
