@@ -18,7 +18,13 @@ from PIL import Image
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 import app  # noqa: E402
-from iasa.demo.words import WORDS  # noqa: E402
+from iasa.demo import service  # noqa: E402
+from iasa.demo.compare import compare  # noqa: E402
+from iasa.demo.explore import explore, mask  # noqa: E402
+from iasa.demo.service import DRAWN, EXAMPLE, PHOTO, STAGES, missing_parts, new_output, stop_flag  # noqa: E402
+from iasa.demo.speak import estimate, preview_poses, read_text, restore_settings, speak_live  # noqa: E402
+from iasa.demo.speak import speak as make_video  # noqa: E402
+from iasa.demo.words import WORDS, translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.reference import speaker_names  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
@@ -26,7 +32,7 @@ from iasa.video import read_metadata, read_video, write_video  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
 
-CLIP = app.HERE / "examples" / "speech" / "tea.mp3"
+CLIP = service.SPEECH / "tea.mp3"
 RATE = 16_000
 
 
@@ -56,16 +62,16 @@ def speech(tmp_path_factory) -> str:
 def own_outputs(tmp_path, monkeypatch):
     """Every test has its own folder of made files."""
     (tmp_path / "made").mkdir()
-    monkeypatch.setattr(app, "output_folder", lambda: tmp_path / "made")
+    monkeypatch.setattr(service, "output_folder", lambda: tmp_path / "made")
 
 
 def speak(
-    audio, kind=app.EXAMPLE, example=None, number=None, photo=None, consent=False, progress=None, **changed
+    audio, kind=EXAMPLE, example=None, number=None, photo=None, consent=False, progress=None, **changed
 ):
     given = {"model": "student", "steps": 1, "seed": 3} | changed
     example = example or (speaker_names() or [None])[0]
     request = SimpleNamespace(session_hash="../../visitor")
-    return app.speak(
+    return make_video(
         audio,
         kind,
         example,
@@ -108,28 +114,31 @@ def test_heavy_work_waits_in_one_line(page):
 def test_no_field_takes_a_path_or_an_address(page):
     """Text typed into the page could name a file or a server; the one text field holds words to be spoken."""
     typed = [block for block in page.blocks.values() if isinstance(block, gr.Textbox)]
-    assert [str(block.label) for block in typed] in ([], [str(app.words("typed"))])
+    assert [str(block.label) for block in typed] in ([], [str(words("typed"))])
 
 
 def test_both_languages_have_all_words(page):
     assert set(WORDS["en"]) == set(WORDS["de"])
     assert all(text.strip() for words in WORDS.values() for text in words.values())
-    used = set(re.findall(r"words\(\"(\w+)\"\)", Path(app.__file__).read_text()))
+    used = set(re.findall(r"words\(\"(\w+)\"\)", (service.ROOT / "iasa" / "demo" / "page.py").read_text()))
     assert used == set(WORDS["en"])
 
 
 def test_what_the_page_says(page):
-    shown = [block.value for block in page.blocks.values() if isinstance(block, gr.Markdown) and block.value]
-    text = WORDS["en"]["title"] + " ".join(map(str, shown))
-    for word in ("not photo-real", "AI-generated", "Responsible use", "agreed"):
-        assert word in text, word
-    assert "weights" not in " ".join(app.missing_parts())
+    english, german = (" ".join(translations.translations[code].values()) for code in ("en", "de"))
+    for word in ("not photo-real", "AI-generated", "Responsible use", "agreed", "### Measured", "What was trained"):
+        assert word in english, word
+    for word in ("keine fotoechten Menschen", "KI-erzeugt", "Verantwortung", "einverstanden", "### Gemessen"):
+        assert word in german, word
+    shown = {str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown) and block.value}
+    assert {str(words(part)) for part in ("about", "about_measured", "about_weights", "about_programs")} <= shown
+    assert "weights" not in " ".join(missing_parts())
 
 
 def test_missing_parts_are_named_and_the_page_still_stands(monkeypatch, tmp_path):
-    monkeypatch.setattr(app.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(app, "WEIGHTS", tmp_path / "weights")
-    lacking = "\n".join(app.missing_parts())
+    monkeypatch.setattr(service.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(service, "WEIGHTS", tmp_path / "weights")
+    lacking = "\n".join(missing_parts())
     for part in ("mediapipe==0.10.21", "pip install skia-python", "pocketsphinx", "weights of the student"):
         assert part in lacking
     blocks = app.make_app().blocks.values()
@@ -145,15 +154,15 @@ def test_speaking(speech):
     assert read_metadata(video)["seed"] == 3 and read_metadata(video)["ai_generated"] is True
     for part in ("15 frames", "motion", "denoise", "decode", "write", "student, 1 steps, seed 3", "density"):
         assert part in figures, part
-    assert app.STAGES["denoise"] in progress.said
+    assert STAGES["denoise"] in progress.said
     assert len(load_keypoints(poses)) == 15
     corner = frames[:, 238:252, 226:252].reshape(15, -1, 3)
     assert (corner.min((1, 2)) < 90).all() and (corner.max((1, 2)) > 190).all()  # the AI mark: white on dark
     assert len(made.poses) == 15 and made.video == video and made.reference.name == speaker_names()[0]
-    assert app.restore_settings(video)[3:] == ("student", gr.update(maximum=4, value=1), 3)
-    assert app.restore_settings(video)[:2] == (app.EXAMPLE, speaker_names()[0])
-    assert "last run here" in app.estimate(speech, "student", 1) and "0.6 s of speech" in app.estimate(speech, "student", 1)
-    picture, text = app.mask(None, 4, "mls", 64, made)
+    assert restore_settings(video)[3:] == ("student", gr.update(maximum=4, value=1), 3)
+    assert restore_settings(video)[:2] == (EXAMPLE, speaker_names()[0])
+    assert "last run here" in estimate(speech, "student", 1) and "0.6 s of speech" in estimate(speech, "student", 1)
+    picture, text = mask(None, 4, "mls", 64, made)
     assert picture.dtype == np.uint8 and picture.ndim == 3
     assert '"token_density"' in text and '"frames": 9' in text
 
@@ -162,20 +171,20 @@ def test_cancelling_leaves_no_video(speech):
     class Stopping(Steps):
         def __call__(self, share: float, desc: str) -> None:
             super().__call__(share, desc)
-            if desc == app.STAGES["denoise"]:
-                assert app.request_stop(SimpleNamespace(session_hash="../../visitor")) == "Stopped."
+            if desc == STAGES["denoise"]:
+                assert service.request_stop(SimpleNamespace(session_hash="../../visitor")) == "Stopped."
 
     assert speak(speech, progress=Stopping()) == (None, "Stopped.", None, None)
-    assert [path.suffix for path in app.output_folder().iterdir()] == [".stop"]
-    assert not app.stop_flag(SimpleNamespace(session_hash="another")).exists()
+    assert [path.suffix for path in service.output_folder().iterdir()] == [".stop"]
+    assert not stop_flag(SimpleNamespace(session_hash="another")).exists()
     video, *_ = speak(speech)  # a later run is not stopped by it
     assert Path(video).exists()
 
 
 def test_stop_flags_stay_in_their_folder():
     for session in ("../../etc/x", "/etc/x", "", None, "a" * 10_000):
-        flag = app.stop_flag(SimpleNamespace(session_hash=session))
-        assert flag.parent == app.output_folder() and len(flag.name) < 40
+        flag = stop_flag(SimpleNamespace(session_hash=session))
+        assert flag.parent == service.output_folder() and len(flag.name) < 40
 
 
 def test_bad_input_is_said_in_words(speech, tmp_path):
@@ -185,15 +194,15 @@ def test_bad_input_is_said_in_words(speech, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(noise)
     cut = tmp_path / "cut.png"
     cut.write_bytes(noise.read_bytes()[:500])
-    for words, part in (
+    for given, part in (
         (dict(audio=None), "there is no speech"),
         (dict(audio=str(text)), "not a media file"),
-        (dict(audio=speech, kind=app.PHOTO, consent=True), "there is no photo"),
-        (dict(audio=speech, kind=app.PHOTO, photo=str(noise)), "consent"),
-        (dict(audio=speech, kind=app.PHOTO, photo=str(cut), consent=True), "not a readable picture"),
-        (dict(audio=speech, kind=app.PHOTO, photo=str(noise), consent=True), "face"),
-        (dict(audio=speech, kind=app.DRAWN), "the number is None"),
-        (dict(audio=speech, kind=app.DRAWN, number=-1), "0 to"),
+        (dict(audio=speech, kind=PHOTO, consent=True), "there is no photo"),
+        (dict(audio=speech, kind=PHOTO, photo=str(noise)), "consent"),
+        (dict(audio=speech, kind=PHOTO, photo=str(cut), consent=True), "not a readable picture"),
+        (dict(audio=speech, kind=PHOTO, photo=str(noise), consent=True), "face"),
+        (dict(audio=speech, kind=DRAWN), "the number is None"),
+        (dict(audio=speech, kind=DRAWN, number=-1), "0 to"),
         (dict(audio=speech, seed=2.5), "whole number"),
         (dict(audio=speech, seed=None), "whole number"),
         (dict(audio=speech, example="nobody"), "nobody"),
@@ -201,19 +210,19 @@ def test_bad_input_is_said_in_words(speech, tmp_path):
         (dict(audio=speech, steps=5), "1 to 4"),
     ):
         with pytest.raises(gr.Error) as raised:
-            speak(**words)
-        assert part in raised.value.message, words
-    assert not list(app.output_folder().glob("*.mp4"))
+            speak(**given)
+        assert part in raised.value.message, given
+    assert not list(service.output_folder().glob("*.mp4"))
 
 
 def test_long_speech_is_refused(tmp_path):
     path = tmp_path / "long.wav"
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
-        file.writeframes(np.full(int(8000 * (app.MAX_SECONDS + 5)), 3000, "<i2").tobytes())
+        file.writeframes(np.full(int(8000 * (service.MAX_SECONDS + 5)), 3000, "<i2").tobytes())
     with pytest.raises(gr.Error) as raised:
         speak(str(path))
-    assert f"at most {app.MAX_SECONDS:g} s" in raised.value.message
+    assert f"at most {service.MAX_SECONDS:g} s" in raised.value.message
 
 
 def test_a_photo_reaches_our_reader_unopened(page, tmp_path):
@@ -230,25 +239,25 @@ def test_a_photo_reaches_our_reader_unopened(page, tmp_path):
 def test_plans_of_bad_poses(tmp_path):
     (tmp_path / "text.npz").write_text("no poses")
     with pytest.raises(gr.Error, match="not a pose file"):
-        app.mask(str(tmp_path / "text.npz"), 4, "mls", 64, None)
+        mask(str(tmp_path / "text.npz"), 4, "mls", 64, None)
     with pytest.raises(gr.Error, match="there are no poses"):
-        app.mask(None, 4, "mls", 64, None)
+        mask(None, 4, "mls", 64, None)
 
 
 def test_old_videos_are_deleted():
-    old = app.new_output(".mp4")
+    old = new_output(".mp4")
     old.write_text("a video")
-    fresh = app.new_output(".mp4")
+    fresh = new_output(".mp4")
     fresh.write_text("a video")
-    os.utime(old, (time.time() - app.KEPT_SECONDS - 60,) * 2)
-    app.new_output(".mp4")
+    os.utime(old, (time.time() - service.KEPT_SECONDS - 60,) * 2)
+    new_output(".mp4")
     assert not old.exists() and fresh.exists()
 
 
 def test_playing_while_it_is_made(speech):
     """The page's own call: pieces of a live video with latency and speed, then the same results."""
-    inputs = [speech, app.EXAMPLE, speaker_names()[0], None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False]
-    updates = list(app.speak_live(*inputs, request=SimpleNamespace(session_hash="live"), progress=Steps()))
+    inputs = [speech, EXAMPLE, speaker_names()[0], None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False]
+    updates = list(speak_live(*inputs, request=SimpleNamespace(session_hash="live"), progress=Steps()))
     messages = [json.loads(update[0]) for update in updates if isinstance(update[0], str) and update[0]]
     assert messages[-1]["ended"] and re.match(r"First frame after [\d.]+ s, [\d.]+ frames/s in all", messages[-1]["note"])
     assert sum(bool(message["pieces"]) for message in messages) >= 2 and not messages[0]["ended"]
@@ -259,14 +268,14 @@ def test_playing_while_it_is_made(speech):
 
 def test_the_movement_alone_and_given_back(speech):
     """Poses to look at, wishes that change them, and the file that drives a video."""
-    given = [speech, app.EXAMPLE, speaker_names()[0], None, None, False, 3]
-    video, file = app.preview_poses(*given)
-    _, raised = app.preview_poses(*given, None, 1.0, 1.0, 6.0, True)
+    given = [speech, EXAMPLE, speaker_names()[0], None, None, False, 3]
+    video, file = preview_poses(*given)
+    _, raised = preview_poses(*given, None, 1.0, 1.0, 6.0, True)
     plain, high = load_keypoints(file), load_keypoints(raised)
     assert len(read_video(video)[0]) == len(plain) == 15
     assert (high.xy[:, 9:11, 1] < plain.xy[:, 9:11, 1]).all()
     assert np.ptp(high.xy[:, 0], axis=0).max() < 1e-3
-    _, again = app.preview_poses(*given, driving=raised)
+    _, again = preview_poses(*given, driving=raised)
     np.testing.assert_array_equal(load_keypoints(again).xy, high.xy)
     *_, made = speak(speech, driving=raised)
     np.testing.assert_allclose(made.poses.xy, high.xy[:15])
@@ -277,11 +286,11 @@ def test_settings_come_back_only_from_videos_made_here(tmp_path):
         path = tmp_path / "other.mp4"
         write_video(path, np.zeros((2, 64, 64, 3), np.uint8), metadata=settings)
         with pytest.raises(gr.Error, match="holds no settings"):
-            app.restore_settings(str(path))
+            restore_settings(str(path))
 
 
 def test_comparing(speech):
-    video, table = app.compare(speech, speaker_names()[0], 0.4, 1, 0, SimpleNamespace(session_hash="c"), Steps())
+    video, table = compare(speech, speaker_names()[0], 0.4, 1, 0, SimpleNamespace(session_hash="c"), Steps())
     frames, _ = read_video(video)
     assert frames.shape == (10, 256 + 22, 3 * 256, 3)
     lines = [line for line in table.splitlines() if line.startswith(("| teacher", "| dense", "| sparse"))]
@@ -291,33 +300,33 @@ def test_comparing(speech):
     assert density[2] < density[1] < density[0] + 60
     assert all(float(row[6]) > 15 for row in cells) or all(row[6] == "-" for row in cells)
     with pytest.raises(gr.Error, match="0.4 to 4"):
-        app.compare(speech, speaker_names()[0], 100, 1, 0, SimpleNamespace(session_hash="c"), Steps())
+        compare(speech, speaker_names()[0], 100, 1, 0, SimpleNamespace(session_hash="c"), Steps())
 
 
 def test_exploring(speech, tmp_path):
     """The clip made last, with its pictures and its learned attention; a pose file; what is refused."""
     *_, poses, made = speak(speech)
-    frame, file = app.explore(None, True, made, Steps())
+    frame, file = explore(None, True, made, progress=Steps())
     page = Path(file).read_text()
     data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
     assert data["plan"]["grid"]["frames"] == 9 == len(data["thumbnails"]) and data["attention"]["layers"] > 0
     assert frame.startswith("<iframe srcdoc=") and 'sandbox="allow-scripts allow-downloads"' in frame
-    _, file = app.explore(poses, False, None, Steps())
+    _, file = explore(poses, False, None, progress=Steps())
     assert '"frames":8' in Path(file).read_text().replace(" ", "")
     with pytest.raises(gr.Error, match="made here"):
-        app.explore(poses, True, None, Steps())
+        explore(poses, True, None, progress=Steps())
     Path(made.video).unlink()
     with pytest.raises(gr.Error, match="no longer kept"):
-        app.explore(None, False, made, Steps())
+        explore(None, False, made, progress=Steps())
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("espeakng_loader"), reason="the optional voice is not installed")
 def test_typed_text_is_read_aloud():
-    sound, _ = read_audio(app.read_text("Good morning, <b>everyone</b>."))
+    sound, _ = read_audio(read_text("Good morning, <b>everyone</b>."))
     assert 0.8 < len(sound) / RATE < 5 and np.abs(sound).max() > 0.05
     for text in ("", "...", "word " * 100):
         with pytest.raises(gr.Error, match="some words"):
-            app.read_text(text)
+            read_text(text)
 
 
 def _write(path: Path, text: str) -> Path:
@@ -330,7 +339,6 @@ def client(page):
     """A client of the page, served over the network."""
     from gradio_client import Client
 
-    page.queue(default_concurrency_limit=1, max_size=16)
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, share=False)
     yield Client(address, verbose=False)
     page.close()
@@ -341,22 +349,22 @@ def test_the_served_page(client, speech, tmp_path):
     from gradio_client import handle_file
     from gradio_client.exceptions import AppError
 
-    words = dict(
-        kind=app.EXAMPLE, example=speaker_names()[0], number=None, photo=None, consent=False,
+    given = dict(
+        kind=EXAMPLE, example=speaker_names()[0], number=None, photo=None, consent=False,
         model="student", steps=1, seed=0, api_name="/speak",
     )  # fmt: skip
-    video, figures, poses = client.predict(audio=handle_file(speech), **words)
+    video, figures, poses = client.predict(audio=handle_file(speech), **given)
     video = video["video"] if isinstance(video, dict) else video
     assert len(read_video(video)[0]) == len(load_keypoints(poses)) == 15 and "15 frames" in figures
     with pytest.raises(AppError, match="there is no speech"):
-        client.predict(audio=None, **words)
+        client.predict(audio=None, **given)
     skeletons, file = client.predict(
-        audio=handle_file(speech), **{k: words[k] for k in ("kind", "example", "number", "photo", "consent", "seed")},
+        audio=handle_file(speech), **{k: given[k] for k in ("kind", "example", "number", "photo", "consent", "seed")},
         api_name="/poses",
     )  # fmt: skip
     assert len(load_keypoints(file)) == 15
     both, table = client.predict(
-        audio=handle_file(speech), example=words["example"], seconds=0.4, teacher_steps=1, seed=0, api_name="/compare"
+        audio=handle_file(speech), example=given["example"], seconds=0.4, teacher_steps=1, seed=0, api_name="/compare"
     )
     assert "sparse student" in table and Path(both["video"] if isinstance(both, dict) else both).exists()
     frame, file = client.predict(clip=handle_file(poses), record=False, api_name="/explore")
@@ -366,9 +374,9 @@ def test_the_served_page(client, speech, tmp_path):
 
     cut = tmp_path / "cut.png"
     cut.write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
-    words |= dict(kind=app.PHOTO, photo=handle_file(cut), consent=True)
+    given |= dict(kind=PHOTO, photo=handle_file(cut), consent=True)
     with pytest.raises(AppError, match="not a readable picture"):
-        client.predict(audio=handle_file(speech), **words)
+        client.predict(audio=handle_file(speech), **given)
 
     asked = dict(top_k=2, method="hull", block=16, api_name="/mask")
     picture, text = client.predict(poses=handle_file(poses), **asked)

@@ -11,6 +11,7 @@ from browser import open_browser, take_screenshot
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 import app  # noqa: E402
+from iasa.demo import service  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 from iasa.video import read_video  # noqa: E402
 
@@ -28,14 +29,10 @@ def browser():
 def address(tmp_path_factory):
     made = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "output_folder", lambda: made)
-        app.load_pipeline()
+        patch.setattr(service, "output_folder", lambda: made)
+        service.load_pipeline()
         page = app.make_app()
-        page.queue(default_concurrency_limit=1, max_size=16)
-        _, url, _ = page.launch(
-            prevent_thread_lock=True, quiet=True, ssr_mode=False, share=False, css=app.CSS, i18n=app.translations,
-            theme=gr.themes.Soft(font=["system-ui", "sans-serif"]), max_file_size=app.MAX_FILE,
-        )  # fmt: skip
+        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, **app.launch_options(False))
         yield url
         page.close()
 
@@ -47,7 +44,7 @@ def speech(tmp_path_factory) -> str:
 
 
 def write_speech(path, seconds: float) -> str:
-    audio, _ = read_audio(app.HERE / "examples" / "speech" / "tea.mp3")
+    audio, _ = read_audio(service.SPEECH / "tea.mp3")
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
         file.writeframes((audio[: int(seconds * 16_000)] * 32767).astype("<i2").tobytes())
@@ -182,7 +179,7 @@ def test_a_phone_in_german_in_the_dark(visit):
 
 
 def test_what_was_made_before_plays_at_once(visit):
-    results = sorted((app.HERE / "examples" / "results").glob("*.mp4"))
+    results = sorted((service.ROOT / "examples" / "results").glob("*.mp4"))
     assert results, "examples/results holds no video: PYTHONPATH=. python examples/make_results.py"
     for path in results:
         assert path.stat().st_size < 400_000

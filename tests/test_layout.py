@@ -23,7 +23,7 @@ FLOORS = {
     "models": 3, "streaming": 3, "motion": 3, "avatar": 3,
     "reference": 4, "pipeline": 4, "training": 4, "explorer": 4, "teaching": 4, "evaluation": 4, "evaluate": 4,
     "evaluate_motion": 4,
-    "ablation": 4, "judges": 4, "bench_attention": 4, "bench_plan": 4, "bench_generate": 4, "live": 4,
+    "ablation": 4, "judges": 4, "borrowed": 4, "examiner": 4, "bench_attention": 4, "bench_plan": 4, "bench_generate": 4, "live": 4,
     "commands": 5, "cli": 5, "demo": 5, "__main__": 5,
 }  # fmt: skip
 OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa"}
@@ -138,7 +138,7 @@ from diffusers.training_utils import EMAModel
 from transformers import BertConfig, BertModel
 before = {OPTIONAL!r} & set(sys.modules)
 found = dict()
-for name in {sorted(modules() - {"iasa.__main__"})!r}:
+for name in {sorted(name for name in modules() if name != "iasa.__main__" and unit(name) != "demo")!r}:
     importlib.import_module(name)
     found[name] = sorted({OPTIONAL!r} & set(sys.modules) - before)
 print(json.dumps(found))
@@ -148,6 +148,16 @@ print(json.dumps(found))
 
 def test_optional_libraries_stay_optional(brought_in):
     assert {name: extra for name, extra in brought_in.items() if extra} == {}
+
+
+def test_the_demo_alone_needs_gradio():
+    """Nothing imports the demo but app.py, so that everything else runs without it."""
+    for path in python_files():
+        names = imports(path)
+        if unit(module_name(path)) != "demo":
+            assert not {name for name in names if name.split(".")[0] == "gradio" or name.startswith("iasa.demo")}, path.name
+        else:
+            assert not {"mediapipe", "skia", "c2pa"} & {name.split(".")[0] for name in imports(path, anywhere=False)}
 
 
 def test_the_kernels_folder_is_no_package(brought_in):

@@ -13,12 +13,13 @@ gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gra
 
 import app  # noqa: E402
 from iasa.config import InputError  # noqa: E402
+from iasa.demo import service  # noqa: E402
 from iasa.demo.movement import read_poses  # noqa: E402
 from iasa.video import read_image  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 COUNT = 200
-DOORS = {"speech": app.read_speech, "photo": read_image, "poses": read_poses, "video": read_poses}
+DOORS = {"speech": service.read_speech, "photo": read_image, "poses": read_poses, "video": read_poses}
 
 
 def test_every_upload_is_refused_in_a_sentence(tmp_path, monkeypatch):
@@ -44,9 +45,8 @@ def test_a_sample_through_the_served_page(tmp_path, monkeypatch):
     from gradio_client.exceptions import AppError
 
     (tmp_path / "made").mkdir()
-    monkeypatch.setattr(app, "output_folder", lambda: tmp_path / "made")
+    monkeypatch.setattr(service, "output_folder", lambda: tmp_path / "made")
     page = app.make_app()
-    page.queue(default_concurrency_limit=1, max_size=16)
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, share=False)
     try:
         client = Client(address, verbose=False)

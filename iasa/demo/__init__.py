@@ -1,1 +1,1 @@
-"""What the demo in app.py needs beside the package: live playback, comparing, the movement's edits, words, tables."""
+"""The demo behind app.py, the one part that needs gradio: its tabs, what they call, and its words in two languages."""

@@ -96,6 +96,10 @@ class LiveVideo:
             self._add_sound()
         self._take()
 
+    def hear(self, sound: np.ndarray) -> None:
+        """More sound, float32 [n], behind what there is: for frames that come later."""
+        self.audio = np.concatenate([self.audio, sound])
+
     def _add_sound(self) -> None:
         """The sound up to the end of the last picture; frame by frame, since the muxer waits for both."""
         end = round(self.frames * AUDIO_RATE / VIDEO_FPS)
@@ -121,9 +125,9 @@ class LiveVideo:
         if data:
             self.pieces.append(base64.b64encode(data).decode("ascii"))
 
-    def message(self, note: str, ended: bool = False) -> str:
-        """JSON for the page: the last pieces with their numbers, and a line to show."""
-        first = max(0, len(self.pieces) - _REPEATED)
+    def message(self, note: str, ended: bool = False, known: int | None = None) -> str:
+        """JSON for the page: the pieces after the first `known` (else the last ones) with their numbers, and a line to show."""
+        first = max(0, (len(self.pieces) if known is None else known) - _REPEATED)
         pieces = list(enumerate(self.pieces))[first:]
         return json.dumps({"name": self.name, "codecs": CODECS, "pieces": pieces, "note": note, "ended": ended})
 

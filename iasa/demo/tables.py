@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from iasa.demo.sentences import translate
+
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 NAMES = {"truth": "rendered truth", "autoencoder": "autoencoder", "copy": "copy of the reference"}
 COLUMNS = (("psnr", "PSNR dB", 2), ("ssim", "SSIM", 3), ("hands", "hands found", 2), ("mouth_r", "mouth r", 2))
@@ -23,6 +25,15 @@ def quality_table(path: Path | None = None) -> str:
         lines.append(f"| {NAMES.get(name, name)}{steps} | {' | '.join(cells)} | {_cell(row.get('fps'), 1)} |")
     clips = f"{report['clips']} clips of {report['frames']} frames"
     lines.append(f"\n{report['device']}, {report['date']}; {clips}: `{report['command']}`")
+    return "\n".join(lines)
+
+
+def translate_table(text: str, language: str) -> str:
+    """Markdown with a table, in the language: cell by cell, other lines whole."""
+    lines = []
+    for line in text.splitlines():
+        cells = [translate(cell.strip(), language) for cell in line.split("|")]
+        lines.append(" | ".join(cells).strip() if "|" in line else translate(line, language))
     return "\n".join(lines)
 
 

@@ -1,5 +1,9 @@
 """The page's words in English and German; the browser's language chooses."""
 
+import gradio as gr
+
+from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights
+
 WORDS = {
     "en": {
         "title": "# Speech in, talking speaker out\nInput-aware sparse attention on an ordinary processor. The speakers are "
@@ -9,6 +13,14 @@ WORDS = {
         "explore": "Explore",
         "learn": "Learn",
         "audio": "Speech",
+        "live": "Live: speak into the microphone",
+        "live_intro": "The chosen speaker says it with you, about a second later, for up to a minute. Press record; "
+        "nothing is kept.",
+        "live_mic": "Microphone",
+        "live_cancel": "Stop and drop",
+        "kind_example": "Example speaker",
+        "kind_drawn": "Drawn from a number",
+        "kind_photo": "My photo",
         "examples": "Or one of these",
         "typed": "Or type what is to be said (a synthetic voice reads it)",
         "read": "Read it aloud",
@@ -63,6 +75,14 @@ WORDS = {
         "explore": "Erkunden",
         "learn": "Lernen",
         "audio": "Sprache",
+        "live": "Live: ins Mikrofon sprechen",
+        "live_intro": "Der gewählte Sprecher sagt es mit, etwa eine Sekunde später, bis zu einer Minute lang. Auf Aufnahme "
+        "drücken; nichts wird aufbewahrt.",
+        "live_mic": "Mikrofon",
+        "live_cancel": "Anhalten und verwerfen",
+        "kind_example": "Beispielsprecher",
+        "kind_drawn": "Aus einer Nummer gezeichnet",
+        "kind_photo": "Mein Foto",
         "examples": "Oder eines von diesen",
         "typed": "Oder tippen, was gesagt werden soll (eine künstliche Stimme liest es, auf Englisch)",
         "read": "Vorlesen",
@@ -110,3 +130,16 @@ WORDS = {
         "figures": "Zahlen",
     },
 }
+
+LEARN = (about, about_measured, about_weights, about_notebooks, about_programs)
+translations = gr.I18n(
+    **{
+        code: {f"iasa_{key}": text for key, text in (entries | {part.__name__: part(code) for part in LEARN}).items()}
+        for code, entries in WORDS.items()
+    }
+)
+
+
+def words(key: str) -> gr.i18n.I18nData:
+    """A text of the page, in the language of the browser; gradio has keys of its own, so ours are marked."""
+    return translations(f"iasa_{key}")

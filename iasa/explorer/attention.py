@@ -25,6 +25,7 @@ from iasa.reference import Reference
 from iasa.streaming import CausalStudent
 
 MAX_FRAMES = 64  # latent frames: all their keys are kept
+SIGNATURES = 2 ** len(REGIONS)  # sets of regions
 _QUERIES = 256  # handled at once
 
 
@@ -33,12 +34,14 @@ class LearnedAttention:
     """Shares of attention, the mean over a query frame's tokens at the last denoising step; nh heads, frame 0 the reference.
 
     mass: float32 [layers, nh, f, f], from query frame to key frame; rows sum to 1, nothing goes to the future.
-    shared: the part of `mass` whose query and key lie in a common region. parts: float32 [layers, nh, f, f, 6], how
-    `mass` divides among the key's first region (REGIONS) and the background, as shares of 1. source: a sentence.
+    meets: float32 [layers, nh, f, f, 32], `mass` by what query and key have in common: entry s is of pairs whose common
+    regions are just the bits of s (0: none), so that any switching of regions can be followed. parts: float32
+    [layers, nh, f, f, 6], how `mass` divides among the key's first region (REGIONS) and the background, as shares of 1.
+    source: a sentence.
     """
 
     mass: np.ndarray
-    shared: np.ndarray
+    meets: np.ndarray
     parts: np.ndarray
     source: str = ""
 
@@ -100,7 +103,7 @@ class _Onlooker:
         self.frames, self.layers, self.steps = plan.grid.frames, layers, steps
         self.calls = 0
         self.keys: list[dict[int, Tensor]] = []  # of each frame so far: layer -> [nh, n, d]
-        self.mass = self.shared = self.parts = np.zeros(0)
+        self.mass = self.meets = self.parts = np.zeros(0)
 
     def replace_attend(self, model: nn.Module):
         signature = inspect.signature(model.forward)
@@ -129,28 +132,34 @@ class _Onlooker:
         heads, n, d = q.shape
         if not self.mass.size:
             shape = (self.layers, heads, self.frames, self.frames)
-            self.mass, self.shared = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+            self.mass, self.meets = np.zeros(shape, np.float32), np.zeros((*shape, SIGNATURES), np.float32)
             self.parts = np.zeros((*shape, len(REGIONS) + 1), np.float32)
         # The reference attends to itself alone; every other frame could see all frames so far.
         keys = torch.cat([known[layer] for known in self.keys[: frame + 1]], 1)  # [nh, t * n, d]
         bits = self.bits[: frame + 1].to(keys.device)
         first = torch.where(bits == 0, len(REGIONS), _first_region(bits)).flatten()  # [t * n]
         of_part = torch.nn.functional.one_hot(first.long(), len(REGIONS) + 1).float().view(frame + 1, n, -1)
+        signatures = torch.arange(SIGNATURES, device=keys.device)
+        of_query = (bits[frame][:, None] == signatures).float()  # [n, 32]
+        place = torch.arange(frame + 1, device=keys.device).repeat_interleave(n) * SIGNATURES  # [t * n]
         for start in range(0, n, _QUERIES):
             some = q[:, start : start + _QUERIES].float()
             share = ((some @ keys.float().mT) / math.sqrt(d)).softmax(-1)  # [nh, queries, t * n]
-            meets = (self.bits[frame, start : start + _QUERIES].to(keys.device)[:, None] & bits.flatten()) != 0
+            by_query = torch.einsum("hqk,qa->hak", share, of_query[start : start + _QUERIES])
+            meets = share.new_zeros(heads, (frame + 1) * SIGNATURES)
+            for own in of_query[start : start + _QUERIES].any(0).nonzero().flatten().tolist():
+                meets.index_add_(1, place + (bits.flatten() & own), by_query[:, own])
             by_frame = share.view(heads, -1, frame + 1, n)
             seen = slice(None), frame, slice(0, frame + 1)
             self.mass[layer][seen] += by_frame.sum((1, 3)).cpu().numpy() / n
-            self.shared[layer][seen] += (share * meets).view_as(by_frame).sum((1, 3)).cpu().numpy() / n
+            self.meets[layer][seen] += meets.view(heads, frame + 1, SIGNATURES).cpu().numpy() / n
             self.parts[layer][seen] += torch.einsum("hqfn,fnr->hfr", by_frame, of_part).cpu().numpy() / n
 
     def result(self, source: str) -> LearnedAttention:
         if self.calls != 1 + self.steps * (self.frames - 1):
             raise RuntimeError(f"{self.calls} calls were seen where {1 + self.steps * (self.frames - 1)} were awaited")
         parts = self.parts / np.maximum(self.mass[..., None], 1e-12)
-        return LearnedAttention(self.mass, self.shared, parts, source)
+        return LearnedAttention(self.mass, self.meets, parts, source)
 
 
 def _first_region(bits: Tensor) -> Tensor:

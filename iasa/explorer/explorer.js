@@ -359,6 +359,13 @@ const IasaMask = (() => {
     };
   }
 
+  // Texts: English in this file; `setWords` gives the page another language's, {name} stands for a value.
+  let words = null;
+  const setWords = (given) => { words = given; };
+  const say = (text, values = {}) => ((words && words[text]) || text).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  const decimal = (x, digits) => (words ? x.toFixed(digits).replace(".", ",") : x.toFixed(digits));
+  const count = (x) => Math.round(x).toLocaleString(words ? "de" : "en");
+
   const lowestBit = (bits) => 31 - Math.clz32(bits & -bits);
 
   // The reason for a past key that shares those regions with its query.
@@ -395,43 +402,46 @@ const IasaMask = (() => {
     return row;
   }
 
-  const listed = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`);
-  const namesOf = (bits) => REGIONS.filter((_, r) => (bits >> r) & 1);
-  const shownPart = (bits) => (bits ? `the ${listed(namesOf(bits))}` : "background");
+  const listed = (items) => (items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} ${say("and")} ${items[items.length - 1]}`);
+  const namesOf = (bits) => REGIONS.filter((_, r) => (bits >> r) & 1).map((name) => say(name));
+  const shownPart = (bits) => (bits ? say("the {parts}", { parts: listed(namesOf(bits)) }) : say("background"));
   const ordinal = (i) => {
+    if (words) return `${i}.`;
     const teen = i % 100 > 10 && i % 100 < 14;
     return i + (teen ? "th" : ["th", "st", "nd", "rd"][i % 10] || "th");
   };
-  const figure = (x) => (x === Infinity ? "∞" : x.toFixed(x < 0.1 ? 3 : 2));
+  const figure = (x) => (x === Infinity ? "∞" : decimal(x, x < 0.1 ? 3 : 2));
 
   // A sentence that says why a patch does or does not see another one.
   function explain(plan, tq, i, tk, j) {
     const { n, options, distance } = plan, f = plan.grid.frames;
     const reason = reasonOf(plan, tq, i, tk, j), mine = plan.bits[tq * n + i], other = plan.bits[tk * n + j];
-    if (reason === REASON.own) return `Visible: a frame sees all of itself (frame ${tq}).`;
-    if (reason === REASON.sink) return "Visible: frame 0 is the sink, the reference that every frame sees whole.";
-    if (options.causal && tk > tq) return `Hidden: frame ${tk} lies in the future of frame ${tq}; attention is causal.`;
-    const S = distance[tq * f + tk], rank = plan.ranked[tq].indexOf(tk), limit = plan.ranked[tq][options.top_k - 1];
-    const among = options.causal ? "past frames" : "frames";
-    const kept = options.top_k === 1 ? `the most similar of the ${among}` : `among the ${options.top_k} most similar ${among}`;
+    if (reason === REASON.own) return say("Visible: a frame sees all of itself (frame {tq}).", { tq });
+    if (reason === REASON.sink) return say("Visible: frame 0 is the sink, the reference that every frame sees whole.");
+    if (options.causal && tk > tq) return say("Hidden: frame {tk} lies in the future of frame {tq}; attention is causal.", { tk, tq });
+    const S = figure(distance[tq * f + tk]), rank = plan.ranked[tq].indexOf(tk), limit = plan.ranked[tq][options.top_k - 1];
+    const among = options.causal ? say("past frames") : say("frames");
     if (plan.past[tq].includes(tk)) {
-      const chosen = plan.table[tq].indexOf(tk) < options.top_k;
-      const why = chosen
-        ? `frame ${tk} is the ${rank ? ordinal(rank + 1) + " " : ""}most similar of frame ${tq}'s ${among} (distance ${figure(S)})`
-        : `frame ${tk} lies in the window next to frame ${tq}`;
-      if (!options.local) return `Visible: ${why}, and without the local mask it is seen whole.`;
-      if (mine & other) return `Visible: ${why}, and both patches show ${shownPart(mine & other)}.`;
-      const apart = !mine || !other
-        ? `${!mine && !other ? "both patches are" : `the ${!mine ? "query" : "key"} patch is`} background, which sees its own frame only`
-        : `the patches share no region: ${shownPart(mine)} here, ${shownPart(other)} there`;
-      if (reason === REASON.block) return `Computed but not needed: ${apart}; yet their ${options.block} × ${options.block} block holds a pair that is.`;
-      return `Hidden: ${why}, but ${apart}.`;
+      const chosen = plan.table[tq].indexOf(tk) < options.top_k, given = { tk, tq, among, S, rank: ordinal(rank + 1) };
+      const why = !chosen ? say("frame {tk} lies in the window next to frame {tq}", given)
+        : rank ? say("frame {tk} is the {rank} most similar of frame {tq}'s {among} (distance {S})", given)
+          : say("frame {tk} is the most similar of frame {tq}'s {among} (distance {S})", given);
+      if (!options.local) return say("Visible: {why}, and without the local mask it is seen whole.", { why });
+      if (mine & other) return say("Visible: {why}, and both patches show {what}.", { why, what: shownPart(mine & other) });
+      const apart = !mine && !other ? say("both patches are background, which sees its own frame only")
+        : !mine ? say("the query patch is background, which sees its own frame only")
+          : !other ? say("the key patch is background, which sees its own frame only")
+            : say("the patches share no region: {here} here, {there} there", { here: shownPart(mine), there: shownPart(other) });
+      if (reason === REASON.block) return say("Computed but not needed: {apart}; yet their {b} × {b} block holds a pair that is.", { apart, b: options.block });
+      return say("Hidden: {why}, but {apart}.", { why, apart });
     }
-    if (S === Infinity) return `Hidden: frames ${tq} and ${tk} share fewer than two seen keypoints, so their distance is infinite.`;
-    if (rank < 0) return `Hidden: frame ${tk} is ${Math.abs(tq - tk)} frames away; only ${options.reach} are searched.`;
-    if (!options.top_k) return `Hidden: K is 0, so no frame is chosen by its pose (distance ${figure(S)}).`;
-    const more = distance[tq * f + limit], sign = figure(S) === figure(more) ? "≥" : ">";
-    return `Hidden: frame ${tk} is not ${kept} of frame ${tq}: distance ${figure(S)} ${sign} ${figure(more)}.`;
+    if (distance[tq * f + tk] === Infinity) return say("Hidden: frames {tq} and {tk} share fewer than two seen keypoints, so their distance is infinite.", { tq, tk });
+    if (rank < 0) return say("Hidden: frame {tk} is {far} frames away; only {reach} are searched.", { tk, far: Math.abs(tq - tk), reach: options.reach });
+    if (!options.top_k) return say("Hidden: K is 0, so no frame is chosen by its pose (distance {S}).", { S });
+    const most = figure(distance[tq * f + limit]), given = { tk, tq, among, S, most, K: options.top_k, sign: S === most ? "≥" : ">" };
+    return options.top_k === 1
+      ? say("Hidden: frame {tk} is not the most similar of the {among} of frame {tq}: distance {S} {sign} {most}.", given)
+      : say("Hidden: frame {tk} is not among the {K} most similar {among} of frame {tq}: distance {S} {sign} {most}.", given);
   }
 
   // Mean keys that a query of frame t sees, by reason: Float64Array [REASONS].
@@ -487,22 +497,57 @@ const IasaMask = (() => {
     return { both, onlyA: computed(a) - both, onlyB: computed(b) - both };
   }
 
-  // The share of each (layer, head)'s attention that the mask keeps, for one query frame or (t < 0) their mean.
-  // attention: mass and shared, [layers * heads * f * f] of 0..1: all of it, and what meets in a common region.
-  function recall(plan, attention, layer, head, t = -1) {
-    const f = plan.grid.frames, start = (layer * attention.heads + head) * f * f;
-    const rows = t < 0 ? range(1, f) : [t];
-    let sum = 0, all = 0;
-    for (const q of rows) {
-      for (let k = 0; k < f; k++) {
-        const at = start + q * f + k;
-        all += attention.mass[at];
-        if (q === k || (k === 0 && hasSink(plan, q))) sum += attention.mass[at];
-        else if (plan.past[q].includes(k)) sum += attention.shared[at];
+  // How much of the attention recorded between two frames a mask keeps, by what the patches had in common then.
+  // attention: bits [f * n] of the recorded run and its `signatures`, the sets of common regions. The mask may have other
+  // bits by now (pose, shapes, blocks): pairs of one signature then count evenly. For each past frame that a frame sees,
+  // under q * f + k: Float64Array of a share of 0..1 for each signature.
+  function keptShares(plan, attention) {
+    const { n } = plan, f = plan.grid.frames, now = plan.options.mode === "pooled" ? plan.pooled : plan.bits;
+    const all = plan.options.local ? plan.options.regions : SIGNATURES - 1;
+    const joint = range(0, f).map((t) => {
+      const counts = new Map();
+      for (let at = t * n; at < (t + 1) * n; at++) {
+        const key = attention.bits[at] * SIGNATURES + now[at];
+        counts.set(key, (counts.get(key) || 0) + 1);
       }
-    }
-    return all ? sum / all : 1;
+      return [...counts].map(([key, many]) => [key >> 5, key & 31, many]);
+    });
+    const shares = new Map();
+    plan.past.forEach((seen, q) => seen.forEach((k) => {
+      const pairs = new Float64Array(SIGNATURES), kept = new Float64Array(SIGNATURES);
+      for (const [oldQ, newQ, queries] of joint[q]) for (const [oldK, newK, keys] of joint[k]) {
+        pairs[oldQ & oldK] += queries * keys;
+        if (newQ & newK) kept[oldQ & oldK] += queries * keys;
+      }
+      shares.set(q * f + k, Float64Array.from(attention.signatures, (s) => (pairs[s] ? kept[s] / pairs[s] : s & all ? 1 : 0)));
+    }));
+    return shares;
   }
+
+  // Attention from frame q to frame k that the mask keeps. mass: [layers * heads * f * f] of 0..1; meets: the same by
+  // signature, [layers * heads * f * f * signatures].
+  function keptMass(plan, attention, shares, layer, head, q, k) {
+    const f = plan.grid.frames, at = ((layer * attention.heads + head) * f + q) * f + k, S = attention.signatures.length;
+    if (q === k || (k === 0 && hasSink(plan, q))) return attention.mass[at];
+    const share = shares.get(q * f + k);
+    let sum = 0;
+    if (share) for (let s = 0; s < S; s++) sum += attention.meets[at * S + s] * share[s];
+    return sum;
+  }
+
+  // The share of a layer's head's attention that the mask keeps, for one query frame or (t < 0) all but the first.
+  function recall(plan, attention, shares, layer, head, t = -1) {
+    const f = plan.grid.frames;
+    let sum = 0, all = 0;
+    for (const q of t < 0 ? range(1, f) : [t]) for (let k = 0; k < f; k++) {
+      all += attention.mass[((layer * attention.heads + head) * f + q) * f + k];
+      sum += keptMass(plan, attention, shares, layer, head, q, k);
+    }
+    return all ? Math.min(1, sum / all) : 1;
+  }
+
+  // Whether the recall is exact: the mask's regions are those of the recorded run, pair by pair.
+  const isExact = (plan, attention) => plan.options.mode === "exact" && (!plan.options.local || plan.allBits.every((b, at) => b === attention.bits[at]));
 
   const FLAGS = { sink: "s", local: "l", causal: "c", align: "a", permute: "p" };
 
@@ -554,17 +599,17 @@ const IasaMask = (() => {
   // A plan of a JSON file, for comparing. Throws an Error in plain words.
   function fromJson(text, grid, permute) {
     let data;
-    try { data = JSON.parse(text); } catch { throw new Error("The file is not JSON."); }
-    if (!data || data.kind !== "iasa attention plan" || data.version !== 1) throw new Error("The file is not an attention plan.");
+    try { data = JSON.parse(text); } catch { throw new Error(say("The file is not JSON.")); }
+    if (!data || data.kind !== "iasa attention plan" || data.version !== 1) throw new Error(say("The file is not an attention plan."));
     const g = data.grid || {}, f = grid.frames, n = grid.rows * grid.cols;
     if (g.frames !== f || g.rows !== grid.rows || g.cols !== grid.cols) {
-      throw new Error(`Its grid is ${g.frames} × ${g.rows} × ${g.cols}; ${f} × ${grid.rows} × ${grid.cols} is shown here.`);
+      throw new Error(say("Its grid is {its}; {ours} is shown here.", { its: `${g.frames} × ${g.rows} × ${g.cols}`, ours: `${f} × ${grid.rows} × ${grid.cols}` }));
     }
     const bits = decode(String(data.region_bits), Uint8Array);
     const table = data.frame_table, options = { ...DEFAULTS, permute, ...data.options, ...data.explorer };
     const good = bits.length === f * n && bits.every((b) => b < SIGNATURES) && Array.isArray(table) && table.length === f
       && table.every((row) => Array.isArray(row) && row.every((s) => Number.isInteger(s) && s >= -1 && s < f)) && options.block >= 1;
-    if (!good) throw new Error("The plan's frame table or region bits are damaged.");
+    if (!good) throw new Error(say("The plan's frame table or region bits are damaged."));
     const distance = data.distance ? Float64Array.from(decode(String(data.distance), Float32Array)) : new Float64Array(f * f);
     const plan = makePlan({ frames: f }, grid, options, bits, distance);
     plan.table = table;
@@ -575,8 +620,8 @@ const IasaMask = (() => {
   return {
     POINTS, REGIONS, SIGNATURES, BLOCKS, DEFAULTS, REASON, REASONS, UPPER_BODY, PARTS, LEFT_HAND, RIGHT_HAND, FACE,
     poseDistance, rankFrames, frameTable, regionReference, frameBits, regionBits, permutation, pooledBits, makePlan,
-    countPairs, measure, reasonOf, rowReasons, explain, keysByReason, comparePlans, recall, hasSink, lowestBit, figure,
-    writeSettings, readSettings, decode, encode, toJson, fromJson, namesOf, listed, ordinal,
+    countPairs, measure, reasonOf, rowReasons, explain, keysByReason, comparePlans, keptShares, keptMass, recall, isExact, hasSink, lowestBit, figure,
+    writeSettings, readSettings, decode, encode, toJson, fromJson, namesOf, listed, ordinal, setWords, say, decimal, count,
   };
 })();
 
@@ -584,8 +629,10 @@ const IasaMask = (() => {
 // Part 2: the page
 // ---------------------------------------------------------------------------------------------------------------
 function mountExplorer(data) {
-  const M = IasaMask, { REASON, REGIONS, POINTS } = M;
+  const M = IasaMask, { REASON, REGIONS, POINTS, say, decimal, count } = M;
   const started = performance.now();
+  const asked = new URLSearchParams(location.hash.slice(1)).get("lang"), german = String(asked || navigator.language).toLowerCase().startsWith("de");
+  M.setWords(german ? data.words : null);
   const byId = (id) => document.getElementById(id);
   const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 
@@ -786,7 +833,7 @@ function mountExplorer(data) {
     const width = byId("scroller").clientWidth || 320, narrow = width < 500;
     const most = narrow ? 420 : Math.max(430, byId("frame").closest(".card").clientHeight - 66);
     let size = narrow ? 78 : 104;
-    for (let s = 176; s >= size; s -= 2) {
+    for (let s = narrow ? 176 : 300; s >= size; s -= 2) {
       const across = Math.floor((width - 8 + GAP) / (s + GAP)), down = Math.ceil(f / Math.max(1, across));
       if (across > 0 && down * (s + LABEL + GAP) + 6 <= most) { size = s; break; }
     }
@@ -800,12 +847,12 @@ function mountExplorer(data) {
   const stripPlace = (t) => [4 + (t % strip.across) * (strip.size + strip.gap), 4 + Math.floor(t / strip.across) * (strip.size + LABEL + GAP)];
 
   function badge(t, tq) {
-    if (t === tq) return ["looks", OWN];
-    if (t === 0 && M.hasSink(plan, tq)) return ["sink", ink.sink];
+    if (t === tq) return [say("looks"), OWN];
+    if (t === 0 && M.hasSink(plan, tq)) return [say("sink"), ink.sink];
     if (!plan.past[tq].includes(t)) return null;
     const place = plan.table[tq].indexOf(t);
     const far = M.figure(distance[tq * f + t]);
-    return place < state.options.top_k ? [`${M.ordinal(place + 1)} · ${far}`, "#c2185b"] : ["window", WINDOW];
+    return place < state.options.top_k ? [`${M.ordinal(place + 1)} · ${far}`, "#c2185b"] : [say("window"), WINDOW];
   }
 
   function drawStrip() {
@@ -828,7 +875,7 @@ function mountExplorer(data) {
       }
       if (mark) {
         pen.lineWidth = 3; pen.strokeStyle = mark[1];
-        if (mark[0] === "window") pen.setLineDash([6, 4]);
+        if (mark[1] === WINDOW) pen.setLineDash([6, 4]);
         pen.strokeRect(x - 1.5, y - 1.5, S + 3, S + 3);
         pen.setLineDash([]);
       }
@@ -860,7 +907,8 @@ function mountExplorer(data) {
   const HANDLES = [0, 5, 6, 7, 8, 9, 10, ...[4, 8, 12, 16, 20].flatMap((tip) => [M.LEFT_HAND + tip, M.RIGHT_HAND + tip])];
   const HANDLE_NAMES = { 0: "head", 5: "left shoulder", 6: "right shoulder", 7: "left elbow", 8: "right elbow", 9: "left hand", 10: "right hand" };
   const FINGER_NAMES = { 4: "thumb", 8: "forefinger", 12: "middle finger", 16: "ring finger", 20: "little finger" };
-  const handleName = (p) => HANDLE_NAMES[p] || (p >= M.RIGHT_HAND ? `right ${FINGER_NAMES[p - M.RIGHT_HAND]}` : `left ${FINGER_NAMES[p - M.LEFT_HAND]}`);
+  const handleName = (p) => (HANDLE_NAMES[p] ? say(HANDLE_NAMES[p]) : p >= M.RIGHT_HAND
+    ? say("right {finger}", { finger: say(FINGER_NAMES[p - M.RIGHT_HAND]) }) : say("left {finger}", { finger: say(FINGER_NAMES[p - M.LEFT_HAND]) }));
   // What goes along: the head takes the face, a wrist its hand.
   function followers(p) {
     const run = (a, b) => Array.from({ length: b - a }, (_, i) => a + i);
@@ -884,7 +932,7 @@ function mountExplorer(data) {
     }
     outline(pen, 0, 0, size, state.query.i, MARK);
     if (state.key && state.key.t === t) outline(pen, 0, 0, size, state.key.i, "#ffd166");
-    byId("frame-title").textContent = `Frame ${t} of ${f - 1}${t === 0 && state.options.sink ? ", the sink" : ""}`;
+    byId("frame-title").textContent = t === 0 && state.options.sink ? say("Frame {t} of {last}, the sink", { t, last: f - 1 }) : say("Frame {t} of {last}", { t, last: f - 1 });
     byId("scrub").value = t;
     byId("reset-pose").hidden = !state.edited.size;
   }
@@ -919,12 +967,12 @@ function mountExplorer(data) {
       const row = M.rowReasons(plan, query.t, query.i);
       let keys = 0;
       for (const r of row) keys += r > 0;
-      const parts = !state.options.local ? "a patch" : mine ? `a patch of the ${M.listed(M.namesOf(mine))}` : "a background patch";
-      const many = plan.past[query.t].length, where = ["its own frame"];
-      if (M.hasSink(plan, query.t)) where.push("the sink");
-      if (mine && many) where.push(`${many} ${state.options.causal ? "past " : "other "}frame${many === 1 ? "" : "s"}`);
-      text = `Frame ${query.t}, ${parts}: sees ${keys.toLocaleString("en")} of ${(f * n).toLocaleString("en")} patches, in ${M.listed(where)}.`;
-      if (state.pinned) text += " Now point at a second patch.";
+      const parts = !state.options.local ? say("a patch") : mine ? say("a patch of the {parts}", { parts: M.listed(M.namesOf(mine)) }) : say("a background patch");
+      const many = plan.past[query.t].length, where = [say("its own frame")];
+      if (M.hasSink(plan, query.t)) where.push(say("the sink"));
+      if (mine && many) where.push(state.options.causal ? (many === 1 ? say("1 past frame") : say("{many} past frames", { many })) : many === 1 ? say("1 other frame") : say("{many} other frames", { many }));
+      text = say("Frame {t}, {parts}: sees {keys} of {all} patches, in {where}.", { t: query.t, parts, keys: count(keys), all: count(f * n), where: M.listed(where) });
+      if (state.pinned) text += ` ${say("Now point at a second patch.")}`;
       colour = mine && state.options.local ? REGION_COLOURS[M.lowestBit(mine)] : "transparent";
     }
     byId("sentence").textContent = text;
@@ -934,9 +982,9 @@ function mountExplorer(data) {
   }
 
   // ---- figures ----
-  const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 2 : 1)} %`;
-  const times = (x) => `${x.toFixed(x < 9.95 ? 2 : 1)}×`;
-  const flops = (x) => (x >= 1e12 ? `${(x / 1e12).toFixed(2)} T` : x >= 1e9 ? `${(x / 1e9).toFixed(2)} G` : `${(x / 1e6).toFixed(1)} M`);
+  const percent = (share) => `${decimal(100 * share, share < 0.0995 ? 2 : 1)} %`;
+  const times = (x) => `${decimal(x, x < 9.95 ? 2 : 1)}×`;
+  const flops = (x) => (x >= 1e12 ? `${decimal(x / 1e12, 2)} T` : x >= 1e9 ? `${decimal(x / 1e9, 2)} G` : `${decimal(x / 1e6, 1)} M`);
   function nearestBench() {
     const kept = state.options.mode === "pooled" ? measured.blockDensity : measured.tokenDensity;
     const far = (row) => Math.abs(Math.log(row.tokens / measured.tokens)) + Math.abs(Math.log(row.density / kept));
@@ -953,14 +1001,14 @@ function mountExplorer(data) {
   function showTiles() {
     const bench = nearestBench(), pooled = state.options.mode === "pooled";
     const tiles = [
-      ["Token density", percent(measured.tokenDensity), `${measured.tokenPairs.toLocaleString("en")} of ${measured.allPairs.toLocaleString("en")} pairs`, measured.tokenDensity],
-      ["Block density", percent(measured.blockDensity), `in ${state.options.block} × ${state.options.block} blocks${state.options.permute ? ", reordered" : ", picture order"}`, measured.blockDensity],
-      ["Computed, not needed", percent(measured.wastedShare), `${measured.wasted.toLocaleString("en")} pairs of the kept blocks`, measured.wastedShare],
-      ["Attention", `${flops(measured.flops)}FLOP`, `dense ${flops(measured.denseFlops)}FLOP; ${data.model.layers} layers, width ${data.model.width}`],
-      ["Predicted speed-up", times(measured.speedup), `of attention by ${pooled ? "blocks" : "pairs"}; whole network ${times(measured.wholeSpeedup)}`],
+      [say("Token density"), percent(measured.tokenDensity), say("{some} of {all} pairs", { some: count(measured.tokenPairs), all: count(measured.allPairs) }), measured.tokenDensity],
+      [say("Block density"), percent(measured.blockDensity), say(state.options.permute ? "in {b} × {b} blocks, reordered" : "in {b} × {b} blocks, picture order", { b: state.options.block }), measured.blockDensity],
+      [say("Computed, not needed"), percent(measured.wastedShare), say("{some} pairs of the kept blocks", { some: count(measured.wasted) }), measured.wastedShare],
+      [say("Attention"), `${flops(measured.flops)}FLOP`, say("dense {dense}FLOP; {layers} layers, width {width}", { dense: flops(measured.denseFlops), layers: data.model.layers, width: data.model.width })],
+      [say("Predicted speed-up"), times(measured.speedup), say(pooled ? "of attention by blocks; whole network {whole}" : "of attention by pairs; whole network {whole}", { whole: times(measured.wholeSpeedup) })],
       bench
-        ? ["Measured speed-up", times(bench.speedup), `nearest: ${bench.tokens.toLocaleString("en")} tokens at ${percent(bench.density)}, ${bench.method}; ${bench.device}, ${bench.date}`]
-        : ["Measured speed-up", "not measured", "no benchmark is bundled with this page"],
+        ? [say("Measured speed-up"), times(bench.speedup), say("nearest: {tokens} tokens at {density}, {how}", { tokens: count(bench.tokens), density: percent(bench.density), how: `${bench.method}; ${bench.device}, ${bench.date}` })]
+        : [say("Measured speed-up"), say("not measured"), say("no benchmark is bundled with this page")],
     ];
     byId("tiles").replaceChildren(...tiles.map(([name, big, note, share], number) => element("div", { class: "card tile" },
       element("dt", {}, name), element("dd", { class: "big", id: `figure-${number}`, style: big.length > 9 ? "font-size:19px;line-height:30px" : "" }, big),
@@ -994,33 +1042,33 @@ function mountExplorer(data) {
       refresh.push(() => { made.firstChild.checked = o()[name]; });
       return made;
     };
-    box.append(element("div", { class: "head" }, element("h2", {}, "The mask"), element("button", { type: "button", id: "reset", onclick: () => {
+    box.append(element("div", { class: "head" }, element("h2", {}, say("The mask")), element("button", { type: "button", id: "reset", onclick: () => {
       state.options = { ...start };
       bits = M.regionBits(poses, grid, start.method); distance = M.poseDistance(poses, start.align);
       rebuild(); showControls(); drawAll(); remember();
-    } }, "Reset")));
-    slider("K: most similar past frames", "top_k", Math.max(1, Math.min(16, f - 1)));
-    slider("Window: frames just before", "window", Math.min(6, Math.max(1, f - 1)));
+    } }, say("Reset"))));
+    slider(say("K: most similar past frames"), "top_k", Math.max(1, Math.min(16, f - 1)));
+    slider(say("Window: frames just before"), "window", Math.min(6, Math.max(1, f - 1)));
     const chips = REGIONS.map((name, r) => {
-      const made = pick("chip", `region-${name}`, name, false, "checkbox", () => setOption("regions", o().regions ^ (1 << r)), `--swatch:${REGION_COLOURS[r]}`);
+      const made = pick("chip", `region-${name}`, say(name), false, "checkbox", () => setOption("regions", o().regions ^ (1 << r)), `--swatch:${REGION_COLOURS[r]}`);
       refresh.push(() => { made.firstChild.checked = Boolean((o().regions >> r) & 1); made.firstChild.disabled = !o().local; });
       return made;
     });
-    group("Regions that may meet across frames", element("div", { class: "row" }, ...chips));
-    group("Rules", element("div", { class: "row" }, toggle("local", "regions count"), toggle("sink", "sink frame"), toggle("causal", "causal"), toggle("align", "rigid alignment")));
-    segments("Region shapes", "method", ["mls", "hull"], (v) => (v === "mls" ? "moving least squares" : "hull of each frame"));
-    segments("Block of the attention matrix", "block", M.BLOCKS);
-    group("Order of the tokens", element("div", { class: "row" }, toggle("permute", "sorted by region")));
-    segments("What is computed", "mode", ["exact", "pooled"], (v) => (v === "exact" ? "exact pairs" : "whole blocks"));
+    group(say("Regions that may meet across frames"), element("div", { class: "row" }, ...chips));
+    group(say("Rules"), element("div", { class: "row" }, toggle("local", say("regions count")), toggle("sink", say("sink frame")), toggle("causal", say("causal")), toggle("align", say("rigid alignment"))));
+    segments(say("Region shapes"), "method", ["mls", "hull"], (v) => (v === "mls" ? say("moving least squares") : say("hull of each frame")));
+    segments(say("Block of the attention matrix"), "block", M.BLOCKS);
+    group(say("Order of the tokens"), element("div", { class: "row" }, toggle("permute", say("sorted by region"))));
+    segments(say("What is computed"), "mode", ["exact", "pooled"], (v) => (v === "exact" ? say("exact pairs") : say("whole blocks")));
   }
   function showControls() { refresh.forEach((act) => act()); showKey(); }
   function showKey() {
-    const o = state.options, items = [["own frame", OWN]];
-    if (o.sink) items.push(["sink", ink.sink]);
-    if (o.window) items.push(["window", WINDOW]);
-    if (o.local) REGIONS.forEach((name, r) => { if ((o.regions >> r) & 1) items.push([name, REGION_COLOURS[r]]); });
-    else items.push(["chosen frame, whole", WHOLE]);
-    if (o.mode === "pooled") items.push(["only its block", ink.waste]);
+    const o = state.options, items = [[say("own frame"), OWN]];
+    if (o.sink) items.push([say("sink"), ink.sink]);
+    if (o.window) items.push([say("window"), WINDOW]);
+    if (o.local) REGIONS.forEach((name, r) => { if ((o.regions >> r) & 1) items.push([say(name), REGION_COLOURS[r]]); });
+    else items.push([say("chosen frame, whole"), WHOLE]);
+    if (o.mode === "pooled") items.push([say("only its block"), ink.waste]);
     byId("key").replaceChildren(...items.map(([name, colour]) => element("li", {}, element("i", { style: `background:${colour}` }), name)));
   }
 
@@ -1183,7 +1231,7 @@ function mountExplorer(data) {
       pen.fillStyle = reasonColour(best); pen.fillRect(EDGE + p, 0, 1, H);
     }
     pen.globalAlpha = 1;
-    pen.fillStyle = ink.soft; pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle"; pen.textAlign = "right"; pen.fillText("row", EDGE - 6, H / 2);
+    pen.fillStyle = ink.soft; pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle"; pen.textAlign = "right"; pen.fillText(say("row"), EDGE - 6, H / 2);
     if (state.key) {
       pen.fillStyle = "#ffb428"; pen.fillRect(EDGE + (position(state.key) + 0.5 - state.zoom.x) * state.zoom.scale - 1, 0, 2, H);
     }
@@ -1234,8 +1282,8 @@ function mountExplorer(data) {
     const hidden = (q, k) => (state.options.causal ? k >= q : k === q) || distance[q * f + k] === Infinity;
     drawPairs(byId("heat"), pairWidth(), (q, k) => (hidden(q, k) ? null : distance[q * f + k]), (q) => plan.past[q].filter((s) => plan.table[q].indexOf(s) < state.options.top_k), most || 1, state.query);
     const { t } = state.query, list = plan.ranked[t].slice(0, 8).map((s, rank) => element("tr", {},
-      element("td", {}, `frame ${s}`), element("td", {}, M.figure(distance[t * f + s])), element("td", {}, rank < state.options.top_k ? "kept" : plan.past[t].includes(s) ? "window" : "–")));
-    byId("ranks").replaceChildren(element("caption", { class: "hint" }, `Nearest poses of frame ${t}`), element("tr", {}, element("th", {}, "candidate"), element("th", {}, "S"), element("th", {}, "")), ...list);
+      element("td", {}, say("frame {t}", { t: s })), element("td", {}, M.figure(distance[t * f + s])), element("td", {}, rank < state.options.top_k ? say("kept") : plan.past[t].includes(s) ? say("window") : "–")));
+    byId("ranks").replaceChildren(element("caption", { class: "hint" }, say("Nearest poses of frame {t}", { t })), element("tr", {}, element("th", {}, say("candidate")), element("th", {}, "S"), element("th", {}, "")), ...list);
     byId("heat-scale").style.background = `linear-gradient(90deg, ${MAP.map((c) => `rgb(${c})`).join(",")})`;
     byId("heat-most").textContent = M.figure(most);
   }
@@ -1251,7 +1299,7 @@ function mountExplorer(data) {
     for (let g = 0; g <= 4; g++) {
       const y = top + height - (g / 4) * height;
       pen.strokeStyle = ink.line; pen.lineWidth = 1; pen.beginPath(); pen.moveTo(left, y); pen.lineTo(W - 6, y); pen.stroke();
-      pen.fillStyle = ink.soft; pen.fillText(Math.round((most * g) / 4).toLocaleString("en"), left - 7, y);
+      pen.fillStyle = ink.soft; pen.fillText(count((most * g) / 4), left - 7, y);
     }
     const step = width / f, every = Math.max(1, Math.ceil(24 / step));
     const order = [REASON.own, REASON.sink, REASON.window, 4, 5, 6, 7, 8, REASON.whole, REASON.block];
@@ -1268,14 +1316,15 @@ function mountExplorer(data) {
       if (t % every === 0) { pen.textAlign = "center"; pen.fillStyle = ink.soft; pen.fillText(String(t), left + (t + 0.5) * step, H - 11); }
     });
     const mine = bars[state.query.t].reduce((x, y) => x + y, 0);
-    byId("time-note").textContent = `Keys that an average patch of each frame meets. Frame ${state.query.t}: ${Math.round(mine).toLocaleString("en")} of ${(f * n).toLocaleString("en")}, ${percent(mine / (f * n))}.`;
+    byId("time-note").textContent = say("Keys that an average patch of each frame meets. Frame {t}: {mine} of {all}, {share}.", { t: state.query.t, mine: count(mine), all: count(f * n), share: percent(mine / (f * n)) });
   }
 
   // ---- learned attention ----
   const attention = data.attention && {
     ...data.attention,
     mass: Float32Array.from(M.decode(data.attention.mass, Uint16Array), (v) => v / 65535),
-    shared: Float32Array.from(M.decode(data.attention.shared, Uint16Array), (v) => v / 65535),
+    meets: Float32Array.from(M.decode(data.attention.meets, Uint16Array), (v) => v / 65535),
+    bits: M.decode(data.plan.region_bits, Uint8Array), // as the run had them
     parts: M.decode(data.attention.parts, Uint8Array),
   };
   const heads = () => {
@@ -1286,28 +1335,30 @@ function mountExplorer(data) {
   function drawAttention() {
     if (!attention) return;
     const some = heads(), F2 = f * f, { t } = state.query;
-    const mean = (array) => (q, k) => some.reduce((sum, [l, h]) => sum + array[(l * attention.heads + h) * F2 + q * f + k], 0) / some.length;
-    const massOf = mean(attention.mass), sharedOf = mean(attention.shared);
-    const keptAll = some.reduce((sum, [l, h]) => sum + M.recall(plan, attention, l, h), 0) / some.length;
-    const keptHere = some.reduce((sum, [l, h]) => sum + M.recall(plan, attention, l, h, t), 0) / some.length;
-    byId("recall").textContent = percent(keptAll);
-    const whose = state.layer < 0 && state.head < 0 ? "over all layers and heads" : `${state.layer < 0 ? "all layers" : `layer ${state.layer}`}, ${state.head < 0 ? "all heads" : `head ${state.head}`}`;
-    byId("recall-note").textContent = `of the attention (${whose}) falls on pairs that the mask keeps, while ${percent(measured.tokenDensity)} of the pairs are kept. Frame ${t}: ${percent(keptHere)}.`
-      + (state.options.regions !== 31 ? " Region switches are not counted here." : "");
+    const mean = (valueOf) => some.reduce((sum, [l, h]) => sum + valueOf(l, h), 0) / some.length;
+    const massOf = (q, k) => mean((l, h) => attention.mass[(l * attention.heads + h) * F2 + q * f + k]), shares = M.keptShares(plan, attention);
+    const keptOf = (q, k) => mean((l, h) => M.keptMass(plan, attention, shares, l, h, q, k)), exact = M.isExact(plan, attention);
+    const keptAll = mean((l, h) => M.recall(plan, attention, shares, l, h)), keptHere = mean((l, h) => M.recall(plan, attention, shares, l, h, t));
+    byId("recall").textContent = (exact ? "" : "≈ ") + percent(keptAll);
+    const whose = state.layer < 0 && state.head < 0 ? say("over all layers and heads")
+      : `${state.layer < 0 ? say("all layers") : say("layer {i}", { i: state.layer })}, ${state.head < 0 ? say("all heads") : say("head {i}", { i: state.head })}`;
+    byId("recall-note").textContent = say("of the attention ({whose}) falls on pairs that the mask keeps, while {share} of the pairs are kept. Frame {t}: {here}.",
+      { whose, share: percent(measured.tokenDensity), t, here: percent(keptHere) })
+      + (exact ? "" : ` ${say("Estimated: pose, shapes or blocks are not those of the recorded run; pairs that had the same regions in common then count evenly.")}`);
     let most = 0.01;
     for (let q = Math.min(3, f - 1); q < f; q++) for (let k = 0; k <= q; k++) most = Math.max(most, massOf(q, k));
     drawPairs(byId("mass"), pairWidth(), (q, k) => (k > q ? null : Math.sqrt(massOf(q, k))), (q) => [...plan.past[q], ...(M.hasSink(plan, q) ? [0] : [])], Math.sqrt(most), state.query);
     const board = byId("board");
-    board.replaceChildren(element("caption", { class: "hint" }, "Share that the mask keeps, by layer and head (click one)"), element("tr", {}, element("th", {}, "layer"), ...Array.from({ length: attention.heads }, (_, h) => element("th", {}, `head ${h}`))),
+    board.replaceChildren(element("caption", { class: "hint" }, say("Share that the mask keeps, by layer and head (click one)")), element("tr", {}, element("th", {}, say("layer")), ...Array.from({ length: attention.heads }, (_, h) => element("th", {}, say("head {i}", { i: h })))),
       ...Array.from({ length: attention.layers }, (_, l) => element("tr", {}, element("th", {}, String(l)), ...Array.from({ length: attention.heads }, (_, h) => {
-        const share = M.recall(plan, attention, l, h), rgb = mapColour(share), dark = rgb[0] + rgb[1] + rgb[2] < 400;
+        const share = M.recall(plan, attention, shares, l, h), rgb = mapColour(share), dark = rgb[0] + rgb[1] + rgb[2] < 400;
         const on = state.layer === l && state.head === h;
         return element("td", { style: "padding:2px" }, element("button", { type: "button", "aria-pressed": String(on), onclick: () => { state.layer = on ? -1 : l; state.head = on ? -1 : h; showPicks(); drawAttention(); },
           style: `width:100%;min-height:28px;padding:0;justify-content:center;border-radius:6px;background:rgb(${rgb});color:${dark ? "#fff" : "#111"};border:2px solid ${on ? "#ff3c6e" : "transparent"}` }, `${Math.round(100 * share)}`));
       }))));
-    drawMassBars(t, massOf, sharedOf, some);
+    drawMassBars(t, massOf, keptOf, some);
   }
-  function drawMassBars(t, massOf, sharedOf, some) {
+  function drawMassBars(t, massOf, keptOf, some) {
     const W = Math.floor(byId("panels").clientWidth - 2), H = 210, pen = fit(byId("mass-bars"), W, H), left = 46, bottom = 26, top = 8;
     const width = W - left - 6, height = H - bottom - top, step = width / f, F2 = f * f;
     const most = Math.max(0.02, ...Array.from({ length: f }, (_, k) => massOf(t, k)));
@@ -1320,7 +1371,7 @@ function mountExplorer(data) {
     }
     const every = Math.max(1, Math.ceil(24 / step));
     for (let k = 0; k < f; k++) {
-      const total = massOf(t, k), whole = k === t || (k === 0 && M.hasSink(plan, t)), kept = whole ? total : plan.past[t].includes(k) ? sharedOf(t, k) : 0;
+      const total = massOf(t, k), kept = keptOf(t, k);
       const x = left + k * step + Math.min(2, step * 0.1), w = Math.max(1, step - Math.min(4, step * 0.2));
       let y = top + height;
       for (let part = 0; part < 6; part++) {
@@ -1381,17 +1432,17 @@ function mountExplorer(data) {
     const right = M.measure(b, data.model), pairs = M.comparePlans(plan, b), all = measured.allPairs;
     const line = (name, x, y) => element("tr", {}, element("td", {}, name), element("td", {}, x), element("td", {}, y));
     byId("numbers").replaceChildren(
-      element("tr", {}, element("th", {}, ""), element("th", {}, "A: this mask"), element("th", {}, "B")),
-      line("token density", percent(measured.tokenDensity), percent(right.tokenDensity)), line("block density", percent(measured.blockDensity), percent(right.blockDensity)),
-      line("attention", `${flops(measured.flops)}FLOP`, `${flops(right.flops)}FLOP`), line("predicted speed-up", times(measured.speedup), times(right.speedup)),
-      line("computed by both", percent(pairs.both / all), percent(pairs.both / all)), line("computed by it alone", percent(pairs.onlyA / all), percent(pairs.onlyB / all)));
+      element("tr", {}, element("th", {}, ""), element("th", {}, say("A: this mask")), element("th", {}, "B")),
+      line(say("token density"), percent(measured.tokenDensity), percent(right.tokenDensity)), line(say("block density"), percent(measured.blockDensity), percent(right.blockDensity)),
+      line(say("attention"), `${flops(measured.flops)}FLOP`, `${flops(right.flops)}FLOP`), line(say("predicted speed-up"), times(measured.speedup), times(right.speedup)),
+      line(say("computed by both"), percent(pairs.both / all), percent(pairs.both / all)), line(say("computed by it alone"), percent(pairs.onlyA / all), percent(pairs.onlyB / all)));
   }
 
   // ---- tabs ----
   const VIEWS = { matrix: ["Matrix", drawMatrix], similarity: ["Similarity", drawSimilarity], time: ["Density over time", drawTime], attention: ["Learned attention", drawAttention], compare: ["Compare", drawCompare] };
   function makeViews() {
     for (const [name, [title]] of Object.entries(VIEWS)) {
-      const tab = element("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `panel-${name}`, onclick: () => show(name) }, title);
+      const tab = element("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `panel-${name}`, onclick: () => show(name) }, say(title));
       byId("tabs").append(tab);
       byId("panels").append(element("div", { role: "tabpanel", id: `panel-${name}`, "aria-labelledby": `tab-${name}` }));
     }
@@ -1403,27 +1454,27 @@ function mountExplorer(data) {
     });
     const panel = (name) => byId(`panel-${name}`);
     const plot = element("div", { class: "plot", id: "matrix-plot" }), lens = element("div");
-    const zoomers = [["+", "Zoom in", () => zoomBy(1.6)], ["−", "Zoom out", () => zoomBy(1 / 1.6)], ["Whole", "Show the whole matrix", () => panTo(0, 0, fitScale())],
-      ["Query", "Zoom to the query's frame", () => { const s = Math.max(fitScale(), matrixWidth / (3 * n)); panTo((state.query.t - 2) * n, (state.query.t - 1) * n, s); }]];
+    const zoomers = [["+", say("Zoom in"), () => zoomBy(1.6)], ["−", say("Zoom out"), () => zoomBy(1 / 1.6)], [say("Whole"), say("Show the whole matrix"), () => panTo(0, 0, fitScale())],
+      [say("Query"), say("Zoom to the query's frame"), () => { const s = Math.max(fitScale(), matrixWidth / (3 * n)); panTo((state.query.t - 2) * n, (state.query.t - 1) * n, s); }]];
     panel("matrix").append(element("div", { class: "matrix" }, element("div", {}, lens, plot), element("div", {},
       element("div", { class: "row" }, ...zoomers.map(([text, title, onclick]) => element("button", { type: "button", title, "aria-label": title, onclick }, text))),
-      element("p", { class: "hint" }, "Rows are patches that look, columns the patches they see; numbers are frames. Point to read a pair, drag to pan, scroll with Ctrl (or pinch) to zoom. The band on top is the query's row, enlarged."),
-      element("p", { class: "hint" }, "Paler colour: fewer of the pairs under that pixel. Grey: computed only because a block is kept whole."))));
+      element("p", { class: "hint" }, say("Rows are patches that look, columns the patches they see; numbers are frames. Point to read a pair, drag to pan, scroll with Ctrl (or pinch) to zoom. The band on top is the query's row, enlarged.")),
+      element("p", { class: "hint" }, say("Paler colour: fewer of the pairs under that pixel. Grey: computed only because a block is kept whole.")))));
     makeCanvas("lens", "", lens);
     makeCanvas("matrix", "", plot);
-    makeCanvas("matrix-marks", "The attention matrix, rows are queries", plot).tabIndex = 0;
+    makeCanvas("matrix-marks", say("The attention matrix, rows are queries"), plot).tabIndex = 0;
 
-    panel("similarity").append(element("div", { class: "figures" }, element("div", {}, element("div", { id: "heat-box" }), element("div", { class: "row hint" }, "near", element("span", { id: "heat-scale", style: "flex:0 1 160px;height:10px;border-radius:5px" }), element("span", { id: "heat-most" }), "far")),
-      element("div", {}, element("p", { class: "hint" }, "S of two frames: what is left between their keypoints after the best rotation and shift. Outlined: the K nearest past frames. Click a row to look from that frame."), element("table", { id: "ranks" }))));
-    makeCanvas("heat", "Pose distance of every two frames", byId("heat-box"));
+    panel("similarity").append(element("div", { class: "figures" }, element("div", {}, element("div", { id: "heat-box" }), element("div", { class: "row hint" }, say("near"), element("span", { id: "heat-scale", style: "flex:0 1 160px;height:10px;border-radius:5px" }), element("span", { id: "heat-most" }), say("far"))),
+      element("div", {}, element("p", { class: "hint" }, say("S of two frames: what is left between their keypoints after the best rotation and shift. Outlined: the K nearest past frames. Click a row to look from that frame.")), element("table", { id: "ranks" }))));
+    makeCanvas("heat", say("Pose distance of every two frames"), byId("heat-box"));
 
-    makeCanvas("time", "Keys per patch over time, stacked by reason", panel("time"));
+    makeCanvas("time", say("Keys per patch over time, stacked by reason"), panel("time"));
     panel("time").append(element("p", { class: "hint", id: "time-note" }));
 
     if (attention) {
-      const chooser = (title, name, count) => {
-        const select = element("select", { "aria-label": title });
-        select.append(element("option", { value: -1 }, `all ${title}s`), ...Array.from({ length: count }, (_, i) => element("option", { value: i }, `${title} ${i}`)));
+      const chooser = (title, name, many) => {
+        const select = element("select", { "aria-label": say(title) });
+        select.append(element("option", { value: -1 }, say(`all ${title}s`)), ...Array.from({ length: many }, (_, i) => element("option", { value: i }, say(`${title} {i}`, { i }))));
         select.addEventListener("change", () => { state[name] = Number(select.value); drawAttention(); });
         return select;
       };
@@ -1432,33 +1483,33 @@ function mountExplorer(data) {
       panel("attention").append(
         element("div", { class: "row", style: "margin-bottom:8px" }, layer, head, element("span", { class: "hint" }, attention.source)),
         element("p", { style: "margin:0 0 10px" }, element("strong", { id: "recall", style: "font-size:26px;letter-spacing:-.03em" }), " ", element("span", { id: "recall-note" })),
-        element("div", { class: "figures" }, element("div", { id: "mass-box" }, element("p", { class: "hint" }, "Attention from each frame (row) to each frame (column), dark to bright (square root). Outlined: frames that the mask shows.")), element("div", {}, element("table", { id: "board" }))),
-        element("p", { class: "hint" }, "From the frame that looks to each frame, by the region of the key patch; hatched: what the mask throws away."));
-      makeCanvas("mass", "Learned attention of every two frames", byId("mass-box"));
-      makeCanvas("mass-bars", "Learned attention of the frame that looks, by frame and region", panel("attention"));
+        element("div", { class: "figures" }, element("div", { id: "mass-box" }, element("p", { class: "hint" }, say("Attention from each frame (row) to each frame (column), dark to bright (square root). Outlined: frames that the mask shows."))), element("div", {}, element("table", { id: "board" }))),
+        element("p", { class: "hint" }, say("From the frame that looks to each frame, by the region of the key patch; hatched: what the mask throws away.")));
+      makeCanvas("mass", say("Learned attention of every two frames"), byId("mass-box"));
+      makeCanvas("mass-bars", say("Learned attention of the frame that looks, by frame and region"), panel("attention"));
     } else {
-      panel("attention").append(element("p", {}, "This page holds no record of learned attention. It is written with one by ", element("kbd", {}, "python -m iasa mask --pose P.npz --attention --out explorer.html"), ", or by the demo's Explore tab on a clip that was made there."));
+      panel("attention").append(element("p", {}, say("This page holds no record of learned attention. It is written with one by "), element("kbd", {}, "python -m iasa mask --pose P.npz --attention --out explorer.html"), say(", or by the demo's Explore tab on a clip that was made there.")));
     }
 
-    const select = element("select", { id: "second-kind", "aria-label": "Mask B" }, ...Object.entries(SECOND).map(([name, [title]]) => element("option", { value: name }, title)));
+    const select = element("select", { id: "second-kind", "aria-label": say("Mask B") }, ...Object.entries(SECOND).map(([name, [title]]) => element("option", { value: name }, say(title))));
     const setSecond = (name, title) => { if (![...select.options].some((o) => o.value === name)) select.append(element("option", { value: name }, title)); select.value = state.second = name; drawCompare(); };
     select.addEventListener("change", () => { state.second = select.value; drawCompare(); });
-    const file = element("input", { type: "file", accept: ".json,application/json", class: "hidden", id: "second-file", "aria-label": "Plan B from a JSON file" });
+    const file = element("input", { type: "file", accept: ".json,application/json", class: "hidden", id: "second-file", "aria-label": say("Plan B from a JSON file") });
     file.addEventListener("change", async () => {
       try {
         if (!file.files.length) return;
-        if (file.files[0].size > 3e7) throw new Error("The file is larger than 30 MB.");
+        if (file.files[0].size > 3e7) throw new Error(say("The file is larger than 30 MB."));
         state.loaded = M.fromJson(await file.files[0].text(), grid, state.options.permute);
         setSecond("file", file.files[0].name.slice(0, 40));
       } catch (error) { tell(error.message); }
       file.value = "";
     });
     panel("compare").append(
-      element("div", { class: "row", style: "margin-bottom:10px" }, "B is", select,
-        element("button", { type: "button", id: "keep", onclick: () => { state.loaded = plan; setSecond("kept", "The mask as it was kept"); } }, "Keep this mask as B"),
-        element("button", { type: "button", onclick: () => file.click() }, "Plan from JSON"), file),
+      element("div", { class: "row", style: "margin-bottom:10px" }, say("B is"), select,
+        element("button", { type: "button", id: "keep", onclick: () => { state.loaded = plan; setSecond("kept", say("The mask as it was kept")); } }, say("Keep this mask as B")),
+        element("button", { type: "button", onclick: () => file.click() }, say("Plan from JSON")), file),
       element("div", { class: "figures", id: "trio" }), element("table", { id: "numbers", style: "max-width:620px;margin-top:12px" }));
-    for (const [id, title] of [["first", "A: this mask"], ["second", "B"], ["difference", "Difference: blue A alone, vermilion B alone, grey both"]]) {
+    for (const [id, title] of [["first", say("A: this mask")], ["second", "B"], ["difference", say("Difference: blue A alone, vermilion B alone, grey both")]]) {
       const box = element("div", { style: "flex:0 1 auto" }, element("p", { class: "hint", style: "margin:0 0 4px" }, title));
       byId("trio").append(box);
       makeCanvas(id, title, box);
@@ -1530,7 +1581,7 @@ function mountExplorer(data) {
       };
       state.playing = { timer: setInterval(move, 280) };
     }
-    byId("play").textContent = state.playing ? "Pause" : "Play";
+    byId("play").textContent = state.playing ? say("Pause") : say("Play");
     byId("play").setAttribute("aria-pressed", String(Boolean(state.playing)));
   }
 
@@ -1550,7 +1601,7 @@ function mountExplorer(data) {
     const patch = state.pinned && state.key ? state.key : state.query, jump = { PageUp: -1, ",": -1, PageDown: 1, ".": 1 }[event.key];
     if (event.currentTarget.id === "frame" && (event.key === "[" || event.key === "]")) {
       state.handle = (state.handle + (event.key === "]" ? 1 : HANDLES.length - 1) + HANDLES.length) % HANDLES.length;
-      byId("announce").textContent = `Keypoint: ${handleName(HANDLES[state.handle])}. Arrows move it.`;
+      byId("announce").textContent = say("Keypoint: {name}. Arrows move it.", { name: handleName(HANDLES[state.handle]) });
       drawFrame();
     } else if (event.currentTarget.id === "frame" && steps && state.handle >= 0) {
       const far = event.shiftKey ? 0.05 : 0.01;
@@ -1572,6 +1623,7 @@ function mountExplorer(data) {
     const words = [M.writeSettings(state.options), `q=${state.query.t}.${state.query.i}`, `v=${state.view}`];
     if (state.pinned && state.key) words.push(`o=${state.key.t}.${state.key.i}`);
     if (state.theme) words.push(`theme=${state.theme}`);
+    if (asked) words.push(`lang=${german ? "de" : "en"}`);
     return words.join("&");
   }
   function restore(text) {
@@ -1605,7 +1657,7 @@ function mountExplorer(data) {
   }
   function tell(text, area = null) {
     const box = byId("dialog");
-    box.replaceChildren(element("p", { style: "margin-top:0" }, text), ...(area ? [area] : []), element("button", { type: "button", onclick: () => box.close() }, "Close"));
+    box.replaceChildren(element("p", { style: "margin-top:0" }, text), ...(area ? [area] : []), element("button", { type: "button", onclick: () => box.close() }, say("Close")));
     box.showModal();
     if (area && area.select) area.select();
   }
@@ -1613,9 +1665,9 @@ function mountExplorer(data) {
     const text = address(), button = byId("link");
     try {
       await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
-      setTimeout(() => { button.textContent = "Copy link"; }, 1500);
-    } catch { tell("Copy this address; it holds all settings:", element("textarea", { readOnly: true, value: text })); }
+      button.textContent = say("Copied");
+      setTimeout(() => { button.textContent = say("Copy link"); }, 1500);
+    } catch { tell(say("Copy this address; it holds all settings:"), element("textarea", { readOnly: true, value: text })); }
   }
   function savePicture() {
     const W = 1600, margin = 40, scale = 2, size = strip.size * scale, total = strip.total * scale;
@@ -1724,14 +1776,24 @@ function mountExplorer(data) {
   }
 
   // ---- start ----
+  // The template's own texts, where the page has another language.
+  function translateTemplate() {
+    document.documentElement.lang = german ? "de" : "en";
+    for (const part of byId("explorer").querySelectorAll("*")) {
+      if (!part.childElementCount && part.textContent.trim()) part.textContent = say(part.textContent.trim());
+      for (const name of ["aria-label", "title"]) if (part.hasAttribute(name)) part.setAttribute(name, say(part.getAttribute(name)));
+    }
+  }
+
   function begin() {
+    if (german) translateTemplate();
     restore(location.hash.slice(1));
     readTheme();
     if (!location.hash) state.query = firstQuery();
     byId("scrub").max = f - 1;
-    byId("strip-hint").textContent = `${f} frames of ${grid.rows} × ${grid.cols} patches`;
+    byId("strip-hint").textContent = say("{f} frames of {rows} × {cols} patches", { f, rows: grid.rows, cols: grid.cols });
     byId("foot").textContent = data.note || "";
-    byId("shows").append(...[["patch", "what the patch sees"], ["regions", "regions"]].map(([value, label]) => pick("seg", "lit", label, state.lit === value, "radio", () => { state.lit = value; drawStrip(); })));
+    byId("shows").append(...[["patch", say("what the patch sees")], ["regions", say("regions")]].map(([value, label]) => pick("seg", "lit", label, state.lit === value, "radio", () => { state.lit = value; drawStrip(); })));
     makeControls(); makeViews(); rebuild(); showControls(); layoutStrip(); show(state.view); drawAll(); onPointers();
     byId("play").onclick = togglePlay;
     byId("scrub").oninput = (event) => lookFrom(Number(event.target.value), false);
@@ -1747,9 +1809,9 @@ function mountExplorer(data) {
       rebuild(); drawAll();
     };
     const word = (key, text) => element("tr", {}, element("td", {}, element("kbd", {}, key)), element("td", { style: "text-align:left" }, text));
-    byId("help").onclick = () => tell("Everything works without a mouse. Go to the film strip, the frame or the matrix with Tab, then:", element("table", {},
-      word("arrows", "move the patch (in the matrix: pan)"), word("Page Up, Page Down", "the frame before, the frame after"), word("Enter", "hold the query; then the arrows choose the second patch"),
-      word("Esc", "let go"), word("p", "play, pause"), word("[ and ]", "in the frame: choose a keypoint; arrows move it, with Shift further"), word("+ − 0", "in the matrix: zoom in, out, whole")));
+    byId("help").onclick = () => tell(say("Everything works without a mouse. Go to the film strip, the frame or the matrix with Tab, then:"), element("table", {},
+      word(say("arrows"), say("move the patch (in the matrix: pan)")), word(say("Page Up, Page Down"), say("the frame before, the frame after")), word(say("Enter"), say("hold the query; then the arrows choose the second patch")),
+      word("Esc", say("let go")), word("p", say("play, pause")), word("[ ]", say("in the frame: choose a keypoint; arrows move it, with Shift further")), word("+ − 0", say("in the matrix: zoom in, out, whole"))));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readTheme(); drawAll(); });
     let width = innerWidth;
     new ResizeObserver(() => { if (width === innerWidth && strip.width === byId("scroller").clientWidth) return; width = innerWidth; layoutStrip(); drawAll(); }).observe(byId("explorer"));

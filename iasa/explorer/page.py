@@ -59,6 +59,7 @@ def explorer_html(
         "bench": bench or [],
         "model": {"width": model.width, "layers": model.layers, "mlp_ratio": model.mlp_ratio},
         "note": note,
+        "words": json.loads(_read("german.json")),
     }
     script = _read("explorer.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -128,13 +129,15 @@ def _to_jpeg(picture: np.ndarray, frames: int) -> str:
 
 
 def _pack(attention: LearnedAttention) -> dict:
-    """Shares of 0..1 as 16-bit and 8-bit numbers."""
+    """Shares of 0..1 as 16-bit and 8-bit numbers; of the sets of common regions those that occur."""
     layers, heads = attention.mass.shape[:2]
+    signatures = np.flatnonzero(attention.meets.any((0, 1, 2, 3)))
     return {
         "layers": layers,
         "heads": heads,
         "mass": _encode(np.round(attention.mass.clip(0, 1) * 65535), "<u2"),
-        "shared": _encode(np.round(attention.shared.clip(0, 1) * 65535), "<u2"),
+        "signatures": signatures.tolist(),
+        "meets": _encode(np.round(attention.meets[..., signatures].clip(0, 1) * 65535), "<u2"),
         "parts": _encode(np.round(attention.parts.clip(0, 1) * 255), "u1"),
         "source": attention.source,
     }

@@ -1,0 +1,125 @@
+"""The Explore tab's work: the mask explorer of a clip, an example or a person's video, and the plan as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, InputError, MaskOptions
+from iasa.demo.movement import MAX_POSES, Wishes, follow_person, perform_speech, read_poses
+from iasa.demo.sentences import translate
+from iasa.demo.service import SPEECH, Made, language_of, load_pipeline, new_output, plain_errors
+from iasa.demo.zerogpu import gpu
+from iasa.explorer import explorer_frame, explorer_html, latent_poses, read_bench, record_attention
+from iasa.grid import TokenGrid
+from iasa.keypoints import Keypoints, concat_keypoints, fill_latent, load_keypoints, pool_to_latent
+from iasa.masks import make_plan
+from iasa.masks.picture import draw_plan
+from iasa.reference import Reference, load_speaker, speaker_names
+from iasa.speech import read_audio
+from iasa.video import read_video
+
+# The explorer's frame tells the page its height and its settings, which the address keeps.
+EXPLORER_SCRIPT = """
+window.addEventListener("message", (event) => {
+  const frame = element.querySelector("iframe"), data = event.data;
+  if (!frame || event.source !== frame.contentWindow || !data) return;
+  const kept = location.hash.startsWith("#iasa?") ? location.hash.slice(6) : "";
+  if (data.iasa === "hello") frame.contentWindow.postMessage({ iasa: "host", href: location.href, text: kept }, "*");
+  if (data.iasa === "settings") history.replaceState(null, "", "#iasa?" + String(data.text));
+  if (data.iasa === "size") frame.style.height = Math.min(6000, Math.max(400, Number(data.height) || 0)) + "px";
+});
+"""
+
+
+@gpu
+def explore(
+    clip: str | None,
+    record: bool = False,
+    made: Made | None = None,
+    request: gr.Request = None,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> tuple[str, str]:
+    """The mask explorer of a clip: an interactive page about which patches may attend to which.
+
+    The clip is a pose file (npz) or a video of a person (up to 30 seconds); without one, the video made last or else an
+    example. `record` also shows what the student attends to, for clips of up to 5 seconds. Returns the page in a
+    frame, and as a file of its own.
+    """
+    language = language_of(request)
+    with plain_errors(request):
+        thumbnails = attention = None
+        title = translate("Input-aware sparse attention", language)
+        if clip is None:
+            progress(0.1, desc=translate("Reading the clip", language))
+            poses, reference, thumbnails = example_clip() if made is None else made_clip(made)
+            latent = latent_poses(poses, reference)
+            title += f": {reference.name}"
+        else:
+            progress(0.1, desc=translate("Finding the person", language))
+            if Path(clip).suffix.lower() == ".npz":
+                poses = read_poses(clip)
+            else:
+                poses, thumbnails = follow_person(clip)
+            latent, reference = pool_to_latent(fill_latent(poses)), None
+            title += ": " + translate("your clip", language)
+        pipeline = load_pipeline()
+        if record:
+            if reference is None:
+                raise InputError("what the student attends to is recorded on a clip made here; make one in Speak first")
+            progress(0.3, desc=translate("Making the clip again, looking on", language))
+            run = record_attention(pipeline, poses, reference)
+            plan, latent, thumbnails, attention = run.plan, run.keypoints, run.thumbnails, run.attention
+        else:
+            plan = make_plan(latent, TokenGrid(len(latent)), pipeline.mask)
+        page = explorer_html(plan, latent, thumbnails, attention, read_bench(), title)
+    file = new_output(".html")
+    file.write_text(page, encoding="utf-8")
+    return explorer_frame(page), str(file)
+
+
+def made_clip(made: Made) -> tuple[Keypoints, Reference, list[np.ndarray]]:
+    """Poses, speaker, and a picture for each latent frame, the reference first."""
+    if not Path(made.video).exists():
+        raise InputError("the video made last is no longer kept; make another one")
+    frames, _ = read_video(made.video)
+    return made.poses, made.reference, [made.reference.image, *frames[::FRAMES_PER_LATENT]]
+
+
+def example_clip() -> tuple[Keypoints, Reference, None]:
+    """Some seconds of an example speaker on an example speech."""
+    reference = load_speaker(speaker_names()[0])
+    sound, _ = read_audio(sorted(SPEECH.glob("*.mp3"))[0])
+    return perform_speech(sound[: int(3.2 * AUDIO_RATE)], reference, 0, Wishes()), reference, None
+
+
+def mask(
+    poses: str | None,
+    top_k: float,
+    method: str,
+    block: float,
+    made: Made | None = None,
+    request: gr.Request = None,
+) -> tuple[np.ndarray, str]:
+    """Draw the attention plan of a pose file (npz with xy, confidence and fps), or of the video made last.
+
+    Returns the picture and the plan's figures as JSON: which past frames each frame sees, the regions of the tokens,
+    and the share of the attention matrix that is left.
+    """
+    with plain_errors(request):
+        if poses is None and made is None:
+            raise InputError("there are no poses; make a video in the Speak tab first, or upload a pose file")
+        if poses is None:
+            still = np.zeros(FRAMES_PER_LATENT, int)  # as the plan sees it: the reference first
+            keypoints = concat_keypoints(made.reference.keypoints[still], made.poses)
+        else:
+            keypoints = load_keypoints(poses)
+        if not 1 <= len(keypoints) <= MAX_POSES:
+            raise InputError(f"there are {len(keypoints)} poses; 1 to {MAX_POSES} are accepted")
+        latent = pool_to_latent(fill_latent(keypoints))
+        options = MaskOptions(top_k=int(top_k), method=method, block=int(block))
+        plan = make_plan(latent, TokenGrid(len(latent)), options)
+        return draw_plan(plan), json.dumps(plan.report(), indent=1)

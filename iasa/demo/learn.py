@@ -1,0 +1,67 @@
+"""The Learn tab's texts: what the method does and what it must not be used for, measured figures, a program's way in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from iasa.config import MODELS
+from iasa.demo.sentences import translate
+from iasa.demo.service import ROOT
+from iasa.demo.tables import quality_table, translate_table
+from iasa.models.weights import FOLDER as WEIGHTS
+from iasa.models.weights import read_card
+from iasa.reference import speaker_names
+
+CLIENT = '''from gradio_client import Client, handle_file
+
+client = Client("{address}")
+video, figures, poses = client.predict(
+    audio=handle_file("speech.mp3"), kind="Example speaker", example="{name}", model="student", steps=1, seed=0,
+    api_name="/speak",
+)
+client.view_api()  # all endpoints: /speak, /poses, /compare, /explore, /mask'''
+
+
+def about(language: str = "en") -> str:
+    """What this is, how it works, its limits, and what it must not be used for: the README's part, or its translation."""
+    if language == "de":
+        return (Path(__file__).parent / "learn_de.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text.partition("<!-- learn -->")[2].partition("<!-- /learn -->")[0].strip()
+
+
+def about_measured(language: str = "en") -> str:
+    return f"### {translate('Measured', language)}\n{translate_table(quality_table(), language)}"
+
+
+def about_weights(language: str = "en") -> str:
+    """What the shipped networks were trained on, from their cards."""
+    lines = []
+    for name in ("autoencoder", *reversed(MODELS)):
+        if (WEIGHTS / name / "card.json").exists():
+            card = read_card(name)
+            hours = card["seconds"] / 3600
+            text = f"{card['steps']} steps in {hours:.1f} h on {card['device']}; data: {card['data']}"
+            lines.append(f"- **{name}**: {translate(text, language)}")
+    return f"### {translate('What was trained', language)}\n" + "\n".join(lines) if lines else ""
+
+
+def about_notebooks(language: str = "en") -> str:
+    """The course's notebooks, linked where this runs as a Space."""
+    space = os.environ.get("SPACE_ID")
+    names = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+    where = f"https://huggingface.co/spaces/{space}/blob/main/notebooks/" if space else None
+    lines = [f"- [{name}]({where}{name})" if where else f"- `notebooks/{name}`" for name in names]
+    return f"### {translate('Notebooks', language)}\n" + "\n".join(lines) if lines else ""
+
+
+def about_programs(language: str = "en") -> str:
+    text = "`pip install gradio_client`; started with `python app.py --mcp`, the same are MCP tools."
+    return f"### {translate('From a program', language)}\n{translate(text, language)}"
+
+
+def client_code() -> str:
+    """Python that calls this demo."""
+    address = os.environ.get("SPACE_ID") or "http://127.0.0.1:7860"
+    return CLIENT.format(address=address, name=(speaker_names() or ["alba"])[0])

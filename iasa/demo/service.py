@@ -1,0 +1,172 @@
+"""What the demo's tabs share: the networks, kept files, stop flags, checks of what a visitor gives, answers in words."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import html
+import importlib.util
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from iasa.config import AUDIO_RATE, MODELS, VIDEO_FPS, InputError
+from iasa.demo.movement import Wishes, perform_speech, read_poses
+from iasa.demo.sentences import translate
+from iasa.keypoints import Keypoints
+from iasa.models.weights import FOLDER as WEIGHTS
+from iasa.pipeline import CoSpeechPipeline
+from iasa.reference import Reference, draw_speaker, load_speaker, photo_speaker
+from iasa.speech import read_audio
+from iasa.video import read_image
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEECH = ROOT / "examples" / "speech"
+MAX_SECONDS = 60.0  # of speech; the command line takes ten minutes
+MAX_SEED = 2**32 - 1
+KEPT_SECONDS = 3600.0  # a made video is deleted after an hour
+EXAMPLE, DRAWN, PHOTO = "Example speaker", "Drawn from a number", "My photo"
+STAGES = {
+    "motion": "Listening: phones, stress, gestures",
+    "plan": "Planning the attention",
+    "denoise": "Making frames",
+}
+OPTIONAL = {
+    "mediapipe": "photos as speakers and videos of people are off (pip install mediapipe==0.10.21)",
+    "skia": "drawn speakers and photos are off (pip install skia-python; on Debian apt-get install libgl1 libegl1)",
+    "pocketsphinx": "the mouth follows loudness instead of phones (pip install pocketsphinx)",
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """The clip made last: its poses at 25 a second, its file, and who speaks."""
+
+    poses: Keypoints
+    video: str
+    reference: Reference
+
+
+@functools.cache
+def load_pipeline() -> CoSpeechPipeline:
+    """The networks that ship with the package."""
+    return CoSpeechPipeline.from_pretrained()
+
+
+def missing_parts() -> list[str]:
+    """What this installation lacks, in sentences; what keeps everything from working comes first."""
+    lacking = [
+        f"The weights of the {name} are not in {WEIGHTS.name}/: nothing can be generated."
+        for name in ("autoencoder", *MODELS)
+        if not (WEIGHTS / name / "config.json").exists()
+    ]
+    lacking += [
+        f"{name} is not installed: {effect}."
+        for name, effect in OPTIONAL.items()
+        if importlib.util.find_spec(name) is None
+    ]
+    return lacking
+
+
+def language_of(request: gr.Request | None) -> str:
+    """"de" for a browser that asks for German first, else "en"; programs ask for nothing."""
+    headers = getattr(request, "headers", None) or {}
+    return "de" if str(headers.get("accept-language") or "").lower().startswith("de") else "en"
+
+
+@contextmanager
+def plain_errors(request: gr.Request | None = None) -> Iterator[None]:
+    """Bad input, or a library that is missing, as a message in the page, in the visitor's language."""
+    try:
+        yield
+    except (InputError, ImportError) as error:
+        text = translate(str(error), language_of(request))
+        text = html.escape(text, quote=False)  # the page would take a file's name for markup
+        title = translate("Error", language_of(request))
+        raise gr.Error(text, duration=15, print_exception=False, title=title) from error
+
+
+@functools.cache
+def output_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="iasa-"))
+
+
+def new_output(suffix: str) -> Path:
+    """A new name; files of an hour ago are deleted on the way."""
+    for old in output_folder().iterdir():
+        if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+            old.unlink(missing_ok=True)
+    return output_folder() / f"iasa-{uuid.uuid4().hex[:12]}{suffix}"
+
+
+def session_name(request: gr.Request | None) -> str:
+    """A visitor's session as a short name of safe letters."""
+    session = (getattr(request, "session_hash", None) if request else None) or "nobody"
+    return hashlib.sha256(session.encode()).hexdigest()[:16]
+
+
+def stop_flag(request: gr.Request | None) -> Path:
+    """The file whose presence stops this visitor's run; a file, since on ZeroGPU the run is another process."""
+    return output_folder() / f"{session_name(request)}.stop"
+
+
+def request_stop(request: gr.Request) -> str:
+    stop_flag(request).touch()
+    return translate("Stopped.", language_of(request))
+
+
+def choose_speaker(
+    kind: str, example: str | None, number: float | None, photo: str | None, consent: bool
+) -> Reference:
+    if kind == DRAWN:
+        return draw_speaker(check_seed(number))
+    if kind == PHOTO:
+        if photo is None:
+            raise InputError("there is no photo; upload a portrait that shows one face from the front")
+        if not consent:
+            raise InputError(
+                "a photo may be used only with the consent of the person in it; tick the box to confirm that"
+            )
+        return photo_speaker(read_image(photo))
+    return load_speaker(example or "")
+
+
+def check_seed(number: float | None) -> int:
+    if number is None or number != int(number) or not 0 <= number <= MAX_SEED:
+        raise InputError(f"the number is {number}; a whole number from 0 to {MAX_SEED} is needed")
+    return int(number)
+
+
+def read_speech(audio: str | None, seconds: float = MAX_SECONDS) -> np.ndarray:
+    """float32 [n], mono, 16 kHz, of an uploaded or recorded file. Raises InputError."""
+    if audio is None:
+        raise InputError("there is no speech; record some, upload a file or click on an example")
+    return read_audio(audio, seconds)[0]
+
+
+def choose_poses(
+    sound: np.ndarray, reference: Reference, seed: int, driving: str | None, wishes: Wishes
+) -> Keypoints:
+    """Poses as long as the sound: from the given file, or from the sound itself."""
+    if driving is None:
+        return perform_speech(sound, reference, seed, wishes)
+    return read_poses(driving)[: max(1, int(np.ceil(len(sound) / AUDIO_RATE * VIDEO_FPS)))]
+
+
+def show_progress(progress: gr.Progress, language: str = "en") -> Callable[[str, float], None]:
+    """A callback that names the stage and how long the rest will take."""
+    started = time.perf_counter()
+
+    def show(stage: str, share: float) -> None:
+        left = (time.perf_counter() - started) * (1 - share) / share if share > 0.05 else 0
+        text = STAGES.get(stage, stage) + (f", about {left:.0f} s left" if left >= 1 else "")
+        progress(min(1.0, share), desc=translate(text, language))
+
+    return show

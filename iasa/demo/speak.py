@@ -1,0 +1,242 @@
+"""The Speak tab's work: speech to a video, playing while it is made; its poses alone; its settings back from a file."""
+
+from __future__ import annotations
+
+import time
+import wave
+from collections.abc import Iterator
+
+import gradio as gr
+import numpy as np
+
+from iasa.config import AUDIO_RATE, DEFAULT_STEPS, MAX_STEPS, MODELS, VIDEO_FPS, InputError
+from iasa.credentials import sign_if_asked
+from iasa.demo.live import LiveVideo
+from iasa.demo.movement import Wishes
+from iasa.demo.sentences import translate
+from iasa.demo.service import (
+    DRAWN,
+    EXAMPLE,
+    MAX_SEED,
+    STAGES,
+    Made,
+    check_seed,
+    choose_poses,
+    choose_speaker,
+    language_of,
+    load_pipeline,
+    new_output,
+    plain_errors,
+    read_speech,
+    show_progress,
+    stop_flag,
+)
+from iasa.demo.tables import measured_fps
+from iasa.demo.zerogpu import gpu
+from iasa.keypoints import save_keypoints
+from iasa.pipeline import Cancelled, Timing, summarise
+from iasa.pose import draw_pose
+from iasa.reference import speaker_names
+from iasa.video import VideoWriter, read_metadata
+
+MAX_TEXT = 300  # letters of typed speech
+LIVE_FRAMES = 10  # in one piece of the live video
+REMEMBERED_SPEED: dict[tuple[str, int], float] = {}  # frames a second of this machine's last runs
+
+
+def speak_steps(
+    audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
+) -> Iterator[tuple]:
+    """Messages for the live player with a line of figures; last (video, figures, poses file, Made) or "Stopped."."""
+    stop, language = stop_flag(request), language_of(request)
+    stop.unlink(missing_ok=True)
+    started = time.perf_counter()
+    progress(0.0, desc=translate("Reading", language))
+    sound = read_speech(audio)
+    reference, seed = choose_speaker(kind, example, number, photo, consent), check_seed(seed)
+    pipeline = load_pipeline()
+    if model not in MODELS:
+        raise InputError(f"the model is {model!r}; accepted: {' or '.join(MODELS)}")
+    progress(0.0, desc=translate(STAGES["motion"], language))
+    video, timing = new_output(".mp4"), Timing()
+    try:
+        with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE, mark=True) as writer:
+            with timing.stage("motion"):
+                poses = choose_poses(sound, reference, seed, driving, wishes)
+            watch = show_progress(progress, language)
+            take = pipeline.animate(poses, reference, model, int(steps), seed, watch, stop.exists, timing)
+            writer.describe(take.settings)
+            live, waiting, first, done = LiveVideo(video.stem, sound), [], None, 0
+            for frames in take.frames:
+                first = first or time.perf_counter() - started
+                with timing.stage("write"):
+                    writer.add_frames(frames)
+                waiting.append(frames)
+                done += len(frames)
+                if sum(map(len, waiting)) >= LIVE_FRAMES:
+                    live.add_frames(np.concatenate(waiting))
+                    waiting = []
+                    speed = done / max(1e-6, time.perf_counter() - started - first)
+                    note = f"First frame after {first:.1f} s, {speed:.1f} frames/s so far"
+                    yield live.message(translate(note, language)), ""
+            if waiting:
+                live.add_frames(np.concatenate(waiting))
+            live.finish()
+            report = summarise(take, started)
+    except Cancelled:
+        yield None, translate("Stopped.", language), None, None
+        return
+    sign_if_asked(video)
+    file = new_output(".npz")
+    save_keypoints(file, take.keypoints)
+    REMEMBERED_SPEED[model, int(steps)] = report["fps"]
+    note = translate(f"First frame after {first:.1f} s, {report['fps']:.1f} frames/s in all", language)
+    yield live.message(note, ended=True), note
+    figures = translate(to_figures(report), language)
+    yield str(video), figures, str(file), Made(take.keypoints, str(video), reference)
+
+
+@gpu
+def speak(
+    audio: str | None,
+    kind: str = EXAMPLE,
+    example: str | None = None,
+    number: float | None = 7,
+    photo: str | None = None,
+    consent: bool = False,
+    model: str = MODELS[0],
+    steps: float = DEFAULT_STEPS[MODELS[0]],
+    seed: float = 0,
+    driving: str | None = None,
+    amount: float = 1.0,
+    blink: float = 1.0,
+    height: float = 0.0,
+    lock: bool = False,
+    request: gr.Request = None,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
+) -> tuple[str | None, str, str | None, Made | None]:
+    """Make a video of a speaker who says the given speech.
+
+    Returns the mp4, a line of figures, and the poses as an npz file. The speech may last 60 seconds. The kind of
+    speaker is "Example speaker" (with its name), "Drawn from a number" (with the number) or "My photo" (with the
+    photo and the consent of the person in it). The model is "student" (1 to 4 steps) or "teacher" (1 to 100). The
+    movement comes from the speech (amount of gestures and blinking 0 to 2, hands raised by -12 to 12 cm, head locked
+    or not) or from a pose file (npz) or a video of a person.
+    """
+    with plain_errors(request):
+        wishes = Wishes(amount, blink, height, bool(lock))
+        return list(
+            speak_steps(
+                audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
+            )
+        )[-1]
+
+
+@gpu
+def speak_live(
+    audio, kind, example, number, photo, consent, model, steps, seed, driving, amount, blink, height, lock,
+    request: gr.Request = None,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> Iterator[tuple]:  # fmt: skip
+    """`speak`, playing while it is made: (live message, video, figures, poses file, Made)."""
+    keep = gr.skip()
+    with plain_errors(request):
+        wishes = Wishes(amount, blink, height, bool(lock))
+        yield "", None, "", None, keep
+        for update in speak_steps(
+            audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
+        ):
+            if len(update) == 2:
+                yield update[0], keep, update[1], keep, keep
+            else:
+                yield keep, *update
+
+
+def estimate(audio: str | None, model: str, steps: float, request: gr.Request = None) -> str:
+    """How long the run will take, before it."""
+    if audio is None:
+        return ""
+    with plain_errors(request):
+        seconds = len(read_speech(audio)) / AUDIO_RATE
+    speed, where = REMEMBERED_SPEED.get((model, int(steps))), "by the last run here"
+    if speed is None:
+        speed, where = measured_fps(model), "by the machine of the table in Learn; the first run also loads the networks"
+    text = f"{seconds:.1f} s of speech."
+    if speed:
+        text = f"{seconds:.1f} s of speech: about {2 + seconds * VIDEO_FPS / speed:.0f} s of work ({where})."
+    return translate(text, language_of(request))
+
+
+def to_figures(report: dict) -> str:
+    """The report of a run in one line."""
+    stages = ", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items())
+    return (
+        f"**{report['frames']} frames**, {report['fps']:.1f} frames/s "
+        f"({stages}) · {report['model']}, {report['steps']} steps, seed {report['seed']} · "
+        f"attention density {report['density']:.1%} · {report['device']} {report['dtype']}"
+    )
+
+
+def preview_poses(
+    audio: str | None,
+    kind: str = EXAMPLE,
+    example: str | None = None,
+    number: float | None = 7,
+    photo: str | None = None,
+    consent: bool = False,
+    seed: float = 0,
+    driving: str | None = None,
+    amount: float = 1.0,
+    blink: float = 1.0,
+    height: float = 0.0,
+    lock: bool = False,
+    request: gr.Request = None,
+) -> tuple[str, str]:
+    """The movement alone, before any picture is made: an mp4 of skeletons with the speech, and the poses as npz.
+
+    Takes the same speech, speaker, seed and wishes as `speak`; the file can be edited and given back as `driving`.
+    """
+    with plain_errors(request):
+        sound, reference = read_speech(audio), choose_speaker(kind, example, number, photo, consent)
+        poses = choose_poses(sound, reference, check_seed(seed), driving, Wishes(amount, blink, height, bool(lock)))
+        video, file = new_output(".mp4"), new_output(".npz")
+        with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE) as writer:
+            for start in range(0, len(poses), 50):
+                writer.add_frames(draw_pose(poses[start : start + 50]))
+        save_keypoints(file, poses)
+        return str(video), str(file)
+
+
+def restore_settings(video: str | None, request: gr.Request = None) -> tuple:
+    """The settings that a video made here holds, for the controls: kind, example, number, model, steps, seed."""
+    if video is None:
+        return (gr.skip(),) * 6
+    with plain_errors(request):
+        given = read_metadata(video)
+        model, steps, seed = given.get("model"), given.get("steps"), given.get("seed")
+        whole = isinstance(steps, int) and isinstance(seed, int) and 0 <= seed <= MAX_SEED
+        if model not in MODELS or not whole or not 1 <= steps <= MAX_STEPS[model]:
+            raise InputError("the video holds no settings; one that was made here is needed")
+    name = str(given.get("reference", ""))
+    kind, example, number = gr.skip(), gr.skip(), gr.skip()
+    if name in speaker_names():
+        kind, example = EXAMPLE, name
+    elif name.startswith("avatar ") and name[7:].isdigit() and int(name[7:]) <= MAX_SEED:
+        kind, number = DRAWN, int(name[7:])
+    return kind, example, number, model, gr.update(maximum=MAX_STEPS[model], value=steps), seed
+
+
+def read_text(text: str, request: gr.Request = None) -> str:
+    """A synthetic voice reads the text into a sound file."""
+    from iasa.training.synthesis import make_speech
+
+    with plain_errors(request):
+        spoken = " ".join(text.split())
+        if not any(letter.isalpha() for letter in spoken) or len(spoken) > MAX_TEXT:
+            raise InputError(f"the text has {len(spoken)} letters; some words, up to {MAX_TEXT} letters, are needed")
+        sound, _ = make_speech(spoken)
+    path = new_output(".wav")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, AUDIO_RATE, 0, "NONE", ""))
+        file.writeframes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
+    return str(path)
