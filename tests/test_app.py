@@ -386,3 +386,23 @@ def test_the_served_page(client, speech, tmp_path):
     (tmp_path / "text.npz").write_text("no poses")
     with pytest.raises(AppError, match="not a pose file"):
         client.predict(poses=handle_file(tmp_path / "text.npz"), **asked)
+
+
+def test_a_video_of_a_person_drives_and_is_explored(client, speech, tmp_path):
+    """A real photograph, moved about: its movement becomes poses, drives the speaker, and opens in the explorer."""
+    data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
+    pytest.importorskip("mediapipe", reason="finding a person is optional: pip install mediapipe==0.10.21")
+    from gradio_client import handle_file
+
+    photograph = data.astronaut()
+    write_video(tmp_path / "person.mp4", np.stack([np.roll(photograph, 5 * i, 1) for i in range(10)]))
+    person, name = handle_file(tmp_path / "person.mp4"), speaker_names()[0]
+    _, file = client.predict(audio=handle_file(speech), example=name, driving=person, api_name="/poses")
+    poses = load_keypoints(file)
+    nose = poses.xy[poses.confidence[:, 0] > 0.3, 0, 0]
+    assert len(poses) == 10 and np.diff(nose).min() > 0  # as the picture was moved
+    video, figures, _ = client.predict(audio=handle_file(speech), example=name, driving=handle_file(file), api_name="/speak")
+    assert len(read_video(video["video"] if isinstance(video, dict) else video)[0]) == 10 and "10 frames" in figures
+    _, file = client.predict(clip=person, api_name="/explore")
+    page = json.loads(Path(file).read_text().partition('id="data">')[2].partition("</script>")[0])
+    assert page["plan"]["grid"]["frames"] == 5 == len(page["thumbnails"])

@@ -106,8 +106,25 @@ def test_from_speech_to_a_playing_video(visit, speech):
     inner.locator("#figure-0").wait_for()
     assert inner.locator("#figure-0").inner_text().endswith("%")
     page.wait_for_function("location.hash.startsWith('#iasa?k=4')")
-    assert page.evaluate("document.querySelector('#explorer-page iframe').offsetHeight") > 800
+    page.wait_for_timeout(1000)
+    frame, whole = page.locator("#explorer-page iframe").bounding_box(), inner.locator("#explorer").bounding_box()
+    assert frame["height"] > 800 and abs(frame["height"] - whole["height"]) < 8  # neither cut nor blank below
     take_screenshot(page, "app_explore")
+    page.get_by_role("tab", name="Learn").click()
+    page.wait_for_selector("text=How it works")
+    take_screenshot(page, "app_learn")
+
+
+def test_comparing_in_the_dark(visit, speech):
+    page = visit(color_scheme="dark")
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(speech)
+    page.wait_for_timeout(1500)
+    page.locator("[role=tabpanel]:visible input[type=number]").first.fill("0.4")
+    page.click("#compare")
+    page.wait_for_selector("#compared-table td:has-text('sparse student')")
+    page.wait_for_function("document.querySelector('#compared video')?.readyState > 1")
+    take_screenshot(page, "app_compare_dark")
 
 
 def test_cancelling(visit, tmp_path):
@@ -157,6 +174,28 @@ def test_a_video_of_a_person_is_explored(visit, tmp_path):
     assert inner.locator("#strip-hint").inner_text().startswith("4 frames")
 
 
+def test_speaking_live(address, tmp_path):
+    """Chromium hears a file as its microphone; the speaker says it while it is heard."""
+    sound = write_speech(tmp_path / "microphone.wav", 4.0)
+    fake = ("use-fake-ui-for-media-stream", "use-fake-device-for-media-stream", f"use-file-for-fake-audio-capture={sound}")
+    with open_browser(*(f"--{flag}" for flag in fake)) as browser:
+        page = browser.new_page(permissions=["microphone"])
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.wait_for_selector("#generate")
+        page.click("#live-microphone > button")
+        page.click("#live-microphone .mic-wrap .controls button")
+        page.wait_for_selector("#live p:has-text('first frame after')")
+        page.wait_for_function("document.querySelector('#live video').buffered.length > 0")
+        page.wait_for_function("document.querySelector('#live video').currentTime > 0.2")
+        take_screenshot(page, "app_live")
+        page.click("#live-microphone .mic-wrap .controls button")
+        note = page.inner_text("#live p")
+        page.wait_for_function("document.querySelector('#live video').media.readyState === 'ended'")
+        assert "frames/s" in note and page.evaluate("document.querySelector('#live video').error") is None
+        assert page.evaluate("document.querySelector('#live video').buffered.end(0)") > 0.9
+
+
 def test_two_visitors_wait_in_line(visit, speech):
     pages = [visit(), visit()]
     for page in pages:
@@ -174,8 +213,25 @@ def test_a_phone_in_german_in_the_dark(visit):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for text in ("Sprache hinein", "Wer spricht", "Einstellungen"):
         assert page.locator(f"text={text}").first.is_visible(), text
-    assert "__i18n__" not in page.inner_text("body")
+    assert "Beispielsprecher" in page.inner_text("body")
     take_screenshot(page, "app_phone_german")
+    page.click("#generate")
+    page.wait_for_selector("text=es fehlt die Sprache")
+    page.get_by_role("tab", name="Lernen").click()
+    page.wait_for_selector("text=Wie es geht")
+    take_screenshot(page, "app_phone_learn")
+    page.get_by_role("tab", name="Erkunden").click()
+    page.click("#explore")
+    inner = page.frame_locator("#explorer-page iframe")
+    inner.locator("#figure-0").wait_for()
+    assert inner.locator("#strip-hint").inner_text().endswith("Bildstücken")
+    page.wait_for_function("document.querySelector('#explorer-page iframe').offsetHeight > 1200")
+    page.wait_for_timeout(1000)
+    frame, whole = page.locator("#explorer-page iframe").bounding_box(), inner.locator("#explorer").bounding_box()
+    assert abs(frame["height"] - whole["height"]) < 8 and frame["width"] > 300  # neither cut nor blank below
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert "__i18n__" not in page.inner_text("body")
+    take_screenshot(page, "app_phone_explore")
 
 
 def test_what_was_made_before_plays_at_once(visit):

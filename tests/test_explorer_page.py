@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
+import os
+import platform
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +25,10 @@ from iasa.masks import AttentionPlan, make_plan
 
 FRAMES, ROWS, COLS = 21, 32, 32
 LAYERS, HEADS = 2, 3
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "explorer.json"
+MEASURE = os.environ.get("IASA_MEASURE")  # set on an idle machine: the times go to results/explorer.json and the README
+LOAD_AIM, HOVER_AIM = 1000.0, 16.0  # milliseconds; three times as much fails
 EVIL = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>&\u2028"
 
 
@@ -33,9 +41,10 @@ def make_attention(frames: int, seed: int = 0) -> LearnedAttention:
     rng = np.random.default_rng(seed)
     mass = np.tril(rng.random((LAYERS, HEADS, frames, frames)))
     mass /= mass.sum(-1, keepdims=True)
-    parts = rng.random((*mass.shape, 6))
-    shared = (mass * rng.random(mass.shape)).astype(np.float32)
-    return LearnedAttention(mass.astype(np.float32), shared, parts / parts.sum(-1, keepdims=True), EVIL)
+    parts, meets = rng.random((*mass.shape, 6)), rng.random((*mass.shape, 32))
+    meets *= mass[..., None] / meets.sum(-1, keepdims=True)
+    parts /= parts.sum(-1, keepdims=True)
+    return LearnedAttention(mass.astype(np.float32), meets.astype(np.float32), parts, EVIL)
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +146,59 @@ def test_loading_asks_the_network_for_nothing_and_runs_no_foreign_script(visit, 
     assert there.figure(0) == percent(plan.density())
     assert there.figure(1) == percent(plan.block_csr().density())
     assert there.figure(5) == "5.50×"
-    loads = [there.page.evaluate("iasaExplorer.timings.load")]
-    for _ in range(2):
+    take_screenshot(there.page, "explorer_light")
+
+
+def test_loading_and_pointing_are_quick(visit, browser):
+    """21 x 1,024 tokens; bounds of three times the aims, since other work may run beside."""
+    there, loads = visit(), []
+    for _ in range(3):
         there.page.reload()
         loads.append(there.page.evaluate("iasaExplorer.timings.load"))
-    print(f"load {min(loads):.0f} ms")
-    assert min(loads) < 4000  # far above what an idle machine needs: it notices a page that has become slow
-    take_screenshot(there.page, "explorer_light")
+    rng = np.random.default_rng(0)
+    for t, i in zip(rng.integers(1, FRAMES, 60), rng.integers(0, ROWS * COLS, 60), strict=True):
+        there.hover(int(t), int(i))
+    hovers = there.page.evaluate("iasaExplorer.timings.hover")
+    assert len(hovers) >= 50
+    report = {
+        "command": "IASA_MEASURE=1 python -m pytest tests/test_explorer_page.py -k quick",
+        "date": datetime.date.today().isoformat(),
+        "device": f"{cpu_name()}, Chromium {browser.version}",
+        "tokens": FRAMES * ROWS * COLS,
+        "load_ms": {"fastest": round(min(loads), 1), "slowest": round(max(loads), 1), "count": len(loads)},
+        "hover_ms": {"median": round(float(np.median(hovers)), 2), "slowest": round(max(hovers), 2), "count": len(hovers)},
+    }  # fmt: skip
+    print(say_times(report))
+    if MEASURE:
+        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+        before, start, rest = (ROOT / "README.md").read_text().partition("<!-- explorer -->\n")
+        _, end, after = rest.partition("\n<!-- /explorer -->")
+        (ROOT / "README.md").write_text(before + start + say_times(report) + end + after)
+    assert min(loads) < 3 * LOAD_AIM and np.median(hovers) < 3 * HOVER_AIM, report
+
+
+def cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} cores of {names[0]}" if names else platform.processor() or "unknown processor"
+
+
+def say_times(report: dict) -> str:
+    """The README's sentence."""
+    load, hover = report["load_ms"], report["hover_ms"]
+    return (
+        f"{report['tokens']:,} tokens (21 frames of 32 x 32) load in {load['fastest'] / 1000:.2f} s, and pointing at a patch is\n"
+        f"answered in {hover['median']:.1f} ms (median of {hover['count']}, the slowest {hover['slowest']:.1f} ms; "
+        f"{report['device']}, {report['date']}):\n"
+        "`results/explorer.json`."
+    )
+
+
+def test_the_readmes_times_are_the_measured_ones():
+    if not RESULTS.exists():
+        pytest.skip("not measured yet: IASA_MEASURE=1 python -m pytest tests/test_explorer_page.py -k quick")
+    sentence = (ROOT / "README.md").read_text().partition("<!-- explorer -->")[2].partition("<!-- /explorer -->")[0]
+    assert sentence.strip() == say_times(json.loads(RESULTS.read_text()))
 
 
 def test_pointing_lights_what_the_plan_allows(visit, plan):
@@ -156,9 +211,6 @@ def test_pointing_lights_what_the_plan_allows(visit, plan):
         allowed = plan.allowed(t * n + i, torch.arange(plan.grid.tokens)).numpy()
         assert np.array_equal(there.row() > 0, allowed)
         assert f"sees {int(allowed.sum()):,} of {plan.grid.tokens:,} patches" in there.sentence
-    answers = sorted(there.page.evaluate("iasaExplorer.timings.hover"))
-    print(f"hover median {answers[len(answers) // 2]:.1f} ms, slowest {answers[-1]:.1f} ms of {len(answers)}")
-    assert answers[len(answers) // 2] < 100  # 16 is the aim; a starved machine needs some patience
 
 
 def test_a_second_patch_is_answered_in_a_sentence(visit, plan):
@@ -363,20 +415,71 @@ def test_the_other_views(visit, plan, poses, tmp_path):
     assert there.sentence.startswith(("Visible", "Hidden"))
 
 
-def test_recall_of_the_mask(visit, plan):
-    """What the page says that the mask keeps of the attention, against numpy."""
-    there, attention = visit(), make_attention(FRAMES)
-    visible = plan.visible.numpy()
-    kept = attention.shared * visible
+def expect_recall(attention: LearnedAttention, plan: AttentionPlan, regions: int = 31) -> np.ndarray:
+    """The share of each layer's head's attention that the mask keeps, in numpy: [layers, heads]."""
+    meeting = (np.arange(32) & regions) != 0 if plan.options.local else np.ones(32, bool)
+    kept = attention.meets[..., meeting].sum(-1) * plan.visible.numpy()
     for t in range(FRAMES):
         kept[:, :, t, t] = attention.mass[:, :, t, t]
-        kept[:, :, t, 0] = attention.mass[:, :, t, 0]
-    share = kept[:, :, 1:].sum((-1, -2)) / attention.mass[:, :, 1:].sum((-1, -2))
+        if plan.options.sink:
+            kept[:, :, t, 0] = attention.mass[:, :, t, 0]
+    return kept[:, :, 1:].sum((-1, -2)) / attention.mass[:, :, 1:].sum((-1, -2))
+
+
+def test_recall_follows_the_mask(visit, plan, poses):
+    """What the page says that the mask keeps of the attention, against numpy, after every switch."""
+    there, attention = visit(), make_attention(FRAMES)
     there.page.click("#tab-attention")
-    assert there.page.inner_text("#recall") == percent(share.mean())
+
+    def shown() -> float:
+        text = there.page.inner_text("#recall")
+        assert text.endswith(" %") and "≈" not in text
+        return float(text[:-2]) / 100
+
+    assert shown() == pytest.approx(expect_recall(attention, plan).mean(), abs=2e-3)
+    there.page.get_by_label("face", exact=True).uncheck(force=True)
+    assert shown() == pytest.approx(expect_recall(attention, plan, 0b11110).mean(), abs=2e-3)
+    there.page.get_by_label("body", exact=True).uncheck(force=True)
+    assert shown() == pytest.approx(expect_recall(attention, plan, 0b10110).mean(), abs=2e-3)
+    there.page.fill("#option-top_k", "1")
+    fewer = make_plan(poses, plan.grid, MaskOptions(top_k=1))
+    assert shown() == pytest.approx(expect_recall(attention, fewer, 0b10110).mean(), abs=2e-3)
+    there.page.get_by_label("sink frame").uncheck(force=True)
+    fewer = make_plan(poses, plan.grid, MaskOptions(top_k=1, sink=False))
+    assert shown() == pytest.approx(expect_recall(attention, fewer, 0b10110).mean(), abs=2e-3)
+    there.page.get_by_label("regions count").uncheck(force=True)
+    whole = make_plan(poses, plan.grid, MaskOptions(top_k=1, sink=False, local=False))
+    assert shown() == pytest.approx(expect_recall(attention, whole).mean(), abs=2e-3)
+    there.page.click("#reset")
     there.page.locator("#board button").nth(4).click()
-    assert there.page.inner_text("#recall") == percent(share[1, 1])
-    assert there.page.locator("#board button").nth(4).inner_text() == str(round(100 * share[1, 1]))
+    one = expect_recall(attention, plan)[1, 1]
+    assert shown() == pytest.approx(one, abs=2e-3)
+    assert abs(int(there.page.locator("#board button").nth(4).inner_text()) - 100 * one) < 0.7
+    there.page.get_by_label("whole blocks").check(force=True)
+    text = there.page.inner_text("#recall")
+    assert text.startswith("≈ ") and float(text[2:-2]) / 100 >= one - 2e-3  # blocks keep more, never less
+    assert "Estimated" in there.page.inner_text("#recall-note")
+
+
+def test_in_german(visit, address, plan):
+    """The browser's language, or the one that the address asks for."""
+    there = visit(locale="de-DE")
+    assert there.page.evaluate("document.documentElement.lang") == "de"
+    assert there.figure(0) == percent(plan.density()).replace(".", ",")
+    there.hover(15, 40)
+    assert re.match(r"Bild 15, .*: sieht [\d.]+ von 21\.504 Bildstücken, in seinem eigenen Bild", there.sentence)
+    there.click(15, 40)
+    there.hover(0, 0)
+    assert there.sentence.startswith("Sichtbar: Bild 0 ist die Senke")
+    text = there.page.inner_text("#explorer")
+    for view in ("similarity", "time", "attention", "compare", "matrix"):
+        there.page.click(f"#tab-{view}")
+        text += there.page.inner_text(f"#panel-{view}")
+    english = ("frame", "patch", "Frame", "Block of", "Rules", "whole", "Play", "Copy", "speed-up", "density", "Zoom", "layers")
+    assert not [word for word in english if re.search(rf"\b{word}\b", text.replace(EVIL, ""))]
+    take_screenshot(there.page, "explorer_german")
+    asked = visit(address=address + "#lang=en", locale="de-DE")
+    assert asked.figure(0) == percent(plan.density()) and "lang=en" in asked.page.evaluate("iasaExplorer.settings()")
 
 
 def test_in_a_frame_it_reaches_nothing_around_it(browser, plan, poses):
