@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from iasa_kernels.forward import LOG2_E, dot_precision, drop_configs, make_configs, padded_width
+from iasa_kernels.forward import LOG2_E, dot_precision, drop_configs, make_configs, padded_width, parts_of
 from iasa_kernels.primitives import (
     find_row,
     load_numbers,
@@ -54,10 +54,12 @@ def dq_kernel(
     row_start, row_size, pointer, order, tile_start, tile_size,
     rows, plans, queries, keys, scale,
     BLOCK: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
-    TESTED: tl.constexpr, PRECISION: tl.constexpr,
+    PARTS: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dq [b*nh, queries, WIDTH] of one block of queries, and its delta [b*nh, queries] for the other kernel."""
-    plan, start, size, full, tested, end = find_row(row_start, row_size, pointer, order, rows, plans)
+    plan, start, size, full, tested, end = find_row(
+        row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
+    )
     head = tl.program_id(1).to(tl.int64)
     to_query, to_key, to_row = head * queries * WIDTH, head * keys * WIDTH, head * queries
 
@@ -121,10 +123,12 @@ def dkv_kernel(
     row_start, row_size, pointer, order, tile_start, tile_size,
     rows, plans, queries, keys, scale,
     BLOCK: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
-    TESTED: tl.constexpr, PRECISION: tl.constexpr,
+    PARTS: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dk and dv [b*nh, keys, WIDTH] of one block of keys."""
-    plan, start, size, full, tested, end = find_row(row_start, row_size, pointer, order, rows, plans)
+    plan, start, size, full, tested, end = find_row(
+        row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
+    )
     head = tl.program_id(1).to(tl.int64)
     to_query, to_key, to_row = head * queries * WIDTH, head * keys * WIDTH, head * queries
     q, grad, lse, delta = q + to_query, grad + to_query, lse + to_row, delta + to_row
@@ -174,12 +178,14 @@ def run_backward(
         "TESTED": q_bits is not None, "PRECISION": dot_precision(q.dtype),
     }  # fmt: skip
     plans, rows = by_query[0].shape
-    dq_kernel[(rows, heads)](
+    parts = parts_of(block_q, width, q.dtype)
+    dq_kernel[(rows * parts, heads)](
         q, k, v, out, lse, grad, grad_lse, dq, delta, q_bits, k_bits, *by_query,
-        rows, plans, q.shape[2], k.shape[2], scale, BLOCK=block_q, **shared,
+        rows, plans, q.shape[2], k.shape[2], scale, BLOCK=block_q // parts, PARTS=parts, **shared,
     )  # fmt: skip
     plans, rows = by_key[0].shape
-    dkv_kernel[(rows, heads)](
+    parts = parts_of(block_k, width, q.dtype)
+    dkv_kernel[(rows * parts, heads)](
         q, k, v, lse, grad, delta, dk, dv, q_bits, k_bits, *by_key,
-        rows, plans, q.shape[2], k.shape[2], scale, BLOCK=block_k, **shared,
+        rows, plans, q.shape[2], k.shape[2], scale, BLOCK=block_k // parts, PARTS=parts, **shared,
     )  # fmt: skip

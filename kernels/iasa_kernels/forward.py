@@ -6,6 +6,8 @@ instruction); the log-sum-exp is stored in natural units.
 
 from __future__ import annotations
 
+import os
+
 import torch
 import triton
 import triton.language as tl
@@ -33,11 +35,17 @@ def make_configs(stages: tuple[int, ...]) -> list[triton.Config]:
 
 
 def drop_configs(configs: list[triton.Config], arguments: dict, **options) -> list[triton.Config]:
-    """Eight warps from 64 rows on; four do not hold 128 rows of 128 numbers in their registers."""
+    """Eight warps from 64 rows on; four do not hold 128 rows of 128 numbers in their registers.
+
+    float32 has room for two stages at most. With IASA_KERNELS_TUNE=0 in the environment the first configuration that
+    is left is taken untried: it needs the least memory.
+    """
     given = {**arguments, **options}
     least = 8 if given["BLOCK"] * given["PADDED"] > 128 * 64 else 4
     most = 8 if given["BLOCK"] >= 64 else 4
-    return [config for config in configs if least <= config.num_warps <= most]
+    depth = 2 if given["PRECISION"] == "tf32x3" else 4
+    kept = [config for config in configs if least <= config.num_warps <= most and config.num_stages <= depth]
+    return kept[:1] if os.environ.get("IASA_KERNELS_TUNE") == "0" else kept
 
 
 @triton.jit
@@ -68,7 +76,7 @@ def attend(
 
 
 @triton.autotune(
-    make_configs(stages=(2, 3, 4)),
+    make_configs(stages=(1, 2, 3, 4)),
     key=["BLOCK", "TILE", "PADDED", "TESTED"],
     restore_value=["out", "lse"],  # a run that continues a dense pass changes what it starts from
     prune_configs_by={"early_config_prune": drop_configs},
@@ -79,10 +87,12 @@ def forward_kernel(
     row_start, row_size, pointer, order, tile_start, tile_size,
     rows, plans, queries, keys, scale,
     BLOCK: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
-    TESTED: tl.constexpr, CONTINUES: tl.constexpr, PRECISION: tl.constexpr,
+    PARTS: tl.constexpr, TESTED: tl.constexpr, CONTINUES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """out [b*nh, queries, WIDTH] and lse [b*nh, queries] of one block of queries."""
-    plan, start, size, full, tested, end = find_row(row_start, row_size, pointer, order, rows, plans)
+    plan, start, size, full, tested, end = find_row(
+        row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
+    )
     head = tl.program_id(1).to(tl.int64)
     q, out, lse = q + head * queries * WIDTH, out + head * queries * WIDTH, lse + head * queries
     k, v = k + head * keys * WIDTH, v + head * keys * WIDTH
@@ -129,10 +139,11 @@ def run_forward(
 ) -> None:
     plans, rows = tiles[0].shape
     width = q.shape[-1]
-    forward_kernel[(rows, q.shape[0] * q.shape[1])](
+    parts = parts_of(block, width, q.dtype)
+    forward_kernel[(rows * parts, q.shape[0] * q.shape[1])](
         q, k, v, out, lse, q_bits, k_bits, *tiles,
         rows, plans, q.shape[2], k.shape[2], scale,
-        BLOCK=block, TILE=tile, WIDTH=width, PADDED=padded_width(width),
+        BLOCK=block // parts, TILE=tile, WIDTH=width, PADDED=padded_width(width), PARTS=parts,
         TESTED=q_bits is not None, CONTINUES=continues, PRECISION=dot_precision(q.dtype),
     )  # fmt: skip
 
@@ -140,6 +151,11 @@ def run_forward(
 def padded_width(width: int) -> int:
     """Tensor cores want a power of two of at least 16."""
     return max(16, triton.next_power_of_2(width))
+
+
+def parts_of(block: int, width: int, dtype: torch.dtype) -> int:
+    """Programs that share a block: two where float32 numbers of 128 rows of 128 would not fit in shared memory."""
+    return 2 if dtype == torch.float32 and block * padded_width(width) > 64 * 128 else 1
 
 
 def dot_precision(dtype: torch.dtype) -> str:

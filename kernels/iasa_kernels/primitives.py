@@ -9,16 +9,19 @@ INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 
 @triton.jit
-def find_row(start, size, pointer, order, rows, plans):
-    """(plan, first token, tokens, first full tile, first tested tile, end) of this program's row.
+def find_row(start, size, pointer, order, rows, plans, BLOCK: tl.constexpr, PARTS: tl.constexpr):
+    """(plan, first token, tokens, first full tile, first tested tile, end) of this program's part of a row.
 
-    Axis 0 of the grid counts rows, longest first, and axis 1 counts heads: the rows of one head run together and
-    share its keys in the cache, and the last to start are short.
+    Axis 0 of the grid counts rows, longest first, and in each the parts of BLOCK tokens; axis 1 counts heads: the
+    rows of one head run together and share its keys in the cache, and the last to start are short. There may be
+    more tokens than BLOCK (the next part's) or none; loading and storing look at the first BLOCK.
     """
     plan = tl.program_id(1) % plans
-    row = plan * rows + tl.load(order + plan * rows + tl.program_id(0))
+    row = plan * rows + tl.load(order + plan * rows + tl.program_id(0) // PARTS)
+    before = tl.program_id(0) % PARTS * BLOCK
     where = pointer + 3 * row
-    return plan, tl.load(start + row), tl.load(size + row), tl.load(where), tl.load(where + 1), tl.load(where + 2)
+    first, tokens = tl.load(start + row) + before, tl.load(size + row) - before
+    return plan, first, tokens, tl.load(where), tl.load(where + 1), tl.load(where + 2)
 
 
 @triton.jit

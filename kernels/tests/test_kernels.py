@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import oracles
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+ROOT = Path(__file__).resolve().parents[1]  # the folder of the kernels
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
+os.environ["IASA_KERNELS_TUNE"] = "0"  # one configuration of each kernel: what is tested is the result
 pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
 
-from iasa.attention import import_kernels  # noqa: E402
-
-kernels = import_kernels()
+import iasa_kernels as kernels  # noqa: E402
+import triton  # noqa: E402
 from iasa_kernels import api  # noqa: E402
+from iasa_kernels.forward import drop_configs, parts_of  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 QUICK = settings(max_examples=8, deadline=None)
 
@@ -232,8 +238,12 @@ def test_the_definition_in_plain_loops():
     q, k, v = random_qkv(30)
     out = kernels.block_sparse_attention(q, k, v, layout)
     for head in range(2):
-        wanted = oracles.attention(*(x[0, head].cpu().numpy().astype(np.float64) for x in (q, k, v)), mask)
-        np.testing.assert_allclose(out[0, head].cpu(), wanted, atol=2e-6)
+        query, key, value = (x[0, head].cpu().numpy().astype(np.float64) for x in (q, k, v))
+        for i in range(30):
+            allowed = [j for j in range(30) if mask[i, j]]
+            weights = [math.exp(float(query[i] @ key[j]) / math.sqrt(16)) for j in allowed]
+            wanted = sum(w * value[j] for w, j in zip(weights, allowed, strict=True)) / sum(weights)
+            np.testing.assert_allclose(out[0, head, i].cpu(), wanted, atol=2e-6)
 
 
 @pytest.mark.parametrize("density", [0.0, 1.0])
@@ -419,25 +429,65 @@ def test_bad_input_is_named(monkeypatch):
         attend(q, k, v, layout)
 
 
+@pytest.mark.parametrize("precision", ["tf32x3", "ieee"])
+@pytest.mark.parametrize("block, padded", [(16, 32), (64, 64), (64, 128), (128, 64), (128, 128)])
+def test_some_configuration_is_left_and_the_smallest_is_taken_untried(precision, block, padded, monkeypatch):
+    given = {"BLOCK": block, "PADDED": padded, "PRECISION": precision}
+    configs = [triton.Config({}, num_warps=warps, num_stages=depth) for warps in (4, 8) for depth in (1, 2, 3, 4)]
+    (one,) = drop_configs(configs, given)
+    monkeypatch.delenv("IASA_KERNELS_TUNE")
+    kept = drop_configs(configs, given)
+    assert len(kept) > 1 and one is kept[0] and one.num_stages == min(config.num_stages for config in kept)
+    assert max(config.num_stages for config in kept) == (2 if precision == "tf32x3" else 4)
+
+
+def test_two_programs_share_a_block_that_does_not_fit():
+    assert [parts_of(128, width, torch.float32) for width in (64, 80, 128)] == [1, 2, 2]
+    assert parts_of(64, 128, torch.float32) == parts_of(128, 128, torch.bfloat16) == 1
+
+
+def test_the_benchmark_writes_down_what_fails(monkeypatch):
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "attention.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(benchmark, "compare", lambda *arguments: {"out": 0.0, "dq": 1.0})
+    assert not any(row["passed"] for row in benchmark.check_case(("bfloat16", 32, 16, DEVICE)))
+
+    def broken(*arguments):
+        raise RuntimeError("out of memory\nat length")
+
+    monkeypatch.setattr(benchmark, "compare", broken)
+    rows = benchmark.check_case(("bfloat16", 32, 16, DEVICE))
+    assert len(rows) == 5 and {row["error"] for row in rows} == {"RuntimeError: out of memory"}
+    rows = [{"method": "dense", "pairs": 64, "forward": 2.0, "backward": 4.0}]
+    rows += [{"method": "ours", "pairs": 16, "forward": 1.0, "backward": 1.0}, {"method": "flex", "pairs": 16, "error": "?"}]
+    case = {"tokens": 8, "heads": 1, "width": 4, "dtype": "bfloat16", "rows": rows}
+    benchmark.add_rates(case)
+    assert rows[1]["forward_speedup"] == 2 and rows[1]["backward_rate_of_dense"] == 1
+    assert "| flex | 25.0% | not measured |" in benchmark.make_table(case)
+    monkeypatch.setattr(benchmark, "methods", lambda *arguments: [("ours", broken, 16)])
+    assert [c["rows"][0]["error"] for c in benchmark.speed("cpu", True, float("inf"))] == ["RuntimeError: out of memory"]
+    assert [c["rows"][0]["error"] for c in benchmark.speed("cpu", True, 0.0)] == ["no time was left"]
+
+
 def test_the_kernels_compile_for_hopper():
     """To machine code, without a GPU: the interpreter would let through what the compiler refuses."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "kernels/benchmarks/compile.py", "--quick"]
+    command = [sys.executable, "benchmarks/compile.py", "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [line.split()[1] for line in done.stdout.splitlines()[2:]] == ["forward", "dq", "dkv"]
 
 
 def test_the_processor_of_the_readme_is_attention_of_diffusers():
-    from diffusers.models.attention_processor import Attention
-
-    text = (ROOT / "kernels" / "README.md").read_text()
+    attention = pytest.importorskip("diffusers.models.attention_processor", reason="the processor is for diffusers")
+    text = (ROOT / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     assert len(code.strip().splitlines()) <= 18
     names: dict = {}
     exec(code, names)
     torch.manual_seed(0)
-    attn = Attention(32, heads=2, dim_head=16).to(DEVICE)
+    attn = attention.Attention(32, heads=2, dim_head=16).to(DEVICE)
     layout, _ = random_layout([16, 9], density=1.0, tested=False)
     x, order = torch.randn(2, 25, 32, device=DEVICE), torch.randperm(25).to(DEVICE)
     wanted = attn(x)
