@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from iasa.config import FRAMES_PER_LATENT
-from iasa.keypoints import FACE, LEFT_HAND, RIGHT_HAND
+from iasa.keypoints import FACE, LEFT_ELBOW, LEFT_HAND, RIGHT_ELBOW, RIGHT_HAND
 from iasa.losses import reconstruction_loss
 from iasa.models.attend import attend_own
 from iasa.models.autoencoder import Autoencoder
@@ -31,8 +31,9 @@ CROP = 96  # pixels
 ADVERSARIAL, FEATURES = 0.03, 0.5  # weights of the verdict and of matching the discriminator's features
 PREDICTED = 0.6  # share of steps on predicted latents
 DISCRIMINATOR_RATE = 2e-4
-CLIPS, FRAMES = 3, 3  # of one step
-PARTS = (LEFT_HAND, RIGHT_HAND, FACE, None)  # one crop around each in every latent frame, and one anywhere
+CLIPS, FRAMES = 3, 2  # of one step
+# One crop around each in every latent frame (at the elbows the bent reference is least like the truth), and one anywhere.
+PARTS = (LEFT_HAND, RIGHT_HAND, FACE, [LEFT_ELBOW], [RIGHT_ELBOW], None)
 
 
 def train_decoder(
