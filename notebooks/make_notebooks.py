@@ -4,6 +4,7 @@
     python notebooks/make_notebooks.py --execute            the same, and every solution is run to renew its pictures
     python notebooks/make_notebooks.py --execute 02 05      only these
     python notebooks/make_notebooks.py --check              change nothing; exit status 1 if a written notebook is out of date
+    IASA_REPOSITORY=me/fork python notebooks/make_notebooks.py     the same notebooks for a fork
 
 A source is a jupytext `py:percent` file. A cell tagged `setup` stands for src/_setup.py; a cell tagged `exercise` holds a
 function whose solution lies between `### BEGIN SOLUTION` and `### END SOLUTION`; a cell tagged `check` runs the student's
@@ -16,11 +17,14 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import multiprocessing
 import os
 import re
 import sys
 import tempfile
+import time
 import uuid
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
 from pathlib import Path
 
@@ -33,8 +37,11 @@ HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "src"
 SOLUTIONS = HERE / "solutions"
 PICTURES = HERE / "pictures"
-REPOSITORY = "OWNER/iasa"  # on GitHub: what the Colab badges open and the set-up cell fetches; a fork changes it here
+PLACEHOLDER = "OWNER/iasa"  # stands in the sources for the repository
+REPOSITORY = os.environ.get("IASA_REPOSITORY", PLACEHOLDER)  # owner/name on GitHub: what badges open and first cells fetch
 SECONDS = 1800  # limit of one cell: generous, for a busy machine
+MOST_BYTES = 500_000  # of a solution
+ALONE = ("04", "08")  # they measure time: nothing else runs beside them
 KEPT_OUTPUTS = ("text/plain", "image/png")  # widgets and pages of HTML are left out: they need a running kernel
 
 _SOLUTION = re.compile(r"^([ ]*)### BEGIN SOLUTION\n.*?^[ ]*### END SOLUTION$", re.M | re.S)
@@ -59,7 +66,7 @@ def read_source(path: Path) -> NotebookNode:
             cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}  # folded on Colab and in JupyterLab
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-        cell.source = cell.source.replace("OWNER/iasa", REPOSITORY)
+        cell.source = cell.source.replace(PLACEHOLDER, REPOSITORY)
         if "exercise" in tags:
             cell.metadata.nbgrader = _grading(f"{cell.id}-solution", solution=True)
         elif "check" in tags and "check_" in cell.source:
@@ -184,7 +191,7 @@ def cover(solution: NotebookNode) -> bytes | None:
 
 
 def build(path: Path, run: bool = False) -> dict[Path, bytes]:
-    """The files that a source makes, as {path: content}."""
+    """The files that a source makes, as {path: content}. Raises ValueError for a solution that is too large."""
     notebook = read_source(path)
     written = SOLUTIONS / f"{path.stem}.ipynb"
     solution = to_solution(notebook)
@@ -193,29 +200,72 @@ def build(path: Path, run: bool = False) -> dict[Path, bytes]:
     else:
         keep_outputs(solution, written)
     files = {HERE / f"{path.stem}.ipynb": to_bytes(to_student(notebook)), written: to_bytes(solution)}
+    if len(files[written]) >= MOST_BYTES:
+        raise ValueError(f"{written.name} has {len(files[written])} bytes; fewer than {MOST_BYTES} are accepted")
     picture = cover(solution)
     return files | ({PICTURES / f"{path.stem[:2]}.png": picture} if picture else {})
+
+
+def write(path: Path, run: bool = False) -> str:
+    """Write the files that a source makes; returns what to say of it."""
+    began, before = time.monotonic(), os.times()
+    files = build(path, run)
+    for target, content in files.items():
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(content)
+    said = ", ".join(f"{target.relative_to(HERE)} {len(content) / 1000:.0f} kB" for target, content in files.items())
+    if run:
+        now = os.times()  # the kernel has ended: its time is known
+        used = now.children_user + now.children_system - before.children_user - before.children_system
+        said += f"; {time.monotonic() - began:.0f} s, {used:.0f} s of processor time"
+    return said
+
+
+def write_executed(paths: list[Path], jobs: int) -> dict[str, BaseException]:
+    """Run and write the notebooks, `jobs` at a time, those that measure time alone; returns {name: what went wrong}."""
+    together = [path for path in paths if path.stem[:2] not in ALONE][::-1]  # the longest come last in the course
+    alone = [path for path in paths if path.stem[:2] in ALONE]
+    cores, wrong, spawn = os.cpu_count() or 1, {}, multiprocessing.get_context("spawn")
+    for some, at_once in ((together, jobs), (alone, 1)):
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // at_once))
+        with ProcessPoolExecutor(at_once, mp_context=spawn, max_tasks_per_child=1) as pool:
+            runs = {pool.submit(write, path, True): path for path in some}
+            for run in as_completed(runs):
+                name, error = runs[run].stem, run.exception()
+                print(f"{name}: {'FAILED' if error else run.result()}", flush=True)
+                if error:
+                    wrong[name] = error
+    return wrong
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="first digits of some notebooks, by default all")
     parser.add_argument("--execute", action="store_true", help="run the solutions to renew their pictures")
+    parser.add_argument("--jobs", type=int, default=2, help="how many run at a time (default 2)")
     parser.add_argument("--check", action="store_true", help="only say whether the written notebooks are up to date")
     options = parser.parse_args()
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", REPOSITORY):
+        parser.error(f"IASA_REPOSITORY is {REPOSITORY!r}; accepted: owner/name, as on GitHub")
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    stale = []
-    for path in source_paths(options.names):
-        for target, content in build(path, options.execute).items():
-            if not options.check:
-                target.parent.mkdir(exist_ok=True)
-                target.write_bytes(content)
-                print(f"{target.relative_to(HERE)}: {len(content) / 1000:.0f} kB")
-            elif not target.exists() or target.read_bytes() != content:
-                stale.append(str(target.relative_to(HERE)))
-    if stale:
-        print(f"out of date: {', '.join(stale)}; run python notebooks/make_notebooks.py", file=sys.stderr)
-    return 1 if stale else 0
+    paths = source_paths(options.names)
+    if options.check:
+        made = {target: content for path in paths for target, content in build(path).items()}
+        stale = [path for path, content in made.items() if not path.exists() or path.read_bytes() != content]
+        if stale:
+            names = ", ".join(str(path.relative_to(HERE)) for path in stale)
+            print(f"out of date: {names}; run python notebooks/make_notebooks.py", file=sys.stderr)
+        return 1 if stale else 0
+    if options.execute:
+        wrong = write_executed(paths, max(1, options.jobs))
+        for name, error in wrong.items():
+            print(f"\n{name} failed, its files are left as they were: {type(error).__name__}: {error}", file=sys.stderr)
+        if wrong:
+            print(f"\n{len(wrong)} of {len(paths)} failed: {', '.join(sorted(wrong))}", file=sys.stderr)
+        return 1 if wrong else 0
+    for path in paths:
+        print(f"{path.stem}: {write(path)}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import re
+import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,15 @@ each = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 
 def tags(cell) -> list[str]:
     return cell.metadata.get("tags", [])
+
+
+WIDGETS = {  # the controls that ipywidgets 7 and 8 both have, with the arguments that both take
+    "interact": None,  # any: they belong to the function
+    "IntSlider": {"value", "min", "max", "step"},
+    "FloatSlider": {"value", "min", "max", "step"},
+    "Dropdown": {"options", "value"},
+    "Checkbox": {"value"},
+}
 
 
 def prose(cells) -> str:
@@ -47,7 +60,7 @@ def test_student_copies_hold_no_outputs_and_no_solutions(path):
 @each
 def test_solutions_hold_small_pictures_and_no_errors(path):
     file = NOTEBOOKS / "solutions" / f"{path.stem}.ipynb"
-    assert file.stat().st_size < 500_000
+    assert file.stat().st_size < build.MOST_BYTES == 500_000
     outputs = [o for c in json.loads(file.read_text())["cells"] if c["cell_type"] == "code" for o in c["outputs"]]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4
     assert not [output for output in outputs if output["output_type"] == "error"]
@@ -68,6 +81,109 @@ def test_the_rules_of_the_course(path):
     assert len(re.findall(r"\*\*Predict", text)) >= 3
     assert any("interact(" in cell.source for cell in code)
     assert "## Summary" in text and "## Further questions" in text
+
+
+@each
+def test_every_exercise_has_its_six_parts(path):
+    """A formula and a typed specification, a stub with a docstring, a check, a hint, a solution."""
+    cells = build.read_source(path).cells
+    for place, cell in enumerate(cells):
+        if "exercise" not in tags(cell):
+            continue
+        name = re.search(r"^def (\w+)", cell.source, re.M)[1]
+        before, check, after = cells[place - 1], cells[place + 1], cells[place + 2]
+        section = before.source[before.source.rindex("## ") :]
+        assert re.match(r"## Exercise \d", section), name
+        assert "$" in before.source, f"{name}: no formula"
+        assert re.search(r"^\| returns \|.*\|$", section, re.M), f"{name}: no specification"
+        assert '"""' in cell.source and "### BEGIN SOLUTION" in cell.source, name
+        assert "check" in tags(check) and f"({name}" in check.source, f"{name}: no check"
+        assert after.source.startswith("<details><summary>Hint"), f"{name}: no hint"
+
+
+@each
+def test_a_control_has_a_static_figure_beside_it(path):
+    """For readers without a kernel: the cell after a control calls the same function."""
+    code = [cell.source for cell in build.read_source(path).cells if cell.cell_type == "code"]
+    controls = [(cell, name) for cell, source in enumerate(code) for name in re.findall(r"\binteract\((\w+),", source)]
+    assert controls
+    for cell, name in controls:
+        assert f"{name}(" in code[cell + 1], name
+
+
+@each
+def test_controls_are_those_of_ipywidgets_7_and_8(path):
+    """Colab has ipywidgets 7.7; all notebooks ran once with 7.7.1 (and numpy 2.2), which this test cannot repeat."""
+    code = "\n".join(cell.source for cell in build.read_source(path).cells if cell.cell_type == "code")
+    tree = ast.parse(code)
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "ipywidgets"]
+    assert {alias.name for node in imported for alias in node.names} <= set(WIDGETS)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and WIDGETS.get(node.func.id):
+            assert {keyword.arg for keyword in node.keywords} <= WIDGETS[node.func.id], ast.unparse(node)
+
+
+def run_setup(monkeypatch, folder: Path) -> tuple[dict, list[list[str]]]:
+    """The set-up cell's names, and the commands that it would have run."""
+    commands: list[list[str]] = []
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: commands.append(command))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names: dict = {}
+    exec((NOTEBOOKS / "src" / "_setup.py").read_text(), names)
+    return names, commands
+
+
+@pytest.mark.parametrize("folder", [".", "notebooks", "notebooks/solutions"])
+def test_set_up_finds_a_plain_clone(folder, monkeypatch, capsys):
+    names, commands = run_setup(monkeypatch, ROOT / folder)
+    assert names["root"] == ROOT and sys.path[0] == str(ROOT)
+    assert not commands and not capsys.readouterr().out
+
+
+def test_set_up_says_what_is_missing(monkeypatch, capsys):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else known(name))
+    _, commands = run_setup(monkeypatch, NOTEBOOKS)
+    assert not commands
+    assert "missing: av. In a terminal: pip install" in capsys.readouterr().out
+
+
+def test_set_up_on_colab_leaves_torch_and_numpy_alone(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # a Colab that lacks everything
+    names, (clone, install) = run_setup(monkeypatch, tmp_path)
+    root = str(tmp_path.resolve() / "iasa-course")
+    assert str(names["root"]) == root == clone[-1] and clone[:2] == ["git", "clone"]
+    assert "--no-deps" in install and install[-2:] == ["-e", root]
+    assert not {"torch", "numpy"} & set(install)
+
+
+def test_a_fork_names_its_repository(monkeypatch):
+    monkeypatch.setenv("IASA_REPOSITORY", "someone/a-fork")
+    spec = importlib.util.spec_from_file_location("make_notebooks_of_a_fork", NOTEBOOKS / "make_notebooks.py")
+    fork = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fork)
+    text = "\n".join(cell.source for cell in fork.read_source(SOURCES[0]).cells)
+    assert "github/someone/a-fork/blob/main/notebooks/01" in text
+    assert 'SOURCE = "https://github.com/someone/a-fork"' in text
+    assert build.PLACEHOLDER not in text
+
+
+def test_a_failed_run_is_reported_and_the_others_go_on(capsys):
+    """Two sources that do not exist: both are tried, both are named, nothing is written."""
+    absent = [build.SOURCES / "98_absent.py", build.SOURCES / "99_absent.py"]
+    wrong = build.write_executed(absent, jobs=1)
+    assert {name: type(error) for name, error in wrong.items()} == dict.fromkeys(
+        ("98_absent", "99_absent"), FileNotFoundError
+    )
+    assert capsys.readouterr().out.count("FAILED") == 2
+
+
+def test_a_solution_that_is_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(build, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="fewer than 1000 are accepted"):
+        build.build(SOURCES[0])
 
 
 @each

@@ -62,7 +62,13 @@ def test_the_stub_says_what_to_write(name):
 
 @pytest.mark.parametrize("name", exercises())
 def test_there_are_five_wrong_answers(name):
-    assert len(teaching_slips.SLIPS[name]) >= 5
+    slips = teaching_slips.SLIPS[name]
+    assert len({(old, new) for old, new, _ in slips}) == len(slips) >= 5
+    assert len({words for _, _, words in slips}) >= 3, "one message for all of them helps nobody"
+
+
+def test_no_wrong_answer_is_left_over():
+    assert set(teaching_slips.SLIPS) == set(exercises())
 
 
 @pytest.mark.parametrize(
@@ -77,8 +83,9 @@ def test_a_wrong_answer_is_told_why(name, number):
         wrong = source.replace(old, new)
     else:
         wrong = build._SOLUTION.sub(lambda found: found[1] + new.replace("\n", "\n" + found[1]), source)
-    with pytest.raises(WrongAnswer, match=message):
+    with pytest.raises(WrongAnswer, match=message) as caught:
         check(name, run(wrong, name))
+    assert len(str(caught.value).split()) >= 6, f"too short to help: {caught.value}"
 
 
 def test_an_answer_that_changes_its_input_is_told_so():

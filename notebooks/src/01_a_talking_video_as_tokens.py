@@ -33,9 +33,9 @@ from iasa.speech import analyse, read_audio
 plt.style.use(root / "notebooks" / "course.mplstyle")
 audio, rate = read_audio(root / "examples" / "speech" / "welcome.mp3")
 speaker = load_speaker("alba")  # a drawn speaker; no picture of a real person is used in this course
-fig, axes = plt.subplots(1, 2, figsize=(9, 2.8), width_ratios=[3, 1])
+fig, axes = plt.subplots(1, 2, figsize=(10, 3.2), width_ratios=[2.6, 1])
 axes[0].plot(np.arange(len(audio)) / rate, audio, linewidth=0.4)
-axes[0].set(xlabel="time (s)", ylabel="sound pressure (full scale = 1)", title="in: speech ...")
+axes[0].set(xlabel="time (s)", ylabel="pressure (full scale = 1)", title="in: speech ...")
 axes[1].imshow(speaker.image)
 axes[1].set(title="... and one picture", xticks=[], yticks=[])
 plt.show()
@@ -62,12 +62,12 @@ notes = json.loads((root / "examples" / "speech" / "welcome.json").read_text())
 features = analyse(audio, phones=[tuple(phone) for phone in notes["phones"]])
 time = np.arange(features.frames) / features.fps
 
-fig, axis = plt.subplots(figsize=(9, 3))
+fig, axis = plt.subplots(figsize=(10, 3.6))
 axis.plot(time, features.visemes[:, 0], label="opening of the mouth (0 to 1)")
 axis.plot(time, features.energy, label="loudness (0 to 1)")
 for when, strength in features.accents:
-    axis.axvline(when, color="#D55E00", alpha=0.3 + 0.2 * strength, linewidth=1.5)
-axis.axvline(-1, color="#D55E00", label="accents")
+    axis.axvline(when, color="black", linestyle=":", linewidth=1 + strength)
+axis.axvline(-1, color="black", linestyle=":", label="accents")
 axis.set(xlim=(0, time[-1]), xlabel="time (s)", ylabel="share of the maximum", title=notes["text"][:70] + "...")
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
@@ -80,11 +80,11 @@ plt.show()
 motion, poses = speech_to_keypoints(features, speaker.identity, seed=1)
 print(f"{len(poses)} poses of {poses.xy.shape[1]} points, {poses.fps:g} a second")
 
-shown = np.linspace(5, len(poses) - 5, 7).astype(int)
-fig, axes = plt.subplots(1, len(shown), figsize=(10.5, 2))
-for axis, t, image in zip(axes, shown, draw_pose(poses[shown], 150), strict=True):
+shown = np.linspace(5, len(poses) - 5, 5).astype(int)
+fig, axes = plt.subplots(1, len(shown), figsize=(10.5, 2.5))
+for axis, t, image in zip(axes, shown, draw_pose(poses[shown], 300), strict=True):
     axis.imshow(image)
-    axis.set_title(f"{t / poses.fps:.1f} s", fontsize=11)
+    axis.set_title(f"{t / poses.fps:.1f} s")
     axis.axis("off")
 plt.show()
 
@@ -95,6 +95,8 @@ plt.show()
 #
 # ## Exercise 1: how many tokens?
 # A last latent frame that is not full still exists: round up.
+#
+# $$ \text{tokens} = \Big\lceil \frac{\text{video frames}}{\text{video frames in a latent frame}} \Big\rceil \cdot \text{rows} \cdot \text{columns} . $$
 #
 # | | |
 # |---|---|
@@ -123,7 +125,11 @@ check_count_tokens(count_tokens)
 # </details>
 #
 # ## Exercise 2: which one is token 12,345?
-# The tokens stand in one long sequence: frame after frame, in each frame row after row, in each row from left to right. Write `locate`.
+# The tokens stand in one long sequence: frame after frame, in each frame row after row, in each row from left to right:
+#
+# $$ \text{token} = \text{frame} \cdot (\text{rows} \cdot \text{cols}) + \text{row} \cdot \text{cols} + \text{column} . $$
+#
+# Write `locate`, which solves this for frame, row and column.
 #
 # | | |
 # |---|---|
@@ -188,10 +194,14 @@ for t in range(0, len(tip), 2):
     row, column = divmod(token_of(*tip[t], 0, 16, 16), 16)
     visits[row, column] += 1
 
-fig, axis = plt.subplots(figsize=(4.4, 3.8))
-image = axis.imshow(visits)
-axis.plot(*(tip * 16 - 0.5).T, color="white", linewidth=0.7)
+fig, axis = plt.subplots(figsize=(6, 5))
+axis.imshow(speaker.image, extent=(-0.5, 15.5, 15.5, -0.5), alpha=0.5)
+image = axis.imshow(np.ma.masked_equal(visits, 0))
+axis.plot(*(tip * 16 - 0.5).T, color="#D55E00", linewidth=1.2)
 axis.set(xlabel="token column", ylabel="token row", title="where the right fingertip is")
+axis.set_xticks(np.arange(16) - 0.5, minor=True)
+axis.set_yticks(np.arange(16) - 0.5, minor=True)
+axis.grid(which="minor", color="white", linewidth=0.6)
 fig.colorbar(image, label="latent frames")
 plt.show()
 
@@ -241,14 +251,15 @@ print(f"the paper's clip: {papers} tokens, {papers**2 / 1e6:.0f} million pairs")
 
 seconds = np.logspace(0, 2, 60)
 tokens = np.ceil(seconds * 12.5) * 256
-fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.3))
-axes[0].loglog(seconds, 4 * tokens**2 * 64 * 5 * 8 / 1e12, label="ours: 8 layers, 5 heads of width 64")
+fig, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+axes[0].loglog(seconds, 4 * tokens**2 * 64 * 5 * 8 / 1e12, label="ours: 8 layers, 5 heads")
+axes[0].legend()
 axes[0].set(xlabel="length of the video (s)", ylabel="operations (10¹²)", title="one pass of dense attention")
 axes[1].loglog(seconds, tokens**2 * 4 / 2**30, label="one matrix, float32")
 axes[1].axhline(16, color="black", linestyle="--", label="a laptop of 16 GiB")
-axes[1].axvline(papers / 256 / 12.5, color="#D55E00", linestyle=":", label="the paper's 21,504 tokens")
+axes[1].axvline(papers / 256 / 12.5, color="#D55E00", linestyle=":", label="21,504 tokens")
 axes[1].set(xlabel="length of the video (s)", ylabel="memory (GiB)", title="the attention matrix of one head")
-axes[1].legend(fontsize=9)
+axes[1].legend(fontsize=11)
 plt.show()
 
 # %% [markdown]
@@ -262,11 +273,11 @@ def price(seconds=8, side=16):
     """Tokens, pairs and operations for a length and a grid."""
     t = int(np.ceil(seconds * 12.5)) * side * side
     values = {"tokens": t, "pairs": t**2, "operations, one layer": 4 * t**2 * 64 * 5}
-    fig, axis = plt.subplots(figsize=(7, 2.1))
+    fig, axis = plt.subplots(figsize=(8, 2.3))
     axis.barh(list(values)[::-1], list(values.values())[::-1], color="#0072B2")
     for y, value in enumerate(list(values.values())[::-1]):
-        axis.annotate(f" {value:.2g}", (value, y), va="center")
-    axis.set(xscale="log", xlim=(1, 1e18), xlabel="number", title=f"{seconds} s at {side} x {side} tokens a latent frame")
+        axis.annotate(f" {value:,}", (value, y), va="center")
+    axis.set(xscale="log", xlim=(1, 1e22), xlabel="number", title=f"{seconds} s at {side} x {side} tokens a latent frame")
     plt.show()
 
 
@@ -282,6 +293,8 @@ price(8, 32)
 # what it looks like for our clip.
 
 # %%
+from PIL import Image
+
 from iasa.grid import TokenGrid
 from iasa.keypoints import fill_latent, pool_to_latent
 from iasa.masks import make_plan
@@ -289,15 +302,12 @@ from iasa.masks.picture import draw_plan
 
 latent_poses = pool_to_latent(fill_latent(poses))
 plan = make_plan(latent_poses, TokenGrid(len(latent_poses)))
-fig, axis = plt.subplots(figsize=(9, 5.2))
-axis.imshow(draw_plan(plan))
-axis.axis("off")
-plt.show()
 print(f"{plan.grid.tokens} tokens; {plan.density():.2%} of their pairs are kept")
+Image.fromarray(draw_plan(plan))
 
 # %% [markdown]
 # ## Your first talking video
-# Now everything together, with the trained student that ships with the package: speech, poses, plan, a few denoising steps for each latent frame, and the decoder. The figure says how long each
+# Now everything together, with the trained student that ships with the package: speech, poses, plan, **one** denoising step for each latent frame (its teacher takes twenty), and the decoder. The figure says how long each
 # stage takes on this machine. **Predict**: which stage takes longest?
 
 # %%
@@ -316,15 +326,15 @@ print(f"{report['frames']} frames, {report['fps']} a second in all, {report['den
 from iasa.video import read_video
 
 frames = read_video(out)[0]
-fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.2))
+fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.5))
 for axis, t in zip(axes, np.linspace(0, len(frames) - 1, 5).astype(int), strict=True):
     axis.imshow(frames[t])
-    axis.set_title(f"{t / 25:.1f} s", fontsize=11)
+    axis.set_title(f"{t / 25:.1f} s")
     axis.axis("off")
 plt.show()
 
 stages = report["seconds"]
-plt.figure(figsize=(7, 2))
+plt.figure(figsize=(8, 2.6))
 plt.barh(list(stages), list(stages.values()), color="#0072B2")
 plt.xlabel(f"time for {len(frames)} frames (s)")
 plt.show()

@@ -33,15 +33,15 @@ poses = pool_to_latent(fill_latent(video))  # one pose for each latent frame, 12
 
 def show_strip(frames, titles, poses=poses):
     """Skeletons side by side."""
-    fig, axes = plt.subplots(1, len(frames), figsize=(1.55 * len(frames), 2.0))
-    for axis, image, title in zip(axes, draw_pose(poses[np.array(frames)], 150), titles, strict=True):
+    fig, axes = plt.subplots(1, len(frames), figsize=(1.9 * len(frames), 2.3))
+    for axis, image, title in zip(axes, draw_pose(poses[np.array(frames)], 280), titles, strict=True):
         axis.imshow(image)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title, fontsize=12)
         axis.axis("off")
     plt.show()
 
 
-shown = [30, 34, 38, 42, 46, 50, 54]
+shown = [30, 36, 42, 48, 54]
 show_strip(shown, [f"frame {t}" for t in shown])
 
 # %% [markdown]
@@ -58,7 +58,7 @@ show_strip(shown, [f"frame {t}" for t in shown])
 points = poses.xy[:, list(UPPER_BODY)].astype(float)  # [f, p, 2], in picture widths: x right, y down
 print(f"{len(points)} latent frames of {points.shape[1]} points")
 
-fig, axis = plt.subplots(figsize=(3.6, 3.4))
+fig, axis = plt.subplots(figsize=(4.6, 4.4))
 axis.imshow(draw_pose(poses[50:51], 400)[0], extent=(0, 1, 1, 0))
 axis.scatter(*points[50].T, s=30, color="#E69F00", edgecolor="black", zorder=3)
 axis.set(xlabel="x (picture widths)", ylabel="y (picture widths)", title="the points that are compared")
@@ -80,9 +80,9 @@ lift[-5:, 1] -= 0.05  # only the right fingertips move
 
 names = ["leaned, same gesture", "one hand lifted"]
 plain = [np.linalg.norm(start - other) for other in (lean, lift)]
-fig, axis = plt.subplots(figsize=(6, 2.2))
+fig, axis = plt.subplots(figsize=(8, 2.4))
 axis.barh(names, plain, color=["#0072B2", "#E69F00"])
-axis.set(xlabel="plain distance (picture widths)", title="plain differences punish the lean, not the gesture")
+axis.set(xlabel="plain distance (picture widths)", title="plain differences punish the lean")
 plt.show()
 
 # %% [markdown]
@@ -139,7 +139,7 @@ tilted = points[50] @ np.array([[0.95, 0.31], [-0.31, 0.95]]) + np.array([0.3, -
 R, shift = rigid_fit(tilted, points[60])
 moved = tilted @ R.T + shift
 
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharex=True, sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)
 for axis, source, title in ((axes[0], tilted, "before"), (axes[1], moved, "after the best rigid motion")):
     for a, b in zip(source, points[60], strict=True):
         axis.plot(*np.stack([a, b]).T, color="#D55E00", linewidth=1)
@@ -147,7 +147,7 @@ for axis, source, title in ((axes[0], tilted, "before"), (axes[1], moved, "after
     axis.scatter(*points[60].T, color="#0072B2", label="frame 60")
     axis.set(title=title, xlabel="x (picture widths)", ylabel="y (picture widths)")
 axes[0].invert_yaxis()
-axes[0].legend(fontsize=9)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plt.show()
 
 # %% [markdown]
@@ -197,7 +197,7 @@ def compare_moved(turn=0.0, shift=0.0):
     R = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     other = points[20] @ R.T + np.array([shift, 0.0])
     S = past_distance(torch.from_numpy(points[50]), torch.from_numpy(other[None])).item()
-    fig, axis = plt.subplots(figsize=(6, 1.9))
+    fig, axis = plt.subplots(figsize=(8, 2.2))
     axis.barh(["S: after rigid fit", "plain difference"], [S, np.linalg.norm(points[50] - other)], color=["#0072B2", "#E69F00"])
     axis.set(xlim=(0, 4), xlabel="distance (picture widths)", title=f"frame 20 turned by {turn:.0f} degrees, shifted by {shift:.2f}")
     plt.show()
@@ -218,10 +218,10 @@ compare_moved(turn=30, shift=0.2)  # the same figure for readers without a runni
 # %% tags=["cover"]
 S = rigid_distance(torch.from_numpy(points)).numpy()  # [f, f]
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), width_ratios=[1, 1.15])
+fig, axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[1.15, 1])
 image = axes[0].imshow(S)
 axes[0].set(xlabel="key frame $t_k$", ylabel="query frame $t_q$", title="pose distance S")
-fig.colorbar(image, ax=axes[0], label="picture widths")
+fig.colorbar(image, ax=axes[0], label="S (picture widths)")
 query = 76
 axes[1].plot(np.arange(query), S[query, :query])
 axes[1].set(xlabel="past frame $t_k$", ylabel="S (picture widths)", title=f"the row of frame {query}")
@@ -234,6 +234,8 @@ plt.show()
 # ## Exercise 3: choose the past
 # Write `choose_past(S, k)`. Row $t$ holds the numbers of the $k$ frames $t_k < t$ with the smallest $S(t, t_k)$, nearest first.
 # Early frames have fewer than $k$ pasts: fill the rest with $-1$.
+#
+# $$ \text{table}_t = \big(\operatorname{argsort}_{t_k < t} S(t, t_k)\big)_{1 \dots k} . $$
 #
 # | | |
 # |---|---|
@@ -274,7 +276,7 @@ table = top_k_past(torch.from_numpy(S), k=4).numpy()  # the package's choose_pas
 frame, place = np.nonzero(table >= 0)
 age = (frame - table[frame, place]) / 12.5  # seconds back
 
-fig, axis = plt.subplots(figsize=(7, 2.8))
+fig, axis = plt.subplots(figsize=(8, 3.2))
 axis.hist(age, bins=np.arange(0, 9.2, 0.32) + 0.04, color="#0072B2")
 axis.axvline(4.5 / 12.5, color="#D55E00", linestyle="--", label="a window of four frames ends here")
 axis.set(xlabel="how long ago the chosen frame was (s)", ylabel="chosen frames", title="K = 4")
@@ -347,7 +349,7 @@ plan = make_plan(poses, TokenGrid(len(poses)), MaskOptions(top_k=4, window=0))
 visible = plan.visible.numpy() | np.eye(len(poses), dtype=bool)
 visible[:, 0] = True
 
-fig, axes = plt.subplots(1, 2, figsize=(8.6, 3.8))
+fig, axes = plt.subplots(1, 2, figsize=(10, 4))
 axes[0].imshow(visible, cmap="Greys")
 axes[0].set(xlabel="key frame", ylabel="query frame", title=f"the global mask: {visible.mean():.1%} of the pairs")
 lengths = np.arange(6, 400)
@@ -379,11 +381,12 @@ def make_gesture(heights):
 t = np.arange(48) / 12.5
 mine = make_gesture(0.25 * np.sin(np.pi * t) ** 2)  # change this line
 own = rigid_distance(torch.from_numpy(mine.xy[:, list(UPPER_BODY)].astype(float))).numpy()
-fig, axes = plt.subplots(1, 2, figsize=(8.6, 3.4), width_ratios=[1.2, 1])
+fig, axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[1.2, 1])
 axes[0].plot(t, 0.25 * np.sin(np.pi * t) ** 2)
 axes[0].set(xlabel="time (s)", ylabel="height of the hand (picture widths)", title="my gesture")
-axes[1].imshow(own)
+image = axes[1].imshow(own)
 axes[1].set(xlabel="key frame", ylabel="query frame", title="its pose distances")
+fig.colorbar(image, ax=axes[1], label="S (picture widths)")
 plt.show()
 
 # %% [markdown]
@@ -402,6 +405,9 @@ if my_video:
     mine = pool_to_latent(fill_latent(extract_keypoints(my_video)))
     own_S = rigid_distance(torch.from_numpy(mine.xy[:, list(UPPER_BODY)].astype(float))).numpy()
     plt.imshow(own_S)
+    plt.xlabel("key frame")
+    plt.ylabel("query frame")
+    plt.colorbar(label="S (picture widths)")
     plt.show()
 
 # %% [markdown]

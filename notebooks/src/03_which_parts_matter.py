@@ -25,7 +25,7 @@ from ipywidgets import FloatSlider, IntSlider, interact
 
 from iasa.grid import TokenGrid
 from iasa.keypoints import REGIONS, Keypoints, fill_latent, load_keypoints, pool_to_latent
-from iasa.masks.picture import REGION_COLOURS
+from iasa.masks.picture import REGION_COLOURS, paint_tokens
 from iasa.masks.regions import region_bits, warp_rigid
 from iasa.pose.draw import draw_pose
 
@@ -33,7 +33,7 @@ plt.style.use(root / "notebooks" / "course.mplstyle")
 poses = pool_to_latent(fill_latent(load_keypoints(root / "examples" / "poses" / "welcome.npz")))
 grid = TokenGrid(len(poses), rows=16, cols=16)
 
-fig, axis = plt.subplots(figsize=(4, 4))
+fig, axis = plt.subplots(figsize=(5, 5))
 axis.imshow(draw_pose(poses[70:71], 480)[0], extent=(0, 16, 16, 0))  # show one frame under its tokens
 axis.set(xticks=range(17), yticks=range(17), xticklabels=[], yticklabels=[], title="frame 70: 16 x 16 tokens")
 axis.grid(color="white", alpha=0.4, linewidth=0.7)
@@ -136,7 +136,7 @@ side = np.linspace(0, 1, 13)
 low, high = poses.xy[0, arm].min(0) - 0.05, poses.xy[0, arm].max(0) + 0.05
 sheet = np.stack(np.meshgrid(*(low[a] + side * (high - low)[a] for a in (0, 1))), -1)  # [13, 13, 2]
 
-fig, axes = plt.subplots(1, 3, figsize=(9, 3.2))
+fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.8))
 for axis, t in zip(axes, (0, 30, 70), strict=True):
     controls = torch.from_numpy(poses.xy[[0, t]][:, arm])
     moved = warp_rigid(torch.from_numpy(sheet.reshape(-1, 2)).float(), controls[:1], controls[1:], torch.ones(1, len(arm)))
@@ -158,17 +158,18 @@ plt.show()
 bits = region_bits(poses, grid)  # uint8 [f, n]
 
 
-def paint(frame_bits):
-    """Region bits [n] as a picture [16, 16, 3]; a token of several regions takes their mean colour."""
-    member = (np.asarray(frame_bits)[:, None] >> np.arange(5)) & 1  # [n, r]
-    colour = member @ np.array(REGION_COLOURS) / np.maximum(member.sum(1, keepdims=True), 1)
-    return np.where(member.any(1, keepdims=True), colour, 226).reshape(16, 16, 3).astype(np.uint8)
+def show_tokens(axis, frame_bits, lit=True):
+    """Tokens in the colours of their regions, striped where they lie in several; dark where not `lit` [16, 16]."""
+    picture = paint_tokens(np.asarray(frame_bits), 16, 16)  # [192, 192, 3]
+    bright = np.kron(np.broadcast_to(lit, (16, 16)), np.ones((12, 12), bool))[..., None]
+    axis.imshow(np.where(bright, picture, picture // 4), extent=(-0.5, 15.5, 15.5, -0.5))
+    axis.axis("off")
 
 
-fig, axes = plt.subplots(1, 4, figsize=(9, 2.6))
+fig, axes = plt.subplots(1, 4, figsize=(10.5, 3.2))
 for axis, t in zip(axes, (0, 30, 70, 100), strict=True):
-    axis.imshow(paint(bits[t]))
-    axis.set(title=f"frame {t}", xticks=[], yticks=[])
+    show_tokens(axis, bits[t])
+    axis.set_title(f"frame {t}")
 for name, colour in zip(REGIONS, REGION_COLOURS, strict=True):
     axes[0].scatter([], [], marker="s", color=np.array(colour) / 255, label=name)
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
@@ -176,7 +177,7 @@ plt.show()
 
 # %% [markdown]
 # ### Play: drag a hand
-# Move the right hand with the sliders. **Predict**: lift the hand to the face. Which colours mix, and what does that mean for the mask?
+# Move the right hand with the sliders. **Predict**: lift the hand to the face. Which tokens become striped, and what does that mean for the mask?
 
 # %%
 def drag_hand(across=0.0, up=0.0, t=70):
@@ -186,11 +187,10 @@ def drag_hand(across=0.0, up=0.0, t=70):
     xy[:, [10, *range(112, 133)]] += move
     xy[:, 8] += move / 2
     moved = Keypoints(xy, poses.confidence[t : t + 1], poses.fps)
-    fig, axes = plt.subplots(1, 2, figsize=(6, 3))
-    axes[0].imshow(draw_pose(moved, 300)[0])
-    axes[1].imshow(paint(region_bits(moved, grid, reference=poses)[0]))
-    for axis in axes:
-        axis.axis("off")
+    fig, axes = plt.subplots(1, 2, figsize=(8, 4))
+    axes[0].imshow(draw_pose(moved, 360)[0])
+    axes[0].axis("off")
+    show_tokens(axes[1], region_bits(moved, grid, reference=poses)[0])
     plt.show()
 
 
@@ -201,7 +201,10 @@ drag_hand(across=0.06, up=0.3)
 
 # %% [markdown]
 # ## Exercise 3: the local mask between two frames
-# Write `share_region(query_bits, key_bits)`: True where the two tokens have a region in common. Background tokens (bits 0) share nothing.
+# Write `share_region(query_bits, key_bits)`: True where the two tokens have a region in common. Background tokens (bits 0) share nothing. With the bits $b$ as numbers and $\&$
+# the bitwise *and*,
+#
+# $$ \text{share}_{ij} = \big[\, b_i \mathbin{\&} b_j \ne 0 \,\big] . $$
 #
 # | | |
 # |---|---|
@@ -279,13 +282,12 @@ def look(frame=76, row=10, col=5):
     """All that one token may attend to, in every frame that it sees."""
     query = frame * 256 + row * 16 + col
     frames = [0, *plan.past_frames(frame), frame]
-    fig, axes = plt.subplots(1, len(frames), figsize=(1.55 * len(frames), 2))
+    fig, axes = plt.subplots(1, len(frames), figsize=(1.8 * len(frames), 2.2))
     for axis, t in zip(axes, frames, strict=True):
-        lit = plan.allowed(query, torch.arange(t * 256, (t + 1) * 256)).view(16, 16, 1).numpy()
-        axis.imshow(np.where(lit, paint(bits[t]), paint(bits[t]) // 4))
-        axis.set_title({0: "reference", frame: f"own frame {t}"}.get(t, f"past {t}"), fontsize=10)
-        axis.axis("off")
-    axes[-1].plot(col, row, "wx", markersize=9, markeredgewidth=3)
+        lit = plan.allowed(query, torch.arange(t * 256, (t + 1) * 256)).view(16, 16).numpy()
+        show_tokens(axis, bits[t], lit)
+        axis.set_title({0: "reference", frame: f"own {t}"}.get(t, f"past {t}"))
+    axes[-1].plot(col, row, "kx", markersize=11, markeredgewidth=4)
     plt.show()
 
 
@@ -354,10 +356,10 @@ f = len(poses)
 estimate = 1 / f + 4 / f * (shares**2).sum()
 without_sink = make_plan(poses, grid, MaskOptions(top_k=4, window=0, sink=False)).density()
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+fig, axes = plt.subplots(1, 2, figsize=(11, 3.8))
 axes[0].bar(REGIONS, shares * 100, color=np.array(REGION_COLOURS) / 255)
-axes[0].tick_params(axis="x", labelsize=9)
-axes[0].set(ylabel="share of the tokens (%)", title=f"{(bits == 0).double().mean():.0%} of the tokens are background")
+axes[0].tick_params(axis="x", labelsize=11)
+axes[0].set(ylabel="share of the tokens (%)", title=f"{(bits == 0).double().mean():.0%} are background")
 names, values = ["dense", "global mask", "formula", "count", "count + sink"], [1, 5 / f, estimate, without_sink, plan.density()]
 axes[1].barh(names[::-1], np.array(values[::-1]) * 100, color="#0072B2")
 axes[1].set(xscale="log", xlabel="token pairs kept (%)", title=f"{f} frames, K = 4")
@@ -383,7 +385,7 @@ for length in lengths:
     rows["local + global"].append(some.density() * 100)
     rows["global only"].append((some.visible.sum() + 2 * length - 1).item() / length**2 * 100)
 
-fig, axis = plt.subplots(figsize=(6, 3))
+fig, axis = plt.subplots(figsize=(8, 3.6))
 for (name, values), marker in zip(rows.items(), "os", strict=True):
     axis.loglog(np.array(lengths) / 12.5, values, marker=marker, label=name)
 axis.set(xlabel="length of the clip (s)", ylabel="token pairs kept (%)", title="density on the bundled poses")

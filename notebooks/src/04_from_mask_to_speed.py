@@ -37,7 +37,7 @@ plt.style.use(root / "notebooks" / "course.mplstyle")
 poses = pool_to_latent(fill_latent(load_keypoints(root / "examples" / "poses" / "welcome.npz")))
 small = make_plan(poses[::9][:12], TokenGrid(12, 8, 8), MaskOptions(top_k=3, window=0, block=16))
 mask = small.dense()  # bool [768, 768]: 12 frames of 8 x 8 tokens
-plt.figure(figsize=(3.8, 3.8))
+plt.figure(figsize=(4.8, 4.8))
 plt.imshow(mask, cmap="Greys")
 plt.xlabel("key token")
 plt.ylabel("query token")
@@ -74,7 +74,7 @@ dense_time = seconds(lambda: F.scaled_dot_product_attention(q, k, v))
 masked_time = seconds(lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=allowed))
 
 # %%
-plt.figure(figsize=(6, 1.9))
+plt.figure(figsize=(8, 2.2))
 plt.barh(["with the mask", "dense"], [masked_time * 1e3, dense_time * 1e3], color=["#D55E00", "#0072B2"])
 plt.xlabel("time (ms)")
 plt.title(f"{allowed.double().mean():.1%} of the pairs, {masked_time / dense_time:.2f} x the time")
@@ -87,6 +87,8 @@ plt.show()
 # into blocks, and keep a block if *any* pair in it is allowed. The paper takes blocks of 128 x 128.
 #
 # ## Exercise 1: pool the mask
+# $$ \text{kept}_{ab} = \bigvee_{i \in \text{block } a,\; j \in \text{block } b} \text{mask}_{ij} . $$
+#
 # | | |
 # |---|---|
 # | `mask` | bool tensor `[t, t]`; `block` divides `t` |
@@ -120,9 +122,10 @@ def pooled_share(mask, block):
 
 
 sizes = [1, 4, 8, 16, 32, 64]
-plt.figure(figsize=(6, 3))
+plt.figure(figsize=(8, 3.4))
 plt.plot(sizes, [pooled_share(mask, block) * 100 for block in sizes], "o-")
 plt.xscale("log", base=2)
+plt.xticks(sizes, [str(size) for size in sizes])
 plt.xlabel("block (tokens)")
 plt.ylabel("blocks kept (%)")
 plt.title("tokens in reading order: pooling fills the mask up")
@@ -134,7 +137,9 @@ plt.show()
 #
 # ## Exercise 2: reorder the tokens
 # Attention does not care about the order of its tokens, as long as queries, keys and values agree. So sort each frame's tokens by their region bits: equal bits
-# next to each other, background (bits 0) last. Frames stay where they are.
+# next to each other, background (bits 0) last. Frames stay where they are. With $b_i$ the bits of token $i$ of frame $t_i$,
+#
+# $$ \text{order} = \operatorname{argsort}_i \big(t_i,\; [b_i = 0],\; b_i,\; i\big) \quad \text{(compared from left to right)} . $$
 #
 # | | |
 # |---|---|
@@ -177,7 +182,7 @@ def show_blocks(block=16, sort=True):
     shown = sorted_mask if sort else mask
     kept = F.max_pool2d(shown.float()[None, None], block)[0, 0]
     filled = kept.repeat_interleave(block, 0).repeat_interleave(block, 1)
-    fig, axis = plt.subplots(figsize=(4.2, 4.4))
+    fig, axis = plt.subplots(figsize=(4.8, 5))
     axis.imshow(np.where(shown, 2, filled), cmap=ListedColormap(["white", "#9ECAE1", "#08306B"]), vmin=0, vmax=2)
     axis.set(xlabel="key token", ylabel="query token", title=f"{'sorted' if sort else 'reading order'}: {kept.mean():.1%} of the blocks")
     plt.show()
@@ -193,7 +198,7 @@ show_blocks(16, sort=True)
 # Dark: allowed pairs. Pale: pairs that a kept block drags in. Sorting packs the dust into few blocks. **Predict** what the full grid (16 x 16 tokens, 111 frames) gives for larger blocks.
 
 # %%
-fig, axis = plt.subplots(figsize=(6.4, 3))
+fig, axis = plt.subplots(figsize=(8, 3.4))
 full = make_plan(poses, TokenGrid(len(poses)), MaskOptions(window=0))
 table = full.density_table((16, 32, 64, 128))
 blocks = [row["block"] for row in table]
@@ -216,6 +221,8 @@ plt.show()
 #          0 0 0        columns  0 2 0 1
 #          1 1 0
 # ```
+#
+# $$ \text{pointer}_0 = 0, \qquad \text{pointer}_{r+1} = \text{pointer}_r + \sum_c \text{kept}_{rc} . $$
 #
 # | | |
 # |---|---|
@@ -379,10 +386,12 @@ for length in lengths:
     dense_ms.append(1e3 * seconds(lambda: dense_attention(q, k, v)))
     sparse_ms.append(1e3 * seconds(lambda: sparse_attention(q, k, v, this, backend="cpu")))
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.3))
+fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8))
 axes[0].loglog(lengths, dense_ms, "s--", label="dense")
 axes[0].loglog(lengths, sparse_ms, "o-", label="sparse")
 axes[0].set(xlabel="latent frames of 256 tokens", ylabel="time of one call (ms)", title="measured here, 4 heads of width 64")
+axes[0].set_xticks(lengths, [str(length) for length in lengths], minor=False)
+axes[0].set_xticks([], minor=True)
 axes[0].legend()
 axes[1].plot(lengths, np.array(dense_ms) / np.array(sparse_ms), "o-", color="#009E73")
 axes[1].axhline(1, color="black", linewidth=1)
@@ -399,12 +408,12 @@ plt.show()
 def amdahl(share=0.5):
     """Speed-up of the whole network for a share of attention."""
     gain = np.linspace(1, 40, 200)
-    plt.figure(figsize=(6, 2.9))
+    plt.figure(figsize=(8, 3.4))
     for a, style in ((0.25, ":"), (share, "-"), (0.9, "--")):
         plt.plot(gain, 1 / ((1 - a) + a / gain), style, label=f"attention is {a:.0%} of the time")
     plt.xlabel("attention is this many times faster")
     plt.ylabel("the network is this\nmany times faster")
-    plt.ylim(1, 8)
+    plt.ylim(1, 9)
     plt.legend()
     plt.show()
 

@@ -36,12 +36,12 @@ def teach(x, t):
 
 
 start = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
-fig, axes = plt.subplots(1, 4, figsize=(10, 2.7), sharex=True, sharey=True)
+fig, axes = plt.subplots(1, 4, figsize=(11, 3.2), sharex=True, sharey=True)
 for axis, steps in zip(axes, (1, 2, 5, 30), strict=True):
     made = sample_euler(lambda x, t: teach(x, torch.full((len(x),), t)), start, steps)
-    axis.scatter(*made.T, s=5, color="#D55E00")
-    axis.set(title=f"teacher, {steps} step{'s' * (steps > 1)}", xlim=(-3, 3), ylim=(-3, 3), xlabel="x")
-axes[0].set_ylabel("y")
+    axis.scatter(*made.T, s=8, color="#D55E00")
+    axis.set(title=f"teacher, {steps} step{'s' * (steps > 1)}", xlim=(-3, 3), ylim=(-3, 3), xlabel="x (units)")
+axes[0].set_ylabel("y (units)")
 plt.show()
 
 # %% [markdown]
@@ -98,10 +98,10 @@ def show_field(level=0.3):
     """Directions of the teacher's score at a level."""
     t = torch.full((len(lattice),), level)
     arrows = F.normalize(((1 - level) * teach(lattice, t) - lattice) / level**2, dim=1)
-    fig, axis = plt.subplots(figsize=(4.2, 3.8))
+    fig, axis = plt.subplots(figsize=(5.2, 4.8))
     axis.quiver(*lattice.T, *arrows.T, color="#0072B2", scale=22, width=0.005)
     axis.scatter(*(PLACES * (1 - level)).T, color="#D55E00", s=50)
-    axis.set(xlabel="x", ylabel="y", title=f"score at t = {level:.2f}; dots: (1 - t) x places")
+    axis.set(xlabel="x (units)", ylabel="y (units)", title=f"score at t = {level:.2f}; dots: places x {1 - level:.2f}")
     plt.show()
 
 
@@ -272,12 +272,13 @@ rounds = 20 if FAST else 1200
 student, critic, film = match(rounds)
 _, _, alone = match(rounds // 3, lessons=0)
 
-fig, axes = plt.subplots(1, 4, figsize=(10.5, 2.9), sharex=True, sharey=True)
+fig, axes = plt.subplots(1, 4, figsize=(11, 3.2), sharex=True, sharey=True)
 titles = ("at the start", f"after {rounds // 4} rounds", f"after {rounds} rounds", "without the critic")
 for axis, points, title in zip(axes, [*film, alone[-1]], titles, strict=True):
     axis.scatter(*PLACES.T, s=160, color="lightgrey")
-    axis.scatter(*points.T, s=5, color="#D55E00")
-    axis.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xlabel="x")
+    axis.scatter(*points.T, s=8, color="#D55E00")
+    axis.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xlabel="x (units)")
+axes[0].set_ylabel("y (units)")
 plt.show()
 nearest = torch.cdist(film[-1], PLACES).min(1)
 shares = torch.bincount(nearest.indices, minlength=4) / len(start)
@@ -293,11 +294,12 @@ print("share of the samples at each place:", ", ".join(f"{share:.0%}" for share 
 t = torch.full((len(lattice),), 0.4)
 with torch.no_grad():
     real, fake = teach(lattice, t), critic(lattice, t)
-fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.4), sharex=True, sharey=True)
+fig, axes = plt.subplots(1, 3, figsize=(11, 4), sharex=True, sharey=True)
 for axis, arrows, title in zip(axes, (real - lattice, fake - lattice, real - fake), ("teacher", "critic", "difference"), strict=True):
     axis.quiver(*lattice.T, *arrows.T, color="#0072B2", scale=30, width=0.005)
     axis.scatter(*film[-1].T, s=3, color="#D55E00")
-    axis.set(title=f"{title}, t = 0.4", xlabel="x")
+    axis.set(title=f"{title}, t = 0.4", xlim=(-3, 3), ylim=(-3, 3), xlabel="x (units)")
+axes[0].set_ylabel("y (units)")
 plt.show()
 
 # %% [markdown]
@@ -331,15 +333,15 @@ def batch(m=128):
 
 
 def show_row(pictures, titles):
-    fig, axes = plt.subplots(1, len(pictures), figsize=(1.35 * len(pictures), 1.6))
+    fig, axes = plt.subplots(1, len(pictures), figsize=(2.1 * len(pictures), 2.5))
     for axis, picture, title in zip(axes, pictures, titles, strict=True):
         axis.imshow(picture.detach().view(16, 16), cmap="gray", vmin=-1, vmax=1)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(title, fontsize=12)
         axis.axis("off")
     plt.show()
 
 
-show_row(pool[0][:7], ["data"] * 7)
+show_row(pool[0][:5], ["data"] * 5)
 
 # %%
 class PictureNet(nn.Module):
@@ -474,8 +476,8 @@ def grade(made):
 
 
 grades = np.array([grade(made) for made in samples.values()])
-fig, axes = plt.subplots(1, 2, figsize=(9.5, 2.6), sharey=True)
-labels = ("contrast of the curtain (1 is right)", "squared error of the hand (0 is right)")
+fig, axes = plt.subplots(1, 2, figsize=(11, 3), sharey=True)
+labels = ("contrast of the curtain (1 = right)", "squared error of the hand (0 = right)")
 for axis, values, text in zip(axes, grades.T, labels, strict=True):
     axis.barh(list(samples)[::-1], values[::-1], color=["#009E73", "#0072B2", "#BBBBBB", "#E69F00"])
     for y, value in enumerate(values[::-1]):
@@ -499,6 +501,9 @@ plt.show()
 # - The student rolls out frame after frame and is trained on *its own* past frames, so that it meets in training what it meets when streaming.
 # - Teacher, student and critic are one and the same transformer, started from one set of weights.
 # - The student attends sparsely, by the plan of notebooks 2 to 4; the teacher and the critic judge.
+# - The shipped student takes **one** step a latent frame, as here (`DEFAULT_STEPS` in [iasa/config.py](../iasa/config.py)); it may be asked for up to four. Which of these lessons it has had says
+#   [its card](../iasa/weights/student/card.json). A pose and a bent reference leave a drawn speaker little to choose, so even plain regression is nearly sharp there, like the hand above. The less the condition says,
+#   the more needs choosing, and the more distribution matching has to do.
 # - The region losses compare features, not pixels: two sharp pictures of hair that differ by a pixel are far apart in squares.
 #
 # ## Summary
@@ -506,7 +511,7 @@ plt.show()
 # - DMD moves the crowd of samples along the difference of two scores: [`dmd_grad`, `dmd_loss` in iasa/losses.py](../iasa/losses.py).
 # - The critic learns the student's own distribution and keeps variety: [`critic_loss` in iasa/losses.py](../iasa/losses.py).
 # - The region loss makes small parts right: [`region_terms`, `region_loss` in iasa/losses.py](../iasa/losses.py).
-# - The student's sampler renews the noise between its few steps: [`sample_few_step` in iasa/sampling.py](../iasa/sampling.py).
+# - The student's sampler makes one step, or renews the noise between a few: [`sample_few_step` in iasa/sampling.py](../iasa/sampling.py).
 #
 # ## Further questions
 # 1. The reverse divergence punishes samples where the data have none, but hardly punishes a place that is never visited. Start the four-place student from samples near one place (a small noise). Does it find the others?

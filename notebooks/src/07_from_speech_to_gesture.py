@@ -37,10 +37,10 @@ features = hear("tea")
 motion = speech_to_motion(features, seed=3, model="rules")
 speed = np.r_[0, np.linalg.norm(np.diff(motion.hands[:, :, :3].reshape(-1, 6), axis=0), axis=1)] * 25  # of both wrists, cm/s
 time = np.arange(features.frames) / 25
-fig, axis = plt.subplots(figsize=(9, 3))
+fig, axis = plt.subplots(figsize=(10, 3.6))
 axis.plot(time, features.energy * 60, color="#E69F00", label="loudness (scaled)")
 axis.plot(time, speed, color="#0072B2", label="speed of the hands (cm/s)")
-axis.vlines([when for when, _ in features.accents], 0, 75, color="#D55E00", linestyle=":", label="accents")
+axis.vlines([when for when, _ in features.accents], 0, 75, color="black", linestyle=":", label="accents")
 axis.set(xlabel="time (s)", ylabel="speed (cm/s)", title="sound and hands")  # show
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
@@ -58,6 +58,8 @@ plt.show()
 #
 # ## Exercise 1: look at a longer scale
 # Write `moving_mean(x, span)`: the mean over the `span` values around each one. At the ends, where the window sticks out, average what exists.
+#
+# $$ \bar x_i = \frac{1}{|W_i|} \sum_{j \in W_i} x_j, \qquad W_i = \{\, j : 0 \le j < f,\; |i - j| \le \lfloor \text{span} / 2 \rfloor \,\} . $$
 #
 # | | |
 # |---|---|
@@ -89,7 +91,7 @@ check_moving_mean(moving_mean)
 # **Predict**: in the next figure, which of the three curves would you follow with your lips, your hands, your chair?
 
 # %% tags=["check"]
-fig, axis = plt.subplots(figsize=(9, 2.8))
+fig, axis = plt.subplots(figsize=(10, 3.4))
 for span, name, colour in ((1, "sound: 0.04 s", "#BBBBBB"), (9, "rhythm: 0.36 s", "#E69F00"), (75, "phrase: 3 s", "#0072B2")):
     axis.plot(time, moving_mean(features.energy, span), color=colour, label=name)
 axis.set(xlabel="time (s)", ylabel="loudness (0 to 1)", title="the same loudness at three scales")
@@ -100,6 +102,8 @@ plt.show()
 # ## Exercise 2: windows
 # A motion network hears a **window** around each frame: some frames before it, and a few after (a gesture starts before the word it belongs to; the price is delay). Write
 # `cut_windows(x, before, after)`. Outside the clip there is silence: zeros.
+#
+# $$ \text{windows}_{i, k} = x_{\,i - \text{before} + k}, \qquad k = 0 \dots \text{before} + \text{after} . $$
 #
 # | | |
 # |---|---|
@@ -181,13 +185,13 @@ def fit_and_test(*scales):
 
 # %%
 table = np.array([*(fit_and_test(scale) for scale in SCALES), fit_and_test(*SCALES)]).T
-fig, axis = plt.subplots(figsize=(6.2, 3))
+fig, axis = plt.subplots(figsize=(8, 4))
 image = axis.imshow(table, vmin=0, vmax=1)
 for (row, column), value in np.ndenumerate(table):
-    axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black", fontsize=13)
+    axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black", fontsize=15)
 axis.set(xticks=range(4), xticklabels=[*SCALES, "all"], yticks=range(3), yticklabels=["mouth opens", "hands move", "trunk leans"])
 axis.spines[:].set_visible(False)
-fig.colorbar(image, label="correlation on an unseen clip")
+fig.colorbar(image, label="correlation, unseen clip")
 plt.show()
 
 # %% [markdown]
@@ -199,7 +203,9 @@ plt.show()
 # movements; a network chooses entries, and may choose differently each time. First we need the codebook.
 #
 # ## Exercise 3: name a movement
-# Which entry is nearest? Euclidean distance.
+# Which entry is nearest? Euclidean distance:
+#
+# $$ c_i = \arg\min_e \lVert x_i - b_e \rVert_2 . $$
 #
 # | | |
 # |---|---|
@@ -227,7 +233,11 @@ check_nearest_entry(nearest_entry)
 # </details>
 #
 # ## Exercise 4: improve the codebook
-# Move every entry to the mean of the rows that chose it. An entry that nobody chose stays where it is. Alternating exercises 3 and 4 is *k-means*; the package does the same with running means.
+# Move every entry to the mean of the rows that chose it. An entry that nobody chose stays where it is:
+#
+# $$ b_e \leftarrow \operatorname{mean} \{\, x_i : c_i = e \,\} . $$
+#
+# Alternating exercises 3 and 4 is *k-means*; the package does the same with running means.
 #
 # | | |
 # |---|---|
@@ -273,7 +283,7 @@ def learn(x, entries, rounds=12):
 # %%
 vectors = np.concatenate([to_vectors(m) for clip in moved for m in clip])  # [frames, 57] parameters of the rig
 sizes = (2, 8) if FAST else (2, 4, 8, 16, 32, 64)
-plt.figure(figsize=(6, 3))
+plt.figure(figsize=(8, 3.8))
 for region, marker in (("arms", "o"), ("right_hand", "s"), ("head", "^"), ("face", "D")):
     x = vectors[:, region_slices()[region]]
     left = [np.mean((x - (found := learn(x, e))[0][found[1]]) ** 2) / x.var(0).mean() for e in sizes]
@@ -301,10 +311,10 @@ codebook, codes = learn(vectors[:, arms], 8)
 order = np.argsort(-np.bincount(codes, minlength=8))
 rows = np.repeat(to_vectors(rest_motion(1)), 8, 0)
 rows[:, arms] = codebook[order]
-fig, axes = plt.subplots(1, 8, figsize=(11, 1.8))
-for axis, entry, image in zip(axes, order, draw_pose(make_keypoints(speaker.identity, to_motion(rows)), 140), strict=True):
+fig, axes = plt.subplots(2, 4, figsize=(9.5, 5.2))
+for axis, entry, image in zip(axes.flat, order, draw_pose(make_keypoints(speaker.identity, to_motion(rows)), 280), strict=True):
     axis.imshow(image)
-    axis.set_title(f"{entry}: {(codes == entry).mean():.0%}", fontsize=10)
+    axis.set_title(f"entry {entry}: {(codes == entry).mean():.0%}")
     axis.axis("off")
 plt.show()
 
@@ -327,7 +337,7 @@ def temperature(tau=1.0):
     scores = np.array([2.0, 1.6, 1.1, 0.4, 0.0, -0.3, -0.8, -1.5])
     p = np.exp((scores - scores.max()) / tau)
     p /= p.sum()
-    plt.figure(figsize=(5.6, 2.3))
+    plt.figure(figsize=(8, 3))
     plt.bar(range(8), p, color="#0072B2")
     plt.ylim(0, 1)
     plt.xlabel("entry")
@@ -393,7 +403,7 @@ def shift_lips(frames=2):
     lags = np.arange(-12, 13)
     late = np.roll(opening, frames)
     r = [np.corrcoef(np.roll(late, -lag), features.visemes[:, 0])[0, 1] for lag in lags]
-    plt.figure(figsize=(6, 2.6))
+    plt.figure(figsize=(8, 3.2))
     plt.plot(lags * 40, r, "o-", markersize=4)
     plt.axvline(lags[int(np.argmax(r))] * 40, color="#D55E00", linestyle="--")
     plt.xlabel("lag that is tried (ms)")
@@ -419,7 +429,7 @@ scores = []
 for f, clip in zip(heard, moved, strict=True):
     accents = np.array([when for when, _ in f.accents])
     scores += [[beat_alignment(ends + shift, accents) for shift in shifts] for ends in map(stroke_ends, clip)]
-plt.figure(figsize=(6, 2.8))
+plt.figure(figsize=(8, 3.2))
 plt.plot(shifts, np.nanmean(scores, 0), "o-")
 plt.axvline(0, color="black", linewidth=1)
 plt.xlabel("strokes moved by (s)")
@@ -441,11 +451,11 @@ said = analyse(mine) if my_speech else analyse(mine, method="signal")
 style = None  # or: from iasa.avatar.gestures import GestureStyle; GestureStyle(amount=1.5)
 performed = speech_to_motion(said, seed=0, style=style)
 poses = make_keypoints(speaker.identity, performed)
-chosen = np.linspace(2, len(poses) - 3, 8).astype(int)
-fig, axes = plt.subplots(1, 8, figsize=(11, 1.8))
-for axis, t, image in zip(axes, chosen, draw_pose(poses[chosen], 140), strict=True):
+chosen = np.linspace(2, len(poses) - 3, 5).astype(int)
+fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.5))
+for axis, t, image in zip(axes, chosen, draw_pose(poses[chosen], 300), strict=True):
     axis.imshow(image)
-    axis.set_title(f"{t / 25:.1f} s", fontsize=10)
+    axis.set_title(f"{t / 25:.1f} s")
     axis.axis("off")
 plt.show()
 

@@ -36,7 +36,7 @@ poses = pool_to_latent(fill_latent(video))
 plan = make_plan(poses, TokenGrid(len(poses)))
 frames = np.arange(len(poses))
 ours = np.array([256 * (1 + (t > 0)) + len(plan.past_tokens(t)) for t in frames])
-fig, axis = plt.subplots(figsize=(8, 3))  # show
+fig, axis = plt.subplots(figsize=(9, 3.8))  # show
 axis.plot(frames / 12.5, 256 * (frames + 1), "--", label="dense, causal: everything so far")
 axis.plot(frames / 12.5, ours, label="ours: own frame, reference, chosen regions")
 axis.set(xlabel="time in the video (s)", ylabel="keys read for a frame", yscale="log", ylim=(100, 1e5))
@@ -49,7 +49,9 @@ plt.show()
 # grows with every frame. The plan reads the frame itself, the reference, and of the $K$ chosen past frames only tokens in regions that the new frame has.
 #
 # ## Exercise 1: count the keys
-# For frame $t$: its own $n$ tokens; the $n$ of frame 0 (the reference) if $t > 0$; and of every frame in its row of the table those tokens that share a region with *some* token of frame $t$.
+# For frame $t$: its own $n$ tokens; the $n$ of frame 0 (the reference) if $t > 0$; and of every frame in its row of the table those tokens that share a region with *some* token of frame $t$:
+#
+# $$ \text{keys}_t = n + n\,[t > 0] + \sum_{s \in \text{table}_t} \big|\{\, j : b_{s,j} \mathbin{\&} B_t \ne 0 \,\}\big|, \qquad B_t = \text{all bits of frame } t . $$
 #
 # | | |
 # |---|---|
@@ -86,6 +88,8 @@ check_count_keys(count_keys)
 # Keys and values of a frame must stay until the last frame that chooses it. If the poses are known, so is the table, and every frame's last use.
 #
 # ## Exercise 2: the last use
+# $$ \text{use}_s = \max \{\, t : s \in \text{table}_t \,\}, \qquad -1 \text{ if there is no such } t . $$
+#
 # | | |
 # |---|---|
 # | `table` | int array `[f, k]`, -1 pads |
@@ -121,7 +125,7 @@ def held_frames(table):
     return [sum(past <= t < last for past, last in use.items()) for t in range(len(table))]
 
 
-fig, axis = plt.subplots(figsize=(8, 2.8))
+fig, axis = plt.subplots(figsize=(9, 3.4))
 axis.plot(frames / 12.5, frames, "k:", label="everything")
 for reach, style in ((125, "-"), (25, "--")):
     some = make_plan(poses, TokenGrid(len(poses)), MaskOptions(reach=reach))
@@ -190,10 +194,10 @@ def roll_out(some_plan, steps=1):
 
 
 took = {"all of the past": roll_out(dense), "our plan": roll_out(sparse)}
-fig, axis = plt.subplots(figsize=(8, 3))
+fig, axis = plt.subplots(figsize=(9, 3.6))
 for (name, seconds), style in zip(took.items(), ("--", "-"), strict=True):
     axis.plot((np.arange(length) + 1) / 12.5, seconds * 1e3, style, label=name)
-axis.set(xlabel="time in the video (s)", ylabel="one step of one latent frame (ms)", title="measured here, float32", ylim=0)
+axis.set(xlabel="time in the video (s)", ylabel="one latent frame (ms)", title="the student's one step, measured here, float32", ylim=0)
 axis.legend()
 plt.show()
 
@@ -201,7 +205,9 @@ plt.show()
 # The curves are jagged: other programs run, memory is allocated, processors change their clocks. How fast is it, then?
 #
 # ## Exercise 3: an honest rate
-# Leave out the first `warm_up` measurements, take the **median** of the rest (not the best, not the mean that one hiccup spoils), and turn it into video frames a second.
+# Leave out the first `warm_up` measurements, take the **median** of the rest (not the best, not the mean that one hiccup spoils), and turn it into video frames a second:
+#
+# $$ \text{rate} = \frac{\text{video frames in a latent frame}}{\operatorname{median}(\text{seconds after the warm-up})} . $$
 #
 # | | |
 # |---|---|
@@ -240,7 +246,7 @@ from iasa.pipeline import CoSpeechPipeline
 pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
 count = 6 if FAST else 60  # video frames
 began, done_at = time.perf_counter(), []
-stream = pipeline.stream((video[i : i + 2] for i in range(0, count, 2)), speaker, steps=1)
+stream = pipeline.stream((video[i : i + 2] for i in range(0, count, 2)), speaker)  # one denoising step, the default
 for pair in stream:
     done_at += [time.perf_counter() - began] * len(pair)
 done_at = np.array(done_at)
@@ -282,7 +288,7 @@ def play(speed=20.0, fps=25.0):
     """When frames of a clip of 20 s are done, and when they are shown."""
     done = 0.4 + np.arange(500) / speed
     wait = max(0.0, (done - np.arange(500) / fps).max())
-    fig, axis = plt.subplots(figsize=(6.4, 2.9))
+    fig, axis = plt.subplots(figsize=(8, 3.4))
     axis.plot(done, np.arange(500), label="done")
     axis.plot(wait + np.arange(500) / fps, np.arange(500), "--", label="shown")
     axis.set(xlabel="time since the request (s)", ylabel="frame", title=f"{speed:g} frames a second made: play after {wait:.1f} s")
@@ -405,18 +411,18 @@ with torch.inference_mode():
     results = [recalls(q, k) for layer in recorded for q, k in zip(*layer, strict=True)]
 names = list(results[0])
 values = np.array([[r[name] for name in names] for r in results]) * 100  # [layers * heads, choices]
-plt.figure(figsize=(7, 2.9))
+plt.figure(figsize=(9, 3.6))
 plt.boxplot(values, orientation="horizontal", tick_labels=names, medianprops={"color": "#D55E00"})
 plt.gca().invert_yaxis()
 plt.xlabel("attention to past frames that is kept (%)")
 plt.title(f"{budget.sum() / past.sum():.0%} of the past blocks, {len(values)} heads of all layers")
-plt.xlim(0, 60)
+plt.xlim(0)
 plt.show()
 print({name: f"{value:.0f} %" for name, value in zip(names, values.mean(0), strict=True)})
 
 # %% [markdown]
 # Read it with care. The recall of attention is not the quality of a picture. Ours is chosen once a clip and costs nothing per layer; pooled top-k pays for its choice in every layer, head and step. The student was trained *with* our pattern, which favours it. And
-# two neighbours do not fit into this figure: *MonarchRT* is no mask but a factorisation, and *Pyramid Attention Broadcast* reuses outputs between steps, of which a one- or two-step student has none to spare.
+# two neighbours do not fit into this figure: *MonarchRT* is no mask but a factorisation, and *Pyramid Attention Broadcast* reuses outputs between steps, of which a student of one step has none to spare.
 #
 # ## With care
 # A machine that makes a person say anything needs more than speed.
