@@ -152,7 +152,7 @@ def test_speaking(speech):
     frames, fps = read_video(video)
     assert frames.shape == (15, 256, 256, 3) and fps == 25
     assert read_metadata(video)["seed"] == 3 and read_metadata(video)["ai_generated"] is True
-    for part in ("15 frames", "motion", "denoise", "decode", "write", "student, 1 steps, seed 3", "density"):
+    for part in ("15 frames", "motion", "denoise", "decode", "write", "student, 1 steps, seed 3", "density", "GFLOP"):
         assert part in figures, part
     assert STAGES["denoise"] in progress.said
     assert len(load_keypoints(poses)) == 15

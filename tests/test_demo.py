@@ -8,18 +8,20 @@ import json
 import numpy as np
 import pytest
 
-from iasa.avatar.rig import rest_motion
-from iasa.config import AUDIO_RATE, InputError
-from iasa.demo.compare import Contestant, add_label, dense_options, teacher_pairs, to_table
-from iasa.demo.live import CODECS, LiveVideo
-from iasa.demo.movement import Wishes, edit_motion, read_poses, shrink
-from iasa.demo.tables import measured_fps, quality_table
-from iasa.grid import TokenGrid
-from iasa.keypoints import COUNT, Keypoints, save_keypoints
-from iasa.mark import add_mark
-from iasa.masks import make_plan
-from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW
-from iasa.video import read_audio_track, read_video
+pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
+
+from iasa.avatar.rig import rest_motion  # noqa: E402
+from iasa.config import AUDIO_RATE, InputError, TransformerConfig  # noqa: E402
+from iasa.demo.compare import Contestant, add_label, attention_cost, dense_options, teacher_pairs, to_table  # noqa: E402
+from iasa.demo.live import CODECS, LiveVideo  # noqa: E402
+from iasa.demo.movement import Wishes, edit_motion, read_poses, shrink  # noqa: E402
+from iasa.demo.tables import measured_fps, quality_table  # noqa: E402
+from iasa.grid import TokenGrid  # noqa: E402
+from iasa.keypoints import COUNT, Keypoints, save_keypoints  # noqa: E402
+from iasa.mark import add_mark  # noqa: E402
+from iasa.masks import make_plan  # noqa: E402
+from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW  # noqa: E402
+from iasa.video import read_audio_track, read_video  # noqa: E402
 
 
 def test_live_pieces_are_a_playable_video(tmp_path):
@@ -106,6 +108,15 @@ def test_the_teachers_pairs_are_those_of_its_windows():
             window = ["reference", *range(start, min(frames, start + TEACHER_WINDOW))]
             pairs += sum(1 for q in window for k in window if q != "reference" or k == "reference")
         assert teacher_pairs(frames, 3) == 9 * pairs
+
+
+def test_what_attention_costs():
+    """Two products of width numbers for each pair, a multiply-add being two, in every layer and step."""
+    plan = make_plan(Keypoints(np.random.default_rng(0).random((6, COUNT, 2)), np.ones((6, COUNT))), TokenGrid(6, 4, 4))
+    pairs = int(plan.dense().sum())
+    density, flop = attention_cost(plan, "student", TransformerConfig(width=64, layers=3), 2)
+    assert density == pytest.approx(pairs / 96**2) and flop == pytest.approx(2 * 2 * 64 * pairs * 3 * 2)
+    assert attention_cost(plan, "teacher", TransformerConfig(), 1)[0] == pytest.approx(teacher_pairs(5, 16) / 96**2)
 
 
 def test_the_dense_student_sees_all_of_the_past():

@@ -74,10 +74,10 @@ def test_sentences_keep_their_values():
     assert playlist == "x.mp4 ist eine Abspielliste, keine Mediendatei; erlaubt sind wav"
     assert translate("Making frames, about 12 s left", "de") == "Bilder entstehen, noch etwa 12 s"
     assert translate("x {name} is empty (0 bytes)", "de") == "x {name} ist leer (0 Byte)"  # a name is never a place
-    report = dict(
-        frames=15, fps=22.0, seconds={"motion": 0.1}, model="student", steps=1, seed=3, density=0.05, device="cpu", dtype="b"
-    )
-    assert "15 Bilder" in translate(to_figures(report), "de") and "Startzahl 3" in translate(to_figures(report), "de")
+    report = dict(frames=15, fps=22.0, seconds={"motion": 0.1}, model="student", steps=1, seed=3, density=0.05)
+    report |= {"flop": 2e9, "device": "cpu", "dtype": "b"}
+    figures = translate(to_figures(report), "de")
+    assert "15 Bilder" in figures and "Startzahl 3" in figures and "5.0%, 2.0 GFLOP · cpu b" in figures
     for text in (*service.STAGES.values(), "Stopped.", "Reading", "Reading the clip", "Finding the person"):
         assert translate(text, "de") != text
 

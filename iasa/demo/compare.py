@@ -11,7 +11,15 @@ import gradio as gr
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from iasa.config import AUDIO_RATE, DEFAULT_STEPS, FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions
+from iasa.config import (
+    AUDIO_RATE,
+    DEFAULT_STEPS,
+    FRAMES_PER_LATENT,
+    VIDEO_FPS,
+    InputError,
+    MaskOptions,
+    TransformerConfig,
+)
 from iasa.credentials import sign_if_asked
 from iasa.demo.sentences import translate
 from iasa.demo.service import (
@@ -26,6 +34,7 @@ from iasa.demo.service import (
 )
 from iasa.demo.tables import translate_table
 from iasa.demo.zerogpu import gpu
+from iasa.masks import AttentionPlan
 from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW, Cancelled, CoSpeechPipeline
 from iasa.reference import Reference, load_speaker
 
@@ -66,7 +75,15 @@ def teacher_pairs(frames: int, tokens: int) -> int:
     return sum(size * (size + 1) + 1 for size in sizes) * tokens**2
 
 
-@gpu
+def attention_cost(plan: AttentionPlan, model: str, config: TransformerConfig, steps: int) -> tuple[float, float]:
+    """Share of all token pairs of the clip that a step computes, and the FLOP of attention in all steps."""
+    pairs = plan.density() * plan.grid.tokens**2
+    if model == "teacher":
+        pairs = teacher_pairs(plan.grid.frames - 1, plan.grid.tokens_per_frame)
+    return pairs / plan.grid.tokens**2, 4 * pairs * config.width * config.layers * steps
+
+
+@gpu(60)
 def compare(
     audio: str | None,
     example: str | None = None,
@@ -142,17 +159,13 @@ def make_comparison(
             take = run.animate(poses, reference, model, steps, seed, report, should_stop)
             frames = np.concatenate(list(take.frames))
             seconds = time.perf_counter() - started
-            grid, config = take.plan.grid, run.models[model].config
-            all_pairs = grid.tokens**2
-            pairs = take.plan.density() * all_pairs
-            if model == "teacher":
-                pairs = teacher_pairs(grid.frames - 1, grid.tokens_per_frame)
+            density, flop = attention_cost(take.plan, model, run.models[model].config, steps)
             rows.append(
                 Contestant(
                     name,
                     steps,
-                    pairs / all_pairs,
-                    4 * pairs * config.width * config.layers * steps,
+                    density,
+                    flop,
                     seconds,
                     len(frames) / seconds,
                     None if truth is None else psnr(frames, truth),

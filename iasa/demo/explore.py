@@ -35,7 +35,7 @@ window.addEventListener("message", (event) => {
 """
 
 
-@gpu
+@gpu(30)
 def explore(
     clip: str | None,
     record: bool = False,

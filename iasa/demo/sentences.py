@@ -38,10 +38,10 @@ GERMAN = {
     ),
     (
         "**{frames} frames**, {speed} frames/s ({stages}) · {model}, {steps} steps, seed {seed} · "
-        "attention density {density} · {device}"
+        "attention density {density}, {flop} GFLOP · {device}"
     ): (
         "**{frames} Bilder**, {speed} Bilder/s ({stages}) · {model}, Schritte: {steps}, Startzahl {seed} · "
-        "Dichte der Aufmerksamkeit {density} · {device}"
+        "Dichte der Aufmerksamkeit {density}, {flop} GFLOP · {device}"
     ),
     "Input-aware sparse attention": "Aufmerksamkeit, die der Eingabe folgt",
     "your clip": "dein Clip",

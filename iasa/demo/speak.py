@@ -11,6 +11,7 @@ import numpy as np
 
 from iasa.config import AUDIO_RATE, DEFAULT_STEPS, MAX_STEPS, MODELS, VIDEO_FPS, InputError
 from iasa.credentials import sign_if_asked
+from iasa.demo.compare import attention_cost
 from iasa.demo.live import LiveVideo
 from iasa.demo.movement import Wishes
 from iasa.demo.sentences import translate
@@ -92,11 +93,12 @@ def speak_steps(
     REMEMBERED_SPEED[model, int(steps)] = report["fps"]
     note = translate(f"First frame after {first:.1f} s, {report['fps']:.1f} frames/s in all", language)
     yield live.message(note, ended=True), note
-    figures = translate(to_figures(report), language)
+    _, flop = attention_cost(take.plan, model, pipeline.models[model].config, int(steps))
+    figures = translate(to_figures(report | {"flop": flop}), language)
     yield str(video), figures, str(file), Made(take.keypoints, str(video), reference)
 
 
-@gpu
+@gpu(60)
 def speak(
     audio: str | None,
     kind: str = EXAMPLE,
@@ -132,7 +134,7 @@ def speak(
         )[-1]
 
 
-@gpu
+@gpu(60)
 def speak_live(
     audio, kind, example, number, photo, consent, model, steps, seed, driving, amount, blink, height, lock,
     request: gr.Request = None,
@@ -173,7 +175,7 @@ def to_figures(report: dict) -> str:
     return (
         f"**{report['frames']} frames**, {report['fps']:.1f} frames/s "
         f"({stages}) · {report['model']}, {report['steps']} steps, seed {report['seed']} · "
-        f"attention density {report['density']:.1%} · {report['device']} {report['dtype']}"
+        f"attention density {report['density']:.1%}, {report['flop'] / 1e9:.1f} GFLOP · {report['device']} {report['dtype']}"
     )
 
 

@@ -1,14 +1,18 @@
-"""Lent GPUs of a ZeroGPU Space: `gpu` marks what needs one; elsewhere it marks nothing. Imported before torch."""
+"""Lent GPUs of a ZeroGPU Space: `gpu` marks what needs one; elsewhere it changes nothing. Imported before torch."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 try:
     import spaces
 except ModuleNotFoundError:  # only a ZeroGPU Space has it
     spaces = None
 
-GPU_SECONDS = 60  # of one call
 LENT = bool(os.environ.get("SPACES_ZERO_GPU"))  # every call is then a process of its own
-gpu = spaces.GPU(duration=GPU_SECONDS) if spaces else (lambda function: function)
+
+
+def gpu(seconds: int) -> Callable:
+    """A decorator: the function may hold a GPU for so many seconds a call. A visitor's quota has to hold that many."""
+    return spaces.GPU(duration=seconds) if spaces else lambda function: function

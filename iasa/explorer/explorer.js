@@ -1231,7 +1231,7 @@ function mountExplorer(data) {
       pen.fillStyle = reasonColour(best); pen.fillRect(EDGE + p, 0, 1, H);
     }
     pen.globalAlpha = 1;
-    pen.fillStyle = ink.soft; pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle"; pen.textAlign = "right"; pen.fillText(say("row"), EDGE - 6, H / 2);
+    pen.fillStyle = ink.soft; pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle"; pen.textAlign = "right"; pen.fillText(say("row"), EDGE - 4, H / 2, EDGE - 5);
     if (state.key) {
       pen.fillStyle = "#ffb428"; pen.fillRect(EDGE + (position(state.key) + 0.5 - state.zoom.x) * state.zoom.scale - 1, 0, 2, H);
     }
