@@ -456,6 +456,8 @@ def test_bad_input_is_named():
         make_plan(poses, grid, MaskOptions(method="blob"))
     with pytest.raises(InputError, match="missing in every frame"):
         make_plan(Keypoints(poses.xy, np.zeros((3, COUNT))), grid)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        Keypoints(np.full_like(poses.xy, np.nan), poses.confidence)
     with pytest.raises(InputError, match="200 tokens.*100"):
         random_plan(0, frames=2, rows=10, cols=10).dense(max_tokens=100)
     plan = random_plan(0)
