@@ -47,9 +47,21 @@ COLUMNS = {  # figure: (heading, decimals)
     "sync": ("sync", 3),
     "sync_lag": ("sync lag", 1),
     "fd_parts": ("FD parts", 3),
+    "lpips": ("LPIPS", 3),  # from here to FVD: only by weights that a user brings, see iasa.borrowed
+    "arcface": ("ArcFace", 3),
+    "arcface_kept": ("ArcFace kept", 3),
+    "sync_c": ("Sync-C", 2),
+    "sync_d": ("Sync-D", 2),
+    "fid": ("FID", 2),
+    "fvd": ("FVD", 1),
     "fps": ("frames/s", 2),
     "fps_denoise": ("without decoding", 2),
+    "fps_processor": ("frames/processor s", 2),
 }
+COMPARED = (  # figures whose differences between rows are told
+    "psnr", "psnr_face", "psnr_hands", "psnr_arms", "ssim", "hands", "hkc", "mouth_r", "lips_r", "sync", "identity",
+    "identity_kept", "flicker", "lpips", "arcface", "sync_c", "sync_d",
+)  # fmt: skip
 
 
 def score_video(
@@ -60,6 +72,7 @@ def score_video(
     judges: Judges | None = None,
     reference: tuple[np.ndarray, Keypoints] | None = None,  # picture uint8 [H, W, 3] and its pose, for the judges
     audio: np.ndarray | None = None,  # float32 [n] at 16 kHz, for the sync score
+    found: Keypoints | None = None,  # what the pose detector finds in the frames, where that is known
 ) -> dict[str, float]:
     """Every figure of one clip by name (see `COLUMNS`), by one tracking pass of the pose detector.
 
@@ -68,7 +81,7 @@ def score_video(
     """
     if len(frames) != len(keypoints_true):
         raise ValueError(f"{len(frames)} frames cannot be scored against {len(keypoints_true)} poses")
-    found = extract_keypoints(frames, fps=keypoints_true.fps)
+    found = extract_keypoints(frames, fps=keypoints_true.fps) if found is None else found
     both_hands = slice(LEFT_HAND.start, RIGHT_HAND.stop)
     lag = mouth_lag(found, keypoints_true)
     lips_lag = mouth_lag(found, keypoints_true, likeness=lip_shape_correlation)
@@ -118,13 +131,39 @@ def summarise(rows: Sequence[dict], pooled: dict[str, dict] | None = None) -> tu
     return make_table(summary, counts, names), summary
 
 
-def make_table(summary: dict, counts: dict[str, int], names: Sequence[str] = tuple(COLUMNS)) -> str:
-    """Markdown of `summarise`'s figures, one line a model; columns that no model has are left out."""
+def compare_rows(rows: Sequence[dict], pairs: Sequence[tuple[str, str]]) -> dict[str, dict]:
+    """What each first model of `pairs` has more than the second, clip by clip: {"a against b": {figure: as `summarise`}}.
+
+    Only clips in which both have the figure count. The interval is the bootstrap's over the differences of the same
+    clips: what makes a clip hard for both models drops out of it. Pairs of which a model is missing are left out.
+    """
+    by_model: dict[str, dict] = {}
+    for row in rows:
+        by_model.setdefault(row["model"], {})[row["clip"]] = row
+    found = {}
+    for first, second in pairs:
+        mine, other = by_model.get(first, {}), by_model.get(second, {})
+        common = [clip for clip in mine if clip in other]
+        names = [n for n in COMPARED if any(n in mine[c] and n in other[c] for c in common)]
+        if names:
+            found[f"{first} against {second}"] = {
+                n: _summarise_one([mine[c].get(n, np.nan) - other[c].get(n, np.nan) for c in common]) for n in names
+            }
+    return found
+
+
+def make_table(
+    summary: dict, counts: dict[str, int], names: Sequence[str] = tuple(COLUMNS), first: str = "model", sign: str = ""
+) -> str:
+    """Markdown of `summarise`'s figures, one line a model; columns that no model has are left out.
+
+    `first` heads the first column; with "+" for `sign` figures above 0 are shown with it.
+    """
     names = [name for name in names if any(name in figures for figures in summary.values())]
-    header = ["model", "clips", *(COLUMNS[name][0] for name in names)]
+    header = [first, "clips", *(COLUMNS[name][0] for name in names)]
     lines = [header, ["---"] * len(header)]
     for model, figures in summary.items():
-        cells = [_to_cell(figures[name], COLUMNS[name][1]) if name in figures else "-" for name in names]
+        cells = [_to_cell(figures[name], COLUMNS[name][1], sign) if name in figures else "-" for name in names]
         lines.append([model, str(counts[model]), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -137,8 +176,8 @@ def _summarise_one(values: list[float]) -> dict:
     return {"mean": float(np.mean(finite)), "low": low, "high": high, "clips": len(finite)}
 
 
-def _to_cell(figure: dict, decimals: int) -> str:
+def _to_cell(figure: dict, decimals: int, sign: str) -> str:
     if figure["mean"] is None:
         return "-"
-    mean, low, high = (f"{figure[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    mean, low, high = (f"{figure[key]:{sign}.{decimals}f}" for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]" if figure["clips"] > 1 else mean

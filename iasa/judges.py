@@ -1,7 +1,7 @@
 """The trained judges of the quality report: is it the same face, do the lips go with the sound, do parts look drawn?
 
 Their networks were trained here on the avatar, so their figures carry their own names: identity is no ArcFace likeness,
-sync is not Sync-C, and the Frechet distance on the part encoder is not FID.
+sync is not Sync-C, and the Frechet distance on the part encoder is not FID. For these see `iasa.borrowed`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ EVERY = 8  # frames between those whose parts are looked at
 CROP = 64  # pixels
 CHUNK = 25  # frames whose faces are looked at together
 RESAMPLES = 100
+NAMES = ("face_encoder", "part_encoder", "sync_encoder")
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Judges:
     @classmethod
     def load(cls, run: Path | None = None) -> Judges | None:
         """Those that a run folder holds, else the shipped ones; None if there are none yet."""
+        kinds = (FaceEncoder, PartEncoder, SyncEncoder)
         try:
             face, parts, sync = (
-                _load(kind, name, run)
-                for kind, name in ((FaceEncoder, "face_encoder"), (PartEncoder, "part_encoder"), (SyncEncoder, "sync_encoder"))
+                load_weights(kind, find_judge(name, run)).requires_grad_(False) for kind, name in zip(kinds, NAMES, strict=True)
             )
         except InputError:
             return None
@@ -65,16 +66,9 @@ class Judges:
         curve = self.sync.curve(make_sound(audio, len(frames)), make_mouth(_fill(found)))
         return scores | {"sync": sync_margin(curve), "sync_lag": float(curve.argmax() - LONGEST)}
 
-    @torch.no_grad()
     def embed(self, frames: np.ndarray, poses: Keypoints) -> np.ndarray:
-        """Unit vectors [f, d] of the faces; NaN where the eyes were not found."""
-        seen = (poses.confidence[:, list(EYE_CORNERS)] > 0).all(1)
-        parts = []
-        for start in range(0, len(frames), CHUNK):
-            which = slice(start, start + CHUNK)
-            images = torch.from_numpy(frames[which]).movedim(-1, 1).float() / 127.5 - 1
-            parts.append(self.face(images, torch.from_numpy(poses.xy[which]) * frames.shape[1]).numpy())
-        return np.where(seen[:, None], np.concatenate(parts), np.nan)
+        """`embed_faces` by this judge."""
+        return embed_faces(self.face, frames, poses)
 
     def look(self, frames: np.ndarray, truth: Keypoints) -> np.ndarray:
         """Features float32 [m, 96] of face and hands in some frames, where the true pose has them."""
@@ -88,10 +82,23 @@ class Judges:
         return self.parts.pooled(images).numpy()
 
 
-def _load(kind: type, name: str, run: Path | None):
+def find_judge(name: str, run: Path | None = None) -> Path:
+    """The folder of a judge's weights: of the run if it trained them, else the shipped one."""
     trained = run / name / "export" if run else None
-    place = trained if trained and (trained / "config.json").exists() else FOLDER / name
-    return load_weights(kind, place).requires_grad_(False)
+    return trained if trained and (trained / "config.json").exists() else FOLDER / name
+
+
+@torch.no_grad()
+def embed_faces(face: Callable[[Tensor, Tensor], Tensor], frames: np.ndarray, poses: Keypoints) -> np.ndarray:
+    """Unit vectors [f, d] of the faces in uint8 [f, H, W, 3]; NaN where the eyes were not found."""
+    seen = (poses.confidence[:, list(EYE_CORNERS)] > 0).all(1)
+    parts = []
+    for start in range(0, len(frames), CHUNK):
+        which = slice(start, start + CHUNK)
+        images = torch.from_numpy(frames[which]).movedim(-1, 1).float() / 127.5 - 1
+        xy = torch.from_numpy(np.where(seen[which, None, None], poses.xy[which], 0.5)).float()  # missing ones may be NaN
+        parts.append(face(images, xy * frames.shape[1]).numpy())
+    return np.where(seen[:, None], np.concatenate(parts), np.nan)
 
 
 def _fill(poses: Keypoints) -> Keypoints:

@@ -55,8 +55,8 @@ def flow_loss(
 ) -> Tensor:
     """Flow matching (Lipman et al. 2023) for a network that predicts x0.
 
-    The velocity is (x_t - x0) / t, so its squared error is the error of x0 over t^2; `floor` bounds that weight near
-    t = 0. Tokens with importance 1 count 1 + emphasis times.
+    The velocity is (x_t - x0) / t, so its squared error is the error of x0 over t^2. Here the weight is 1 / (t + floor):
+    it falls with t too, but near t = 0 it stays bounded. Tokens with importance 1 count 1 + emphasis times.
     """
     error = (output - clean).square().mean(2).flatten(2) / (level[..., None] + floor)  # [b, f, n]
     if importance is not None:
@@ -79,7 +79,8 @@ def dmd_grad(
     """Gradient of the reverse KL between the student's and the teacher's diffused distributions, by x0: [b, f, c, h, w].
 
     The difference of the two scores, which is that of the two predictions of x0, over the mean |x0 - real_x0| of each
-    sample (Yin et al. 2024, equation 8): that puts all noise levels on one scale.
+    sample (Yin et al. 2024, equations 7 and 8): that puts all noise levels on one scale. Their further factor 1 - t,
+    which their own code leaves out too, is left out.
     """
     scale = (x0 - real_x0).abs().flatten(1).mean(1).clamp_min(1e-6)
     return (fake_x0 - real_x0) / scale.view(-1, *[1] * (x0.ndim - 1))
@@ -91,13 +92,14 @@ def dmd_loss(
     critic: Denoiser,
     level: Tensor,  # [b, f]
     noise: Tensor,  # [b, f, c, h, w]
-    importance: Tensor | None = None,  # [b, f, n] 0..1
+    importance: Tensor | None = None,  # [b, f, n] 0..2
     emphasis: float = 3.0,
 ) -> Tensor:
     """Distribution matching distillation (Yin et al. 2024): a scalar whose gradient by x0 is `dmd_grad`'s mean.
 
     Teacher and critic are only read. There is no classifier-free guidance: the teacher was never trained without its
-    poses, so it has no unconditional score. `importance` weights tokens as in `flow_loss`.
+    poses, so it has no unconditional score. `importance` weights tokens as in `flow_loss`; that scales the steps of
+    each token and does not move the point at which the two scores agree.
     """
     with torch.no_grad():
         noisy = add_noise(x0, noise, level)

@@ -190,7 +190,8 @@ def sync_margin(curve: np.ndarray) -> float:
 def identity_figures(vectors: np.ndarray, reference: np.ndarray, second: int) -> dict[str, float]:
     """Likeness of faces to the reference's: `identity`, its mean; `identity_kept`, the last second's share of the first's.
 
-    vectors [f, d] of length 1, NaN where no face was found; reference [d]; `second` is its number of frames.
+    vectors [f, d] of length 1, NaN where no face was found; reference [d]; `second` is its number of frames. A second
+    is that many faces that were found; `identity_kept` is NaN where there are not two of them.
     """
     likeness = vectors @ reference
     known = likeness[np.isfinite(likeness)]
@@ -211,14 +212,17 @@ def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Frechet distance (Dowson and Landau 1982) of Gaussians fitted to features [n, d] and [m, d].
 
-    It is FID only on the Inception network's features; name the encoder beside the figure. NaN under two samples.
+    It is FID only on the Inception network's features; name the encoder beside the figure. Fewer samples than
+    features will do, but then the figure is too large. NaN under two samples.
     """
     if min(len(a), len(b)) < 2:
         return float("nan")
+    a, b = a.astype(np.float64), b.astype(np.float64)
     gap = a.mean(0) - b.mean(0)
-    first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
-    values = np.linalg.eigvals(first @ second).real.clip(0)
-    return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * np.sqrt(values).sum())
+    first, second = (np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r") for x in (a, b))
+    # covariances are R' R: the trace of the root of their product is the sum of the singular values of R1 R2'
+    shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
+    return float(gap @ gap + np.square(first).sum() + np.square(second).sum() - 2 * shared)
 
 
 def hands_inside(truth: Keypoints) -> np.ndarray:

@@ -2,20 +2,25 @@
 
 import argparse
 import json
-from dataclasses import replace
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 import torch
 
 from iasa import ablation, evaluate
+from iasa import examiner as examiner_module
 from iasa.ablation import ROWS, animate_sparse, find_weights, mark_of
 from iasa.config import InputError, MaskOptions
-from iasa.evaluation import make_table, summarise
+from iasa.evaluation import compare_rows, make_table, summarise
+from iasa.examiner import Examiner, Ledger, Work, examine_all, unpack
 from iasa.judges import Judges, compare_features
-from iasa.keypoints import COUNT, Keypoints
+from iasa.keypoints import COUNT, Keypoints, mouth_shape
 from iasa.metrics import (
     area_under_curve,
+    bootstrap_interval,
     frechet_distance,
     identity_figures,
     lip_shape_correlation,
@@ -30,6 +35,8 @@ from iasa.models.transformer import VideoTransformer
 from iasa.models.weights import save_weights
 from iasa.pipeline import CoSpeechPipeline
 from iasa.reference import load_speaker, speaker_names
+from iasa.speech import analyse
+from iasa.training.corpus import EXAMPLES, Committed, Utterance
 
 
 @pytest.fixture
@@ -77,25 +84,33 @@ def test_other_weights_have_another_mark(tmp_path):
     assert mark_of(tmp_path / "a") != mark_of(tmp_path / "b")
 
 
+@dataclass(frozen=True)
+class Clip:
+    seed: int
+    frames: int = 10
+
+
+def small_weights(folder):
+    put(folder / "student")
+    torch.manual_seed(0)
+    save_weights(Autoencoder(latent_channels=4, widths=(16, 16, 16)), folder / "autoencoder", {})
+
+
 def test_an_interrupted_evaluation_goes_on_from_what_it_kept(weights, tmp_path, monkeypatch):
     """Three clips, killed in the second; the first is not measured again, and a torn last line is passed over."""
     shipped, run = weights
-    put(shipped / "student")
-    torch.manual_seed(0)
-    save_weights(Autoencoder(latent_channels=4, widths=(16, 16, 16)), shipped / "autoencoder", {})
+    small_weights(shipped)
     measured, killed_at = [], 3
 
-    def measure(player, clip, judges):
+    def measure(examiner, player, clip):
         measured.append((player.row.name, clip.seed))
         if len(measured) == killed_at:
             raise KeyboardInterrupt
-        return {"psnr": 20.0 + clip.seed % 10, "fps": 3.0}, None
+        return {"psnr": 20.0 + clip.seed + (player.row.name == "student"), "fps": 3.0}, {"parts": np.full((4, 2), clip.seed)}
 
-    class Clip(argparse.Namespace):
-        pass
-
-    monkeypatch.setattr(evaluate, "_measure", measure)
-    monkeypatch.setattr(evaluate, "make_heldout_clips", lambda count, frames: [Clip(seed=i) for i in range(count)])
+    monkeypatch.setattr(Examiner, "measure", measure)
+    monkeypatch.setattr(evaluate, "make_heldout_clips", lambda count, frames: [Clip(i) for i in range(count)])
+    monkeypatch.setattr(evaluate, "PAIRS", (("student", "truth"), ("dmd", "student")))
     rows, keep = [ROWS["truth"], ROWS["student"], ROWS["dmd"]], tmp_path / "kept.jsonl"
     with pytest.raises(KeyboardInterrupt):
         evaluate.evaluate(rows, 3, 10, {}, run, keep)
@@ -105,11 +120,139 @@ def test_an_interrupted_evaluation_goes_on_from_what_it_kept(weights, tmp_path, 
     measured.clear()
     text, report = evaluate.evaluate(rows, 3, 10, {}, run, keep)
     assert measured == [("truth", 1), ("student", 1), ("truth", 2), ("student", 2)]
-    assert report["rows"]["student"]["psnr"]["mean"] == pytest.approx(21.0)
+    assert report["rows"]["student"]["psnr"]["mean"] == pytest.approx(22.0)
+    assert report["rows"]["student"]["fd_parts"]["mean"] == pytest.approx(0.0, abs=1e-6)
+    one = {"mean": 1.0, "low": 1.0, "high": 1.0, "clips": 3}
+    assert report["differences"] == {"student against rendered truth": {"psnr": one}}
+    assert "| student against rendered truth | 3 | +1.00 [+1.00, +1.00] |" in text
     assert report["not_trained"] == {"+ DMD": "python -m iasa train distill"}
     assert "+ DMD: not trained; its weights come from `python -m iasa train distill`" in text
     assert {"command", "date", "device", "torch", "clips", "frames", "seed", "identities", "steps"} <= set(report)
     json.dumps(report)
+    measured.clear()
+    evaluate.evaluate(rows, 3, 10, {"student": 2}, run, keep)  # the torn line took no whole one with it
+    assert measured == [("student", 0), ("student", 1), ("student", 2)]
+
+
+def test_figures_kept_for_other_weights_or_judges_are_not_taken(weights, tmp_path, monkeypatch):
+    shipped, run = weights
+    small_weights(shipped)
+    measured = []
+
+    def measure(examiner, player, clip):
+        measured.append(player.row.name)
+        return {"psnr": 20.0}, {}
+
+    monkeypatch.setattr(Examiner, "measure", measure)
+    monkeypatch.setattr(examiner_module, "NAMES", ("student",))  # stands where the judges' folders do
+    monkeypatch.setattr("iasa.judges.FOLDER", shipped)
+
+    def names():
+        measured.clear()
+        examiner = Examiner(Work((ROWS["truth"], ROWS["autoencoder"], ROWS["student"]), {}, run, tmp_path / "kept.jsonl"))
+        examiner.examine(Clip(0))
+        return list(measured)
+
+    monkeypatch.setattr(Judges, "load", classmethod(lambda cls, run: None))
+    assert names() == ["truth", "autoencoder", "student"] and names() == []
+    torch.manual_seed(1)
+    save_weights(VideoTransformer(latent_channels=4, width=16, layers=1, heads=1), shipped / "student", {})
+    assert names() == ["student"]
+    save_weights(Autoencoder(latent_channels=4, widths=(16, 16, 16)), shipped / "autoencoder", {})
+    assert names() == ["autoencoder", "student"]
+    monkeypatch.setattr(Judges, "load", classmethod(lambda cls, run: object()))
+    assert names() == ["truth", "autoencoder", "student"]
+
+
+def _write_many(path, writer):
+    ledger = Ledger(path)
+    for i in range(20):
+        ledger.put(f"{writer} {i}", {"psnr": float(i)}, {"parts": np.full((13, 500), writer)})
+
+
+def test_several_processes_keep_their_figures_in_one_file(tmp_path):
+    path = tmp_path / "kept.jsonl"
+    path.write_text('{"key": "torn')
+    context = get_context("fork")
+    writers = [context.Process(target=_write_many, args=(path, number)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    known = Ledger(path).known
+    assert set(known) == {f"{number} {i}" for number in range(4) for i in range(20)}
+    one = known["3 7"]
+    assert one["scores"] == {"psnr": 7.0} and np.array_equal(unpack(one["features"]["parts"]), np.full((13, 500), 3.0))
+
+
+def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):
+    import resource
+
+    ledger = Ledger(tmp_path / "kept.jsonl")
+    ledger.put("a", {"psnr": 1.0}, {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    try:
+        with pytest.raises(InputError, match="kept.jsonl cannot take the figures: File too large"):
+            ledger.put("b", {"psnr": 2.0}, {"parts": np.zeros((100, 10))})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    again = Ledger(tmp_path / "kept.jsonl")
+    assert set(again.known) == {"a"}
+    again.put("c", {"psnr": 3.0}, {})
+    assert set(Ledger(tmp_path / "kept.jsonl").known) == {"a", "c"}
+
+
+def test_two_workers_find_what_one_finds(tmp_path, monkeypatch):
+    """The real thing on the row that costs least: two clips of eight frames of the truth."""
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
+    pytest.importorskip("skia", reason="drawing is optional: pip install skia-python")
+    audio, phones = Committed(sorted(EXAMPLES.glob("*.json"))[0])()
+    speech = [Utterance(audio, analyse(audio, phones=phones), "one")]
+    monkeypatch.setattr(examiner_module, "make_corpus", lambda split: speech)
+    keep = tmp_path / "kept.jsonl"
+    _, two = evaluate.evaluate([ROWS["truth"]], 2, 8, {}, None, keep, workers=2)
+    assert len(keep.read_text().splitlines()) == 2 and "2 processes of one thread" in two["device"]
+    clip = evaluate.make_heldout_clips(2, 8)[1]
+    (one,) = Examiner(Work((ROWS["truth"],), {})).examine(clip)
+    kept = {key.split()[1]: record for key, record in Ledger(keep).known.items()}[str(clip.seed)]
+    assert kept["scores"].keys() == one["scores"].keys()
+    for name, value in one["scores"].items():
+        assert kept["scores"][name] == pytest.approx(value, rel=1e-3, nan_ok=True), name
+    assert not clip.__dict__.keys() & {"truth", "masks"}  # pictures of finished clips are let go
+
+
+def test_a_worker_that_dies_is_told(monkeypatch):
+    class Dead:
+        def __init__(self, *arguments):
+            pass
+
+        def __enter__(self):
+            raise BrokenProcessPool("killed")
+
+        def __exit__(self, *error):
+            return False
+
+    monkeypatch.setattr(examiner_module, "ProcessPoolExecutor", Dead)
+    with pytest.raises(InputError, match="a process of the evaluation ended by itself"):
+        list(examine_all(Work(()), [], 2))
+
+
+def test_differences_are_paired_by_clip():
+    """Clips differ by 10 dB, the models by 0.3: only the pairing can see it. Order and holes do not matter."""
+    rng = np.random.default_rng(0)
+    hard, noise = rng.normal(25, 10, 12), rng.normal(0.3, 0.05, 12)
+    a = [{"model": "a", "clip": i, "psnr": hard[i] + noise[i], "hands": 0.5} for i in range(12)]
+    b = [{"model": "b", "clip": i, "psnr": hard[i], "sync": 1.0} for i in range(12)]
+    b[3]["psnr"] = float("nan")
+    found = compare_rows([*a[:11], *rng.permutation(b)], [("a", "b"), ("b", "c")])
+    assert list(found) == ["a against b"] and list(found["a against b"]) == ["psnr"]
+    kept = [i for i in range(11) if i != 3]
+    figure = found["a against b"]["psnr"]
+    assert figure["clips"] == 10 and figure["mean"] == pytest.approx(noise[kept].mean())
+    assert (figure["low"], figure["high"]) == pytest.approx(bootstrap_interval(noise[kept]))
+    assert 0.2 < figure["low"] < figure["high"] < 0.4
 
 
 def test_tables_show_the_columns_that_some_row_has():
@@ -180,6 +323,19 @@ def test_frechet_distance_of_gaussians():
     assert found["low"] < found["mean"] < found["high"] and found["clips"] == 10
 
 
+@pytest.mark.parametrize("samples", [40, 7], ids=["many", "fewer than features"])
+def test_frechet_distance_by_the_root_of_a_matrix(samples):
+    from scipy.linalg import sqrtm
+
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(samples, 9)) @ rng.normal(size=(9, 9))
+    b = rng.normal(size=(samples + 3, 9)) @ rng.normal(size=(9, 9)) + 0.5
+    first, second = np.cov(a.T), np.cov(b.T)
+    gap = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    root = sqrtm(first @ second).real  # of a product that is singular for few samples: good to some digits
+    assert frechet_distance(a, b) == pytest.approx(gap + np.trace(first + second - 2 * root), rel=1e-3)
+
+
 def test_area_under_the_curve_counts_pairs():
     positive, negative = np.array([0.9, 0.5, 0.3]), np.array([0.5, 0.1])
     pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
@@ -194,10 +350,38 @@ def test_identity_is_followed_over_the_clip():
     assert figures["identity_kept"] == pytest.approx(0.6) and figures["identity"] == pytest.approx((7 + 1.2) / 9)
 
 
+def test_identity_kept_is_the_last_seconds_share_of_the_firsts():
+    """By hand on 8 seconds, with holes at both ends: a second is that many faces that were found."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(1, 0.3, (200, 6))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    reference = np.ones(6) / np.sqrt(6)
+    vectors[[0, 3, 190, 199]] = np.nan
+    found = [i for i in range(200) if i not in (0, 3, 190, 199)]
+    likeness = [sum(vectors[i, j] * reference[j] for j in range(6)) for i in found]
+    figures = identity_figures(vectors, reference, 25)
+    assert figures["identity"] == pytest.approx(sum(likeness) / 196)
+    assert figures["identity_kept"] == pytest.approx(sum(likeness[-25:]) / sum(likeness[:25]))
+    assert np.isnan(identity_figures(vectors[:49], reference, 25)["identity_kept"])
+
+
 def test_sync_margin_is_likeness_in_time_above_the_usual():
     curve = np.zeros(31)
     curve[15], curve[20] = 0.8, 0.9
     assert sync_margin(curve) == pytest.approx(0.8)
+
+
+def test_lip_shape_correlation_by_hand():
+    """Pearson's r of all coordinates in the frame of the eyes, about each coordinate's mean."""
+    rng = np.random.default_rng(0)
+    poses = [Keypoints(rng.uniform(0.3, 0.7, (12, COUNT, 2)), np.ones((12, COUNT))) for _ in range(2)]
+    moved = []
+    for pose in poses:
+        shape = mouth_shape(pose)
+        assert shape.shape == (12, 20, 2)
+        moved.append([shape[t, p, c] - np.mean(shape[:, p, c]) for t in range(12) for p in range(20) for c in range(2)])
+    expected = np.dot(*moved) / np.sqrt(np.dot(moved[0], moved[0]) * np.dot(moved[1], moved[1]))
+    assert lip_shape_correlation(*poses) == pytest.approx(expected, abs=1e-5)
 
 
 def test_lip_shape_is_compared_in_the_faces_own_frame():

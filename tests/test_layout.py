@@ -21,9 +21,10 @@ FLOORS = {
     "masks": 1, "pose": 1, "speech": 1, "video": 1, "credentials": 1,
     "attention": 2, "grouped": 2, "losses": 2, "sampling": 2, "metrics": 2,
     "models": 3, "streaming": 3, "motion": 3, "avatar": 3,
-    "reference": 4, "pipeline": 4, "training": 4, "explorer": 4, "teaching": 4, "evaluation": 4, "evaluate": 4,
+    "reference": 4, "pipeline": 4, "take": 4, "training": 4, "explorer": 4, "teaching": 4, "evaluation": 4, "evaluate": 4,
     "evaluate_motion": 4,
-    "ablation": 4, "judges": 4, "borrowed": 4, "examiner": 4, "bench_attention": 4, "bench_plan": 4, "bench_generate": 4, "live": 4,
+    "ablation": 4, "judges": 4, "borrowed": 4, "examiner": 4,
+    "bench_attention": 4, "bench_plan": 4, "bench_generate": 4, "live": 4,
     "commands": 5, "cli": 5, "demo": 5, "__main__": 5,
 }  # fmt: skip
 OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa"}

@@ -1,13 +1,18 @@
 """Every training stage for a few steps on noise: runs, saves, and changes what it should change and nothing else."""
 
+import argparse
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from iasa.config import PRESETS, DistillOptions, MaskOptions
+from iasa.config import PRESETS, DistillOptions, InputError, MaskOptions
 from iasa.keypoints import COUNT
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
+from iasa.models.weights import load_weights, save_weights
+from iasa.training import stages
 from iasa.training.data import encode_shards
 from iasa.training.distill import distill
 from iasa.training.finetune_sparse import finetune_sparse
@@ -121,3 +126,26 @@ def test_the_autoencoder_stage_measures_its_latents(data, tmp_path):
     with torch.no_grad():
         images = torch.from_numpy(np.load(data / "train_0.frames.npy")[:, 1:3].copy()).movedim(-1, 2).float() / 127.5 - 1
         assert 0.5 < model.encode(images).std() < 2.0
+
+
+def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
+    """The command names the step and the checkpoint that is left, and what to do."""
+
+    def broken(*arguments):
+        raise FloatingPointError("the loss of the critic is nan at step 7; the checkpoint is that of step 5 (in distill)")
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train_0.frames.npy").touch()
+    monkeypatch.setattr(stages, "_train", broken)
+    options = argparse.Namespace(stage="distill", run=tmp_path, preset=None, steps=None, seed=0)
+    with pytest.raises(InputError, match="critic is nan at step 7; .*that of step 5.*go on from there with --resume"):
+        stages.run_stage(options)
+
+
+def test_exported_weights_with_a_hole_are_refused_by_name(tmp_path):
+    save_weights(network(), tmp_path, {})
+    (part,) = tmp_path.glob("part_*.safetensors")
+    tensors = load_file(part)
+    save_file({name: tensor for name, tensor in tensors.items() if not name.startswith("blocks.0.out.bias")}, part)
+    with pytest.raises(InputError, match="lack blocks.0.out.bias"):
+        load_weights(VideoTransformer, tmp_path)

@@ -1,5 +1,7 @@
 """Losses, samplers, the optimizer, and a training run that is killed and resumed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -212,6 +214,31 @@ def test_a_disk_that_fills_up_keeps_the_old_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {p.name: p.read_bytes() for p in (tmp_path / "checkpoint").iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_save_that_was_killed_between_its_two_renames_loses_nothing(tmp_path, monkeypatch):
+    """At any moment of a save there is a whole checkpoint to go on from: the old one, or the new one."""
+    trainer = tiny_trainer(tmp_path, 5)
+    trainer.save()
+    trainer.step = 3
+    done, rename = [], Path.rename
+
+    def killed(path, target):
+        if len(done) == kill_at:
+            raise KeyboardInterrupt
+        done.append(rename(path, target))
+
+    monkeypatch.setattr(Path, "rename", killed)
+    for kill_at in (0, 1):
+        done.clear()
+        with pytest.raises(KeyboardInterrupt):
+            trainer.save()
+        again = tiny_trainer(tmp_path, 5)
+        assert again.resume() and again.step == 0, kill_at
+    monkeypatch.setattr(Path, "rename", rename)
+    again.step = 4
+    again.save()
+    assert tiny_trainer(tmp_path, 5).resume() and [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
