@@ -56,10 +56,10 @@ def raised_texts(path: str) -> list[str]:
 def test_every_error_has_german():
     texts = [(path, text) for path in REACHED for text in raised_texts(path)]
     assert len(texts) > 60
-    lacking = [
+    lacking = [  # "7: 7" is a file's name and the system's own words
         (path, text)
         for path, text in texts
-        if translate(text, "de") == text and not any(part in text for part in OUTPUTS)
+        if translate(text, "de") == text and text != "7: 7" and not any(part in text for part in OUTPUTS)
     ]
     assert not lacking
 
@@ -78,6 +78,8 @@ def test_sentences_keep_their_values():
     report |= {"flop": 2e9, "device": "cpu", "dtype": "b"}
     figures = translate(to_figures(report), "de")
     assert "15 Bilder" in figures and "Startzahl 3" in figures and "5.0%, 2.0 GFLOP · cpu b" in figures
+    skia = "skia is not installed: drawn speakers and photos are off (pip install skia-python)."
+    assert translate(skia, "de").startswith("skia ist nicht installiert: gezeichnete Sprecher und Fotos gehen nicht (pip")
     for text in (*service.STAGES.values(), "Stopped.", "Reading", "Reading the clip", "Finding the person"):
         assert translate(text, "de") != text
 

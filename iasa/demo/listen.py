@@ -66,9 +66,10 @@ class Listener:
         self.last = time.monotonic()
         if self._finishing or self.stopped or self.ended:
             return
-        if self._resampler is None or self._resampler[0] != rate:
-            self._resampler = rate, soxr.ResampleStream(rate, AUDIO_RATE, 1)
-        sound = self._resampler[1].resample_chunk(sound.astype(np.float32))
+        if rate != AUDIO_RATE:
+            if self._resampler is None or self._resampler[0] != rate:
+                self._resampler = rate, soxr.ResampleStream(rate, AUDIO_RATE, 1)
+            sound = self._resampler[1].resample_chunk(sound.astype(np.float32))
         seconds = len(sound) / AUDIO_RATE
         with self._lock:
             if self.waiting + seconds > MAX_WAITING:
@@ -88,7 +89,7 @@ class Listener:
 
     def stop(self) -> None:
         """Drop everything at once."""
-        self.stopped = True
+        self.stopped, self.last = True, time.monotonic()
         self.finish()
 
     def in_use(self) -> bool:
@@ -133,7 +134,7 @@ class Listener:
                         break
             self.live.finish()
         except (InputError, ImportError) as error:
-            self.error = error
+            self.error, self.stopped = error, True
         finally:
             self.ended = True
 
@@ -163,10 +164,11 @@ _entrance = threading.Lock()
 def enter(session: str, start: Callable[[], Listener]) -> Listener:
     """The session's own run, or a new one. Raises InputError while another visitor speaks."""
     with _entrance:
-        if _current and _current[0].in_use():
-            if _current[0].session != session:
-                raise InputError("somebody else is speaking live just now; wait a moment and try again")
-            return _current[0]
+        run = next(iter(_current), None)
+        if run and run.session == session and (run.error or run.in_use()):
+            return run
+        if run and run.in_use():
+            raise InputError("somebody else is speaking live just now; wait a moment and try again")
         _current[:] = [start()]
         return _current[0]
 

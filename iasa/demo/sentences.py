@@ -287,5 +287,5 @@ def translate(text: str, language: str) -> str:
     for pattern, german in _patterns():
         match = pattern.fullmatch(text)
         if match:
-            return german.format(**{name: GERMAN.get(value, value) for name, value in match.groupdict().items()})
+            return german.format(**{name: translate(value, language) for name, value in match.groupdict().items()})
     return text
