@@ -75,6 +75,8 @@ plt.show()
 # %% [markdown]
 # ## Features to poses
 # A motion stage turns features into **keypoints**: 133 points of body, face and hands for each of 25 frames a second. (Notebook 7 looks inside.)
+#
+# **Predict**: the clip has nine seconds. How many poses, and how many numbers in all?
 
 # %%
 motion, poses = speech_to_keypoints(features, speaker.identity, seed=1)
@@ -185,7 +187,7 @@ check_token_of(token_of)
 # Row 0 of 16 covers $0 \le y < 1/16$: so the row is $\lfloor 16\,y \rfloor$, clipped to 0..15.
 # </details>
 #
-# With your function: the tokens through which the tip of the right index finger travels in the clip.
+# With your function: the tokens through which the tip of the right index finger travels in the clip. **Predict**: one token, ten, or half of all 256?
 
 # %% tags=["check"]
 tip = poses.xy[:, 120]  # tip of the right index finger, [f, 2]

@@ -132,7 +132,8 @@ check_rigid_fit(rigid_fit)
 # The check says which property fails. A common slip is to turn the target onto the source: then the angle has the wrong sign.
 # </details>
 #
-# Look at what your motion does. The grey pose, frame 50 after a step to the side and a tilt, is carried onto frame 60:
+# Look at what your motion does. The grey pose, frame 50 after a step to the side and a tilt, is carried onto frame 60. **Predict**: which
+# points will not meet, however well you turn and shift?
 
 # %% tags=["check"]
 tilted = points[50] @ np.array([[0.95, 0.31], [-0.31, 0.95]]) + np.array([0.3, -0.1])
@@ -218,10 +219,10 @@ compare_moved(turn=30, shift=0.2)  # the same figure for readers without a runni
 # %% tags=["cover"]
 S = rigid_distance(torch.from_numpy(points)).numpy()  # [f, f]
 
-fig, axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[1.15, 1])
+fig, axes = plt.subplots(1, 2, figsize=(10, 4.6), width_ratios=[1, 1.2])
 image = axes[0].imshow(S)
 axes[0].set(xlabel="key frame $t_k$", ylabel="query frame $t_q$", title="pose distance S")
-fig.colorbar(image, ax=axes[0], label="S (picture widths)")
+fig.colorbar(image, ax=axes[0], location="bottom", label="S (picture widths)")
 query = 76
 axes[1].plot(np.arange(query), S[query, :query])
 axes[1].set(xlabel="past frame $t_k$", ylabel="S (picture widths)", title=f"the row of frame {query}")
@@ -365,7 +366,7 @@ plt.show()
 #
 # ## Your own gesture
 # Write a gesture as a list of heights of the right hand, one number for each latent frame, and see whom each frame chooses. Try a
-# wave, a slow rise, or two beats with a pause.
+# wave, a slow rise, or two beats with a pause. **Predict** the picture of its distances before you run the cell: where is it dark?
 
 # %%
 def make_gesture(heights):

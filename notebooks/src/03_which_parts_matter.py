@@ -152,7 +152,8 @@ plt.show()
 #
 # ### From outlines to bits
 # `region_bits` does this for every part and every frame: it carries each token's centre to the reference pose and asks whether it lies in the
-# part's outline. The result is one byte per token: bit 0 face, 1 hands, 2 arms, 3 body, 4 shoulders. A token can be in several.
+# part's outline. The result is one byte per token: bit 0 face, 1 hands, 2 arms, 3 body, 4 shoulders. A token can be in several. **Predict**: which of the five regions covers the most tokens, and
+# where do two overlap?
 
 # %% tags=["cover"]
 bits = region_bits(poses, grid)  # uint8 [f, n]
@@ -269,7 +270,8 @@ check_token_mask(token_mask)
 # </details>
 #
 # ### Look through one token's eyes
-# The package keeps the mask as a frame table and bits (some kilobytes) and answers for any pair. Choose a token: what lights up?
+# The package keeps the mask as a frame table and bits (some kilobytes) and answers for any pair. Choose a token. **Predict**: what lights up for
+# a token of the face, and what for one of the hands?
 
 # %%
 from iasa.config import MaskOptions

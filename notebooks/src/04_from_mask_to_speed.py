@@ -403,6 +403,7 @@ plt.show()
 # pairs like $f^2$.
 #
 # And attention is only part of a network. If it takes a share $a$ of the time and becomes $g$ times faster, everything becomes $1/((1-a) + a/g)$ times faster (Amdahl).
+# **Predict**: attention is half of the time, and becomes infinitely fast. How much faster is the network?
 
 # %%
 def amdahl(share=0.5):

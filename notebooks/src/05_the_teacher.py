@@ -236,7 +236,7 @@ plt.show()
 # velocity jumps from one side to the other, and a smooth network rounds the jump off. In pictures the mean of many sharp pictures is a **blur**. Many small steps let the point
 # decide early for one region and refine later: this is why a teacher takes many steps (and why [notebook 6](06_the_student.ipynb) exists).
 #
-# Here are the ways of 25 points.
+# Here are the ways of 25 points. **Predict**: the training paths were straight lines. Are these?
 
 # %%
 track = [start[:25]]

@@ -288,7 +288,7 @@ print("share of the samples at each place:", ", ".join(f"{share:.0%}" for share 
 # With the critic the crowd spreads over the places, and *one* call of the network makes a sample. Without it every sample follows the teacher's guesses alone; taken over all noise levels these pull to the middle, and nothing pushes the
 # samples apart: they pile up. The critic is what keeps variety.
 #
-# Both scores at one level, half way and at the end. Where the arrows cancel, the student has arrived:
+# Both guesses at one level, as arrows from each place, and their difference. Where the arrows cancel, the student has arrived. **Predict**: where will the difference still be large?
 
 # %%
 t = torch.full((len(lattice),), 0.4)

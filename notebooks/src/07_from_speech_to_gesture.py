@@ -298,7 +298,7 @@ plt.show()
 
 # %% [markdown]
 # ### Look at the vocabulary
-# The entries of the arms' codebook, drawn on a body that otherwise rests.
+# The entries of the arms' codebook, drawn on a body that otherwise rests. **Predict**: is one of them chosen far more often than the others?
 
 # %% tags=["cover"]
 from iasa.avatar.rig import make_keypoints, rest_motion
@@ -420,6 +420,7 @@ shift_lips(4)
 
 # %% [markdown]
 # Hands are looser. **Beat alignment** asks how near the end of a stroke comes to an accent: the mean of $e^{-d^2/2\sigma^2}$ with $\sigma = 0.1$ s. A number alone says little; compare it with the same motion, shifted.
+# **Predict**: a shift of half a second. Does the score fall to zero?
 
 # %%
 from iasa.motion.measure import beat_alignment, stroke_ends

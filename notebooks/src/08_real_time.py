@@ -140,7 +140,8 @@ print(f"a frame in the cache takes {2 * 8 * 256 * 320 * 2 / 2**20:.1f} MiB")
 # The reach bounds memory however long the talk: a rule that a live system needs, since there the poses of the future are *not* known.
 #
 # ## Measure it
-# Now the shipped student itself, frame by frame, on this machine: once with the plan, once reading *all* past tokens (a plan in which every token lies in every region and every past frame is chosen).
+# Now the shipped student itself, frame by frame, on this machine: once with the plan, once reading *all* past tokens (a plan in which every token lies in every region and every past frame is chosen). The student takes one denoising step
+# a latent frame, the default (`DEFAULT_STEPS` in [iasa/config.py](../iasa/config.py)).
 
 # %%
 from iasa.models.autoencoder import Autoencoder
