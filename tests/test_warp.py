@@ -7,7 +7,7 @@ from iasa import keypoints as kp
 from iasa.avatar.gestures import perform
 from iasa.avatar.identity import make_identity
 from iasa.avatar.renderer import Renderer
-from iasa.avatar.rig import make_keypoints, rest_motion
+from iasa.avatar.rig import FACE_CHANNELS, make_keypoints, rest_motion
 from iasa.models import warp
 from iasa.models.warp import SOFTEN, bend, warp_reference
 from iasa.speech import SpeechFeatures
@@ -121,3 +121,18 @@ def test_a_filled_hole_continues_its_rim():
     filled = warp._fill(torch.where(keep > 0, rows, torch.tensor(9.0)), keep)
     torch.testing.assert_close(filled[..., :20, :], rows[..., :20, :])
     assert (filled - rows).abs().max() < 0.3
+
+
+def test_eyelids_close_as_far_as_the_pose_says():
+    identity = make_identity(1_000_124)
+    motion = rest_motion(3)
+    motion.face[1:, FACE_CHANNELS.index("blink")] = (0.5, 1.0)
+    poses, frames = make_keypoints(identity, motion), Renderer(identity, 256).render(motion)
+    images = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
+    xy, confidence = torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
+    bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None], confidence[None])[0]
+    for eye in warp.EYES:
+        (x0, y0), (x1, y1) = ((xy[0, list(eye)] * 256).amin(0) - 3).int().tolist(), ((xy[0, list(eye)] * 256).amax(0) + 4).int().tolist()
+        before, after = ((pictures - images)[..., y0:y1, x0:x1].square().mean((1, 2, 3)) for pictures in (images[:1], bent))
+        assert after[0] < 1e-4  # the reference's own pose changes nothing
+        assert after[1] < 0.6 * before[1] and after[2] < 0.4 * before[2]

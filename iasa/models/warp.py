@@ -3,7 +3,8 @@
 The paper carries its regions through the body by this warp (section 3.2, after Schaefer et al. 2006); here it carries
 the reference's pixels too, so that the transformer need not learn to shift codes of 16 x 16 pixels by a fraction of
 their size. Forearms and hands are cut out of the picture and the hole is filled from its rim; head, shoulders and elbows
-bend what is left; each forearm with its hand is bent alone and laid over it. What the reference does not show (the
+bend what is left, and the eyelids, too fine for the warp's cells, are drawn over the eyes as far as the pose closes them;
+each forearm with its hand is bent alone and laid over it. What the reference does not show (the
 inside of a mouth, the clothes behind a hand) is left to the network.
 """
 
@@ -22,8 +23,13 @@ CELLS = 32  # the warp is computed at 32 x 32 places and interpolated; weights a
 EDGE_CELLS = 64  # the outline of the arms at 64 x 64
 SOFTEN = 1e-4  # added to squared distances, image units: a hundredth of the picture
 ANCHORS = 7  # points that stay put on each side of the picture, so that the background does
+EYES = tuple(tuple(kp.FACE.start + i for i in range(first, first + 6)) for first in (36, 42))  # corner, upper lid, corner, lower
+_LIDS = {point for eye in EYES for point in (*eye[1:3], *eye[4:6])}
 CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_ELBOW, kp.RIGHT_ELBOW,
-        kp.LEFT_HIP, kp.RIGHT_HIP, *range(kp.FACE.start, kp.FACE.stop))  # fmt: skip
+        kp.LEFT_HIP, kp.RIGHT_HIP, *(i for i in range(kp.FACE.start, kp.FACE.stop) if i not in _LIDS))  # fmt: skip
+ARC_AT_LIDS = (1 - (1 / 3) ** 2) ** 0.5  # height of a lid's arc, of its highest, at its two points
+ABOVE, BELOW = 0.2, 0.25  # of an eye's width: the skin beyond the lids that stretches when they move
+MARGIN = 0.15  # of an eye's opening, above and below: its outline is drawn outside of the points
 ARMS = (  # elbow, wrist, hand
     (kp.LEFT_ELBOW, kp.LEFT_WRIST, kp.LEFT_HAND),
     (kp.RIGHT_ELBOW, kp.RIGHT_WRIST, kp.RIGHT_HAND),
@@ -78,14 +84,18 @@ class ReferenceWarp:
         calm = list(CALM)
         controls, images = (torch.cat([points[:, :, calm], edge], 2) for points in (xy, reference_xy))
         weights = torch.cat([seen[:, :, calm], seen.new_ones(edge.shape[:-1])], 2)
-        bent = _sample(self.without_arms, _Box(0, CELLS, 0, CELLS), controls, images, weights)
+        where = _places(_Box(0, CELLS, 0, CELLS), controls, images, weights, self.image.shape[-1])
+        for eye in EYES:
+            _move_lids(where, xy[:, :, eye], reference_xy[:, :, eye], seen[:, :, eye])
+        bent = _read(self.without_arms, where)
         for arm in ARMS:
             points = _arm_points(arm)
             whole = seen[:, :, points].amin(-1) > 0  # [b, m]
             box = _box_around(xy[:, :, points][whole])
             if box is None:
                 continue
-            over = _sample(self.image, box, xy[:, :, points], reference_xy[:, :, points], seen[:, :, points])
+            pull = xy[:, :, points], reference_xy[:, :, points], seen[:, :, points]
+            over = _read(self.image, _places(box, *pull, self.image.shape[-1]))
             share = _arm_share(box.places(EDGE_CELLS, xy.device), xy[:, :, points]) * whole[..., None]  # [b, m, cells]
             share = _enlarge(share.unflatten(-1, box.shape(EDGE_CELLS)), box.shape(self.image.shape[-1]))
             under = box.of(bent)
@@ -144,21 +154,71 @@ def _box_around(points: Tensor) -> _Box | None:
     return _Box(top, bottom, left, right) if top < bottom and left < right else None
 
 
-def _sample(
-    image: Tensor,  # [b, 3, H, W]
+def _places(
     box: _Box,
     controls: Tensor,  # [b, m, p, 2]
     images: Tensor,  # [b, m, p, 2]
     weights: Tensor,  # [b, m, p]
-) -> Tensor:  # [b, m, 3, rows, columns]
-    """The picture bent by the control points, in the box."""
-    b, m = controls.shape[:2]
-    found = bend(box.places(CELLS, image.device), controls, images, weights)  # [b, m, cells, 2]
-    found = (found * 2 - 1).unflatten(2, box.shape(CELLS)).movedim(-1, 2)
-    grid = _enlarge(found, box.shape(image.shape[-1])).flatten(0, 1).movedim(1, -1)
+    side: int,
+) -> Tensor:  # [b, m, 2, rows, columns]
+    """Where each pixel of the box, in a picture of `side` pixels, comes from, in image units."""
+    found = bend(box.places(CELLS, controls.device), controls, images, weights)  # [b, m, cells, 2]
+    return _enlarge(found.unflatten(2, box.shape(CELLS)).movedim(-1, 2), box.shape(side))
+
+
+def _read(image: Tensor, where: Tensor) -> Tensor:  # [b, 3, H, W], [b, m, 2, rows, columns] -> [b, m, 3, rows, columns]
+    b, m = where.shape[:2]
+    grid = (where * 2 - 1).flatten(0, 1).movedim(1, -1)
     pictures = image[:, None].expand(-1, m, -1, -1, -1).flatten(0, 1).float()
     bent = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return bent.unflatten(0, (b, m))
+
+
+def _move_lids(
+    where: Tensor,  # [b, m, 2, H, W] where each pixel comes from; changed in place
+    eye: Tensor,  # [b, m, 6, 2] corner, two points of the upper lid, corner, two of the lower
+    reference: Tensor,  # [b, m, 6, 2]
+    seen: Tensor,  # [b, m, 6]
+) -> None:
+    """Close or open one eye: between the lids' edges, and over the skin beyond them, a column of pixels is stretched.
+
+    In the reference's eye, along the line of its corners (0..1) and across it (in its widths), the lids' edges are arcs;
+    a pixel that the pose has on an arc comes from the same arc of the reference, and between arcs positions are linear.
+    """
+    whole = seen.amin(-1) > 0  # [b, m]
+    box = _box_around(eye[whole])
+    if box is None:
+        return
+    here = box.of(where)
+    start, axis = reference[:, :, 0], reference[:, :, 3] - reference[:, :, 0]  # [b, m, 2]
+    size = axis.square().sum(-1).clamp_min(1e-8)[..., None, None]
+    dx, dy = (here - start[..., None, None]).unbind(2)  # [b, m, rows, columns]
+    ax, ay = (a[..., None, None] for a in axis.unbind(-1))
+    along, across = (dx * ax + dy * ay) / size, (dy * ax - dx * ay) / size
+    arc = (1 - (2 * along - 1).square()).clamp_min(0).sqrt()
+    (up, low), (up_reference, low_reference) = _lids(eye), _lids(reference)
+    limits = (-ABOVE - up_reference.relu(), BELOW + low_reference.relu())
+    target = [limits[0] * arc, -up * arc, torch.maximum(low, -up) * arc, limits[1] * arc]
+    origin = [limits[0] * arc, -up_reference * arc, torch.maximum(low_reference, -up_reference) * arc, limits[1] * arc]
+    moved = across
+    for a, b, c, d in zip(target, target[1:], origin, origin[1:], strict=False):
+        inside = (across >= a) & (across < b) & whole[..., None, None]
+        moved = torch.where(inside, c + (across - a) * (d - c) / (b - a).clamp_min(1e-6), moved)
+    step = moved - across
+    here += torch.stack([-step * ay, step * ax], 2)
+
+
+def _lids(eye: Tensor) -> tuple[Tensor, Tensor]:  # [b, m, 6, 2]
+    """How far the upper arc rises above the line of the corners, and the lower one sinks below it, in the eye's width.
+
+    Two tensors [b, m, 1, 1].
+    """
+    start, axis = eye[:, :, :1], eye[:, :, 3:4] - eye[:, :, :1]
+    dx, dy = (eye - start).unbind(-1)
+    across = (dy * axis[..., 0] - dx * axis[..., 1]) / (axis.square().sum(-1).clamp_min(1e-8) * ARC_AT_LIDS)
+    up, low = -across[:, :, 1:3].mean(-1)[..., None, None], across[:, :, 4:6].mean(-1)[..., None, None]
+    margin = MARGIN * (up + low).relu()
+    return up + margin, low + margin
 
 
 def _enlarge(values: Tensor, shape: tuple[int, int]) -> Tensor:  # [..., h, w] -> [..., *shape]
