@@ -61,6 +61,9 @@ GERMAN = {
         "`pip install gradio_client`; mit `python app.py --mcp` gestartet sind dieselben auch MCP-Werkzeuge."
     ),
     "{steps} steps in {hours} h on {device}; data: {data}": "{steps} Schritte in {hours} h auf {device}; Daten: {data}",
+    "procedural avatar (iasa.avatar), rendered at {size} x {same}, {fps} frames/s; no real people": (
+        "gezeichneter Avatar (iasa.avatar), {size} x {same}, {fps} Bilder/s; keine wirklichen Menschen"
+    ),
     "steps": "Schritte",
     "frames/s": "Bilder/s",
     "seconds": "Sekunden",
