@@ -30,6 +30,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 
@@ -39,7 +40,7 @@ SOLUTIONS = HERE / "solutions"
 PICTURES = HERE / "pictures"
 PLACEHOLDER = "OWNER/iasa"  # stands in the sources for the repository
 REPOSITORY = os.environ.get("IASA_REPOSITORY", PLACEHOLDER)  # owner/name on GitHub: what badges open and first cells fetch
-SECONDS = 1800  # limit of one cell: generous, for a busy machine
+SECONDS = 900  # limit of one cell: generous, for a busy machine
 MOST_BYTES = 500_000  # of a solution
 ALONE = ("04", "08")  # they measure time: nothing else runs beside them
 KEPT_OUTPUTS = ("text/plain", "image/png")  # widgets and pages of HTML are left out: they need a running kernel
@@ -222,19 +223,26 @@ def write(path: Path, run: bool = False) -> str:
 
 
 def write_executed(paths: list[Path], jobs: int) -> dict[str, BaseException]:
-    """Run and write the notebooks, `jobs` at a time, those that measure time alone; returns {name: what went wrong}."""
+    """Run and write the notebooks, `jobs` at a time, those that measure time alone; returns {name: what went wrong}.
+
+    A kernel that died or got stuck (kernels of ipykernel 7 did so once on a starved machine) is tried once more at the end.
+    """
     together = [path for path in paths if path.stem[:2] not in ALONE][::-1]  # the longest come last in the course
     alone = [path for path in paths if path.stem[:2] in ALONE]
     cores, wrong, spawn = os.cpu_count() or 1, {}, multiprocessing.get_context("spawn")
-    for some, at_once in ((together, jobs), (alone, 1)):
+    stuck: list[Path] = []
+    for some, at_once in ((together, jobs), (alone, 1), (stuck, 1)):
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // at_once))
         with ProcessPoolExecutor(at_once, mp_context=spawn, max_tasks_per_child=1) as pool:
             runs = {pool.submit(write, path, True): path for path in some}
             for run in as_completed(runs):
                 name, error = runs[run].stem, run.exception()
                 print(f"{name}: {'FAILED' if error else run.result()}", flush=True)
+                wrong.pop(name, None)
                 if error:
                     wrong[name] = error
+                if isinstance(error, TimeoutError | DeadKernelError) and some is not stuck:
+                    stuck.append(runs[run])
     return wrong
 
 

@@ -113,7 +113,7 @@ def test_a_control_has_a_static_figure_beside_it(path):
 
 @each
 def test_controls_are_those_of_ipywidgets_7_and_8(path):
-    """Colab has ipywidgets 7.7; all notebooks ran once with 7.7.1 (and numpy 2.2), which this test cannot repeat."""
+    """Colab has ipywidgets 7.7; what was run with 7.7.1 and numpy 2.2 stands in notebooks/README.md."""
     code = "\n".join(cell.source for cell in build.read_source(path).cells if cell.cell_type == "code")
     tree = ast.parse(code)
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "ipywidgets"]
