@@ -139,16 +139,16 @@ class _Onlooker:
         bits = self.bits[: frame + 1].to(keys.device)
         first = torch.where(bits == 0, len(REGIONS), _first_region(bits)).flatten()  # [t * n]
         of_part = torch.nn.functional.one_hot(first.long(), len(REGIONS) + 1).float().view(frame + 1, n, -1)
-        signatures = torch.arange(SIGNATURES, device=keys.device)
-        of_query = (bits[frame][:, None] == signatures).float()  # [n, 32]
+        signatures = bits[frame].unique()  # of the queries
+        of_query = (bits[frame][:, None] == signatures).float()  # [n, signatures]
         place = torch.arange(frame + 1, device=keys.device).repeat_interleave(n) * SIGNATURES  # [t * n]
         for start in range(0, n, _QUERIES):
             some = q[:, start : start + _QUERIES].float()
             share = ((some @ keys.float().mT) / math.sqrt(d)).softmax(-1)  # [nh, queries, t * n]
             by_query = torch.einsum("hqk,qa->hak", share, of_query[start : start + _QUERIES])
             meets = share.new_zeros(heads, (frame + 1) * SIGNATURES)
-            for own in of_query[start : start + _QUERIES].any(0).nonzero().flatten().tolist():
-                meets.index_add_(1, place + (bits.flatten() & own), by_query[:, own])
+            for i, own in enumerate(signatures):
+                meets.index_add_(1, place + (bits.flatten() & own), by_query[:, i])
             by_frame = share.view(heads, -1, frame + 1, n)
             seen = slice(None), frame, slice(0, frame + 1)
             self.mass[layer][seen] += by_frame.sum((1, 3)).cpu().numpy() / n
