@@ -260,7 +260,7 @@ def _try(path: Path, kind: str, call: Callable[[], Tensor]) -> None:
     """Let a network see a blank picture. Raises InputError if it cannot or answers otherwise than with vectors."""
     try:
         answer = call()
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, torch.jit.Error) as error:
         raise InputError(f"{plain_name(path)} is no {kind} of the form needed: {_first_line(error)}") from error
     if not isinstance(answer, Tensor) or answer.ndim != 2:
         shape = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__

@@ -236,7 +236,7 @@ def test_a_worker_that_dies_is_told(monkeypatch):
 
     monkeypatch.setattr(examiner_module, "ProcessPoolExecutor", Dead)
     with pytest.raises(InputError, match="a process of the evaluation ended by itself"):
-        list(examine_all(Work(()), [], 2))
+        list(examine_all(Work((), {}), [], 2))
 
 
 def test_differences_are_paired_by_clip():
@@ -363,6 +363,22 @@ def test_identity_kept_is_the_last_seconds_share_of_the_firsts():
     assert figures["identity"] == pytest.approx(sum(likeness) / 196)
     assert figures["identity_kept"] == pytest.approx(sum(likeness[-25:]) / sum(likeness[:25]))
     assert np.isnan(identity_figures(vectors[:49], reference, 25)["identity_kept"])
+
+
+def test_the_sync_curve_by_hand():
+    """Window by window: the mean product of the sound's vector with that of the mouth `shift` frames later."""
+    torch.manual_seed(0)
+    encoder, rng = SyncEncoder(width=8).eval(), np.random.default_rng(0)
+    sound, mouth = (rng.normal(size=(50, width)).astype(np.float32) for width in (128, 40))
+    curve = encoder.curve(sound, mouth)
+    with torch.no_grad():
+        for shift in (-15, -2, 0, 7, 15):
+            products = []
+            for start in range(15, 21):  # windows of 15 frames whose neighbours at all shifts lie in the clip
+                heard = encoder.embed_sound(torch.from_numpy(sound[None, start : start + 15]))
+                seen = encoder.embed_mouth(torch.from_numpy(mouth[None, start + shift : start + shift + 15]))
+                products.append(float((heard * seen).sum()))
+            assert curve[15 + shift] == pytest.approx(np.mean(products), abs=1e-5)
 
 
 def test_sync_margin_is_likeness_in_time_above_the_usual():
