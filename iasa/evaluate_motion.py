@@ -43,6 +43,7 @@ from iasa.training.sentences import HELDOUT, LANGUAGES
 SEEDS = {"truth": 1000, "rules": 2000, "learned": 3000}
 SHIFT = 0.5  # seconds
 SILENCE = 6.0  # seconds of silence after each clip, in which hands should come to rest
+ABLATION_CLIPS, ABLATION_BATCH = 8, 8
 COMPONENTS = 24  # of the truth's motion features, that the Frechet distance is taken on
 FIGURES = {  # name: (heading, decimals)
     "opening_r": ("opening r", 3),
@@ -231,6 +232,31 @@ def to_table(summary: dict) -> str:
     return "\n".join(lines).strip()
 
 
+def to_page(report: dict) -> str:
+    """The report to read: how it was made, the table, what the video and the ablation gave."""
+    speed, video, ablation = report["speed"], report.get("video"), report.get("ablation")
+    lines = [
+        f"Made by `{report['command']}` ({report['date']}, {report['device']}); 95 % bootstrap intervals over clips.",
+        f"One thread makes {speed['x_real_time_cpu']:g} seconds of motion in a second of the processor's time.",
+        "",
+        to_table(report["summary"]),
+    ]
+    if video:
+        lines += ["", f"**mouth r read back by mediapipe, {video['clips']} videos by the {video['through']}**", ""]
+        lines += ["| | against the driving keypoints | against the truth |", "|---|---|---|"]
+        for name in ("rules", "learned"):
+            lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in video[name].values()) + " |")
+    if ablation:
+        names = {name: FIGURES[name] for name in ("opening_r", "beats", "fgd", "diversity", "jerk", "rest")}
+        lines += ["", f"**ablation, {ablation['steps']} steps each from the shipped weights, {ablation['clips']} clips**", ""]
+        lines += ["| | " + " | ".join(heading for heading, _ in names.values()) + " | nats |", "|---" * (len(names) + 2) + "|"]
+        for name, figures in ablation["variants"].items():
+            cells = [f"{figures[figure]:.{decimals}f}" for figure, (_, decimals) in names.items()]
+            nats = f"{figures['nats']:.3f}" if "nats" in figures else "-"
+            lines.append(f"| {name} | " + " | ".join([*cells, nats]) + " |")
+    return "\n".join(lines)
+
+
 def _cell(figure: dict | None, decimals: int) -> str:
     if figure is None:
         return "-"
@@ -285,12 +311,15 @@ def _student_pictures() -> Callable[[int, RigMotion, Keypoints], np.ndarray]:
 
 
 def ablate(run: Path, steps: int, clips: list[Clip], temperature: float) -> dict:
-    """Small generators of the same length, each without one part, on the shipped codebooks; scored like the rest."""
+    """The shipped generator less one part each time, trained on for `steps`; scored like the rest on a few clips.
+
+    Where a part is gone the others have these steps to make up for it; without codebooks the regression begins anew.
+    """
     from iasa.config import PRESETS
     from iasa.training.stages import make_schedule
     from iasa.training.train_motion import code_losses, draw_batch, encode_pieces, make_bank, train_generator
 
-    shipped = load_generator()
+    shipped, clips = load_generator(), clips[:ABLATION_CLIPS]
     variants = {
         "all": {},
         "without sound": {"scales": ("rhythm", "phrase")},
@@ -304,11 +333,11 @@ def ablate(run: Path, steps: int, clips: list[Clip], temperature: float) -> dict
     for name, changes in variants.items():
         config = {k: v for k, v in shipped.config.items() if not k.startswith("_")}
         model = MotionGenerator(**{**config, **changes})
-        own = {k: v for k, v in shipped.state_dict().items() if k.startswith(("codecs.", "listen.", "mean", "std"))}
-        model.load_state_dict(own, strict=False)
+        own = model.state_dict()
+        model.load_state_dict({k: v for k, v in shipped.state_dict().items() if k in own}, strict=False)
         folder = run / "motion" / "ablation" / name.replace(" ", "_")
         trainer = train_generator(
-            folder, make_schedule("motion", preset, steps, 0), preset.batch, preset.frames, model, bank, True, float("inf")
+            folder, make_schedule("motion", preset, steps, 0), ABLATION_BATCH, preset.frames, model, bank, False, float("inf")
         )
         model = trainer.averaged().requires_grad_(False)
         play = performers(temperature, model)["learned"]
@@ -320,7 +349,7 @@ def ablate(run: Path, steps: int, clips: list[Clip], temperature: float) -> dict
             batch = draw_batch(watch, 48, preset.frames, np.random.default_rng(0), codes=encode_pieces(model, watch))
             with torch.no_grad():
                 report[name]["nats"] = float(code_losses(model, batch, None).mean())
-    return {"steps": steps, "variants": report}
+    return {"steps": steps, "batch": ABLATION_BATCH, "clips": len(clips), "variants": report}
 
 
 def to_command(options: argparse.Namespace) -> str:
@@ -344,7 +373,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ablation", type=int, default=0, metavar="STEPS", help="also train each ablation that long")
     parser.add_argument("--run", type=Path, default=Path("runs"), help="folder of held-out speech and of the training's data")
     parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
-    parser.add_argument("--out", type=Path, help="write the report as JSON, and the table beside it as .md")
+    parser.add_argument("--out", type=Path, help="write the report as JSON, and its page beside it as .md")
 
 
 def run(options: argparse.Namespace) -> dict:
@@ -370,14 +399,14 @@ def run(options: argparse.Namespace) -> dict:
         "summary": summary,
         "speed": measure_speed(model, max((c.heard for c in clips), key=lambda s: s.frames)),
     }
-    table = to_table(summary)
     if options.video:
         report["video"] = read_back(clips[: options.video], play, 75, options.through)
     if options.ablation:
         synthetic = [clip for clip in clips if clip.kind == "synthetic"]
         report["ablation"] = ablate(options.run, options.ablation, synthetic, options.temperature)
-    print(table)
+    page = to_page(report)
+    print(page)
     if options.out:
         options.out.write_text(json.dumps(report, indent=1) + "\n")
-        options.out.with_suffix(".md").write_text(table + "\n")
+        options.out.with_suffix(".md").write_text(page + "\n")
     return report

@@ -253,6 +253,16 @@ def test_lips_are_the_mouth_shapes_heard_at_the_size_of_the_style(talk):
     assert np.abs(perform_learned(silence, 1, model=small()).face[:, :5]).max() == 0
 
 
+def test_what_trembles_is_softened_but_never_the_lips(talk):
+    stream = MotionStream(0, model=small())
+    parts = [stream._calm(part) for part in np.split(np.eye(9, dtype=np.float32)[:, 4:5] * np.ones((9, PARAMETERS)), [2, 3])]
+    made = np.concatenate(parts)
+    lips = slice(region_slices()["face"].start, region_slices()["face"].start + 5)
+    assert len(made) == 8  # one frame waits for its neighbour
+    assert np.array_equal(made[:, lips], np.eye(9)[:8, 4:5] * np.ones(5))
+    assert np.allclose(made[3:6, 0], [0.07, 0.86, 0.07]) and np.allclose(made.sum(0), 1)
+
+
 # ---------------------------------------------------------------- learning
 
 
@@ -442,3 +452,22 @@ def test_the_model_must_be_one_of_two(talk):
     with pytest.raises(InputError, match="motion model is 'dance'; accepted: learned or rules"):
         speech_to_motion(talk, model="dance")
     assert VIDEO_FPS == talk.fps
+
+
+def test_the_page_shows_video_and_ablation_only_where_they_were_measured():
+    from iasa.evaluate_motion import to_page
+
+    figure = {"mean": 0.9, "low": 0.8, "high": 1.0, "clips": 3}
+    report = {
+        "command": "python -m iasa evaluate-motion", "date": "2026-01-01", "device": "cpu", "speed": {"x_real_time_cpu": 38.0},
+        "summary": {"synthetic": {"truth": {"beats": figure}, "learned": {"beats": figure}}},
+    }  # fmt: skip
+    page = to_page(report)
+    assert "0.900 [0.800, 1.000]" in page and "ablation" not in page and "mediapipe" not in page
+    scores = {"against_driving": 0.91, "against_truth": 0.82}
+    figures = {"opening_r": 0.5, "beats": 0.4, "fgd": 3.0, "diversity": 2.0, "jerk": 1.0, "rest": 0.1}
+    report["video"] = {"through": "renderer", "clips": 2, "frames": 75, "rules": scores, "learned": scores}
+    report["ablation"] = {"steps": 60, "clips": 8, "variants": {"all": {**figures, "nats": 2.5}, "without codebooks": figures}}
+    page = to_page(report)
+    assert "| learned | 0.910 | 0.820 |" in page and "| all | 0.500 | 0.400 | 3.00 | 2.00 | 1.0 | 0.1 | 2.500 |" in page
+    assert page.count("|---|---|---|---|---|---|---|---|") and "| 0.1 | - |" in page

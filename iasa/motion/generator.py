@@ -270,4 +270,4 @@ class MotionGenerator(ModelMixin, ConfigMixin):
     @property
     def look_ahead(self) -> int:
         """Frames of sound after a frame that must be there before it can be made."""
-        return AHEAD + STRIDE + 1
+        return AHEAD + STRIDE + 2

@@ -14,9 +14,20 @@ from iasa.models.weights import FOLDER, load_weights
 from iasa.motion.codebooks import REACH
 from iasa.motion.embedding import AHEAD, PAST, STRIDE, WINDOW
 from iasa.motion.generator import MEMORY, MotionGenerator, make_turns
-from iasa.motion.regions import CHANNELS, PARAMETERS, REGIONS, style_vector, to_channels, to_motion
+from iasa.motion.regions import (
+    CHANNELS,
+    LIPS,
+    PARAMETERS,
+    REGIONS,
+    region_slices,
+    style_vector,
+    to_channels,
+    to_motion,
+)
 from iasa.speech import SpeechFeatures
 
+SOFT = np.full(PARAMETERS, 0.07, np.float32)  # share of each neighbouring frame in a frame: what trembles is no movement
+SOFT[region_slices()["face"].start :][:LIPS] = 0  # lips follow the sound
 TEMPERATURE = 1.0  # of the draws; 0 takes the most likely entry
 
 
@@ -29,7 +40,7 @@ def load_generator() -> MotionGenerator:
 class MotionStream:
     """A performance under way: `push` features as they come, get the frames that are certain, `finish` for the rest.
 
-    A frame comes out once `model.look_ahead` (29) frames of sound after it are in, 1.2 s. How the speech is cut into
+    A frame comes out once `model.look_ahead` (30) frames of sound after it are in, 1.2 s. How the speech is cut into
     pieces does not change the result. Memory stays the same however long the speech.
     """
 
@@ -56,6 +67,7 @@ class MotionStream:
         self._latents: dict[str, torch.Tensor] | None = None
         self._step = 0
         self._late = np.zeros((STRIDE, PARAMETERS), np.float32)  # the half of the last window that waits for the next
+        self._edge = np.zeros((0, PARAMETERS), np.float32)  # the last two frames, of which one waits for its neighbour
         self._ready = np.zeros((0, PARAMETERS), np.float32)
         self._skip = STRIDE + 2  # frames of the step of nothing, and the two that its window begins early
         self._in = self._out = 0
@@ -80,7 +92,7 @@ class MotionStream:
         self._heard = np.concatenate([self._heard, channels])
         made = [self._ready]
         while len(self._heard) >= WINDOW:
-            made.append(self._next(self._heard[:WINDOW]))
+            made.append(self._calm(self._next(self._heard[:WINDOW])))
             self._heard = self._heard[STRIDE:]
         frames = np.concatenate(made)
         count = max(0, self._in - self._out)
@@ -88,6 +100,14 @@ class MotionStream:
         out = frames[: min(count, len(frames))]
         self._out += len(out)
         return to_motion(out)
+
+    def _calm(self, frames: np.ndarray) -> np.ndarray:
+        """Frames [f, 57] softened by `SOFT`, a frame late."""
+        if not len(frames):
+            return frames
+        frames = np.concatenate([self._edge if len(self._edge) else frames[:1], frames])
+        self._edge = frames[-2:]
+        return (1 - 2 * SOFT) * frames[1:-1] + SOFT * (frames[:-2] + frames[2:])
 
     @torch.inference_mode()
     def _next(self, window: np.ndarray) -> np.ndarray:

@@ -33,7 +33,9 @@ CODEBOOK_SHARE = 0.4  # of the steps go to the codebooks
 COMMITMENT = 0.25
 VELOCITY, ACCELERATION = 4.0, 8.0  # weights of the errors of the first and second differences
 LEVELS_DROPPED = 0.2  # chance that the decoder of a region learns with the first level alone
+CODE_WEIGHTS = {"arms": 2.0, "right_hand": 1.0, "left_hand": 1.0, "head": 1.0, "face": 0.5}  # of a region's codes in the loss
 FORGOTTEN = 0.1  # share of the past codes that the generator sees wrong, as it will err itself
+LOST = 0.1  # share of the steps of which it sees nothing true: who only goes on as before never begins a stroke
 FROM_START = 0.15  # share of the windows that begin where the speech begins
 
 
@@ -247,6 +249,7 @@ def code_losses(model: MotionGenerator, batch: Batch, rng: np.random.Generator |
     codes, past = batch.codes[:, 1:], batch.codes[:, :-1]
     if rng is not None:
         wrong = torch.rand(past.shape, device=past.device) < FORGOTTEN
+        wrong |= torch.rand(*past.shape[:2], 1, device=past.device) < LOST
         past = torch.where(wrong, torch.randint_like(past, model.config.entries), past)
     logits = model.score(make_windows(batch.channels), codes, past, batch.first, batch.style)
     losses = F.cross_entropy(logits.float().flatten(0, 2), codes.flatten(), reduction="none").view(codes.shape)
@@ -277,11 +280,14 @@ def train_generator(
         trainer.resume()
     device = trainer.accelerator.device
     codes = [encode_pieces(model, pieces) if taught else None for pieces in (train, watch)]
+    weights = torch.tensor([CODE_WEIGHTS[name] for name, _ in model.slots], device=device)
 
     def loss_of(model: MotionGenerator, rng: np.random.Generator) -> Tensor:
         some = draw_batch(train, batch, steps, rng, device, codes[0])
         with trainer.accelerator.autocast():
-            return code_losses(model, some, rng).mean() if taught else regression_loss(model, some)
+            if not taught:
+                return regression_loss(model, some)
+            return (code_losses(model, some, rng) * weights).sum() / weights.sum()
 
     @torch.no_grad()
     def report(model: MotionGenerator, folder: Path, step: int) -> str:
