@@ -3,13 +3,15 @@
 Every row is the whole path but for the writing of a file: speech, motion, plan, bending and encoding the reference,
 denoising, decoding. Stages run side by side, so their processor times add up to more than the time that passes; figures
 are per latent frame (two video frames, 80 ms of video). "End over start" is what a frame costs in the last seconds over
-what it cost around second ten, by processor time. `--breakdown` tells what the denoising consists of, in kind of the
-paper's Figure 8; `--drift M` looks at M minutes of one video, minute by minute; `--soak N` watches the memory.
+what it cost around second ten, by processor time without the recogniser's, which is a process of its own; memory counts
+both. `--breakdown` tells what the denoising consists of, in kind of the paper's Figure 8; `--drift M` looks at M minutes of
+one video, minute by minute; `--soak N` watches the memory; `--dtype float32` says what a processor without bfloat16 does.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -32,9 +34,10 @@ SPEECH = Path(__file__).parents[1] / "examples" / "speech"
 SECONDS = (4.0, 30.0, 180.0)
 DENSE_FRAMES = 50  # latent frames that the dense student sees: 4 s, beyond which it is no student of this package
 ROWS = ("student", "student dense", "student live", "teacher")
-LONGEST = {"student dense": 30.0, "student live": 30.0, "teacher": 4.0}  # of the slow rows, and of what waits for sound
+LONGEST = {"student dense": 30.0, "student live": 30.0, "teacher": 8.0}  # of the slow rows, and of what waits for sound
 EARLY = 10.0  # seconds: where the cost of a frame is first looked at
 SPAN = 2.0  # seconds over which it is averaged
+TAIL = 3.0  # seconds at the end that are left out: the earlier stages have finished by then
 HEARD = 0.04  # seconds of sound pushed at a time to the live speaker
 LOOKED_AT = 50  # frames of each minute that the detector looks at
 KINDS = {  # profiled operations -> what they are for, in the student's and the teacher's code
@@ -55,9 +58,10 @@ def example_speech(seconds: float) -> np.ndarray:
 
 
 def resident_mb() -> float:
-    """Memory of this process, in MB (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+    """Memory of this process and of those that it started, in MB (Linux)."""
+    children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+    places = [path for path in map(Path, ("/proc/self/statm", *(f"/proc/{child}/statm" for child in children))) if path.exists()]
+    return sum(int(path.read_text().split()[1]) for path in places) * resource.getpagesize() / 1e6
 
 
 def measure(pipeline: CoSpeechPipeline, reference: Reference, row: str, sound: np.ndarray, steps: int | None) -> dict:
@@ -91,12 +95,12 @@ def measure(pipeline: CoSpeechPipeline, reference: Reference, row: str, sound: n
 
 
 def _cost_ratio(processor: np.ndarray) -> float | None:
-    """Processor time of a frame in the last SPAN seconds over that around EARLY; None for a short video."""
-    span, early = round(SPAN * VIDEO_FPS), round(EARLY * VIDEO_FPS)
-    if len(processor) < early + 2 * span:
+    """Processor time of a frame in SPAN seconds near the end over that around EARLY; None for a short video."""
+    span, early, last = round(SPAN * VIDEO_FPS), round(EARLY * VIDEO_FPS), len(processor) - 1 - round(TAIL * VIDEO_FPS)
+    if last < early + 2 * span:
         return None
     first = processor[early + span // 2] - processor[early - span // 2]
-    return round(float((processor[-1] - processor[-1 - span]) / first), 3)
+    return round(float((processor[last] - processor[last - span]) / first), 3)
 
 
 def measure_live(pipeline: CoSpeechPipeline, reference: Reference, sound: np.ndarray, steps: int | None) -> dict:
@@ -216,6 +220,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     group.add_argument("--steps", type=int, help="of the student")
     group.add_argument("--teacher-steps", type=int)
+    group.add_argument("--dtype", choices=("bfloat16", "float32"), help="number type (default: what suits the machine)")
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
     group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
@@ -224,7 +229,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     """(Markdown tables, figures)."""
-    sparse = CoSpeechPipeline.from_pretrained(models=("student",))
+    dtype = None if arguments.dtype is None else getattr(torch, arguments.dtype)
+    sparse = CoSpeechPipeline.from_pretrained(models=("student",), dtype=dtype)
     reference = load_speaker(speaker_names()[0])
     kind = {"dtype": str(sparse.dtype).removeprefix("torch."), "speaker": reference.name}
     if arguments.drift:
@@ -236,7 +242,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     pipelines = {"student": sparse, "student live": sparse}
     rows, parts = [], []
     for row in arguments.rows:
-        pipeline = pipelines.get(row) or _pipeline(row)
+        pipeline = pipelines.get(row) or _pipeline(row, dtype)
         steps = arguments.teacher_steps if row == "teacher" else arguments.steps
         _warm(pipeline, reference, row.split()[0])
         for seconds in sorted([4.0] if arguments.quick else arguments.seconds):
@@ -249,7 +255,9 @@ def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     stages = [{"row": r["row"], "seconds": r["seconds"], **r["ms_processor"]} for r in rows]
     names = dict.fromkeys(name for stage in stages for name in stage)
     table += "\n\nProcessor milliseconds of a latent frame by stage:\n\n" + to_table(stages, tuple(names))
-    figures = {**kind, "rows": rows}
+    figures = {**kind, "rows": rows, **ratios(rows, parts)}
+    for name, value in ratios(rows, parts).items():
+        table += f"\n\n{name.replace('_', ' ')}: {value}"
     if parts:
         table += "\n\nDenoising of a latent frame after 50 others, one thread, milliseconds:\n\n"
         table += to_table(parts, tuple(parts[0]))
@@ -257,12 +265,27 @@ def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     return table, figures
 
 
-def _pipeline(row: str) -> CoSpeechPipeline:
+def _pipeline(row: str, dtype: torch.dtype | None) -> CoSpeechPipeline:
     if row == "teacher":
-        return CoSpeechPipeline.from_pretrained(models=("teacher",))
-    return CoSpeechPipeline.from_pretrained(
-        models=("student",), mask=MaskOptions(top_k=0, window=DENSE_FRAMES, local=False)
-    )
+        return CoSpeechPipeline.from_pretrained(models=("teacher",), dtype=dtype)
+    dense = MaskOptions(top_k=0, window=DENSE_FRAMES, local=False)
+    return CoSpeechPipeline.from_pretrained(models=("student",), mask=dense, dtype=dtype)
+
+
+def ratios(rows: list[dict], parts: list[dict]) -> dict:
+    """How much faster the student is than the teacher, by length of speech, and its attention than the dense one's."""
+    fps = {(row["row"], row["seconds"]): row["fps"] for row in rows}
+    found: dict = {
+        "student_over_teacher": {
+            f"{seconds:g} s": round(fps["student", seconds] / value, 1)
+            for (row, seconds), value in fps.items()
+            if row == "teacher" and ("student", seconds) in fps
+        }
+    }
+    spent = {part["row"]: part["attention"] for part in parts}
+    if {"student", "student dense"} <= spent.keys():
+        found["attention_dense_over_sparse"] = round(spent["student dense"] / spent["student"], 1)
+    return {name: value for name, value in found.items() if value}
 
 
 def _warm(pipeline: CoSpeechPipeline, reference: Reference, model: str) -> None:

@@ -42,6 +42,10 @@ def generate(arguments: argparse.Namespace) -> dict:
     bar("load", 0.0)
     try:
         started = time.perf_counter()
+        if poses is None and not arguments.stream:
+            from iasa.speech.listener import shared_listener
+
+            shared_listener().start()  # loads beside the networks
         from iasa.pipeline import CoSpeechPipeline
         from iasa.pipeline import generate as make_video
 
@@ -64,7 +68,8 @@ def generate(arguments: argparse.Namespace) -> dict:
     _tell(
         arguments,
         f"{arguments.out}: {made} by the {report['model']} in {report['steps']} steps, "
-        + (f"the first after {report['first_frame']} s, " if arguments.stream else f"attention density {report['density']:.3f}, ")
+        f"the first after {report['first_frame']} s, "
+        + ("" if arguments.stream else f"attention density {report['density']:.3f}, ")
         + f"{report['device']} {report['dtype']}",
     )
     return {**report, "out": arguments.out}
@@ -74,10 +79,11 @@ def motion(arguments: argparse.Namespace) -> dict:
     """Speech to keypoints on a speaker's body."""
     check_output(arguments.out, (".npz",))
     from iasa.avatar.identity import make_identity
+    from iasa.avatar.rig import concat_motions, make_keypoints
     from iasa.keypoints import save_keypoints
-    from iasa.motion import speech_to_keypoints
+    from iasa.motion import perform_clip
     from iasa.reference import load_speaker
-    from iasa.speech import analyse
+    from iasa.speech.pieces import ClipHearing
 
     audio = _read_speech(arguments.audio)
     if arguments.avatar is not None:
@@ -85,15 +91,15 @@ def motion(arguments: argparse.Namespace) -> dict:
     else:
         identity = load_speaker(arguments.speaker or _first_speaker()).identity
     started = time.perf_counter()
-    features = analyse(audio)
-    _, keypoints = speech_to_keypoints(features, identity, arguments.seed, model=arguments.model)
+    hearing = ClipHearing(audio)
+    keypoints = make_keypoints(identity, concat_motions(*perform_clip(hearing, arguments.seed, model=arguments.model)))
     save_keypoints(arguments.out, keypoints)
     seconds = round(time.perf_counter() - started, 3)
-    _tell(arguments, f"{arguments.out}: poses of {len(keypoints)} frames, mouth from the {features.source}")
+    _tell(arguments, f"{arguments.out}: poses of {len(keypoints)} frames, mouth from the {hearing.source}")
     return {
         "frames": len(keypoints),
         "seconds": seconds,
-        "phones_from": features.source,
+        "phones_from": hearing.source,
         "model": arguments.model,
         "out": arguments.out,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -12,14 +13,15 @@ import numpy as np
 
 from iasa.avatar.gestures import GestureStyle
 from iasa.avatar.rig import RigMotion, make_keypoints
-from iasa.config import AUDIO_RATE, IMAGE_SIZE, VIDEO_FPS, InputError
+from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, IMAGE_SIZE, VIDEO_FPS, InputError
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.motion.live import LOOK_AHEAD as MOTION_AHEAD
 from iasa.motion.live import PerformanceStream
-from iasa.pipeline import Cancelled, CoSpeechPipeline, Progress, Timing
+from iasa.pipeline import CoSpeechPipeline
 from iasa.reference import Reference
 from iasa.speech.live import BLOCK, SpeechStream
 from iasa.speech.live import LOOK_AHEAD as SPEECH_AHEAD
+from iasa.take import Cancelled, Progress, Timing
 
 LOOK_AHEAD = (BLOCK + SPEECH_AHEAD + MOTION_AHEAD) / VIDEO_FPS  # seconds of sound that a frame waits for, at most
 BUFFER = 4.0  # seconds of poses that may wait for their frames; with more, `push` waits
@@ -49,7 +51,7 @@ class LiveSpeaker:
         self.heard, self.posed, self.made = 0, 0, 0  # video frames
         self._speech, self._motion = SpeechStream(), PerformanceStream(seed, style)
         self._poses: SimpleQueue[Keypoints | None] = SimpleQueue()
-        self._frames = pipeline.stream(iter(self._poses.get, None), reference, steps, seed, self.timing)
+        self._frames = pipeline.stream((poses for poses in iter(self._poses.get, None)), reference, steps, seed, self.timing)
         self._worker = ThreadPoolExecutor(1)
         self._next = self._worker.submit(next, self._frames, _END)
         self._open = True
@@ -98,8 +100,12 @@ class LiveSpeaker:
         self._frames.close()
 
     def _pose(self, motion: RigMotion) -> None:
-        for first in range(0, len(motion), BLOCK):
-            keypoints = make_keypoints(self.reference.identity, motion[first : first + BLOCK])
+        """Blocks are prepared together, but for the first latent frame, which is to come soon."""
+        edges = {*range(0, len(motion), BLOCK), len(motion)}
+        if self.posed == 0:
+            edges.add(min(FRAMES_PER_LATENT, len(motion)))
+        for first, end in pairwise(sorted(edges)):
+            keypoints = make_keypoints(self.reference.identity, motion[first:end])
             self.posed += len(keypoints)
             self._poses.put(fill_latent(keypoints))
 

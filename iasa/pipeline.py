@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from iasa.avatar.gestures import GestureStyle
+from iasa.clip import LARGEST_PIECE, cut_poses, perform_poses
 from iasa.config import (
     AUDIO_RATE,
     FRAMES_PER_LATENT,
-    LATENT_FPS,
     MODELS,
     VIDEO_FPS,
     InputError,
@@ -27,8 +27,8 @@ from iasa.config import (
 )
 from iasa.device import pick_device, pick_dtype
 from iasa.grid import TokenGrid
-from iasa.keypoints import Keypoints, concat_keypoints, fill_latent, pool_to_latent
-from iasa.masks import AttentionPlan, make_plan
+from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
+from iasa.masks import make_plan
 from iasa.masks.stream import PlanRow, PlanStream, join_rows
 from iasa.models.attend import attend_window
 from iasa.models.autoencoder import Autoencoder
@@ -36,40 +36,20 @@ from iasa.models.lean import LeanCodec
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.models.warp import ReferenceWarp
 from iasa.models.weights import FOLDER, load_weights
-from iasa.motion import speech_to_keypoints
 from iasa.reference import Reference
 from iasa.sampling import sample_euler
-from iasa.speech import analyse
-from iasa.streaming import FrameInput, StudentStream, denoise_windows, run_ahead
+from iasa.speech import recogniser
+from iasa.speech.pieces import ClipHearing
+from iasa.streaming import FrameInput, RunAhead, StudentStream, denoise_windows
+from iasa.take import Cancelled, Progress, Reporter, Take, Timing, first_frames, summarise, write_take
+
+__all__ = ["Cancelled", "CoSpeechPipeline", "Progress", "Take", "Timing", "generate", "summarise", "write_take"]
 
 TEACHER_WINDOW, TEACHER_OVERLAP = 6, 2  # latent frames
-LARGEST_PIECE = 8  # latent frames that are bent and embedded at a time
 PAST_BUDGET = 48  # latent frames whose keys a roll-out keeps: over 12 s the same PSNR as with all of the last 125
 STILL = np.zeros(FRAMES_PER_LATENT, int)  # frames of the reference's pose in latent frame 0
 
-Progress = Callable[[str, float], None]  # stage, share done in 0..1
 Speaker = tuple[Tensor, Tensor, Tensor]  # picture [1, 3, H, W] in [-1, 1], pose [1, 133, 2], [1, 133]
-
-
-class Cancelled(Exception):
-    """Raised out of generation when the caller's `should_stop` said so."""
-
-
-@dataclass
-class Timing:
-    """Seconds of each stage, on the wall and of the processor. Stages run side by side: the sum exceeds what passes."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    processor: dict[str, float] = field(default_factory=dict)  # of the stage's own thread
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start, busy = time.perf_counter(), time.thread_time()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            self.processor[name] = self.processor.get(name, 0.0) + time.thread_time() - busy
 
 
 class Canvas(NamedTuple):
@@ -78,32 +58,6 @@ class Canvas(NamedTuple):
     xy: Tensor  # [t, 133, 2]
     confidence: Tensor  # [t, 133]
     patches: Tensor  # of the reference bent to these poses
-
-
-class Take:
-    """A generation under way: iterate `frames` to get uint8 [m, 256, 256, 3] chunks; the rest fills up meanwhile."""
-
-    def __init__(
-        self,
-        frames: Iterator[np.ndarray],
-        keypoints: Keypoints,
-        plan: Callable[[], AttentionPlan],
-        timing: Timing,
-        settings: dict,
-    ) -> None:
-        self.frames, self.keypoints, self.timing, self.settings = frames, keypoints, timing, settings
-        self.count = len(keypoints)  # video frames in all
-        self._plan = plan
-
-    @property
-    def plan(self) -> AttentionPlan:
-        """The plan of the latent frames so far; of all once the frames are made."""
-        return self._plan()
-
-    @property
-    def density(self) -> float:
-        """Share of the attention matrix that is computed."""
-        return round(self.plan.density(), 4) if self.settings["model"] == "student" else 1.0
 
 
 class CoSpeechPipeline:
@@ -153,20 +107,19 @@ class CoSpeechPipeline:
         model: str = "student",
         steps: int | None = None,
         seed: int = 0,
-        style=None,
+        style: GestureStyle | None = None,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Take:
-        """A video as long as the sound, rounded up to whole latent frames. Raises InputError on unusable sound."""
-        timing = Timing()
+        """A video as long as the sound. Words are recognised, and poses made, while earlier frames are painted."""
+        self._check(model, steps)
+        hearing, timing = ClipHearing(audio), Timing()
         if progress:
             progress("motion", 0.0)
-        with timing.stage("motion"):
-            features = analyse(audio)
-            _, keypoints = speech_to_keypoints(features, reference.identity, seed, style)
-        take = self.animate(keypoints, reference, model, steps, seed, progress, should_stop, timing)
+        poses = RunAhead(perform_poses(hearing, reference, seed, style, timing), 1)
+        take = self._take(poses, hearing.frames, reference, model, steps, seed, progress, should_stop, timing)
         take.settings["audio_seconds"] = round(len(audio) / AUDIO_RATE, 3)
-        take.settings["phones_from"] = features.source
+        take.settings["phones_from"] = "recogniser" if recogniser.available() else "signal"
         return take
 
     def animate(
@@ -180,21 +133,37 @@ class CoSpeechPipeline:
         should_stop: Callable[[], bool] | None = None,
         timing: Timing | None = None,
     ) -> Take:
-        """A video that follows the poses; the last pose is repeated to fill a latent frame."""
+        """A video that follows the poses."""
+        poses, timing = (part for part in [keypoints]), timing or Timing()
+        return self._take(poses, len(keypoints), reference, model, steps, seed, progress, should_stop, timing)
+
+    def _take(
+        self,
+        poses: Iterator[Keypoints],
+        count: int,  # frames in all
+        reference: Reference,
+        model: str,
+        steps: int | None,
+        seed: int,
+        progress: Progress | None,
+        should_stop: Callable[[], bool] | None,
+        timing: Timing,
+    ) -> Take:
+        """The video of poses that come in pieces; the last pose is repeated to fill a latent frame."""
         steps = self._check(model, steps)
-        timing = timing or Timing()
         settings = self.settings(model, steps, seed, reference)
-        filled = fill_latent(keypoints)
-        report = _Reporter(progress, should_stop, len(filled) // FRAMES_PER_LATENT)
+        report = Reporter(progress, should_stop, -(-count // FRAMES_PER_LATENT))
+        known: list[Keypoints] = []
         if model == "student":
             rows: list[PlanRow] = []
-            frames = self.stream(_pieces(filled), reference, steps, seed, timing, rows)
+            frames = self.stream(cut_poses(poses, known), reference, steps, seed, timing, rows)
             plan = partial(join_rows, rows, self.mask, self.grid)
         else:
+            filled = concat_keypoints(*cut_poses(poses, known))
             whole = concat_keypoints(reference.keypoints[STILL], filled)
             plan = cache(lambda: make_plan(pool_to_latent(whole), replace(self.grid, frames=report.total + 1), self.mask))
             frames = self._teacher_frames(filled, reference, steps, seed, timing, report)
-        return Take(_first(frames, len(keypoints), report), keypoints, plan, timing, settings)
+        return Take(first_frames(frames, count, report), count, known, plan, timing, settings)
 
     def stream(
         self,
@@ -211,7 +180,7 @@ class CoSpeechPipeline:
         next; memory and the cost of a frame stay the same. Close the iterator to end them.
         """
         timing = timing or Timing()
-        ahead = run_ahead if self.device.type == "cpu" else (lambda source, depth: source)
+        ahead = RunAhead if self.device.type == "cpu" else (lambda source, depth: source)
         student, prepared = self._start(pieces, reference, steps, seed, timing, rows)
         made = ahead(_denoise(ahead(prepared, 2 * LARGEST_PIECE), student, timing), 2)
         return ahead(self._paint(made, timing), 2)
@@ -220,7 +189,7 @@ class CoSpeechPipeline:
         self, poses: Keypoints, reference: Reference, steps: int | None = None, seed: int = 0
     ) -> Iterator[Tensor]:
         """The student's latents [1, c, h, w] of poses that are prepared at once: what a profile looks at."""
-        student, prepared = self._start(_pieces(poses), reference, steps, seed, Timing(), None)
+        student, prepared = self._start(cut_poses(p for p in [poses]), reference, steps, seed, Timing(), None)
         for given, _ in list(prepared):
             yield student.next_frame(given)
 
@@ -280,23 +249,24 @@ class CoSpeechPipeline:
         """Everything about each latent frame that does not need the one before."""
         bend = ReferenceWarp(*speaker)
         t = FRAMES_PER_LATENT
-        for piece in pieces:
-            with timing.stage("plan"):
-                new = plan.push(pool_to_latent(piece))
-            if rows is not None:
-                rows += new
-            with torch.inference_mode(), timing.stage("condition"):
-                xy, confidence = (part[0] for part in self._poses(piece))
-                patches = self.codec.to_patches(bend(xy[None], confidence[None])[0])
-                base = self.codec.encode(patches)
-                tokens, summary = student.lean.model.pose(xy.unflatten(0, (-1, t)), confidence.unflatten(0, (-1, t)))
-                modulation = student.modulations(summary)
-            for i, row in enumerate(new):
-                pair = slice(i * t, (i + 1) * t)
-                yield (
-                    FrameInput(row, base[i], tokens[i], modulation[:, :, i]),
-                    Canvas(xy[pair], confidence[pair], patches[pair]),
-                )
+        with closing(pieces):
+            for piece in pieces:
+                with timing.stage("plan"):
+                    new = plan.push(pool_to_latent(piece))
+                if rows is not None:
+                    rows += new
+                with torch.inference_mode(), timing.stage("condition"):
+                    xy, confidence = (part[0] for part in self._poses(piece))
+                    patches = self.codec.to_patches(bend(xy[None], confidence[None])[0])
+                    base = self.codec.encode(patches)
+                    tokens, summary = student.lean.model.pose(xy.unflatten(0, (-1, t)), confidence.unflatten(0, (-1, t)))
+                    modulation = student.modulations(summary)
+                for i, row in enumerate(new):
+                    pair = slice(i * t, (i + 1) * t)
+                    yield (
+                        FrameInput(row, base[i], tokens[i], modulation[:, :, i]),
+                        Canvas(xy[pair], confidence[pair], patches[pair]),
+                    )
 
     def _paint(self, made: Iterator[tuple[Tensor, Canvas]], timing: Timing) -> Iterator[np.ndarray]:
         try:
@@ -313,7 +283,7 @@ class CoSpeechPipeline:
         speaker, t = self._reference(reference), FRAMES_PER_LATENT
         bend = ReferenceWarp(*speaker)
         parts = [self._reference_condition(model, speaker, reference.keypoints[STILL])]
-        for piece in _pieces(poses):
+        for piece in cut_poses(p for p in [poses]):
             xy, confidence = self._poses(piece)
             base = self.codec.encode(self.codec.to_patches(bend(xy, confidence)[0]))[None]
             tokens, summary = model.pose(*(part[0].unflatten(0, (-1, t)) for part in (xy, confidence)))
@@ -378,51 +348,6 @@ def _denoise(prepared: Iterator[tuple[FrameInput, Canvas]], student: StudentStre
         prepared.close()
 
 
-def _pieces(poses: Keypoints) -> Iterator[Keypoints]:
-    """Poses in growing pieces of whole latent frames: the first frame comes soon, the others are prepared together."""
-    first, size = 0, 1
-    while first < len(poses):
-        yield poses[first : first + size * FRAMES_PER_LATENT]
-        first, size = first + size * FRAMES_PER_LATENT, min(2 * size, LARGEST_PIECE)
-
-
-def _first(frames: Iterator[np.ndarray], count: int, report: _Reporter) -> Iterator[np.ndarray]:
-    """The first `count` frames, reported as they pass."""
-    done = 0
-    with closing(frames):
-        for chunk in frames:
-            done += len(chunk)
-            report("denoise", done / FRAMES_PER_LATENT)
-            yield chunk[: len(chunk) - max(0, done - count)]
-
-
-class _Reporter:
-    """Tells the caller how far it is, and stops when asked to."""
-
-    def __init__(self, progress: Progress | None, should_stop: Callable[[], bool] | None, total: int) -> None:
-        self.progress, self.should_stop, self.total = progress, should_stop, total
-
-    def __call__(self, stage: str, done: float) -> None:
-        if self.should_stop and self.should_stop():
-            raise Cancelled("generation was cancelled")
-        if self.progress:
-            self.progress(stage, done / max(1, self.total))
-
-
-def summarise(take: Take, started: float) -> dict:
-    """What --json prints: frames, seconds of each stage (they overlap) and in all, fps end to end, and the settings."""
-    elapsed = time.perf_counter() - started
-    return {
-        "frames": take.count,
-        "seconds": {name: round(value, 3) for name, value in take.timing.seconds.items()},
-        "elapsed": round(elapsed, 3),
-        "fps": round(take.count / max(elapsed, 1e-9), 2),
-        "density": take.density,
-        **{k: take.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
-        "latent_fps": LATENT_FPS,
-    }
-
-
 def generate(
     pipeline: CoSpeechPipeline,
     audio: np.ndarray,  # float32 [n], mono, 16 kHz
@@ -439,17 +364,3 @@ def generate(
     if keypoints is None:
         return write_take(lambda: pipeline.speak(audio, reference, **options), out, audio, mark)[1]
     return write_take(lambda: pipeline.animate(keypoints, reference, **options), out, audio, mark)[1]
-
-
-def write_take(start: Callable[[], Take], out: str | Path, audio: np.ndarray, mark: bool = True) -> tuple[Take, dict]:
-    """Write the take that `start` begins, with its sound and the visible AI mark; returns it and `summarise`'s report."""
-    from iasa.video import VideoWriter
-
-    started = time.perf_counter()
-    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark) as writer:  # entered first: an unwritable target costs no work
-        take = start()
-        writer.describe(take.settings)
-        for frames in take.frames:
-            with take.timing.stage("write"):
-                writer.add_frames(frames)
-    return take, summarise(take, started)

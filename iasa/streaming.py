@@ -223,21 +223,33 @@ class StudentStream:
         return Past(keys, values, queries.to(keys.device), seen)
 
 
-def run_ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+class RunAhead(Iterator[Item]):
     """The items of `source`, made in a thread of its own, at most `depth` of them before they are asked for.
 
     With one such thread for each stage of a pipeline, the stages share the processor's cores; each computes with one
-    thread. Closing this iterator ends the thread and closes the source.
+    thread. It begins at once. Closing it ends the thread and closes the source.
     """
-    worker = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
-    waiting = deque(worker.submit(next, source, _END) for _ in range(depth))
-    try:
-        while (item := waiting.popleft().result()) is not _END:
-            waiting.append(worker.submit(next, source, _END))
-            yield item
-    finally:
-        worker.shutdown(cancel_futures=True)
-        source.close()
+
+    def __init__(self, source: Iterator[Item], depth: int = 2) -> None:
+        self._source = source
+        self._worker = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+        self._waiting = deque(self._worker.submit(next, source, _END) for _ in range(depth))
+
+    def __next__(self) -> Item:
+        try:
+            item = self._waiting.popleft().result() if self._waiting else _END
+            if item is _END:
+                raise StopIteration
+            self._waiting.append(self._worker.submit(next, self._source, _END))
+        except BaseException:
+            self.close()
+            raise
+        return item
+
+    def close(self) -> None:
+        self._worker.shutdown(cancel_futures=True)
+        self._waiting.clear()
+        self._source.close()
         torch.set_num_threads(_THREADS)
 
 

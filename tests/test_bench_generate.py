@@ -1,5 +1,9 @@
 """The speed table's own arithmetic, and a row of it with small networks."""
 
+import argparse
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +25,7 @@ def pipeline() -> CoSpeechPipeline:
 def test_the_cost_ratio_compares_the_end_with_second_ten():
     even = np.arange(1, 501) * 0.01
     assert bench._cost_ratio(even) == pytest.approx(1.0)
-    rising = np.cumsum(np.r_[np.full(400, 0.01), np.full(100, 0.03)])
+    rising = np.cumsum(np.r_[np.full(300, 0.01), np.full(125, 0.03), np.zeros(75)])  # the last frames wait for nothing
     assert bench._cost_ratio(rising) == pytest.approx(3.0)
     assert bench._cost_ratio(even[:280]) is None
 
@@ -35,6 +39,35 @@ def test_a_row_holds_every_stage(pipeline):
     assert live["first_frame"] >= bench.HEARD * 17 - 1e-3  # it cannot come before its look-ahead was heard
     table = bench.to_table([row, live], ("row", "fps", "end_over_start"))
     assert table.splitlines()[2].endswith("| - |") and len(table.splitlines()) == 4
+
+
+def test_ratios_compare_rows_of_the_same_length():
+    measured = ("student", 4.0, 30.0), ("student", 8.0, 32.0), ("teacher", 8.0, 0.8)
+    rows = [{"row": row, "seconds": seconds, "fps": fps} for row, seconds, fps in measured]
+    parts = [{"row": "student", "attention": 20.0}, {"row": "student dense", "attention": 300.0}]
+    assert bench.ratios(rows, parts) == {"student_over_teacher": {"8 s": 40.0}, "attention_dense_over_sparse": 15.0}
+    assert bench.ratios(rows[:2], parts[:1]) == {}
+
+
+def test_memory_counts_the_processes_that_were_started():
+    alone = bench.resident_mb()
+    code = "x = b'x' * 60_000_000; print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        assert bench.resident_mb() > alone + 55
+        child.communicate(b"\n")
+
+
+def test_a_number_type_can_be_asked_for(monkeypatch, pipeline):
+    asked = []
+    load = lambda models, dtype=None, **_: asked.append((models, dtype)) or pipeline  # noqa: E731
+    monkeypatch.setattr(bench.CoSpeechPipeline, "from_pretrained", load)
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    options = parser.parse_args(["--rows", "student", "--seconds", "1.0", "--steps", "1", "--dtype", "float32"])
+    _, figures = bench.run(argparse.Namespace(**vars(options), quick=False))
+    assert asked == [(("student",), torch.float32)] and figures["dtype"] == "float32"
+    assert [row["seconds"] for row in figures["rows"]] == [1.0]
 
 
 def test_a_breakdown_adds_up(pipeline, monkeypatch):

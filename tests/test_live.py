@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from iasa import live
+from iasa import live, streaming
 from iasa.avatar.gestures import perform
 from iasa.avatar.rig import concat_motions
 from iasa.config import AUDIO_RATE, InputError
@@ -17,12 +20,13 @@ from iasa.live import LOOK_AHEAD, LiveSpeaker, stream_speech, write_live
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.motion.live import PerformanceStream
-from iasa.pipeline import Cancelled, CoSpeechPipeline
+from iasa.pipeline import CoSpeechPipeline
 from iasa.reference import load_speaker, speaker_names
-from iasa.speech import analyse, read_audio
+from iasa.speech import analyse, pieces, read_audio, recogniser
 from iasa.speech.features import CONTOURS
 from iasa.speech.live import SpeechStream, join_features
-from iasa.streaming import run_ahead
+from iasa.streaming import RunAhead
+from iasa.take import Cancelled
 from iasa.training.corpus import EXAMPLES
 
 
@@ -178,6 +182,100 @@ def test_a_cancelled_file_leaves_nothing(pipeline, speaker, speech, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_sound_that_stops_makes_nothing_and_may_go_on(pipeline, speaker, speech):
+    """Whether sound comes late decides when frames come, not which."""
+    sound = speech[: int(1.6 * AUDIO_RATE)]
+    with LiveSpeaker(pipeline, speaker, steps=1) as mine:
+        first = mine.push(sound[:AUDIO_RATE])
+        posed = mine.posed
+        time.sleep(0.05)
+        first = np.concatenate([first, mine.push(sound[:0]), mine.push(sound[:0])])
+        assert mine.posed == posed and len(first) <= posed
+        late = np.concatenate([first, mine.push(sound[AUDIO_RATE:]), mine.finish()])
+    whole = np.concatenate(list(stream_speech(pipeline, speaker, [sound], steps=1)))
+    np.testing.assert_array_equal(late, whole)
+
+
+def test_a_gap_closes_the_mouth_and_time_goes_on(speech):
+    """Lost sound that the sender fills with zeros: as many frames, lips at rest, and speech after it as before."""
+    gap = np.zeros(2 * AUDIO_RATE, np.float32)
+    heard = hear(np.concatenate([speech[: 3 * AUDIO_RATE], gap, speech[3 * AUDIO_RATE : 6 * AUDIO_RATE]]), 3000)
+    opening = heard.visemes[:, 0]
+    assert heard.frames == 200
+    assert opening[85:120].max() < 0.05 and opening[:75].max() > 0.3 and opening[130:].max() > 0.3
+
+
+def test_a_slow_viewer_holds_up_the_maker(pipeline, speaker):
+    """Poses that never end: no more of them are taken than the stages' short queues hold."""
+    taken = []
+
+    def poses():
+        while True:
+            taken.append(1)
+            yield speaker.keypoints[np.zeros(2, int)]
+
+    frames = pipeline.stream(poses(), speaker, steps=1)
+    for _ in range(3):
+        next(frames)
+    time.sleep(0.5)
+    waiting = len(taken)
+    time.sleep(0.3)
+    frames.close()
+    assert 3 <= waiting <= len(taken) <= waiting + 1 and waiting < 40
+
+
+class Listening:
+    """A recogniser that finds nothing, and waits at its second piece until it is let go."""
+
+    def __init__(self) -> None:
+        self.calls, self.go = 0, threading.Event()
+
+    def read(self, samples):
+        self.calls += 1
+        assert self.calls != 2 or self.go.wait(100)
+        return [], 0.0
+
+
+@pytest.fixture
+def listening(monkeypatch) -> Listening:
+    listener = Listening()
+    monkeypatch.setattr(pieces, "shared_listener", lambda: listener)
+    monkeypatch.setattr(recogniser, "available", lambda: True)
+    return listener
+
+
+def test_the_first_frame_of_a_clip_does_not_wait_for_its_last_word(pipeline, speaker, speech, listening):
+    """And the frames are those of the same poses given at once, but for rounding."""
+    sound = speech[: int(4.22 * AUDIO_RATE)]
+    take = pipeline.speak(sound, speaker, steps=1, seed=2)
+    frames = [next(take.frames)]
+    assert len(frames[0]) == 2 and listening.calls <= 2 and len(take.keypoints) < take.count
+    listening.go.set()
+    made = np.concatenate([*frames, *take.frames])
+    assert len(made) == take.count == len(take.keypoints) == 106  # 105.5 frames of sound
+    again = np.concatenate(list(pipeline.animate(take.keypoints, speaker, steps=1, seed=2).frames))
+    assert np.abs(made.astype(int) - again).max() <= 2
+
+
+def test_a_dropped_clip_ends_its_threads_and_gives_its_memory_back(pipeline, speaker, speech, listening, monkeypatch):
+    listening.go.set()
+    caches = []
+    keep = streaming.KeyArena.__init__
+    monkeypatch.setattr(
+        streaming.KeyArena, "__init__", lambda self, *given: caches.append(weakref.ref(self)) or keep(self, *given)
+    )
+    before = threading.active_count()
+    stop = iter([False] * 3 + [True] * 100)
+    take = pipeline.speak(speech[: 5 * AUDIO_RATE], speaker, steps=1, should_stop=lambda: next(stop))
+    with pytest.raises(Cancelled):
+        for _ in take.frames:
+            pass
+    assert threading.active_count() == before
+    del take
+    gc.collect()
+    assert len(caches) == 1 and caches[0]() is None
+
+
 def test_run_ahead_keeps_order_stays_near_and_closes():
     made, closed = [], []
 
@@ -189,7 +287,7 @@ def test_run_ahead_keeps_order_stays_near_and_closes():
         finally:
             closed.append(True)
 
-    ahead = run_ahead(count(), 3)
+    ahead = RunAhead(count(), 3)
     assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
     assert len(made) <= 5 + 3 + 1
     ahead.close()
@@ -199,7 +297,7 @@ def test_run_ahead_keeps_order_stays_near_and_closes():
         yield 1
         raise InputError("broken")
 
-    ahead = run_ahead(fail())
+    ahead = RunAhead(fail())
     assert next(ahead) == 1
     with pytest.raises(InputError, match="broken"):
         next(ahead)

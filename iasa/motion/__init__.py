@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
 from iasa.avatar.gestures import GestureStyle, perform
 from iasa.avatar.identity import Identity
 from iasa.avatar.rig import RigMotion, make_keypoints
 from iasa.config import DEFAULT_MOTION, MOTION_MODELS, InputError
 from iasa.keypoints import Keypoints
+from iasa.motion.live import PerformanceStream
 from iasa.speech import SpeechFeatures
 
-__all__ = ["speech_to_keypoints", "speech_to_motion"]
+if TYPE_CHECKING:
+    from iasa.motion.stream import MotionStream
+
+__all__ = ["perform_clip", "speech_to_keypoints", "speech_to_motion"]
+
+CLIP_AHEAD = 12  # frames of speech that are heard before one is made, in a clip that is all there
+CLIP_WINDOW = 1500  # frames that are performed as one; in a longer clip the hands join two such stretches
 
 
 def speech_to_motion(
@@ -19,13 +29,17 @@ def speech_to_motion(
 
     `model` is "learned" (iasa.motion.stream, which also streams) or "rules" (iasa.avatar.gestures).
     """
-    if model not in MOTION_MODELS:
-        raise InputError(f"the motion model is {model!r}; accepted: {' or '.join(MOTION_MODELS)}")
+    _check_model(model)
     if model == "rules":
         return perform(features, seed, style)
     from iasa.motion.stream import perform_learned  # torch, which the rules do without
 
     return perform_learned(features, seed, style)
+
+
+def _check_model(model: str) -> None:
+    if model not in MOTION_MODELS:
+        raise InputError(f"the motion model is {model!r}; accepted: {' or '.join(MOTION_MODELS)}")
 
 
 def speech_to_keypoints(
@@ -38,3 +52,27 @@ def speech_to_keypoints(
     """The performance and its exact keypoints [f, 133, 2] on the body of `identity`."""
     motion = speech_to_motion(features, seed, style, model)
     return motion, make_keypoints(identity, motion)
+
+
+def perform_clip(
+    pieces: Iterable[SpeechFeatures], seed: int = 0, style: GestureStyle | None = None, model: str = DEFAULT_MOTION
+) -> Iterator[RigMotion]:
+    """`speech_to_motion` of features that come piece by piece, in as many frames: the motion that each makes certain.
+
+    The first pieces wait for what follows, so motion comes a little later than its speech.
+    """
+    stream = _performer(seed, style, model)
+    for features in pieces:
+        motion = stream.push(features)
+        if len(motion):
+            yield motion
+    yield stream.finish()
+
+
+def _performer(seed: int, style: GestureStyle | None, model: str) -> PerformanceStream | MotionStream:
+    _check_model(model)
+    if model == "rules":
+        return PerformanceStream(seed, style, None, CLIP_AHEAD, CLIP_WINDOW)
+    from iasa.motion.stream import MotionStream  # torch, which the rules do without
+
+    return MotionStream(seed, style)

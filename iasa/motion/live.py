@@ -30,10 +30,22 @@ def _silence() -> SpeechFeatures:
 
 
 class PerformanceStream:
-    """Push features as they come, get the motion of the frames that they make certain; how they are cut changes nothing."""
+    """Push features as they come, get the motion of the frames that they make certain.
 
-    def __init__(self, seed: int = 0, style: GestureStyle | None = None) -> None:
+    In blocks of a set size, how the features are cut changes nothing; without one (None) each push makes what is certain
+    at a time, which costs less. `window` bounds what is kept: the draws are those of `perform` until the anchor moves.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        style: GestureStyle | None = None,
+        block: int | None = BLOCK,  # frames
+        look_ahead: int = LOOK_AHEAD,
+        window: int = WINDOW,
+    ) -> None:
         self.seed, self.style = seed, style or make_style(seed)
+        self.block, self.look_ahead, self.window = block, look_ahead, window
         self._heard = join_features([])  # since the anchor
         self._made = 0  # frames since the anchor that are made
         self._anchors = 0
@@ -43,17 +55,21 @@ class PerformanceStream:
         """The next piece of speech -> the motion of all frames that it makes certain."""
         self._heard = join_features([self._heard, features])
         parts = [rest_motion(0)]
-        while self._heard.frames >= self._made + BLOCK + LOOK_AHEAD:
-            parts.append(self._make(self._made + BLOCK, self._made + BLOCK + LOOK_AHEAD))
+        while 0 < (block := self.block or self._certain) <= self._certain:
+            parts.append(self._make(self._made + block, self._made + block + self.look_ahead))
         return concat_motions(*parts)
 
     def finish(self) -> RigMotion:
         """The remaining frames: as many come out as went in."""
-        parts, end = [rest_motion(0)], self._heard.frames - self._made
-        while end > 0:
-            parts.append(self._make(self._made + min(BLOCK, end), self._heard.frames))
-            end = self._heard.frames - self._made
+        parts = [rest_motion(0)]
+        while (left := self._heard.frames - self._made) > 0:
+            parts.append(self._make(self._made + min(self.block or left, left), self._heard.frames))
         return concat_motions(*parts)
+
+    @property
+    def _certain(self) -> int:
+        """Frames that may be made now."""
+        return self._heard.frames - self.look_ahead - self._made
 
     def _make(self, end: int, heard: int) -> RigMotion:
         """Frames `_made`..`end` since the anchor, from the speech up to `heard`."""
@@ -70,7 +86,7 @@ class PerformanceStream:
             moved["gaze"] = gaze_of(moved["head"])
             here = RigMotion(**moved)
         self._last, self._made = here[-1:], end
-        if self._made > WINDOW:
+        if self._made > self.window:
             drop = self._made - KEPT
             self._heard, self._made, self._anchors = self._heard[drop:], KEPT, self._anchors + 1
         return here

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
 from iasa.speech import recogniser
@@ -16,12 +15,11 @@ from iasa.speech.lips import guess_visemes
 from iasa.speech.prosody import Prosody, make_prosody
 from iasa.speech.visemes import Phone, make_visemes
 
-logger = logging.getLogger(__name__)
-
 MIN_AUDIO_SECONDS = 0.2
 SILENT_PEAK = 1e-3  # of full scale, -60 dB
 TRUST = 0.75  # weight of recognised phones against the guess from sound, where the two agree
 AGREEMENT_SPAN = 2.0  # seconds
+TAIL = 2  # frames around loud sound in which the mouth may still move: the ends of phrases are soft
 METHODS = ("auto", "words", "phones", "signal")
 
 
@@ -142,20 +140,38 @@ def analyse(
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1:
         raise ValueError(f"audio has shape {audio.shape}; expected one channel [n]")
-    frames = max(1, int(round(len(audio) / AUDIO_RATE * VIDEO_FPS)))
     prosody = make_prosody(audio)
     found, source = _find_phones(audio, prosody, text, phones, method)
+    return make_features(audio, prosody, found, source, count_frames(audio))
+
+
+def count_frames(audio: np.ndarray) -> int:
+    """Video frames of a clip [n], at least one."""
+    return max(1, int(round(len(audio) / AUDIO_RATE * VIDEO_FPS)))
+
+
+def make_features(
+    audio: np.ndarray,  # float32 [n] mono at 16 kHz
+    prosody: Prosody,
+    phones: list[Phone],
+    source: str,
+    frames: int,
+    read: int | None = None,  # frames in which phones were looked for, from the first; all for None
+) -> SpeechFeatures:
+    """The features of a clip whose prosody and phones are known."""
     speaking = np.clip(prosody.at_frames(prosody.speaking.astype(float), frames), 0, 1)
     if source == "given":
-        visemes = make_visemes(found, frames)
+        visemes = make_visemes(phones, frames)
     else:
         visemes = guess_visemes(audio, frames)
-        if found:
-            visemes = blend_visemes(make_visemes(found, frames), visemes)
-        visemes = visemes * np.clip(2 * speaking, 0, 1)[:, None]  # closed in pauses
+        if phones:
+            read = frames if read is None else read
+            visemes[:read] = blend_visemes(make_visemes(phones, read), visemes[:read])
+        near = maximum_filter1d(speaking, 2 * TAIL + 1, mode="nearest")
+        visemes = visemes * np.clip(2 * near, 0, 1)[:, None]  # closed in pauses
     return SpeechFeatures(
         fps=VIDEO_FPS,
-        phones=found,
+        phones=phones,
         visemes=visemes,
         energy=prosody.at_frames(prosody.energy, frames),
         pitch=prosody.at_frames(prosody.pitch, frames),
@@ -178,10 +194,7 @@ def _find_phones(
         return list(phones), "given"
     if method == "signal" or not prosody.speaking.any():
         return [], "signal"
-    if not recogniser.available():
-        logger.warning(
-            "pocketsphinx is not installed: the mouth follows the sound alone (pip install pocketsphinx)"
-        )
+    if not recogniser.check_available():
         return [], "signal"
     found = recogniser.find_phones(audio, prosody, text, method)
     return found, "recogniser" if found else "signal"

@@ -7,6 +7,8 @@ window: the loudest second of the last minute is put before each window, or nois
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError
@@ -87,21 +89,27 @@ class SpeechStream:
         before = len(self._loud) // FRAME
         features = analyse(np.concatenate([self._loud, window]), method="signal")
         found = features[before + self.frames - start : before + end - start]
-        accents = []
-        for when, strength in found.accents:
-            if self.frames / VIDEO_FPS + when >= self._last_accent + ACCENT_SPACING:
-                accents.append((when, strength))
-                self._last_accent = self.frames / VIDEO_FPS + when
+        found, self._last_accent = space_accents(found, self.frames, self._last_accent)
         self.frames = end
         drop = max(0, heard - WINDOW - self._first)
         self._sound, self._first = self._sound[drop * FRAME :], self._first + drop
-        return SpeechFeatures(**{**vars(found), "accents": accents})
+        return found
 
     def _remember_loud(self, window: np.ndarray, heard: int) -> None:
         second = window[-AUDIO_RATE:]
         old = heard - self._loud_at > MEMORY * VIDEO_FPS
         if len(second) == AUDIO_RATE and (old or not len(self._loud) or np.square(second).sum() > np.square(self._loud).sum()):
             self._loud, self._loud_at = second.copy(), heard
+
+
+def space_accents(features: SpeechFeatures, first: int, last: float) -> tuple[SpeechFeatures, float]:
+    """Features that begin at frame `first`, without accents too soon after the one at `last` seconds; and the last now."""
+    accents = []
+    for when, strength in features.accents:
+        if first / VIDEO_FPS + when >= last + ACCENT_SPACING:
+            accents.append((when, strength))
+            last = first / VIDEO_FPS + when
+    return replace(features, accents=accents), last
 
 
 def join_features(parts: list[SpeechFeatures]) -> SpeechFeatures:

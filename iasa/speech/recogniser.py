@@ -24,12 +24,21 @@ MAX_CHUNK = 20.0  # seconds handed to the recogniser at once
 MIN_PAUSE = 0.15  # seconds; a cut falls into a pause of this length where there is one
 MARGIN = 0.2  # seconds of surrounding sound around each chunk
 WORDS_LIMIT = 60.0  # seconds; longer clips are read as phones without words, several times faster
+MISHEARD = -18.0  # score of aligned words below which they are not believed (read well: -8 to -12, misread: -26 to -34)
 KNOWN_SHARE = 0.9  # of a text's words must be in the dictionary for it to be aligned
 _lock = threading.Lock()  # decoders keep state
 
 
 def available() -> bool:
     return importlib.util.find_spec("pocketsphinx") is not None
+
+
+def check_available() -> bool:
+    """`available`, with a warning where it is not."""
+    if not available():
+        logger.warning("pocketsphinx is not installed: the mouth follows the sound alone (pip install pocketsphinx)")
+        return False
+    return True
 
 
 @lru_cache(maxsize=2)
@@ -55,14 +64,14 @@ def make_chunks(prosody: Prosody) -> list[tuple[float, float]]:
     while end - first > longest:
         window = speaking[first + longest // 2 : first + longest]
         cut = (
-            first + longest // 2 + _quietest(window, prosody.loudness[first + longest // 2 : first + longest])
+            first + longest // 2 + quietest(window, prosody.loudness[first + longest // 2 : first + longest])
         )
         chunks.append((first / HOP_RATE, cut / HOP_RATE))
         first = cut
     return [*chunks, (first / HOP_RATE, end / HOP_RATE)]
 
 
-def _quietest(speaking: np.ndarray, loudness: np.ndarray) -> int:
+def quietest(speaking: np.ndarray, loudness: np.ndarray) -> int:
     """The middle of the longest pause, or the softest hop where nobody pauses."""
     edges = np.flatnonzero(np.diff(np.r_[False, ~speaking, False].astype(int)))
     starts, ends = edges[::2], edges[1::2]
@@ -70,6 +79,12 @@ def _quietest(speaking: np.ndarray, loudness: np.ndarray) -> int:
         k = int((ends - starts).argmax())
         return int(starts[k] + ends[k]) // 2
     return int(loudness.argmin())
+
+
+def to_samples(audio: np.ndarray) -> np.ndarray:
+    """int16 [n] as the recogniser hears it, of float32 [n] of any level."""
+    gain = 0.7 / (np.abs(audio).max(initial=0) + 1e-9)
+    return np.clip(audio * gain * 32767, -32768, 32767).astype(np.int16)
 
 
 def find_phones(
@@ -84,10 +99,9 @@ def find_phones(
     their phones, at 0.1 to 0.4 times real time; "phones" needs no words, 0.05 times; "auto" takes "words" for
     clips of up to a minute.
     """
-    gain = 0.7 / (np.abs(audio).max() + 1e-9)
-    samples = np.clip(audio * gain * 32767, -32768, 32767).astype(np.int16)
+    samples = to_samples(audio)
     with _lock:
-        known = _align(samples, text) if text else []
+        known = _align(samples, text)[0] if text else []
         if known:
             return known
         if method == "auto":
@@ -97,13 +111,36 @@ def find_phones(
         for i, (start, end) in enumerate(chunks):
             first = max(0, int((start - MARGIN) * AUDIO_RATE))
             piece = samples[first : int((end + MARGIN) * AUDIO_RATE)]
-            found = _align(piece, _recognise(piece)) if method == "words" else []
-            found = found or _phones_only(piece)
+            found = _read_words(piece) if method == "words" else _phones_only(piece)
             shift = first / AUDIO_RATE
             low = start if i > 0 else 0.0  # neighbours overlap by the margin; outside the speech it is kept
             high = end if i + 1 < len(chunks) else len(audio) / AUDIO_RATE
             phones += [(name, max(a + shift, low), min(b + shift, high)) for name, a, b in found]
     return [p for p in phones if p[2] > p[1]]
+
+
+def read_words(samples: np.ndarray) -> list[Phone]:
+    """Timed phones of the words in a short stretch of speech int16 [n]; where no words are found, phones alone."""
+    with _lock:
+        return _read_words(samples)
+
+
+def prepare() -> None:
+    """Load what `read_words` needs."""
+    for kind in ("words", "phones"):
+        _decoder(kind)
+
+
+def _read_words(samples: np.ndarray) -> list[Phone]:
+    """Phones of the recognised words; none if these were misheard, phones alone where there are no words."""
+    words = _recognise(samples)
+    if not words:
+        return _phones_only(samples)
+    phones, score = _align(samples, words)
+    if phones and score >= MISHEARD:
+        return phones
+    logger.info("the words do not fit the sound (%.0f a hop): the mouth follows the sound alone there", score)
+    return []
 
 
 def _decode(decoder: Decoder, samples: np.ndarray) -> None:
@@ -120,14 +157,17 @@ def _recognise(samples: np.ndarray) -> str:
     return best.hypstr if best else ""
 
 
-def _align(samples: np.ndarray, text: str) -> list[Phone]:
-    """Forced alignment of known words: words, then their phones; empty where the sound does not fit."""
+def _align(samples: np.ndarray, text: str) -> tuple[list[Phone], float]:
+    """Forced alignment of known words: words, then their phones, none where the sound does not fit.
+
+    The score is how much worse a hop fits than if the best of all sounds had been read there, 0 at best: the median phone's.
+    """
     decoder = _decoder("words")
-    spoken = re.findall(r"[a-z']+|\d+", text.lower())
-    words = [w for w in spoken if decoder.lookup_word(w)]
-    if len(words) < KNOWN_SHARE * len(spoken) or not words:
-        logger.info("%d of %d words are in the dictionary: the text is left aside", len(words), len(spoken))
-        return []
+    said = re.findall(r"[a-z']+|\d+", text.lower())
+    words = [w for w in said if decoder.lookup_word(w)]
+    if len(words) < KNOWN_SHARE * len(said) or not words:
+        logger.info("%d of %d words are in the dictionary: the text is left aside", len(words), len(said))
+        return [], 0.0
     try:
         decoder.set_align_text(" ".join(words))
         _decode(decoder, samples)
@@ -136,12 +176,15 @@ def _align(samples: np.ndarray, text: str) -> list[Phone]:
         found = decoder.get_alignment()
     except RuntimeError as error:
         logger.info("the words could not be aligned (%s)", error)
-        return []
+        return [], 0.0
     finally:
         decoder.activate_search("_default")
     if found is None:
-        return []
-    return [(p.name, p.start / 100, (p.start + p.duration) / 100) for word in found for p in word]
+        return [], 0.0
+    entries = [p for word in found for p in word]
+    scores = [p.score / max(1, p.duration) for p in entries if p.name != "SIL"]
+    score = float(np.median(scores)) if scores else 0.0
+    return [(p.name, p.start / 100, (p.start + p.duration) / 100) for p in entries], score
 
 
 def _phones_only(samples: np.ndarray) -> list[Phone]:
