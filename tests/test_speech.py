@@ -120,6 +120,22 @@ def test_recognised_words_do_so_better(heldout):
     assert r[OPEN] > 0.88 and r[WIDE] > 0.85 and r[PRESS] > 0.7, r
 
 
+def test_misheard_words_are_not_believed(heldout):
+    """A voice that the recogniser does not understand: the sound alone opens the mouth, and better than wrong words."""
+    pytest.importorskip("pocketsphinx", reason="word recognition is optional: pip install pocketsphinx")
+    truth, found = heldout["tea"].features, analyse(heldout["tea"].audio, method="words")
+    assert found.source == "signal" and found.phones == []
+    assert correlation(found.visemes[:, OPEN], truth.visemes[:, OPEN]) > 0.85
+    assert recogniser.find_phones(heldout["tea"].audio, make_prosody(heldout["tea"].audio), method="phones")
+
+
+def test_soft_ends_of_phrases_keep_their_mouth_shape(heldout):
+    """Sounds just too soft to count as speech: the mouth still follows them."""
+    truth, found = heldout["windows"].features, analyse(heldout["windows"].audio, method="signal")
+    soft = (found.speaking < 0.3) & (truth.visemes[:, OPEN] > 0.15)
+    assert soft.sum() > 3 and found.visemes[soft, OPEN].mean() > 0.1
+
+
 def test_known_text_is_aligned(heldout):
     pytest.importorskip("pocketsphinx", reason="word recognition is optional: pip install pocketsphinx")
     text = json.loads((corpus.EXAMPLES / "sky.json").read_text())["text"]
