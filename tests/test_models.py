@@ -222,6 +222,9 @@ def test_quantised_weights_stay_close_and_round_trip(tmp_path):
     (tmp_path / "codec" / "config.json").write_text('{"latent_channels": 7, "widths": [16, 16, 24], "frames": 2, "size": 64}')
     with pytest.raises(InputError, match="shape"):
         load_weights(Autoencoder, tmp_path / "codec")
+    (tmp_path / "codec" / "part_00.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="the weights in codec are damaged"):
+        load_weights(Autoencoder, tmp_path / "codec")
 
 
 def test_diffusers_save_pretrained_round_trip(network, tmp_path, poses):

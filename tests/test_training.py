@@ -229,7 +229,7 @@ def test_a_save_that_was_killed_between_its_two_renames_loses_nothing(tmp_path, 
         done.append(rename(path, target))
 
     monkeypatch.setattr(Path, "rename", killed)
-    for kill_at in (0, 1):
+    for kill_at in (0, 1, 0):
         done.clear()
         with pytest.raises(KeyboardInterrupt):
             trainer.save()
@@ -255,6 +255,14 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
         with_critic.resume()
     (tmp_path / "checkpoint" / "optimizers.pt").write_bytes(b"no archive")
     with pytest.raises(InputError, match="optimizers.pt .*cannot be read"):
+        tiny_trainer(tmp_path, 5).resume()
+
+
+@pytest.mark.parametrize("name", ["state.json", "ema.safetensors"])
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, name):
+    tiny_trainer(tmp_path, 5).save()
+    (tmp_path / "checkpoint" / name).write_bytes(b"{")
+    with pytest.raises(InputError, match="the checkpoint in .* is damaged"):
         tiny_trainer(tmp_path, 5).resume()
 
 

@@ -132,7 +132,9 @@ def test_eyelids_close_as_far_as_the_pose_says():
     xy, confidence = torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
     bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None], confidence[None])[0]
     for eye in warp.EYES:
-        (x0, y0), (x1, y1) = ((xy[0, list(eye)] * 256).amin(0) - 3).int().tolist(), ((xy[0, list(eye)] * 256).amax(0) + 4).int().tolist()
-        before, after = ((pictures - images)[..., y0:y1, x0:x1].square().mean((1, 2, 3)) for pictures in (images[:1], bent))
+        points = xy[0, list(eye)] * 256
+        (x0, y0), (x1, y1) = (points.amin(0) - 3).int().tolist(), (points.amax(0) + 4).int().tolist()
+        here = (..., slice(y0, y1), slice(x0, x1))
+        before, after = ((pictures - images)[here].square().mean((1, 2, 3)) for pictures in (images[:1], bent))
         assert after[0] < 1e-4  # the reference's own pose changes nothing
         assert after[1] < 0.6 * before[1] and after[2] < 0.4 * before[2]

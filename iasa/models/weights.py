@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -65,10 +66,13 @@ def load_weights(kind: type[ModelMixin], folder: Path) -> ModelMixin:
     parts = sorted(folder.glob("part_*.safetensors"))
     if not parts or not (folder / "config.json").exists():
         raise InputError(f"there are no weights in {folder.name}; config.json and part_*.safetensors are needed")
-    model = kind(**json.loads((folder / "config.json").read_text()))
     stored: dict[str, Tensor] = {}
-    for part in parts:
-        stored.update(load_file(part))
+    try:
+        model = kind(**json.loads((folder / "config.json").read_text()))
+        for part in parts:
+            stored.update(load_file(part))
+    except (SafetensorError, ValueError, TypeError, OSError) as error:
+        raise InputError(f"the weights in {folder.name} are damaged: {error}") from error
     state = {
         name: dequantise(tensor, stored[f"{name}.scale"]) if f"{name}.scale" in stored else tensor.float()
         for name, tensor in stored.items()

@@ -275,8 +275,8 @@ class Trainer:
         try:
             partial.mkdir(parents=True)
             self._write(partial)
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
+            if target.exists():  # if not, a save was killed between these renames, and the old one is all there is
+                shutil.rmtree(old, ignore_errors=True)
                 target.rename(old)
             partial.rename(target)
         except (OSError, SafetensorError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
@@ -305,10 +305,13 @@ class Trainer:
             return False
         for learner in (self.learner, *self.companions.values()):
             learner.load(source)
-        shadow = load_file(source / "ema.safetensors")
+        try:
+            shadow = load_file(source / "ema.safetensors")
+            state = json.loads((source / "state.json").read_text())
+        except (SafetensorError, ValueError, OSError) as error:
+            raise InputError(f"the checkpoint in {source} is damaged: {error}") from error
         for i, p in enumerate(self.ema.shadow_params):
             p.data.copy_(shadow[str(i)])
-        state = json.loads((source / "state.json").read_text())
         self.step, self.seconds, self.ema.optimization_step = state["step"], state["seconds"], state["ema_step"]
         self.saved_step = self.step
         return True

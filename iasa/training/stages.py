@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--regions", nargs="+", choices=sorted(REGION_WEIGHTS), default=sorted(REGION_WEIGHTS),
         help="distill_region: those that count, with their weights of iasa/config.py (default: all)",
     )  # fmt: skip
+    parser.add_argument(
+        "--arcface", type=Path, help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder"
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -169,14 +172,17 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
     from iasa.models.part_encoder import PartEncoder
     from iasa.training.region_term import RegionLoss
 
-    face, parts = (
-        earlier(kind, options.run, name).to(pick_device())
-        for kind, name in ((FaceEncoder, "face_encoder"), (PartEncoder, "part_encoder"))
-    )
+    if options.arcface:
+        from iasa.borrowed import read_arcface
+
+        face = read_arcface(options.arcface)
+    else:
+        face = earlier(FaceEncoder, options.run, "face_encoder").to(pick_device()).embed
+    parts = earlier(PartEncoder, options.run, "part_encoder").to(pick_device())
     weights = {name: REGION_WEIGHTS[name] for name in options.regions}
     return distill(
         data, run, schedule, preset, autoencoder, start, teacher, **common,
-        region_term=RegionLoss(autoencoder, face.embed, parts, weights, DistillOptions().region_frames),
+        region_term=RegionLoss(autoencoder, face, parts, weights, DistillOptions().region_frames),
     )  # fmt: skip
 
 
