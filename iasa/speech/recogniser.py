@@ -93,7 +93,7 @@ def find_phones(
     text: str | None = None,
     method: str = "auto",
 ) -> list[Phone]:
-    """Timed ARPAbet phones; empty when nothing could be read.
+    """Timed ARPAbet phones; empty when nothing could be read, without those of words that do not fit the sound.
 
     With `text` they are aligned to it if that fits the sound. "words" recognises English words and aligns
     their phones, at 0.1 to 0.4 times real time; "phones" needs no words, 0.05 times; "auto" takes "words" for
