@@ -149,3 +149,16 @@ def test_exported_weights_with_a_hole_are_refused_by_name(tmp_path):
     save_file({name: tensor for name, tensor in tensors.items() if not name.startswith("blocks.0.out.bias")}, part)
     with pytest.raises(InputError, match="lack blocks.0.out.bias"):
         load_weights(VideoTransformer, tmp_path)
+
+
+def test_a_given_arcface_takes_the_place_of_our_face_encoder(tmp_path):
+    class Brightness(torch.nn.Module):
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            return torch.stack([faces.mean((1, 2, 3)), torch.ones(len(faces))], 1)
+
+    torch.jit.script(Brightness()).save(str(tmp_path / "arcface.pt"))
+    images, xy = torch.rand(2, 3, 64, 64), torch.rand(2, 133, 2) * 64
+    assert stages.choose_face(tmp_path, tmp_path / "arcface.pt")(images, xy).shape == (2, 2)
+    assert stages.choose_face(tmp_path, None)(images, xy).shape[1] > 2
+    with pytest.raises(InputError):
+        stages.choose_face(tmp_path, tmp_path / "missing.pt")

@@ -18,6 +18,7 @@ from accelerate import PartialState
 
 from iasa.config import PRESETS, REGION_WEIGHTS, DistillOptions, InputError, TrainPreset
 from iasa.device import pick_device
+from iasa.losses import FaceEmbedding
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.models.weights import FOLDER, load_weights, read_card, save_weights
@@ -168,22 +169,27 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
     teacher = earlier(VideoTransformer, options.run, "finetune", "teacher")
     if options.stage == "distill":
         return distill(data, run, schedule, preset, autoencoder, start, teacher, **common)
-    from iasa.models.face_encoder import FaceEncoder
     from iasa.models.part_encoder import PartEncoder
     from iasa.training.region_term import RegionLoss
 
-    if options.arcface:
-        from iasa.borrowed import read_arcface
-
-        face = read_arcface(options.arcface)
-    else:
-        face = earlier(FaceEncoder, options.run, "face_encoder").to(pick_device()).embed
+    face = choose_face(options.run, options.arcface)
     parts = earlier(PartEncoder, options.run, "part_encoder").to(pick_device())
     weights = {name: REGION_WEIGHTS[name] for name in options.regions}
     return distill(
         data, run, schedule, preset, autoencoder, start, teacher, **common,
         region_term=RegionLoss(autoencoder, face, parts, weights, DistillOptions().region_frames),
     )  # fmt: skip
+
+
+def choose_face(run: Path, arcface: Path | None) -> FaceEmbedding:
+    """What tells faces apart in the region loss: a user's ArcFace, else the encoder trained here. Raises InputError."""
+    if arcface:
+        from iasa.borrowed import read_arcface
+
+        return read_arcface(arcface)
+    from iasa.models.face_encoder import FaceEncoder
+
+    return earlier(FaceEncoder, run, "face_encoder").to(pick_device()).embed
 
 
 def earlier(kind: type, run: Path, *stages: str):
