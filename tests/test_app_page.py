@@ -84,6 +84,13 @@ def wait_for_video(page) -> str:
     return page.get_attribute("#result video", "src") or page.evaluate("document.querySelector('#result video').currentSrc")
 
 
+def open_tab(page, name: str) -> None:
+    """Click on a tab; on a narrow screen it may be behind the menu of what does not fit."""
+    if not page.get_by_role("tab", name=name).first.is_visible():
+        page.locator(".overflow-menu > button:visible").first.click()
+    page.locator("button:visible", has_text=name).first.click()
+
+
 def test_from_speech_to_a_playing_video(visit, speech):
     page = visit()
     take_screenshot(page, "app_speak_empty")
@@ -109,6 +116,8 @@ def test_from_speech_to_a_playing_video(visit, speech):
     page.wait_for_timeout(1000)
     frame, whole = page.locator("#explorer-page iframe").bounding_box(), inner.locator("#explorer").bounding_box()
     assert frame["height"] > 800 and abs(frame["height"] - whole["height"]) < 8  # neither cut nor blank below
+    page.locator("#explorer-page iframe").evaluate("(frame) => frame.scrollIntoView({ block: 'end' })")
+    page.wait_for_timeout(1000)  # until all of the frame is painted
     take_screenshot(page, "app_explore")
     page.get_by_role("tab", name="Learn").click()
     page.wait_for_selector("text=How it works")
@@ -217,10 +226,10 @@ def test_a_phone_in_german_in_the_dark(visit):
     take_screenshot(page, "app_phone_german")
     page.click("#generate")
     page.wait_for_selector("text=es fehlt die Sprache")
-    page.get_by_role("tab", name="Lernen").click()
+    open_tab(page, "Lernen")
     page.wait_for_selector("text=Wie es geht")
     take_screenshot(page, "app_phone_learn")
-    page.get_by_role("tab", name="Erkunden").click()
+    open_tab(page, "Erkunden")
     page.click("#explore")
     inner = page.frame_locator("#explorer-page iframe")
     inner.locator("#figure-0").wait_for()

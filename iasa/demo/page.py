@@ -30,6 +30,11 @@ from iasa.reference import SPEAKERS, speaker_names
 CSS = """.gradio-container {
   width: 100% !important; min-width: 0 !important; max-width: 1480px !important;
   margin: 0 auto !important; box-sizing: border-box;
+}
+#speakers .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
+@media (max-width: 480px) {
+  .gradio-container .app { padding: 10px !important; }
+  .gradio-container button[role="tab"] { padding-inline: 9px !important; }
 }"""
 QUIET = {"api_visibility": "private", "queue": False}
 
@@ -135,7 +140,7 @@ def choose_speaker_controls() -> list[gr.components.Component]:
     kind = gr.Radio(kinds, value=EXAMPLE if names else DRAWN, label=words("speaker"))
     with gr.Column(visible=bool(names)) as examples:
         gallery = gr.Gallery(
-            [(str(SPEAKERS / f"{name}.png"), name) for name in names], columns=3, height=400,
+            [(str(SPEAKERS / f"{name}.png"), name) for name in names], columns=3, elem_id="speakers",
             object_fit="cover", allow_preview=False, interactive=False, show_label=False, buttons=[],
             selected_index=0 if names else None,
         )  # fmt: skip
