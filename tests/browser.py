@@ -15,19 +15,29 @@ SCREENSHOTS = os.environ.get("IASA_SCREENSHOTS")  # a folder for pictures of the
 
 
 @contextmanager
-def open_browser(*arguments: str) -> Iterator:
-    """A Playwright browser, started with Chromium's `arguments`; skips the test where Playwright or Chromium is missing."""
+def open_browser() -> Iterator:
+    """A Playwright browser; skips the test where Playwright or Chromium is missing."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
     )
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on the path (apt-get install chromium, or set IASA_CHROMIUM)")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def open_another(browser, *arguments: str) -> Iterator:
+    """A second browser of the same driver, started with Chromium's `arguments`."""
+    another = browser.browser_type.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
+    try:
+        yield another
+    finally:
+        another.close()
 
 
 def take_screenshot(page, name: str, whole: bool = True) -> None:

@@ -6,7 +6,7 @@ import wave
 
 import numpy as np
 import pytest
-from browser import open_browser, take_screenshot
+from browser import open_another, open_browser, take_screenshot
 
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
@@ -183,12 +183,12 @@ def test_a_video_of_a_person_is_explored(visit, tmp_path):
     assert inner.locator("#strip-hint").inner_text().startswith("4 frames")
 
 
-def test_speaking_live(address, tmp_path):
+def test_speaking_live(browser, address, tmp_path):
     """Chromium hears a file as its microphone; the speaker says it while it is heard."""
     sound = write_speech(tmp_path / "microphone.wav", 4.0)
     fake = ("use-fake-ui-for-media-stream", "use-fake-device-for-media-stream", f"use-file-for-fake-audio-capture={sound}")
-    with open_browser(*(f"--{flag}" for flag in fake)) as browser:
-        page = browser.new_page(permissions=["microphone"])
+    with open_another(browser, *(f"--{flag}" for flag in fake)) as listening:
+        page = listening.new_page(permissions=["microphone"])
         page.set_default_timeout(PATIENCE)
         page.goto(address)
         page.wait_for_selector("#generate")
