@@ -67,7 +67,9 @@ def say(tmp_path, chunk: bytes, session: str = "a", kind: str = EXAMPLE) -> str:
 
 def test_speech_comes_back_as_video(tmp_path, chunks):
     messages = [say(tmp_path, chunk) for chunk in chunks]
-    messages += list(finish_listening(SimpleNamespace(session_hash="a")))
+    rest = list(finish_listening(SimpleNamespace(session_hash="a")))
+    assert [n for n, _ in json.loads(rest[0])["pieces"]] == list(range(len(json.loads(rest[0])["pieces"])))  # from the first one on
+    messages += rest
     messages = [json.loads(message) for message in messages]
     assert messages[-1]["ended"] and not messages[0]["ended"]
     assert messages[-1]["note"].startswith("Live: first frame after") and "frames/s" in messages[-1]["note"]

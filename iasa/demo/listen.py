@@ -87,6 +87,10 @@ class Listener:
             self._finishing = True
             self._sound.put(None)
 
+    def resend(self) -> None:
+        """The next message holds all pieces: the last answer to a recording that was closed may never have arrived."""
+        self._sent = 0
+
     def stop(self) -> None:
         """Drop everything at once."""
         self.stopped, self.last = True, time.monotonic()
@@ -208,6 +212,8 @@ def listen(
 def finish_listening(request: gr.Request = None) -> Iterator[str]:
     """The recording has ended: the rest of the video as it is made."""
     listener = own_run(request)
+    if listener:
+        listener.resend()
     with plain_errors(request):
         while listener:
             listener.finish()
