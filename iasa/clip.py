@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 from iasa.avatar.gestures import GestureStyle
-from iasa.avatar.rig import make_keypoints
+from iasa.avatar.rig import RigMotion, make_keypoints
 from iasa.config import FRAMES_PER_LATENT
 from iasa.keypoints import Keypoints, concat_keypoints, fill_latent
 from iasa.motion import perform_clip
@@ -19,16 +19,21 @@ LARGEST_PIECE = 8  # latent frames that are bent and embedded at a time
 
 
 def perform_poses(
-    hearing: ClipHearing, reference: Reference, seed: int, style: GestureStyle | None, timing: Timing
+    hearing: ClipHearing,
+    reference: Reference,
+    seed: int,
+    style: GestureStyle | None,
+    timing: Timing,
+    edit: Callable[[RigMotion], RigMotion] | None = None,
 ) -> Iterator[Keypoints]:
-    """The poses of a clip, piece by piece."""
+    """The poses of a clip, piece by piece; `edit` changes every piece of the motion."""
     motions = perform_clip(hearing, seed, style)
     spent, keypoints = 0.0, None
     while True:
         with timing.stage("motion"):
             motion = next(motions, None)
             if motion is not None:
-                keypoints = make_keypoints(reference.identity, motion)
+                keypoints = make_keypoints(reference.identity, edit(motion) if edit else motion)
         timing.processor["motion"] += hearing.spent - spent
         spent = hearing.spent
         if motion is None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from iasa.avatar.gestures import GestureStyle
+from iasa.avatar.rig import RigMotion
 from iasa.clip import LARGEST_PIECE, cut_poses, perform_poses
 from iasa.config import (
     AUDIO_RATE,
@@ -110,13 +111,14 @@ class CoSpeechPipeline:
         style: GestureStyle | None = None,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
+        edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
     ) -> Take:
         """A video as long as the sound. Words are recognised, and poses made, while earlier frames are painted."""
         self._check(model, steps)
         hearing, timing = ClipHearing(audio), Timing()
         if progress:
             progress("motion", 0.0)
-        poses = RunAhead(perform_poses(hearing, reference, seed, style, timing), 1)
+        poses = RunAhead(perform_poses(hearing, reference, seed, style, timing, edit), 1)
         take = self._take(poses, hearing.frames, reference, model, steps, seed, progress, should_stop, timing)
         take.settings["audio_seconds"] = round(len(audio) / AUDIO_RATE, 3)
         take.settings["phones_from"] = "recogniser" if recogniser.available() else "signal"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from iasa.avatar.gestures import make_style
-from iasa.avatar.rig import RigMotion, make_keypoints
+from iasa.avatar.gestures import GestureStyle, make_style
+from iasa.avatar.rig import RigMotion
+from iasa.clip import perform_poses
 from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError
 from iasa.files import plain_name
-from iasa.keypoints import Keypoints, load_keypoints
+from iasa.keypoints import Keypoints, concat_keypoints, load_keypoints
 from iasa.reference import Reference
+from iasa.speech.pieces import ClipHearing
+from iasa.take import Timing
 
 MAX_POSES = 3000  # frames
 MAX_DRIVING_SECONDS = 30.0  # of a video that a person is followed in
@@ -36,17 +40,21 @@ class Wishes:
                 raise InputError(f"{name.replace('_', ' ')} is {value}; {low:g} to {high:g} is accepted")
 
 
-def perform_speech(audio: np.ndarray, reference: Reference, seed: int, wishes: Wishes) -> Keypoints:
-    """Poses of the speaker for the sound, with the wishes: at 25 a second. Raises InputError on unusable sound."""
-    from iasa.motion import speech_to_motion
-    from iasa.speech import analyse
-
+def wish_style(seed: int, wishes: Wishes) -> GestureStyle:
+    """The performer's manner for the seed, with the wishes."""
     style = make_style(seed)
     style = replace(style, amount=style.amount * wishes.amount, blink=style.blink * wishes.blink)
-    if wishes.head_lock:
-        style = replace(style, nod=0.0, sway=0.0)
-    motion = speech_to_motion(analyse(audio), seed, style)
-    return make_keypoints(reference.identity, edit_motion(motion, wishes))
+    return replace(style, nod=0.0, sway=0.0) if wishes.head_lock else style
+
+
+def perform_speech(audio: np.ndarray, reference: Reference, seed: int, wishes: Wishes) -> Keypoints:
+    """Poses of the speaker for the sound, with the wishes, at 25 a second: those of `CoSpeechPipeline.speak`.
+
+    Raises InputError on unusable sound.
+    """
+    edit = partial(edit_motion, wishes=wishes)
+    hearing = ClipHearing(audio)
+    return concat_keypoints(*perform_poses(hearing, reference, seed, wish_style(seed, wishes), Timing(), edit))
 
 
 def edit_motion(motion: RigMotion, wishes: Wishes) -> RigMotion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import wave
 from collections.abc import Iterator
+from functools import partial
 
 import gradio as gr
 import numpy as np
@@ -13,13 +14,12 @@ from iasa.config import AUDIO_RATE, DEFAULT_STEPS, MAX_STEPS, MODELS, VIDEO_FPS,
 from iasa.credentials import sign_if_asked
 from iasa.demo.compare import attention_cost
 from iasa.demo.live import LiveVideo
-from iasa.demo.movement import Wishes
+from iasa.demo.movement import Wishes, edit_motion, wish_style
 from iasa.demo.sentences import translate
 from iasa.demo.service import (
     DRAWN,
     EXAMPLE,
     MAX_SEED,
-    STAGES,
     Made,
     check_seed,
     choose_poses,
@@ -35,7 +35,7 @@ from iasa.demo.service import (
 from iasa.demo.tables import measured_fps
 from iasa.demo.zerogpu import gpu
 from iasa.keypoints import save_keypoints
-from iasa.pipeline import Cancelled, Timing, summarise
+from iasa.pipeline import Cancelled, summarise
 from iasa.pose import draw_pose
 from iasa.reference import speaker_names
 from iasa.video import VideoWriter, read_metadata
@@ -58,19 +58,20 @@ def speak_steps(
     pipeline = load_pipeline()
     if model not in MODELS:
         raise InputError(f"the model is {model!r}; accepted: {' or '.join(MODELS)}")
-    progress(0.0, desc=translate(STAGES["motion"], language))
-    video, timing = new_output(".mp4"), Timing()
+    video, watch = new_output(".mp4"), show_progress(progress, language)
     try:
         with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE, mark=True) as writer:
-            with timing.stage("motion"):
+            if driving is None:
+                style, edit = wish_style(seed, wishes), partial(edit_motion, wishes=wishes)
+                take = pipeline.speak(sound, reference, model, int(steps), seed, style, watch, stop.exists, edit)
+            else:
                 poses = choose_poses(sound, reference, seed, driving, wishes)
-            watch = show_progress(progress, language)
-            take = pipeline.animate(poses, reference, model, int(steps), seed, watch, stop.exists, timing)
+                take = pipeline.animate(poses, reference, model, int(steps), seed, watch, stop.exists)
             writer.describe(take.settings)
             live, waiting, first, done = LiveVideo(video.stem, sound), [], None, 0
             for frames in take.frames:
                 first = first or time.perf_counter() - started
-                with timing.stage("write"):
+                with take.timing.stage("write"):
                     writer.add_frames(frames)
                 waiting.append(frames)
                 done += len(frames)
