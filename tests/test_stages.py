@@ -16,7 +16,7 @@ from iasa.training import stages
 from iasa.training.data import encode_shards
 from iasa.training.distill import distill
 from iasa.training.finetune_sparse import finetune_sparse
-from iasa.training.loop import Schedule
+from iasa.training.loop import Schedule, Trainer
 from iasa.training.train_autoencoder import train_autoencoder
 from iasa.training.train_decoder import train_decoder
 from iasa.training.train_teacher import train_student, train_teacher
@@ -137,7 +137,7 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train_0.frames.npy").touch()
     monkeypatch.setattr(stages, "_train", broken)
-    options = argparse.Namespace(stage="distill", run=tmp_path, preset=None, steps=None, seed=0)
+    options = argparse.Namespace(stage="distill", run=tmp_path, preset=None, steps=None, seed=0, from_scratch=False)
     with pytest.raises(InputError, match="critic is nan at step 7; .*that of step 5.*go on from there with --resume"):
         stages.run_stage(options)
 
@@ -162,3 +162,29 @@ def test_a_given_arcface_takes_the_place_of_our_face_encoder(tmp_path):
     assert stages.choose_face(tmp_path, None)(images, xy).shape[1] > 2
     with pytest.raises(InputError):
         stages.choose_face(tmp_path, tmp_path / "missing.pt")
+
+
+def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
+    def leave(stage, name, steps):
+        folder = tmp_path / stage / "export"
+        card = {"name": name, "made_by": f"python -m iasa train {stage}", "steps": steps, "seconds": 10 * steps}
+        save_weights(network(), folder, card)
+        return folder
+
+    assert stages.find_start("teacher", tmp_path, False) == stages.FOLDER / "teacher"
+    assert stages.find_start("teacher", tmp_path, True) is None
+    assert stages.find_start("student", tmp_path, True) == stages.FOLDER / "teacher"
+    finetuned = leave("finetune", "finetune", 20)
+    assert stages.find_start("student", tmp_path, True) == stages.find_start("finetune_local", tmp_path, False) == finetuned
+    student = leave("student", "student", 30)
+    assert stages.find_start("distill_region", tmp_path, False) == student
+    with pytest.raises(InputError, match="train one of these first: nothing"):
+        stages.find_earlier(tmp_path, "nothing")
+
+    trainer = Trainer(network(), tmp_path / "x", SCHEDULE)
+    trainer.step, trainer.seconds = 5, 60.0
+    card = stages.make_card("distill_region", trainer, tmp_path, "distill_region", stages.read_card(student))
+    assert (card["name"], card["steps"], card["seconds"]) == ("student", 35, 360)
+    card = stages.make_card("student", trainer, tmp_path, "student", stages.read_card(finetuned))
+    assert (card["steps"], card["seconds"]) == (5, 60) and card["began_at"].startswith("finetune, 20 steps")
+    assert stages.make_card("teacher", trainer, tmp_path, "teacher")["began_at"] == "noise"

@@ -88,6 +88,7 @@ def load_weights(kind: type[ModelMixin], folder: Path) -> ModelMixin:
     return model.eval()
 
 
-def read_card(name: str) -> dict:
-    """The card of shipped weights: what they were trained on, for how long, where, and how good they are."""
-    return json.loads((FOLDER / name / "card.json").read_text())
+def read_card(weights: str | Path) -> dict:
+    """The card of shipped weights, by their name, or of a folder: what they were trained on, for how long, where."""
+    folder = FOLDER / weights if isinstance(weights, str) else weights
+    return json.loads((folder / "card.json").read_text())

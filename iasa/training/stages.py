@@ -33,16 +33,17 @@ STEPS = {
     "student": 1500, "distill": 400, "distill_region": 400, "decoder": 1000,
     "face_encoder": 300, "part_encoder": 600, "sync_encoder": 300,
 }  # fmt: skip
-BEFORE = {  # whose weights a stage of the transformer starts from: the first that is there
-    "teacher": ("teacher",),
+OWN = ("autoencoder", "teacher", "student")  # go on from the shipped weights of their name, but for --from-scratch
+BEFORE = {  # else, whose weights a stage starts from: the first that is there
     "finetune": ("teacher",),
     "finetune_global": ("finetune", "teacher"),
     "finetune_local": ("finetune_global", "finetune", "teacher"),
     "student": ("finetune_local", "finetune_global", "finetune", "teacher"),
     "distill": ("student",),
     "distill_region": ("student",),
-    "decoder": ("distill_region", "distill", "student", "teacher"),
+    "decoder": ("decoder", "autoencoder"),
 }
+GENERATORS = ("distill_region", "distill", "student", "teacher")  # whose latents the decoder learns to paint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,11 +89,13 @@ def run_stage(options: argparse.Namespace) -> dict:
         return _train_encoders(options, data, preset)
     schedule = make_schedule(options.stage, preset, options.steps, options.seed)
     run = options.run / options.stage
+    origin = find_start(options.stage, options.run, options.from_scratch)
+    before = read_card(origin) if origin else None
     try:
-        model, trainer = _train(options, data, run, schedule, preset)
+        model, trainer = _train(options, data, run, schedule, preset, origin)
     except FloatingPointError as error:
         raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
-    card = make_card(options.stage, trainer, data, options.stage)
+    card = make_card(options.stage, trainer, data, options.stage, before)
     if trainer.accelerator.is_main_process:
         for folder in filter(None, (run / "export", options.export)):
             save_weights(model, folder, card)
@@ -120,7 +123,7 @@ def _train_encoders(options: argparse.Namespace, data: Path, preset: TrainPreset
         run = options.run / name
         schedule = make_schedule(name, preset, options.steps, options.seed)
         encoder, trainer, figures = train(source, run, schedule, options.resume, options.stop_after)
-        card = {**make_card("encoders", trainer, data, name, refined=False), "heldout": figures}
+        card = {**make_card("encoders", trainer, data, name), "heldout": figures}
         if trainer.accelerator.is_main_process:
             for folder in filter(None, (run / "export", options.export and options.export / name)):
                 save_weights(encoder, folder, card)
@@ -128,12 +131,15 @@ def _train_encoders(options: argparse.Namespace, data: Path, preset: TrainPreset
     return report
 
 
-def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedule, preset: TrainPreset):
+def _train(
+    options: argparse.Namespace, data: Path, run: Path, schedule: Schedule, preset: TrainPreset, origin: Path | None
+):
     common = {"resume": options.resume, "stop_after": options.stop_after}
+    kind = Autoencoder if options.stage in ("autoencoder", "decoder") else VideoTransformer
+    start = load_weights(kind, origin).requires_grad_(True) if origin else None
     if options.stage == "autoencoder":
         from iasa.training.train_autoencoder import train_autoencoder
 
-        start = shipped(Autoencoder, "autoencoder", options.from_scratch)
         return train_autoencoder(data, run, schedule, preset.batch, start, **common)
     from iasa.training.data import encode_shards
 
@@ -146,18 +152,15 @@ def _train(options: argparse.Namespace, data: Path, run: Path, schedule: Schedul
     if options.stage == "decoder":
         from iasa.training.train_decoder import train_decoder
 
-        generator = earlier(VideoTransformer, options.run, *BEFORE["decoder"])
-        return train_decoder(data, run, schedule, generator, autoencoder.requires_grad_(True), **common)
+        generator = earlier(VideoTransformer, options.run, *GENERATORS)
+        return train_decoder(data, run, schedule, generator, start, **common)
     if options.stage == "teacher":
         from iasa.training.train_teacher import train_teacher
 
-        start = shipped(VideoTransformer, "teacher", options.from_scratch)
         return train_teacher(data, run, schedule, preset, autoencoder, start, **common)
-    start = earlier(VideoTransformer, options.run, *BEFORE[options.stage]).requires_grad_(True)
     if options.stage == "student":
         from iasa.training.train_teacher import train_student
 
-        start = shipped(VideoTransformer, "student", options.from_scratch) or start
         return train_student(data, run, schedule, preset, autoencoder, start, **common)
     if options.stage.startswith("finetune"):
         from iasa.training.finetune_sparse import finetune_sparse
@@ -192,13 +195,25 @@ def choose_face(run: Path, arcface: Path | None) -> FaceEmbedding:
     return earlier(FaceEncoder, run, "face_encoder").to(pick_device()).embed
 
 
-def earlier(kind: type, run: Path, *stages: str):
+def find_start(stage: str, run: Path, from_scratch: bool) -> Path | None:
+    """The folder with the weights that a stage begins at; None: it begins anew. Raises InputError if there are none."""
+    if stage in OWN and not from_scratch and (FOLDER / stage / "config.json").exists():
+        return FOLDER / stage
+    return find_earlier(run, *BEFORE[stage]) if stage in BEFORE else None
+
+
+def find_earlier(run: Path, *stages: str) -> Path:
     """The first of these stages' exports that the run holds, else the first that is shipped. Raises InputError."""
     places = [run / stage / "export" for stage in stages] + [FOLDER / shipped_name(stage) for stage in stages]
     for place in places:
         if (place / "config.json").exists():
-            return load_weights(kind, place).requires_grad_(False)
+            return place
     raise InputError(f"there are no weights to start from; train one of these first: {', '.join(stages)}")
+
+
+def earlier(kind: type, run: Path, *stages: str):
+    """A frozen network, from `find_earlier`."""
+    return load_weights(kind, find_earlier(run, *stages)).requires_grad_(False)
 
 
 def shipped_name(stage: str) -> str:
@@ -206,30 +221,24 @@ def shipped_name(stage: str) -> str:
     return {"decoder": "autoencoder", "distill_region": "student"}.get(stage, stage)
 
 
-def shipped(kind: type, name: str, from_scratch: bool):
-    """The committed weights to go on from, None to begin anew."""
-    if from_scratch or not (FOLDER / name / "config.json").exists():
-        return None
-    return load_weights(kind, FOLDER / name).requires_grad_(True)
+def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict | None = None) -> dict:
+    """What a weight file must say of itself. `before` is the card of the weights that the stage began at.
 
-
-def make_card(stage: str, trainer: Trainer, data: Path, name: str, refined: bool = True) -> dict:
-    """What a weight file must say of itself; steps and seconds add up over the runs that led to it if it was `refined`."""
+    Steps and seconds add up over the runs that refined weights of one name.
+    """
     name = shipped_name(name)
-    before = {"steps": 0, "seconds": 0}
-    if refined and (FOLDER / name / "card.json").exists():
-        before = read_card(name)
+    refined = before is not None and before["name"] == name
     return {
         "name": name,
         "made_by": f"python -m iasa train {stage}",
+        "began_at": f"{before['name']}, {before['steps']} steps, {before.get('made_by', '')}".rstrip(", ") if before else "noise",
         "data": "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s; no real people",
         "clips": 50 * len(list(data.glob("train_*.frames.npy"))),
-        "steps": trainer.step + before["steps"],
-        "seconds": round(trainer.seconds + before["seconds"]),
+        "steps": trainer.step + (before["steps"] if refined else 0),
+        "seconds": round(trainer.seconds + (before["seconds"] if refined else 0)),
         "device": f"{trainer.accelerator.device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",
         "torch": torch.__version__,
         "date": date.today().isoformat(),
         "format": "int8 matrices with a float16 scale a row, float16 vectors",
         "licence": "Apache-2.0",
     }
-
