@@ -18,7 +18,7 @@ from iasa.speech.live import FRAME, space_accents
 from iasa.speech.prosody import HOP_RATE, Prosody, make_prosody
 from iasa.speech.visemes import Phone
 
-PIECES = ((1.0, 1.6), (2.0, 4.0), (4.0, 8.0))  # seconds, least and most; the last pair goes on
+PIECES = ((0.8, 1.2), (2.0, 4.0), (4.0, 8.0))  # seconds, least and most; the last pair goes on
 OVERLAP = 0.5  # seconds after a piece in which words are still recognised
 AROUND = 8.0  # seconds before and after a piece over which levels are taken
 HOPS = round(HOP_RATE / VIDEO_FPS)  # in a frame
