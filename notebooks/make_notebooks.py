@@ -145,13 +145,14 @@ def make_client(notebook: NotebookNode, folder: Path, seconds: int):
 
 def execute(solution: NotebookNode) -> NotebookNode:
     """Run a solution in its own kernel and keep its text and small pictures."""
+    metadata = deepcopy(solution.metadata)  # the run adds the version of this machine's Python
     client = make_client(solution, SOLUTIONS, SECONDS)
     client.execute()
+    solution.metadata = metadata
     for cell in solution.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [output for output in map(_small, cell.outputs) if output]
-    solution.metadata.pop("widgets", None)
     return solution
 
 
