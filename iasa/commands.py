@@ -283,9 +283,15 @@ def avatar(arguments: argparse.Namespace) -> dict:
 
 def train(arguments: argparse.Namespace) -> dict:
     """One training stage."""
+    import torch.distributed
+
     from iasa.training.stages import run_stage
 
-    report = run_stage(arguments)
+    try:
+        report = run_stage(arguments)
+    finally:
+        if torch.distributed.is_initialized():  # the group's threads must not outlive the interpreter
+            torch.distributed.destroy_process_group()
     _tell(arguments, json.dumps(report))
     return report
 

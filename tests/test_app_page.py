@@ -141,7 +141,7 @@ def test_comparing_in_the_dark(visit, speech):
 
 def test_cancelling(visit, tmp_path):
     page = visit()
-    give_speech(page, write_speech(tmp_path / "long.wav", 8.0))
+    give_speech(page, write_speech(tmp_path / "long.wav", 40.0))
     page.click("#generate")
     page.wait_for_selector("text=Making frames")
     page.click("#cancel")

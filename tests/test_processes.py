@@ -111,3 +111,4 @@ def test_all_processes_stop_when_one_meets_a_loss_that_is_not_finite(two):
 if __name__ == "__main__":
     train(Path(sys.argv[1]), "pair")
     fail_together(Path(sys.argv[1]))
+    torch.distributed.destroy_process_group()  # threads of the group that outlive the interpreter abort it

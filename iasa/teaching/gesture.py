@@ -51,8 +51,8 @@ def check_nearest_entry(function: Callable) -> None:
     codebook = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 10.0]])
     x = np.array([[0.4, 0.3], [3.0, 0.5], [1.0, 9.0], [2.2, 0.0]])
     codes = shaped(ask(function, x, codebook), (4,), "the codes")
-    require(np.issubdtype(codes.dtype, np.integer), f"codes are integers, not {codes.dtype}")
-    require(codes.tolist() != [2, 2, 1, 2], "these are the farthest entries")
+    require(np.issubdtype(codes.dtype, np.integer), f"codes are integers (they index the codebook), not {codes.dtype}")
+    require(codes.tolist() != [2, 2, 1, 2], "these are the farthest entries, not the nearest ones")
     require(
         codes.tolist() != [0, 1, 2, 0] and codes[3] == 1,
         "(2.2, 0) is nearer to (4, 0) than to (0, 0); a dot product is no distance",

@@ -153,7 +153,7 @@ def check_region_loss(function: Callable) -> None:
         require(value is not None, "region_loss returns None: is its last line a return?")
         return float(shaped(value, (), "the loss"))
 
-    require(abs(loss(masks, weights, x)) < 1e-12, "equal pictures have loss 0")
+    require(abs(loss(masks, weights, x)) < 1e-12, "two equal pictures must have a loss of 0")
     outside = x_hat.clone()
     outside[:, 3] += 5
     require(
@@ -168,7 +168,7 @@ def check_region_loss(function: Callable) -> None:
     )
     near(alone, one, "the loss of one region is the mean squared difference over its pixels")
     two = float((square * hands).sum() / hands.sum())
-    require(abs(loss(masks, weights) - (one + two)) > 1e-9, "every region has its weight")
+    require(abs(loss(masks, weights) - (one + two)) > 1e-9, "every region has its weight, lambda_r in the formula")
     near(loss(masks, weights), 2.0 * one + 0.5 * two, "the regions add up, each times its weight")
     gone = loss(masks | {"arms": torch.zeros_like(face)}, weights | {"arms": 1.0})
     require(gone == gone, "a region that no picture shows divides 0 by 0: it must count 0")
