@@ -180,12 +180,14 @@ def drift(pipeline: CoSpeechPipeline, reference: Reference, minutes: int, steps:
         shown = list(islice(frames, minute))
         middle = slice((minute - LOOKED_AT) // 2, (minute + LOOKED_AT) // 2)
         made, at = np.stack(shown[middle]), slice(number * minute + middle.start, number * minute + middle.stop)
-        found = extract_keypoints(made, VIDEO_FPS)
+        truth = renderer.render(motion[at])
+        found, drawn = (extract_keypoints(pictures, VIDEO_FPS) for pictures in (made, truth))
         row = {
             "minute": number + 1,
             "colour": [round(float(c), 2) for c in np.mean([f.mean((0, 1)) for f in shown[::25]], 0)],
-            "psnr": round(psnr(made, renderer.render(motion[at])), 2),
+            "psnr": round(psnr(made, truth), 2),
             **{name: round(value, 4) for name, value in detection_rates(found, poses[at]).items()},
+            "hands_of_truth": round(detection_rates(drawn, poses[at])["hands"], 4),
             "memory_mb": round(resident_mb()),
         }
         if judges is not None:
