@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -236,14 +237,13 @@ class RunAhead(Iterator[Item]):
         self._waiting = deque(self._worker.submit(next, source, _END) for _ in range(depth))
 
     def __next__(self) -> Item:
-        try:
+        with ExitStack() as at_end:
+            at_end.callback(self.close)  # also when the source fails
             item = self._waiting.popleft().result() if self._waiting else _END
             if item is _END:
                 raise StopIteration
             self._waiting.append(self._worker.submit(next, self._source, _END))
-        except BaseException:
-            self.close()
-            raise
+            at_end.pop_all()
         return item
 
     def close(self) -> None:
