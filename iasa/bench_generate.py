@@ -43,7 +43,7 @@ LOOKED_AT = 50  # frames of each minute that the detector looks at
 KINDS = {  # profiled operations -> what they are for, in the student's and the teacher's code
     "attention": ("aten::bmm", "aten::exp_", "aten::_softmax", "aten::sum", "aten::div_", "aten::index_select",
                   "aten::index_add_", "aten::_scaled_dot_product_flash_attention_for_cpu", "aten::mul_"),
-    "linear": ("aten::addmm", "aten::mm", "mkldnn::_linear_pointwise"),
+    "linear": ("aten::addmm", "aten::mm", "mkldnn::_linear_pointwise", "onednn::qlinear_pointwise"),
     "norm": ("aten::native_layer_norm", "aten::_fused_rms_norm", "aten::pow", "aten::mean", "aten::rsqrt"),
 }  # fmt: skip
 
@@ -222,7 +222,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     group.add_argument("--steps", type=int, help="of the student")
     group.add_argument("--teacher-steps", type=int)
-    group.add_argument("--dtype", choices=("bfloat16", "float32"), help="number type (default: what suits the machine)")
+    group.add_argument("--dtype", choices=("int8", "bfloat16", "float32"), help="number type (default: what suits the machine)")
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
     group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
@@ -231,10 +231,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     """(Markdown tables, figures)."""
-    dtype = None if arguments.dtype is None else getattr(torch, arguments.dtype)
-    sparse = CoSpeechPipeline.from_pretrained(models=("student",), dtype=dtype)
+    numbers: dict = {}
+    if arguments.dtype == "int8":
+        numbers["int8"] = True
+    elif arguments.dtype:
+        numbers["dtype"] = getattr(torch, arguments.dtype)
+    sparse = CoSpeechPipeline.from_pretrained(models=("student",), **numbers)
     reference = load_speaker(speaker_names()[0])
-    kind = {"dtype": str(sparse.dtype).removeprefix("torch."), "speaker": reference.name}
+    kind = {"dtype": sparse.number_type, "speaker": reference.name}
     if arguments.drift:
         rows = drift(sparse, reference, arguments.drift, arguments.steps)
         return to_table(rows, tuple(rows[0])), {**kind, "drift": rows}
@@ -244,7 +248,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     pipelines = {"student": sparse, "student live": sparse}
     rows, parts = [], []
     for row in arguments.rows:
-        pipeline = pipelines.get(row) or _pipeline(row, dtype)
+        pipeline = pipelines.get(row) or _pipeline(row, numbers)
         steps = arguments.teacher_steps if row == "teacher" else arguments.steps
         _warm(pipeline, reference, row.split()[0])
         for seconds in sorted([4.0] if arguments.quick else arguments.seconds):
@@ -267,11 +271,11 @@ def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     return table, figures
 
 
-def _pipeline(row: str, dtype: torch.dtype | None) -> CoSpeechPipeline:
+def _pipeline(row: str, numbers: dict) -> CoSpeechPipeline:
     if row == "teacher":
-        return CoSpeechPipeline.from_pretrained(models=("teacher",), dtype=dtype)
+        return CoSpeechPipeline.from_pretrained(models=("teacher",), **numbers)
     dense = MaskOptions(top_k=0, window=DENSE_FRAMES, local=False)
-    return CoSpeechPipeline.from_pretrained(models=("student",), mask=dense, dtype=dtype)
+    return CoSpeechPipeline.from_pretrained(models=("student",), mask=dense, **numbers)
 
 
 def ratios(rows: list[dict], parts: list[dict]) -> dict:

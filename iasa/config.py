@@ -97,7 +97,7 @@ class DistillOptions:
     steps: tuple[int, ...] = ROLL_OUT_STEPS
     dmd: float = 0.5  # weight of distribution matching
     regression: float = 1.0  # weight of the true latents under the roll-out: data are paired here
-    region: float = 0.05  # weight of the region loss: its gradient is some twenty times the regression's, on fewer tokens
+    region: float = 0.25  # weight of the region loss: its gradient is then some five times the regression's, on fewer tokens
     critic_updates: int = 1  # of the critic on each of the student's batches
     critic_rate: float = 2.0  # its rates in the student's: it has to keep up
     region_frames: int = 2  # latent frames of a clip that are decoded for the region loss
@@ -117,8 +117,10 @@ PRESETS: dict[str, TrainPreset] = {
         batch=3, frames=8, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995, mask=MaskOptions(local=False)
     ),
     "finetune_local": TrainPreset(batch=3, frames=8, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995),
-    "distill": TrainPreset(batch=2, frames=6, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
-    "distill_region": TrainPreset(batch=2, frames=6, lr=2e-4, muon_lr=0.002, warmup=20, ema=0.99),
+    **dict.fromkeys(
+        ("self_forcing", "distill", "distill_region"),
+        TrainPreset(batch=2, frames=6, lr=3e-4, muon_lr=0.004, warmup=20, ema=0.99),
+    ),
     "decoder": TrainPreset(batch=36, frames=4, lr=8e-4, muon_lr=0.005),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }

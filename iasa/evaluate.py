@@ -28,6 +28,7 @@ from iasa.evaluation import COMPARED, compare_rows, make_table, summarise
 from iasa.examiner import FIRST_CLIP, Work, examine_all, make_heldout_clips, unpack
 from iasa.files import check_output, plain_name, whole_file
 from iasa.judges import compare_features
+from iasa.models.int8 import name_numbers, pays
 
 TABLE = (  # the columns that the Markdown opens with; all of them follow
     "fps", "fps_processor", "psnr", "psnr_face", "psnr_hands", "psnr_arms", "ssim", "hands", "hkc", "mouth_r", "lips_r", "sync",
@@ -95,7 +96,8 @@ def _pool(made: Mapping[str, list[np.ndarray]], truth: Mapping[str, list[np.ndar
 def _describe_device(workers: int) -> str:
     threads = f"{torch.get_num_threads()} threads" if workers == 1 else f"{workers} processes of one thread"
     kind = pick_device().type
-    return f"{kind} ({platform.machine()}, {threads}, {pick_dtype(kind)})"
+    dtype = pick_dtype(kind)
+    return f"{kind} ({platform.machine()}, {threads}, {name_numbers(dtype, kind == 'cpu' and pays(dtype))})"
 
 
 def write_markdown(report: dict, table: str) -> str:

@@ -31,6 +31,7 @@ from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
 from iasa.masks import make_plan
 from iasa.masks.stream import PlanRow, PlanStream, join_rows
+from iasa.models import int8 as eight_bits
 from iasa.models.attend import attend_window
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.lean import LeanCodec
@@ -71,15 +72,17 @@ class CoSpeechPipeline:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         mask: MaskOptions | None = None,
+        int8: bool | None = None,  # 8-bit products in student and codec; None: where they are faster, unless dtype is given
     ) -> None:
         self.device = torch.device(device or pick_device())
         self.dtype = dtype or pick_dtype(self.device.type)
+        self.int8 = dtype is None and self.device.type == "cpu" and eight_bits.pays(self.dtype) if int8 is None else int8
         self.mask = mask or MaskOptions()
         # torch's own to(): diffusers' warns of an empty list of float32 modules
         place = partial(torch.nn.Module.to, device=self.device, dtype=self.dtype)
         self.autoencoder = place(autoencoder, memory_format=torch.channels_last).eval()
         self.models = {name: place(model).eval() for name, model in models.items()}
-        self.codec = LeanCodec(self.autoencoder)
+        self.codec = LeanCodec(self.autoencoder, self.int8)
         sides = next(iter(self.models.values())).config if self.models else TransformerConfig()
         self.grid = TokenGrid(1, sides.rows, sides.cols)
 
@@ -216,7 +219,7 @@ class CoSpeechPipeline:
         model, speaker = self.models["student"], self._reference(reference)
         with torch.inference_mode(), timing.stage("condition"):
             condition = self._reference_condition(model, speaker, still)
-            student = StudentStream(model, condition, first.bits, plan.room, steps, self.mask.sink, generator)
+            student = StudentStream(model, condition, first.bits, plan.room, steps, self.mask.sink, generator, self.int8)
         return student, self._prepare(pieces, student, plan, speaker, timing, rows)
 
     def settings(self, model: str, steps: int | None, seed: int, reference: Reference) -> dict:
@@ -224,8 +227,13 @@ class CoSpeechPipeline:
         steps = self._check(model, steps)
         return {
             "model": model, "steps": steps, "seed": seed, "reference": reference.name, "fps": VIDEO_FPS,
-            "top_k": self.mask.top_k, "device": self.device.type, "dtype": str(self.dtype).removeprefix("torch."),
+            "top_k": self.mask.top_k, "device": self.device.type, "dtype": self.number_type,
         }  # fmt: skip
+
+    @property
+    def number_type(self) -> str:
+        """Of the student and the codec, as reports name it."""
+        return eight_bits.name_numbers(self.dtype, self.int8)
 
     def _check(self, model: str, steps: int | None) -> int:
         steps = check_steps(model, steps)

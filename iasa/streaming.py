@@ -177,8 +177,9 @@ class StudentStream:
         steps: int,
         sink: bool = True,
         generator: torch.Generator | None = None,
+        int8: bool = False,
     ) -> None:
-        self.lean = LeanTransformer(model)
+        self.lean = LeanTransformer(model, int8)
         self.levels = make_levels(steps)
         self.sink, self.generator = sink, generator
         with torch.inference_mode():

@@ -4,7 +4,8 @@
 latents. Both take their weights from a module in evaluation mode, and differ from it by rounding alone. On a processor it
 is not the products that they save but what lies around them: shift and scale ride on the norm, rotations write to where
 attention reads, queries and keys of bounded length need no maximum in the softmax, modulations and image keys are made
-once, and pictures stay in patches with their channels last.
+once, and pictures stay in patches with their channels last. With `int8` the products too: layers and convolutions are
+computed in 8 bits (`iasa.models.int8`), attention is not.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.models.autoencoder import BOUND, Autoencoder, ResidualBlock
-from iasa.models.pose_embedding import GAIN, REACH
+from iasa.models.int8 import int8_conv, int8_linear
+from iasa.models.pose_embedding import FAR, GAIN, window
 from iasa.models.transformer import Block, Condition, VideoTransformer
 
 PATCH = 4  # pixels on the side of the patches in which the codec's pictures come
+STRIPE = 8  # rows of cells for which the decoder's pose fields are made at once
 
 
 class Past(NamedTuple):
@@ -36,12 +39,12 @@ class Past(NamedTuple):
 class LeanTransformer:
     """One frame at a time, of one clip. `own` are the keys and values of the frame under way, after its last step so far."""
 
-    def __init__(self, model: VideoTransformer) -> None:
+    def __init__(self, model: VideoTransformer, int8: bool = False) -> None:
         self.model = model
         config = model.config
         self.tokens = config.rows * config.cols
         self.dtype, self.device = model.role.dtype, model.role.device
-        self.layers = [_LeanBlock(block, config.rows, config.cols) for block in model.blocks]
+        self.layers = [_LeanBlock(block, config.rows, config.cols, int8) for block in model.blocks]
         self.turn = model.cos.to(self.dtype), model.sin.to(self.dtype)
         # Keys and values [2, layers, nh, 2 n, d] of the frame's own tokens, which every step writes, and of the reference's.
         shape = (2, len(self.layers), config.heads, 2 * self.tokens, config.width // config.heads)
@@ -91,11 +94,16 @@ class LeanTransformer:
 
 
 class _LeanBlock:
-    def __init__(self, block: Block, rows: int, cols: int) -> None:
+    def __init__(self, block: Block, rows: int, cols: int, int8: bool) -> None:
         self.block, self.grid = block, (rows, cols)
         self.width, self.heads = block.out.in_features, block.heads
         self.modulation = block.modulation
-        self.up = linear_gelu(block.up, rows * cols)
+        if int8:
+            self.qkv, self.out, self.down = (int8_linear(layer, rows * cols) for layer in (block.qkv, block.out, block.down))
+            self.up = int8_linear(block.up, rows * cols, "gelu")
+        else:
+            self.qkv, self.out, self.down = block.qkv, block.out, block.down
+            self.up = linear_gelu(block.up, rows * cols)
 
     def image_keys(self, tokens: Tensor) -> tuple[Tensor, Tensor]:  # [m, width] -> [nh, d, m], [nh, m, d]
         k, v = self.block.image_kv(tokens).unflatten(-1, (2, self.heads, -1)).unbind(1)
@@ -114,7 +122,7 @@ class _LeanBlock:
         block, n = self.block, len(x)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(0)
         h = F.layer_norm(x, (self.width,), scale1, shift1)
-        qkv = block.qkv(h).view(n, 3, self.heads, -1)
+        qkv = self.qkv(h).view(n, 3, self.heads, -1)
         q, k = F.rms_norm(qkv[:, :2], qkv.shape[-1:]).permute(1, 2, 0, 3).unbind(0)  # [nh, n, d]
         q = _rotate_into(torch.empty_like(keys[:, :n]), q, turn).mul_(q.shape[-1] ** -0.5)
         _rotate_into(keys[:, :n], k, turn)
@@ -131,12 +139,12 @@ class _LeanBlock:
         o.div_(total)
         weights = torch.bmm(q, image[0]).exp_()
         o.add_(torch.bmm(weights, image[1]).div_(weights.sum(-1, keepdim=True)))
-        x = torch.addcmul(x, gate1, block.out(o.transpose(0, 1).reshape(n, self.width)))
+        x = torch.addcmul(x, gate1, self.out(o.transpose(0, 1).reshape(n, self.width)))
 
         h = F.layer_norm(x, (self.width,), scale2, shift2)
         planes = h.view(1, *self.grid, self.width).permute(0, 3, 1, 2)  # channels last
         h = block.mix(planes).permute(0, 2, 3, 1).reshape(n, self.width) + h
-        return torch.addcmul(x, gate2, block.down(self.up(h)))
+        return torch.addcmul(x, gate2, self.down(self.up(h)))
 
 
 def _rotate_into(out: Tensor, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
@@ -158,14 +166,19 @@ def linear_gelu(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, layer.bias, "gelu", [], "tanh")
 
 
-def conv_silu(layer: nn.Conv2d, shape: Sequence[int], silu: bool) -> Callable[[Tensor], Tensor]:
-    """`layer`, and silu if asked for: on weights packed once for inputs like `shape`, in one pass where oneDNN takes both."""
-    if not _fuses(layer.weight):
+def conv_silu(
+    weight: Tensor, bias: Tensor, shape: Sequence[int], stride: Sequence[int], padding: Sequence[int], silu: bool, int8: bool
+) -> Callable[[Tensor], Tensor]:
+    """A convolution, and silu if asked for: on weights packed once for inputs like `shape`, in one pass where oneDNN takes both."""
+    if int8:
+        return int8_conv(weight, bias, shape, stride, padding, "silu" if silu else "none")
+    if not _fuses(weight):
+        layer = partial(F.conv2d, weight=weight, bias=bias, stride=stride, padding=padding)
         return (lambda x: F.silu(layer(x), inplace=True)) if silu else layer
-    how = [list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups]
-    packed = torch.ops.mkldnn._reorder_convolution_weight(layer.weight.detach(), *how, list(shape))
+    how = [list(padding), list(stride), [1, 1], 1]
+    packed = torch.ops.mkldnn._reorder_convolution_weight(weight.detach(), *how, list(shape))
     after = "swish" if silu else "none"
-    return lambda x: torch.ops.mkldnn._convolution_pointwise(x, packed, layer.bias, *how, after, [], "")
+    return lambda x: torch.ops.mkldnn._convolution_pointwise(x, packed, bias, *how, after, [], "")
 
 
 def _fuses(weight: Tensor) -> bool:
@@ -176,20 +189,26 @@ def _fuses(weight: Tensor) -> bool:
 class LeanCodec:
     """Pictures <-> latents. Pictures come as patches [m, 48, H / 4, W / 4] with channels last (`to_patches`)."""
 
-    def __init__(self, autoencoder: Autoencoder) -> None:
+    def __init__(self, autoencoder: Autoencoder, int8: bool = False) -> None:
         self.net = net = autoencoder
         self.dtype, self.device = net.mean.dtype, net.mean.device
         self.frames, self.width = net.config.frames, net.fine[0].conv1.in_channels
         small, large = net.config.size // 16, net.config.size // PATCH
-        self.encoder = chain(net.encoder[1:], (1, 48 * self.frames, large, large))
-        self.coarse = chain(net.coarse, (1, net.config.latent_channels, small, small))
-        self.fine = chain(net.fine, (self.frames, self.width, large, large))
-        self.poses = (GAIN * net.poses.weight).chunk(self.frames)  # each [3 p, a]
-        self.pose = GAIN * net.pose.weight
+        self.encoder = chain(net.encoder[1:], (1, 48 * self.frames, large, large), int8)
+        self.coarse = chain(net.coarse, (1, net.config.latent_channels, small, small), int8)
+        self.guide = chain([net.guide], (self.frames, 48, large, large), int8)
+        self.fine = chain(net.fine, (self.frames, self.width, large, large), int8)
+        # What each frame's keypoints do to its own picture, and to all pictures of its latent frame: [p, 3, 2 a].
+        own, shared = GAIN * net.pose.weight, (GAIN * net.poses.weight).chunk(self.frames)
+        self.fields = [torch.cat([own, all_], 1).unflatten(0, (-1, 3)) for all_ in shared]
         # Head and gate look at the same cells: one convolution.
         self.heads = [
-            (torch.cat([head.weight, net.gate.weight]), torch.cat([head.bias, net.gate.bias])) for head in net.heads
-        ]
+            conv_silu(
+                torch.cat([head.weight, net.gate.weight]), torch.cat([head.bias, net.gate.bias]),
+                (1, self.width, large, large), (1, 1), (1, 1), False, int8,
+            )
+            for head in net.heads
+        ]  # fmt: skip
 
     def to_patches(self, pictures: Tensor) -> Tensor:  # [m, 3, H, W] in [-1, 1]
         m, c, h, w = pictures.shape
@@ -215,16 +234,14 @@ class LeanCodec:
         raw = latents.to(self.dtype) * net.std[:, None, None] + net.mean[:, None, None]
         x = self.coarse(raw.contiguous(memory_format=torch.channels_last))  # [f, a, H / 4, W / 4]
         rows, cols = x.shape[-2:]
-        felt = self._features(xy, confidence, rows, cols)  # [f * t, cells, 3 p]
-        shared = x.permute(0, 2, 3, 1).reshape(len(latents), -1, a)
-        for i, weight in enumerate(self.poses):
-            shared = shared + felt[i::t] @ weight
-        x = (felt @ self.pose).add_(shared.repeat_interleave(t, 0))
-        x = x.view(-1, rows, cols, a).permute(0, 3, 1, 2) + net.guide(patches)
+        fields = self._pose_fields(xy, confidence, rows, cols).unflatten(0, (-1, t))  # [f, t, cells, 2 a]
+        own, shared = fields.split(a, -1)
+        shared = shared.sum(1) + x.permute(0, 2, 3, 1).reshape(len(latents), -1, a)
+        x = (own + shared[:, None]).view(-1, rows, cols, a).permute(0, 3, 1, 2) + self.guide(patches)
         x = self.fine(x)
         painted = torch.empty(len(x), rows, cols, 64, dtype=x.dtype, device=x.device)
-        for i, (weight, bias) in enumerate(self.heads):
-            painted[i::t] = F.conv2d(x[i::t], weight, bias, padding=1).permute(0, 2, 3, 1)
+        for i, head in enumerate(self.heads):
+            painted[i::t] = head(x[i::t]).permute(0, 2, 3, 1)
         colours, gate = painted.split((48, 16), -1)
         colours = colours.unflatten(-1, (3, PATCH, PATCH))
         seen = patches.permute(0, 2, 3, 1).unflatten(-1, (3, PATCH, PATCH))
@@ -233,36 +250,49 @@ class LeanCodec:
         levels = mixed.mul_(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8)  # [m, rows, cols, 3, 4, 4]
         return levels.permute(0, 1, 4, 2, 5, 3).reshape(len(x), rows * PATCH, cols * PATCH, 3)
 
-    def _features(self, xy: Tensor, confidence: Tensor, rows: int, cols: int) -> Tensor:
-        """What `PoseField` feels at every cell of each picture, before its weights: [m, rows * cols, 3 p].
+    def _pose_fields(self, xy: Tensor, confidence: Tensor, rows: int, cols: int) -> Tensor:
+        """`PoseField` of each picture, its own and its share in the pair's: [m, rows * cols, 2 a].
 
-        The field's windows are products of a function of x and one of y, so a cell's features are one multiplication.
+        The field's windows are products of a function of x and one of y, so a cell's features are one multiplication;
+        and they are narrow, so that a stripe of rows feels the few keypoints near it.
         """
         visible = self.net.pose.visible
         points = xy[:, visible] * xy.new_tensor((cols, rows))  # [m, p, 2] in cells
         dx = (points[..., 0] - (torch.arange(cols, device=xy.device)[:, None, None] + 0.5)).movedim(1, 0)  # [m, cols, p]
         dy = (points[..., 1] - (torch.arange(rows, device=xy.device)[:, None, None] + 0.5)).movedim(1, 0)
-        across = torch.exp(-dx.square() / (2 * REACH**2)) * confidence[:, None, visible]
-        down = torch.exp(-dy.square() / (2 * REACH**2))
-        across = torch.stack([across, across * dx, across], -1).flatten(2).to(self.dtype)  # [m, cols, 3 p]
-        down = torch.stack([down, down, down * dy], -1).flatten(2).to(self.dtype)
-        return (down[:, :, None] * across[:, None]).flatten(1, 2)
+        across = window(dx) * confidence[:, None, visible]
+        down = window(dy)
+        across = torch.stack([across, across * dx, across], -1).to(self.dtype)  # [m, cols, p, 3]
+        down = torch.stack([down, down, down * dy], -1).to(self.dtype)
+        out = across.new_empty(len(xy), rows, cols, 2 * self.width)
+        for top in range(0, rows, STRIPE):
+            stripe = slice(top, top + STRIPE)
+            close = ((points[..., 1] - top - STRIPE / 2).abs() < STRIPE / 2 + FAR) & (confidence[:, visible] > 0)
+            for m, felt in enumerate(close):
+                which = felt.nonzero()[:, 0]
+                windows = down[m, stripe].index_select(1, which)[:, None] * across[m].index_select(1, which)
+                weight = self.fields[m % self.frames].index_select(0, which)
+                torch.matmul(windows.flatten(2), weight.flatten(0, 1), out=out[m, stripe])
+        return out.flatten(1, 2)
 
 
-def chain(layers: Iterable[nn.Module], shape: Sequence[int]) -> Callable[[Tensor], Tensor]:
+def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False) -> Callable[[Tensor], Tensor]:
     """Convolutions, residual blocks and pixel shuffles in turn, for x [m, c, h, w] with channels last, like `shape`."""
     steps: list[Callable[[Tensor], Tensor]] = []
     m, c, h, w = shape
+
+    def pack(layer: nn.Conv2d, silu: bool = False) -> Callable[[Tensor], Tensor]:
+        return conv_silu(layer.weight, layer.bias, (m, c, h, w), layer.stride, layer.padding, silu, int8)
+
     for layer in layers:
         if isinstance(layer, ResidualBlock):
-            first, second = conv_silu(layer.conv1, (m, c, h, w), True), conv_silu(layer.conv2, (m, c, h, w), False)
-            steps.append(partial(_residual, first, second))
+            steps.append(partial(_residual, pack(layer.conv1, True), pack(layer.conv2)))
         elif isinstance(layer, nn.PixelShuffle):
             s = layer.upscale_factor
             steps.append(partial(_shuffle, s))
             c, h, w = c // s**2, h * s, w * s
         else:
-            steps.append(conv_silu(layer, (m, c, h, w), False))
+            steps.append(pack(layer))
             c, h, w = layer.out_channels, h // layer.stride[0], w // layer.stride[1]
 
     def run(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ frozen teacher's and that of a critic which learns what the student makes.
 
 One step: a roll-out of 1, 2 or 4 denoising steps a frame; some updates of the critic on it; then one update of the
 student by distribution matching, by the true latents (data are paired here), and by the region loss where it is on.
-The student begins at the weights of `train_student`, which is the regression warm start.
+Without distribution matching (`dmd` 0) the true latents alone pull at the roll-out: what the tables compare it with. The student begins at the weights of `train_student`, which is the regression warm start.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def distill(
     """Train `start` under `run`; the critic starts as a copy of `teacher`, which stays as it is. Returns the averaged student."""
     options = options or DistillOptions()
     critic = copy.deepcopy(teacher).requires_grad_(True).train()
-    trainer = Trainer(start.train(), run, schedule, companions={"critic": critic}, companion_rate=options.critic_rate)
+    companions = {"critic": critic} if options.dmd else {}
+    trainer = Trainer(start.train(), run, schedule, companions=companions, companion_rate=options.critic_rate)
     if resume:
         trainer.resume()
     accelerator, device = trainer.accelerator, trainer.accelerator.device
@@ -72,13 +73,16 @@ def distill(
         def draw() -> tuple[Tensor, Tensor]:
             return draw_levels(clean.shape[:2], device), torch.randn_like(clean)
 
-        for _ in range(options.critic_updates):
-            found = trainer.companions["critic"].update(critic_loss(denoiser(critic), x0, *draw(), importance))
-            trainer.note(critic=found)
-        matching = dmd_loss(x0, denoiser(teacher), denoiser(critic), *draw(), importance)
         regression = flow_loss(x0, clean, torch.ones_like(clean[:, :, 0, 0, 0]), importance)
-        trainer.note(dmd=matching.item(), regression=regression.item())
-        loss = options.dmd * matching + options.regression * regression
+        trainer.note(regression=regression.item())
+        loss = options.regression * regression
+        if options.dmd:
+            for _ in range(options.critic_updates):
+                found = trainer.companions["critic"].update(critic_loss(denoiser(critic), x0, *draw(), importance))
+                trainer.note(critic=found)
+            matching = dmd_loss(x0, denoiser(teacher), denoiser(critic), *draw(), importance)
+            trainer.note(dmd=matching.item())
+            loss = loss + options.dmd * matching
         if region_term is not None:
             region = region_term(x0, window, np.stack([read_truth(*one) for one in chosen]), rng)
             trainer.note(region=region.item())

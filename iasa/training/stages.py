@@ -3,7 +3,8 @@
 A stage reads what earlier ones left in the run folder, else the shipped weights, and leaves its own under
 <run>/<stage>/export. Without a run of its own to resume it starts from the shipped weights. The teacher goes on with
 the sparse masks (finetune, finetune_global, finetune_local), the first student begins there (--from-scratch) and is
-distilled, with the region loss (distill_region) or without (distill).
+trained on its own roll-out: by the true latents alone (self_forcing), distilled (distill), or with the region loss too
+(distill_region).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from iasa.training.loop import Schedule, Trainer
 
 STAGES = (
     "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
-    "distill", "distill_region", "decoder",
+    "self_forcing", "distill", "distill_region", "decoder",
 )  # fmt: skip
 STEPS = {
     "motion": 3000, "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
-    "student": 1500, "distill": 400, "distill_region": 400, "decoder": 1000,
+    "student": 1500, "self_forcing": 400, "distill": 400, "distill_region": 400, "decoder": 1000,
     "face_encoder": 300, "part_encoder": 600, "sync_encoder": 300,
 }  # fmt: skip
 OWN = ("autoencoder", "teacher", "student")  # go on from the shipped weights of their name, but for --from-scratch
@@ -39,6 +40,7 @@ BEFORE = {  # else, whose weights a stage starts from: the first that is there
     "finetune_global": ("finetune", "teacher"),
     "finetune_local": ("finetune_global", "finetune", "teacher"),
     "student": ("finetune_local", "finetune_global", "finetune", "teacher"),
+    "self_forcing": ("student",),
     "distill": ("student",),
     "distill_region": ("student",),
     "decoder": ("decoder", "autoencoder"),
@@ -170,6 +172,8 @@ def _train(
     from iasa.training.distill import distill
 
     teacher = earlier(VideoTransformer, options.run, "finetune", "teacher")
+    if options.stage == "self_forcing":
+        return distill(data, run, schedule, preset, autoencoder, start, teacher, **common, options=DistillOptions(dmd=0.0))
     if options.stage == "distill":
         return distill(data, run, schedule, preset, autoencoder, start, teacher, **common)
     from iasa.models.part_encoder import PartEncoder

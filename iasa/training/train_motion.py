@@ -28,7 +28,7 @@ from iasa.motion.regions import CODED, REGIONS, coded_slices, style_vector, to_c
 from iasa.training.loop import Schedule, Trainer
 from iasa.training.performances import Performance, make_performances, make_utterances
 
-PERFORMANCES, HELDOUT_PERFORMANCES = 400, 24
+PERFORMANCES, HELDOUT_PERFORMANCES = 1600, 24  # with 400 the arms are learned by heart after some 600 steps
 CODEBOOK_SHARE = 0.4  # of the steps go to the codebooks
 COMMITMENT = 0.25
 VELOCITY, ACCELERATION = 4.0, 8.0  # weights of the errors of the first and second differences
