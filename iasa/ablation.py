@@ -57,6 +57,7 @@ ABLATION = (  # the paper's table 2 in kind
     Row("global", "+ global mask", "sparse", "finetune_global", "finetune_global", MaskOptions(local=False)),
     Row("local", "+ local mask", "sparse", "finetune_local", "finetune_local"),
     Row("regression", "few steps, by regression", "student", "student", "student"),
+    Row("rollout", "+ own roll-out", "student", "self_forcing", "self_forcing"),
     Row("dmd", "+ DMD", "student", "distill", "distill"),
     Row("region", "+ region loss", "student", "distill_region", "student"),
 )

@@ -95,11 +95,11 @@ class DistillOptions:
     """Choices of the distillation; the paper states none of them."""
 
     steps: tuple[int, ...] = ROLL_OUT_STEPS
-    dmd: float = 0.5  # weight of distribution matching
+    dmd: float = 0.25  # weight of distribution matching
     regression: float = 1.0  # weight of the true latents under the roll-out: data are paired here
     region: float = 0.25  # weight of the region loss: its gradient is then some five times the regression's, on fewer tokens
     critic_updates: int = 1  # of the critic on each of the student's batches
-    critic_rate: float = 2.0  # its rates in the student's: it has to keep up
+    critic_rate: float = 0.25  # its rates in the student's: at the same rates its own noise outweighs what it has to tell
     region_frames: int = 2  # latent frames of a clip that are decoded for the region loss
 
 

@@ -36,8 +36,8 @@ TABLE = (  # the columns that the Markdown opens with; all of them follow
 )  # fmt: skip
 PAIRS = (  # rows whose difference over the same clips is told: (which, against which)
     ("finetuned", "teacher"), ("global", "finetuned"), ("local", "finetuned"), ("regression", "finetuned"),
-    ("dmd", "finetuned"), ("region", "finetuned"), ("dmd", "regression"), ("region", "dmd"), ("student", "finetuned"),
-    ("student", "teacher"),
+    ("dmd", "finetuned"), ("region", "finetuned"), ("dmd", "regression"), ("dmd", "rollout"), ("region", "dmd"),
+    ("rollout", "student"), ("region", "rollout"), ("region", "student"), ("student", "finetuned"), ("student", "teacher"),
 )  # fmt: skip
 POOLED = {"parts": "fd_parts", "fid": "fid", "fvd": "fvd"}  # features that are kept: figure of all clips together
 

@@ -17,7 +17,7 @@ from iasa.reference import load_speaker
 from iasa.speech import analyse
 
 HAS_VNNI = device.CPUINFO.exists() and bool(FLAGS & set(device.CPUINFO.read_text().split()))
-needs_vnni = pytest.mark.skipif(not HAS_VNNI, reason="without VNNI pairs of 8-bit products overflow; the package does not use them there")
+needs_vnni = pytest.mark.skipif(not HAS_VNNI, reason="sums of two 8-bit products overflow without VNNI")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -109,6 +109,17 @@ def test_distillation_changes_student_and_critic_and_continues_after_a_kill(data
     assert all(word in log for word in ("critic", "dmd", "regression", "region"))
 
 
+def test_the_own_roll_out_without_distribution_matching_has_no_critic(data, codec, tmp_path):
+    """The control of the tables: the same roll-out and steps, true latents alone."""
+    start = network()
+    before = copy_of(start)
+    arguments = (data, tmp_path, SCHEDULE, PRESETS["tiny"], codec, start, network())
+    model, trainer = distill(*arguments, **FOREVER, options=DistillOptions(steps=(1,), dmd=0.0))
+    assert trainer.step == 2 and "blocks.0.qkv.weight" in changed(model, before)
+    assert not trainer.companions and set(trainer.smooth) == {"regression", "loss"}
+    assert not list(tmp_path.rglob("critic*"))
+
+
 def test_the_decoder_stage_leaves_the_encoder_alone(data, codec, tmp_path):
     start = Autoencoder(latent_channels=4, widths=(16, 16, 16))
     start.load_state_dict(codec.state_dict())

@@ -169,7 +169,7 @@ def linear_gelu(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
 def conv_silu(
     weight: Tensor, bias: Tensor, shape: Sequence[int], stride: Sequence[int], padding: Sequence[int], silu: bool, int8: bool
 ) -> Callable[[Tensor], Tensor]:
-    """A convolution, and silu if asked for: on weights packed once for inputs like `shape`, in one pass where oneDNN takes both."""
+    """A convolution, and silu if asked for, on weights packed once for inputs like `shape`: in one pass where oneDNN has it."""
     if int8:
         return int8_conv(weight, bias, shape, stride, padding, "silu" if silu else "none")
     if not _fuses(weight):

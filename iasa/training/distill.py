@@ -3,7 +3,8 @@ frozen teacher's and that of a critic which learns what the student makes.
 
 One step: a roll-out of 1, 2 or 4 denoising steps a frame; some updates of the critic on it; then one update of the
 student by distribution matching, by the true latents (data are paired here), and by the region loss where it is on.
-Without distribution matching (`dmd` 0) the true latents alone pull at the roll-out: what the tables compare it with. The student begins at the weights of `train_student`, which is the regression warm start.
+Without distribution matching (`dmd` 0) the true latents alone pull at the roll-out: what the tables compare it with.
+The student begins at the weights of `train_student`, which is the regression warm start.
 """
 
 from __future__ import annotations
