@@ -3,6 +3,7 @@ of the past frames that its pose chose (paper, sections 3.2 and 3.3)."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -143,6 +144,7 @@ class KeyArena:
     def __init__(self, frame: Tensor, room: int) -> None:  # keys and values of one frame [2, layers, nh, n, d]
         shape = (*frame.shape[:3], room, *frame.shape[3:])
         self._store = torch.empty(shape, dtype=frame.dtype, device=frame.device)
+        self._gathered = self._store.new_empty(0)  # memory that `gather` fills again and again: fresh pages cost more than the copy
         self._free, self._place = list(range(room)), {}
 
     @property
@@ -158,10 +160,15 @@ class KeyArena:
             self._free.append(self._place.pop(frame))
 
     def gather(self, frames: Sequence[int], tokens: Sequence[Tensor]) -> Tensor:
-        """Those tokens of these frames, one frame after another: [2, layers, nh, m, d]."""
+        """Those tokens of these frames, one frame after another: [2, layers, nh, m, d], until the next call."""
         n = self._store.shape[4]
         where = torch.cat([t + self._place[f] * n for f, t in zip(frames, tokens, strict=True)])
-        return self._store.flatten(3, 4).index_select(3, where.to(self._store.device))
+        store = self._store.flatten(3, 4)
+        shape = (*store.shape[:3], len(where), store.shape[4])
+        if math.prod(shape) > len(self._gathered):
+            self._gathered = store.new_empty(math.prod(shape))
+        out = self._gathered[: math.prod(shape)].view(shape)
+        return torch.index_select(store, 3, where.to(store.device), out=out)
 
 
 class StudentStream:

@@ -58,15 +58,16 @@ def test_memory_counts_the_processes_that_were_started():
         child.communicate(b"\n")
 
 
-def test_a_number_type_can_be_asked_for(monkeypatch, pipeline):
+@pytest.mark.parametrize(("given", "meant"), [("float32", {"dtype": torch.float32}), ("int8", {"int8": True})])
+def test_a_number_type_can_be_asked_for(monkeypatch, pipeline, given, meant):
     asked = []
-    load = lambda models, dtype=None, **_: asked.append((models, dtype)) or pipeline  # noqa: E731
+    load = lambda models, **numbers: asked.append((models, numbers)) or pipeline  # noqa: E731
     monkeypatch.setattr(bench.CoSpeechPipeline, "from_pretrained", load)
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
-    options = parser.parse_args(["--rows", "student", "--seconds", "1.0", "--steps", "1", "--dtype", "float32"])
+    options = parser.parse_args(["--rows", "student", "--seconds", "1.0", "--steps", "1", "--dtype", given])
     _, figures = bench.run(argparse.Namespace(**vars(options), quick=False))
-    assert asked == [(("student",), torch.float32)] and figures["dtype"] == "float32"
+    assert asked == [(("student",), meant)] and figures["dtype"] == pipeline.number_type == "float32"
     assert [row["seconds"] for row in figures["rows"]] == [1.0]
 
 

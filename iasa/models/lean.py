@@ -187,10 +187,14 @@ def _fuses(weight: Tensor) -> bool:
 
 
 class LeanCodec:
-    """Pictures <-> latents. Pictures come as patches [m, 48, H / 4, W / 4] with channels last (`to_patches`)."""
+    """Pictures <-> latents. Pictures come as patches [m, 48, H / 4, W / 4] with channels last (`to_patches`).
+
+    With `int8` latent frames are taken one by one: levels span what comes in, and must not depend on its neighbours.
+    """
 
     def __init__(self, autoencoder: Autoencoder, int8: bool = False) -> None:
         self.net = net = autoencoder
+        self.int8 = int8
         self.dtype, self.device = net.mean.dtype, net.mean.device
         self.frames, self.width = net.config.frames, net.fine[0].conv1.in_channels
         small, large = net.config.size // 16, net.config.size // PATCH
@@ -219,7 +223,7 @@ class LeanCodec:
         """Normalised latents, float32."""
         net = self.net
         x = torch.cat([patches[t :: self.frames] for t in range(self.frames)], 1)
-        x = self.encoder(x)
+        x = torch.cat([self.encoder(one) for one in x.split(1)]) if self.int8 else self.encoder(x)
         raw = (BOUND * torch.tanh(x / BOUND)).float()
         return (raw - net.mean[:, None, None]) / net.std[:, None, None]
 
@@ -231,6 +235,9 @@ class LeanCodec:
         patches: Tensor,  # [f * frames, 48, H / 4, W / 4] of the reference bent to these poses
     ) -> Tensor:  # uint8 [f * frames, H, W, 3]
         net, t, a = self.net, self.frames, self.width
+        if self.int8 and len(latents) > 1:
+            parts = (latents.split(1), xy.split(t), confidence.split(t), patches.split(t))
+            return torch.cat([self.decode(*one) for one in zip(*parts, strict=True)])
         raw = latents.to(self.dtype) * net.std[:, None, None] + net.mean[:, None, None]
         x = self.coarse(raw.contiguous(memory_format=torch.channels_last))  # [f, a, H / 4, W / 4]
         rows, cols = x.shape[-2:]
