@@ -5,7 +5,7 @@ denoising, decoding. Stages run side by side, so their processor times add up to
 are per latent frame (two video frames, 80 ms of video). "End over start" is what a frame costs in the last seconds over
 what it cost around second ten, by processor time without the recogniser's, which is a process of its own; memory counts
 both. `--breakdown` tells what the denoising consists of, in kind of the paper's Figure 8; `--drift M` looks at M minutes of
-one video, minute by minute; `--soak N` watches the memory; `--dtype float32` says what a processor without bfloat16 does.
+one video, minute by minute; `--soak N` watches the memory; `--dtype` says what other numbers would give.
 """
 
 from __future__ import annotations

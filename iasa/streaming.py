@@ -144,7 +144,7 @@ class KeyArena:
     def __init__(self, frame: Tensor, room: int) -> None:  # keys and values of one frame [2, layers, nh, n, d]
         shape = (*frame.shape[:3], room, *frame.shape[3:])
         self._store = torch.empty(shape, dtype=frame.dtype, device=frame.device)
-        self._gathered = self._store.new_empty(0)  # memory that `gather` fills again and again: fresh pages cost more than the copy
+        self._gathered = self._store.new_empty(0)  # filled again and again: fresh pages cost more than the copy
         self._free, self._place = list(range(room)), {}
 
     @property
