@@ -144,6 +144,9 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
         "--pose", metavar="P.npz", help="follow these poses instead of those made from the speech"
     )
     sub.add_argument("--model", choices=MODELS, default="student", help="default: student")
+    sub.add_argument(
+        "--motion", choices=MOTION_MODELS, help=f"who performs: the learned performer, or rules (default: {DEFAULT_MOTION})"
+    )
     limits = ", ".join(f"{name} 1 to {MAX_STEPS[name]}, default {DEFAULT_STEPS[name]}" for name in MODELS)
     sub.add_argument("--steps", type=int, help=f"denoising steps ({limits})")
     sub.add_argument("--no-mark", action="store_true", help="leave the visible AI mark out of the frames")

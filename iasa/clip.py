@@ -7,7 +7,7 @@ from contextlib import closing
 
 from iasa.avatar.gestures import GestureStyle
 from iasa.avatar.rig import RigMotion, make_keypoints
-from iasa.config import FRAMES_PER_LATENT
+from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT
 from iasa.keypoints import Keypoints, concat_keypoints, fill_latent
 from iasa.motion import perform_clip
 from iasa.reference import Reference
@@ -25,9 +25,10 @@ def perform_poses(
     style: GestureStyle | None,
     timing: Timing,
     edit: Callable[[RigMotion], RigMotion] | None = None,
+    model: str = DEFAULT_MOTION,
 ) -> Iterator[Keypoints]:
-    """The poses of a clip, piece by piece; `edit` changes every piece of the motion."""
-    motions = perform_clip(hearing, seed, style)
+    """The poses of a clip, piece by piece, by one of MOTION_MODELS; `edit` changes every piece of the motion."""
+    motions = perform_clip(hearing, seed, style, model)
     spent, keypoints = 0.0, None
     while True:
         with timing.stage("motion"):

@@ -35,6 +35,8 @@ def generate(arguments: argparse.Namespace) -> dict:
     check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
+    if arguments.motion and (arguments.stream or arguments.pose is not None):
+        raise InputError("--motion chooses who performs a file's speech; leave --pose and --stream out")
     poses = None if arguments.pose is None else _read_poses(arguments.pose)
     audio = _read_speech(arguments.audio)
     reference = _read_reference(arguments)
@@ -52,6 +54,8 @@ def generate(arguments: argparse.Namespace) -> dict:
         pipeline = CoSpeechPipeline.from_pretrained(models=(arguments.model,))
         loading = time.perf_counter() - started
         options = {"mark": not arguments.no_mark, "steps": arguments.steps, "seed": arguments.seed, "progress": bar}
+        if arguments.motion:
+            options["motion"] = arguments.motion
         if arguments.stream:
             from iasa.live import write_live
 

@@ -18,12 +18,14 @@ from iasa.avatar.rig import RigMotion
 from iasa.clip import LARGEST_PIECE, cut_poses, perform_poses
 from iasa.config import (
     AUDIO_RATE,
+    DEFAULT_MOTION,
     FRAMES_PER_LATENT,
     MODELS,
     VIDEO_FPS,
     InputError,
     MaskOptions,
     TransformerConfig,
+    check_motion,
     check_steps,
 )
 from iasa.device import pick_device, pick_dtype
@@ -115,14 +117,17 @@ class CoSpeechPipeline:
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
         edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
+        motion: str = DEFAULT_MOTION,  # who performs: "learned" or "rules"
     ) -> Take:
         """A video as long as the sound. Words are recognised, and poses made, while earlier frames are painted."""
         self._check(model, steps)
+        check_motion(motion)
         hearing, timing = ClipHearing(audio), Timing()
         if progress:
             progress("motion", 0.0)
-        poses = RunAhead(perform_poses(hearing, reference, seed, style, timing, edit), 1)
+        poses = RunAhead(perform_poses(hearing, reference, seed, style, timing, edit, motion), 1)
         take = self._take(poses, hearing.frames, reference, model, steps, seed, progress, should_stop, timing)
+        take.settings["motion"] = motion
         take.settings["audio_seconds"] = round(len(audio) / AUDIO_RATE, 3)
         take.settings["phones_from"] = "recogniser" if recogniser.available() else "signal"
         return take

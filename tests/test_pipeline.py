@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from iasa.config import InputError
+from iasa import keypoints as kp
+from iasa.config import MOTION_MODELS, InputError
 from iasa.keypoints import Keypoints
 from iasa.metrics import psnr
 from iasa.motion import speech_to_keypoints
@@ -90,7 +91,23 @@ def test_generate_writes_sound_and_picture_of_equal_length(pipeline, speaker, tm
     assert 0 < report["density"] < 1
 
 
+def test_either_performer_can_make_the_poses(pipeline, speaker):
+    """The learned one hears 1.2 s ahead and still gives every frame of the clip, as it does of the whole at once."""
+    time = np.arange(int(2.4 * 16000)) / 16000
+    audio = (0.4 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 2 * time) ** 2).astype(np.float32)
+    made = {}
+    for motion in MOTION_MODELS:
+        take = pipeline.speak(audio, speaker, steps=1, seed=3, motion=motion)
+        assert len(frames_of(take)) == take.count == len(take.keypoints) == 60
+        assert take.settings["motion"] == motion
+        made[motion] = take.keypoints.xy
+    moved = np.abs(made["learned"] - made["rules"]).max((0, 2))
+    assert moved[kp.LEFT_WRIST] > 0.01 and moved[kp.RIGHT_WRIST] > 0.01
+
+
 def test_wrong_choices_are_refused(pipeline, speaker, poses):
+    with pytest.raises(InputError, match="dance"):
+        pipeline.speak(np.zeros(16000, np.float32), speaker, motion="dance")
     with pytest.raises(InputError, match="critic"):
         pipeline.animate(poses, speaker, model="critic")
     with pytest.raises(InputError, match="0 steps"):

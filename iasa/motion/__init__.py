@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from iasa.avatar.gestures import GestureStyle, perform
 from iasa.avatar.identity import Identity
 from iasa.avatar.rig import RigMotion, make_keypoints
-from iasa.config import DEFAULT_MOTION, MOTION_MODELS, InputError
+from iasa.config import DEFAULT_MOTION, check_motion
 from iasa.keypoints import Keypoints
 from iasa.motion.live import PerformanceStream
 from iasa.speech import SpeechFeatures
@@ -29,17 +29,12 @@ def speech_to_motion(
 
     `model` is "learned" (iasa.motion.stream, which also streams) or "rules" (iasa.avatar.gestures).
     """
-    _check_model(model)
+    check_motion(model)
     if model == "rules":
         return perform(features, seed, style)
     from iasa.motion.stream import perform_learned  # torch, which the rules do without
 
     return perform_learned(features, seed, style)
-
-
-def _check_model(model: str) -> None:
-    if model not in MOTION_MODELS:
-        raise InputError(f"the motion model is {model!r}; accepted: {' or '.join(MOTION_MODELS)}")
 
 
 def speech_to_keypoints(
@@ -70,7 +65,7 @@ def perform_clip(
 
 
 def _performer(seed: int, style: GestureStyle | None, model: str) -> PerformanceStream | MotionStream:
-    _check_model(model)
+    check_motion(model)
     if model == "rules":
         return PerformanceStream(seed, style, None, CLIP_AHEAD, CLIP_WINDOW)
     from iasa.motion.stream import MotionStream  # torch, which the rules do without
