@@ -35,8 +35,8 @@ def generate(arguments: argparse.Namespace) -> dict:
     check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
-    if arguments.motion and (arguments.stream or arguments.pose is not None):
-        raise InputError("--motion chooses who performs a file's speech; leave --pose and --stream out")
+    if arguments.motion and arguments.pose is not None:
+        raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
     poses = None if arguments.pose is None else _read_poses(arguments.pose)
     audio = _read_speech(arguments.audio)
     reference = _read_reference(arguments)

@@ -13,10 +13,10 @@ import numpy as np
 
 from iasa.avatar.gestures import GestureStyle
 from iasa.avatar.rig import RigMotion, make_keypoints
-from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, IMAGE_SIZE, VIDEO_FPS, InputError
+from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, IMAGE_SIZE, VIDEO_FPS, InputError
 from iasa.keypoints import Keypoints, fill_latent
+from iasa.motion import live_performer
 from iasa.motion.live import LOOK_AHEAD as MOTION_AHEAD
-from iasa.motion.live import PerformanceStream
 from iasa.pipeline import CoSpeechPipeline
 from iasa.reference import Reference
 from iasa.speech.live import BLOCK, SpeechStream
@@ -33,10 +33,10 @@ _END = object()
 class LiveSpeaker:
     """`push` sound and get the frames that are ready, `finish` for the rest, `close` (or leave the context) to drop it.
 
-    A frame waits for at most LOOK_AHEAD (0.68 s) of sound, and is then made; the lips follow the sound alone. Where frames
-    are made more slowly than sound comes, `push` waits, so that no more than BUFFER seconds pile up. If sound stops coming
-    nothing is made until more comes. How the sound is cut decides which push returns a frame, and nothing else. Every
-    speaker has threads of its own, so several may run at once.
+    A frame waits for at most LOOK_AHEAD (0.68 s) of sound, with the learned performer for 0.9 s more, and is then made; the
+    lips follow the sound alone. Where frames are made more slowly than sound comes, `push` waits, so that no more than
+    BUFFER seconds pile up. If sound stops coming nothing is made until more comes. How the sound is cut decides which push
+    returns a frame, and nothing else. Every speaker has threads of its own, so several may run at once.
     """
 
     def __init__(
@@ -46,10 +46,11 @@ class LiveSpeaker:
         steps: int | None = None,
         seed: int = 0,
         style: GestureStyle | None = None,
+        motion: str = DEFAULT_MOTION,  # who performs: "rules", or "learned", which waits for 1.2 s of sound instead of 0.24
     ) -> None:
         self.timing, self.reference = Timing(), reference
         self.heard, self.posed, self.made = 0, 0, 0  # video frames
-        self._speech, self._motion = SpeechStream(), PerformanceStream(seed, style)
+        self._speech, self._motion = SpeechStream(), live_performer(seed, style, motion)
         self._poses: SimpleQueue[Keypoints | None] = SimpleQueue()
         self._frames = pipeline.stream((poses for poses in iter(self._poses.get, None)), reference, steps, seed, self.timing)
         self._worker = ThreadPoolExecutor(1)
@@ -142,6 +143,7 @@ def write_live(
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
     mark: bool = True,
+    motion: str = DEFAULT_MOTION,
 ) -> dict:
     """A file's sound as if it came live, frames written, with the visible AI mark, as they are made; the figures of --json."""
     from iasa.video import VideoWriter
@@ -149,9 +151,9 @@ def write_live(
     started, first = time.perf_counter(), 0.0
     with (
         VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark) as writer,
-        LiveSpeaker(pipeline, reference, steps, seed) as speaker,
+        LiveSpeaker(pipeline, reference, steps, seed, motion=motion) as speaker,
     ):
-        writer.describe(pipeline.settings("student", steps, seed, reference) | {"stream": True})
+        writer.describe(pipeline.settings("student", steps, seed, reference) | {"stream": True, "motion": motion})
         for start in range(0, len(audio) + PIECE, PIECE):
             if should_stop and should_stop():
                 raise Cancelled("generation was cancelled")

@@ -228,6 +228,11 @@ def test_a_video_without_a_person(tmp_path, capsys):
     assert "not a media file" in refused(words, capsys, tmp_path)
 
 
+def test_poses_are_given_or_performed(tmp_path, capsys):
+    words = ["generate", "--audio", tmp_path / "a.wav", "--pose", tmp_path / "p.npz", "--motion", "learned"]
+    assert "leave one out" in refused([*words, "--out", tmp_path / "v.mp4"], capsys, tmp_path)
+
+
 def test_training_without_clips(tmp_path, capsys):
     assert "train data" in refused(["train", "teacher", "--run", tmp_path / "runs"], capsys, tmp_path)
 

@@ -152,6 +152,25 @@ def test_a_frame_waits_for_its_look_ahead_only(pipeline, speaker, speech):
         assert mine.posed == 6
 
 
+def test_the_learned_performer_may_listen(pipeline, speaker, speech):
+    """It waits longer, and makes as many frames however the sound is cut."""
+    sound = speech[: int(2.53 * AUDIO_RATE)]
+
+    def counts(piece: int) -> tuple[int, int]:
+        with LiveSpeaker(pipeline, speaker, steps=1, seed=1, motion="learned") as mine:
+            mine.push(sound[: int((LOOK_AHEAD + 0.6) * AUDIO_RATE)])
+            early = mine.posed
+            rest = sound[int((LOOK_AHEAD + 0.6) * AUDIO_RATE) :]
+            for i in range(0, len(rest), piece):
+                mine.push(rest[i : i + piece])
+            mine.finish()
+            return mine.made, early
+
+    assert counts(640) == counts(9000) == (63, 0)
+    with pytest.raises(InputError, match="dance"):
+        LiveSpeaker(pipeline, speaker, motion="dance")
+
+
 def test_a_slow_maker_holds_up_the_sender(pipeline, speaker, speech, monkeypatch):
     monkeypatch.setattr(live, "BUFFER", 0.4)
     with LiveSpeaker(pipeline, speaker, steps=1) as mine:

@@ -16,7 +16,7 @@ from iasa.speech import SpeechFeatures
 if TYPE_CHECKING:
     from iasa.motion.stream import MotionStream
 
-__all__ = ["perform_clip", "speech_to_keypoints", "speech_to_motion"]
+__all__ = ["live_performer", "perform_clip", "speech_to_keypoints", "speech_to_motion"]
 
 CLIP_AHEAD = 12  # frames of speech that are heard before one is made, in a clip that is all there
 CLIP_WINDOW = 1500  # frames that are performed as one; in a longer clip the hands join two such stretches
@@ -56,7 +56,7 @@ def perform_clip(
 
     The first pieces wait for what follows, so motion comes a little later than its speech.
     """
-    stream = _performer(seed, style, model)
+    stream = _performer(seed, style, model, None, CLIP_AHEAD, CLIP_WINDOW)
     for features in pieces:
         motion = stream.push(features)
         if len(motion):
@@ -64,10 +64,16 @@ def perform_clip(
     yield stream.finish()
 
 
-def _performer(seed: int, style: GestureStyle | None, model: str) -> PerformanceStream | MotionStream:
+def live_performer(seed: int, style: GestureStyle | None, model: str = DEFAULT_MOTION) -> PerformanceStream | MotionStream:
+    """`push` features as they come and get the motion that is certain, `finish` for the rest; the cut changes nothing."""
+    return _performer(seed, style, model)
+
+
+def _performer(seed: int, style: GestureStyle | None, model: str, *blocks: int | None) -> PerformanceStream | MotionStream:
+    """`blocks` are the rules' own."""
     check_motion(model)
     if model == "rules":
-        return PerformanceStream(seed, style, None, CLIP_AHEAD, CLIP_WINDOW)
+        return PerformanceStream(seed, style, *blocks)
     from iasa.motion.stream import MotionStream  # torch, which the rules do without
 
     return MotionStream(seed, style)
