@@ -18,7 +18,7 @@ HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 
 MODELS = ("student", "teacher")
 MOTION_MODELS = ("learned", "rules")
-DEFAULT_MOTION = "rules"  # begins sooner: the learned one, which measured better (results/motion.md), hears 1.2 s ahead
+DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 DEFAULT_STEPS = {"student": 1, "teacher": 20}  # denoising steps
 MAX_STEPS = {"student": 4, "teacher": 100}
 ROLL_OUT_STEPS = (1, 1, 2, 4)  # the student trains for: one of them is drawn for every batch
