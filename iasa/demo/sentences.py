@@ -119,6 +119,7 @@ GERMAN = {
         "{seconds} Sekunden sind verlangt; erlaubt sind {low} bis {high}"
     ),
     "the model is {model}; accepted: {names}": "das Modell ist {model}; erlaubt: {names}",
+    "the motion model is {model}; accepted: {names}": "das Bewegungsmodell ist {model}; erlaubt: {names}",
     "{steps} steps asked for; the {model} takes 1 to {most}": (
         "{steps} Schritte sind verlangt; {model} nimmt 1 bis {most}"
     ),
