@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iasa import keypoints as kp
+from iasa.models.hand_warp import PALM_POINTS, paint_hands
 
 CELLS = 32  # the warp is computed at 32 x 32 places and interpolated; weights are distance^-4
 EDGE_CELLS = 64  # the outline of the arms at 64 x 64
@@ -89,18 +90,23 @@ class ReferenceWarp:
             _move_lids(where, xy[:, :, eye], reference_xy[:, :, eye], seen[:, :, eye])
         bent = _read(self.without_arms, where)
         for arm in ARMS:
-            points = _arm_points(arm)
-            whole = seen[:, :, points].amin(-1) > 0  # [b, m]
-            box = _box_around(xy[:, :, points][whole])
-            if box is None:
-                continue
-            pull = xy[:, :, points], reference_xy[:, :, points], seen[:, :, points]
-            over = _read(self.image, _places(box, *pull, self.image.shape[-1]))
-            share = _arm_share(box.places(EDGE_CELLS, xy.device), xy[:, :, points]) * whole[..., None]  # [b, m, cells]
-            share = _enlarge(share.unflatten(-1, box.shape(EDGE_CELLS)), box.shape(self.image.shape[-1]))
+            self._lay_arm(bent, arm, xy, reference_xy, seen)
+        return bent.to(self.image.dtype)
+
+    def _lay_arm(self, bent: Tensor, arm: tuple[int, int, slice], xy: Tensor, reference_xy: Tensor, seen: Tensor) -> None:
+        """A forearm, and its hand bone by bone (`iasa.models.hand_warp`), over `bent` [b, m, 3, H, W] in place."""
+        points, hand = _arm_points(arm), arm[2]
+        whole = seen[:, :, points].amin(-1) > 0  # [b, m]
+        box = _box_around(xy[:, :, arm[:2]][whole])
+        side = self.image.shape[-1]
+        if box is not None:
+            firm = [*arm[:2], *(hand.start + p for p in PALM_POINTS)]  # fingers do not pull at a forearm
+            over = _read(self.image, _places(box, xy[:, :, firm], reference_xy[:, :, firm], seen[:, :, firm], side))
+            share = _forearm_share(box.places(EDGE_CELLS, xy.device), xy[:, :, arm[:2]]) * whole[..., None]
+            share = _enlarge(share.unflatten(-1, box.shape(EDGE_CELLS)), box.shape(side))
             under = box.of(bent)
             under += share[:, :, None] * (over - under)
-        return bent.to(self.image.dtype)
+        paint_hands(bent, self.image, self.xy[:, hand], xy[:, :, hand], whole)
 
 
 def _arm_points(arm: tuple[int, int, slice]) -> list[int]:
@@ -233,12 +239,21 @@ def _interpolation(cells: int, size: int, device: torch.device) -> Tensor:  # [s
         return F.interpolate(torch.eye(cells, device=device)[None], size, mode="linear", align_corners=False)[0].T
 
 
+def _forearm_share(places: Tensor, points: Tensor) -> Tensor:  # [cells, 2], [b, m, 2, 2] -> [b, m, cells]
+    """1 inside the forearm (elbow, wrist), falling to 0 within a cell."""
+    return _bone_share(places, points, [(0, 1, FOREARM)])
+
+
 def _arm_share(places: Tensor, points: Tensor, grow: float = 1.0) -> Tensor:  # [cells, 2], [b, m, 23, 2] -> [b, m, cells]
     """1 inside the forearm and the hand (elbow, wrist, 21 points), `grow` times as wide, falling to 0 within a cell."""
     bones = [(0, 1, FOREARM), (1, 2, PALM)]
     bones += [(a + 2, b + 2, PALM if (a, b) in _PALM else FINGER) for a, b in (*_PALM, *_FINGERS)]
+    return _bone_share(places, points, [(a, b, w * grow) for a, b, w in bones])
+
+
+def _bone_share(places: Tensor, points: Tensor, bones: list[tuple[int, int, float]]) -> Tensor:
     start, stop = points[:, :, [a for a, _, _ in bones]], points[:, :, [b for _, b, _ in bones]]  # [b, m, n, 2]
-    width = points.new_tensor([w * grow for _, _, w in bones])
+    width = points.new_tensor([w for _, _, w in bones])
     along = stop - start
     ax, ay = along[:, :, None].unbind(-1)
     px, py = (places[:, None] - start[:, :, None]).unbind(-1)  # [b, m, cells, n]
