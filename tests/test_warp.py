@@ -1,14 +1,17 @@
 """The reference bent to a pose: exact for rigid motion, against the definition of moving least squares, and useful."""
 
 import numpy as np
+import pytest
 import torch
 
 from iasa import keypoints as kp
 from iasa.avatar.gestures import perform
+from iasa.avatar.hands import hand_shape
 from iasa.avatar.identity import make_identity
 from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import FACE_CHANNELS, make_keypoints, rest_motion
-from iasa.models import warp
+from iasa.models import arm_warp, warp
+from iasa.models.arm_warp import cover_arms, paint_arms
 from iasa.models.warp import SOFTEN, bend, warp_reference
 from iasa.speech import SpeechFeatures
 
@@ -75,24 +78,22 @@ def test_an_unbent_pose_changes_little_and_missing_points_pull_at_nothing():
     torch.testing.assert_close(a, b)
 
 
-def test_bending_an_arm_where_it_is_equals_bending_it_everywhere(monkeypatch):
-    """Arms inside, half outside and wholly outside the picture, and a hand that is not seen."""
+def test_moving_eyelids_where_they_are_equals_moving_them_everywhere(monkeypatch):
+    """Faces inside, half outside and wholly outside the picture, and an eye that is not seen."""
     rng = np.random.default_rng(4)
-    identity = make_identity(5)
-    rest = make_keypoints(identity, rest_motion(1))
+    rest = make_keypoints(make_identity(5), rest_motion(1))
     image = torch.from_numpy(rng.uniform(-1, 1, (1, 3, 64, 64))).float()
     image = torch.nn.functional.avg_pool2d(image, 5, 1, 2)  # no step so steep that rounding shows
     xy = np.repeat(rest.xy, 4, 0) + rng.normal(size=(4, 1, 2)).astype(np.float32) * 0.02
-    xy[1, kp.LEFT_ELBOW] += 0.1
-    xy[2] += 0.4
+    xy[:, [37, 38, 43, 44]] += (0, 0.01)  # half closed
+    xy[2] -= 0.3
     xy[3] += 3.0
     confidence = np.repeat(rest.confidence, 4, 0)
-    confidence[1, kp.RIGHT_HAND.start] = 0
+    confidence[1, warp.EYES[0][0]] = 0
     arguments = [torch.from_numpy(x)[None] for x in (rest.xy[0], rest.confidence[0], xy, confidence)]
     found = warp_reference(image, *arguments)
     monkeypatch.setattr(warp, "_box_around", lambda points: warp._Box(0, warp.CELLS, 0, warp.CELLS))
     torch.testing.assert_close(found, warp_reference(image, *arguments), atol=2e-3, rtol=0)
-    assert (found[0, 1] - found[0, 0]).abs().max() > 0.05
 
 
 def test_the_reference_s_own_hands_do_not_stay_behind():
@@ -100,13 +101,11 @@ def test_the_reference_s_own_hands_do_not_stay_behind():
     rest = make_keypoints(make_identity(5), rest_motion(1))
     xy, confidence = torch.from_numpy(rest.xy), torch.from_numpy(rest.confidence)
     red = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
-    places = warp._Box(0, 32, 0, 32).places(64, xy.device)
-    share = torch.stack([warp._arm_share(places, xy[:, None, warp._arm_points(arm)]) for arm in warp.ARMS]).amax(0)
-    hands = (torch.nn.functional.interpolate(share.view(1, 1, 64, 64), 256) > 0).float()
+    hands = torch.stack([cover_arms(xy[:, arm], 256, 1.0) for arm in warp.ARMS]).amax(0)[:, None]
     image = red * hands + torch.tensor([-1.0, 0.0, 1.0])[:, None, None] * (1 - hands)
     raised = xy.clone()
-    for elbow, wrist, hand in warp.ARMS:
-        raised[:, [elbow, wrist, *range(hand.start, hand.stop)], 1] -= 0.3
+    for arm in warp.ARMS:
+        raised[:, arm, 1] -= 0.3
     bent = warp_reference(image, xy, confidence, raised[:, None], confidence[:, None])[0, 0]
     was = xy[0, kp.LEFT_HAND].mean(0) * 256
     now = raised[0, kp.LEFT_HAND].mean(0) * 256
@@ -138,3 +137,87 @@ def test_eyelids_close_as_far_as_the_pose_says():
         before, after = ((pictures - images)[here].square().mean((1, 2, 3)) for pictures in (images[:1], bent))
         assert after[0] < 1e-4  # the reference's own pose changes nothing
         assert after[1] < 0.6 * before[1] and after[2] < 0.4 * before[2]
+
+
+def drawn(shape: str):
+    """A reference at rest and a picture with one hand of that finger shape before the chest: images, xy, confidence."""
+    identity = make_identity(1_000_125)
+    motion = rest_motion(2)
+    hand = motion.hands[1, 0]
+    hand[:3] = (-14, -2, 22)
+    hand[3:6], hand[6:9] = (0.3, 0, 1), (0.3, 1, 0.3)  # the palm looks at the camera, the fingers up
+    hand[9:] = hand_shape(shape)
+    poses, renderer = make_keypoints(identity, motion), Renderer(identity, 256)
+    frames = renderer.render(motion)
+    images = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
+    return images, torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
+
+
+@pytest.mark.parametrize("shape", ["point", "fist", "pinch", "cup"])
+def test_bent_fingers_keep_their_shapes(shape):
+    """Bone by bone they are nearer to the drawn hand than one smooth warp of the whole arm brings them."""
+    images, xy, confidence = drawn(shape)
+    hand = kp.RIGHT_HAND
+    (x0, y0), (x1, y1) = ((xy[1, hand] * 256).amin(0) - 4).int().tolist(), ((xy[1, hand] * 256).amax(0) + 5).int().tolist()
+    bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None, 1:], confidence[None, 1:])[0, 0]
+    arm = warp.ARMS[1]
+    where = warp._places(
+        warp._Box(0, warp.CELLS, 0, warp.CELLS), xy[None, 1:, arm], xy[None, :1, arm], torch.ones(1, 1, len(arm)), 256
+    )
+    smooth = warp._read(images[:1], where)[0, 0]
+    smooth = torch.where(cover_arms(xy[1:, arm], 256, 1.0)[0] > 0, smooth, bent)
+    errors = [(picture - images[1])[:, y0:y1, x0:x1].square().mean() for picture in (bent, smooth)]
+    assert errors[0] < 0.75 * errors[1]
+
+
+def test_a_hand_that_moves_by_whole_pixels_is_copied():
+    images, xy, confidence = drawn("open")
+    moved = xy[:1].clone()
+    moved[:, kp.LEFT_HAND] += torch.tensor([8.0, -16.0]) / 256
+    picture = images[:1, None].clone()
+    arm, hand = warp.ARMS[0], kp.LEFT_HAND
+    paint_arms(picture, images[:1], xy[:1, arm], moved[None, :, arm], torch.ones(1, 1, dtype=torch.bool))
+    middle = torch.cat([xy[0, hand][[0, 9]].mean(0, keepdim=True), xy[0, hand][[6, 10, 14, 7, 11, 3]]])
+    for x, y in (middle * 256).int().tolist():
+        torch.testing.assert_close(
+            picture[0, 0, :, y - 17 : y - 14, x + 7 : x + 10], images[0, :, y - 1 : y + 2, x - 1 : x + 2], atol=0.12, rtol=0
+        )
+
+
+def test_a_palm_that_turns_moves_by_an_affine_map():
+    rng = np.random.default_rng(3)
+    reference = torch.from_numpy(rng.uniform(0.3, 0.5, (2, 22, 2))).float()
+    turn = torch.tensor([[0.5, 0.2], [-0.3, 0.9]])
+    moved = reference @ turn + 0.1
+    found = arm_warp._map_palms(reference, moved, torch.tensor([0, 1, 1]), moved[[0, 1, 1], [3, 7, 20]])
+    assert (found - reference[[0, 1, 1], [3, 7, 20]]).abs().max() < 0.01  # a thin palm is held a little thicker than it is
+
+
+def test_arms_that_cannot_be_painted_leave_the_picture_as_it_is():
+    """One that is not seen, one outside of the picture on each side, and one whose points all coincide."""
+    images, xy, _ = drawn("open")
+    arm = xy[:1, warp.ARMS[1]]
+    poses = torch.stack([arm[0] + 0.1, arm[0] + 9.0, arm[0] - 9.0, arm[0] * 0 + 0.5])[None]
+    seen = torch.tensor([[False, True, True, True]])
+    pictures = images[:1, None].repeat(1, 4, 1, 1, 1)
+    paint_arms(pictures, images[:1], arm, poses, seen)
+    changed = (pictures[0] != images[0]).any(1)
+    assert not changed[:3].any()
+    assert 100 < changed[3].sum() < 1000  # a dot as wide as an elbow
+
+
+def test_half_an_arm_at_the_picture_s_edge_is_the_same_half(monkeypatch):
+    images, xy, _ = drawn("open")
+    hand, far = xy[:1, warp.ARMS[1]], torch.tensor([1.0, 0.0])
+    out = hand + far * (1 - hand[0, :21, 0].mean())
+    wide = torch.nn.functional.pad(images[:1], (0, 256, 0, 256))  # the same pixels in a picture twice as large
+    found, expected = images[:1, None].clone(), wide[:, None].clone()
+    paint_arms(found, images[:1], hand, out[None], torch.ones(1, 1, dtype=torch.bool))
+    for name in ("FOREARM", "HAND"):
+        halves = {bone: (a / 2, b / 2) for bone, (a, b) in getattr(arm_warp, name).items()}
+        monkeypatch.setattr(arm_warp, name, halves)
+    monkeypatch.setattr(arm_warp, "FLAT", arm_warp.FLAT / 4)
+    monkeypatch.setattr(arm_warp, "SHORT", arm_warp.SHORT / 2)
+    paint_arms(expected, wide, hand / 2, out[None] / 2, torch.ones(1, 1, dtype=torch.bool))
+    assert (found != images[:1, None]).any()
+    torch.testing.assert_close(found[..., :252], expected[..., :256, :252], atol=0.01, rtol=0)

@@ -4,8 +4,8 @@ The paper carries its regions through the body by this warp (section 3.2, after 
 the reference's pixels too, so that the transformer need not learn to shift codes of 16 x 16 pixels by a fraction of
 their size. Forearms and hands are cut out of the picture and the hole is filled from its rim; head, shoulders and elbows
 bend what is left, and the eyelids, too fine for the warp's cells, are drawn over the eyes as far as the pose closes them;
-each forearm with its hand is bent alone and laid over it. What the reference does not show (the
-inside of a mouth, the clothes behind a hand) is left to the network.
+forearms and hands are laid over it bone by bone (`iasa.models.arm_warp`). What the reference does not show (the inside
+of a mouth, the clothes behind a hand) is left to the network.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iasa import keypoints as kp
-from iasa.models.hand_warp import PALM_POINTS, paint_hands
+from iasa.models.arm_warp import cover_arms, paint_arms
 
 CELLS = 32  # the warp is computed at 32 x 32 places and interpolated; weights are distance^-4
-EDGE_CELLS = 64  # the outline of the arms at 64 x 64
 SOFTEN = 1e-4  # added to squared distances, image units: a hundredth of the picture
 ANCHORS = 7  # points that stay put on each side of the picture, so that the background does
 EYES = tuple(tuple(kp.FACE.start + i for i in range(first, first + 6)) for first in (36, 42))  # corner, upper lid, corner, lower
@@ -31,14 +30,11 @@ CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHO
 ARC_AT_LIDS = (1 - (1 / 3) ** 2) ** 0.5  # height of a lid's arc, of its highest, at its two points
 ABOVE, BELOW = 0.2, 0.25  # of an eye's width: the skin beyond the lids that stretches when they move
 MARGIN = 0.15  # of an eye's opening, above and below: its outline is drawn outside of the points
-ARMS = (  # elbow, wrist, hand
-    (kp.LEFT_ELBOW, kp.LEFT_WRIST, kp.LEFT_HAND),
-    (kp.RIGHT_ELBOW, kp.RIGHT_WRIST, kp.RIGHT_HAND),
+AROUND = 0.035  # image units around an eye's points in which pixels may move
+ARMS = tuple(  # the points of each hand and its elbow
+    [*range(hand.start, hand.stop), elbow] for elbow, hand in ((kp.LEFT_ELBOW, kp.LEFT_HAND), (kp.RIGHT_ELBOW, kp.RIGHT_HAND))
 )
-FINGER, PALM, FOREARM = 0.016, 0.030, 0.042  # half widths, image units
-CUT = 1.3  # by how much wider they are cut out: outlines and shadows go along
-_PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 17))
-_FINGERS = tuple((f + k - 1, f + k) for f in (1, 5, 9, 13, 17) for k in (1, 2, 3)) + ((0, 1),)
+CUT = 1.15  # by how much wider arms are cut out than they are painted
 
 
 def warp_reference(
@@ -62,15 +58,11 @@ class ReferenceWarp:
             self.without_arms = self._cut_arms()
 
     def _cut_arms(self) -> Tensor:  # [b, 3, H, W]
-        whole = _Box(0, CELLS, 0, CELLS)
-        cut = self.image.new_zeros(len(self.image), EDGE_CELLS**2, dtype=torch.float32)
+        keep = self.image.new_ones(len(self.image), *self.image.shape[-2:], dtype=torch.float32)
         for arm in ARMS:
-            points = _arm_points(arm)
-            seen = self.confidence[:, points].amin(-1, keepdim=True) > 0
-            share = _arm_share(whole.places(EDGE_CELLS, self.xy.device), self.xy[:, None, points], CUT)[:, 0]
-            cut = torch.maximum(cut, share * seen)
-        cut = _enlarge(cut.unflatten(-1, (EDGE_CELLS, EDGE_CELLS)), self.image.shape[-2:])
-        return _fill(self.image.float(), (cut < 0.01).float()[:, None])
+            seen = self.confidence[:, arm].amin(-1) > 0
+            keep -= keep * seen[:, None, None] * cover_arms(self.xy[:, arm], keep.shape[-1], CUT)
+        return _fill(self.image.float(), keep[:, None])
 
     def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
         """Poses [b, m, 133, 2], [b, m, 133] -> bent pictures [b, m, 3, H, W]."""
@@ -90,28 +82,8 @@ class ReferenceWarp:
             _move_lids(where, xy[:, :, eye], reference_xy[:, :, eye], seen[:, :, eye])
         bent = _read(self.without_arms, where)
         for arm in ARMS:
-            self._lay_arm(bent, arm, xy, reference_xy, seen)
+            paint_arms(bent, self.image, self.xy[:, arm], xy[:, :, arm], seen[:, :, arm].amin(-1) > 0)
         return bent.to(self.image.dtype)
-
-    def _lay_arm(self, bent: Tensor, arm: tuple[int, int, slice], xy: Tensor, reference_xy: Tensor, seen: Tensor) -> None:
-        """A forearm, and its hand bone by bone (`iasa.models.hand_warp`), over `bent` [b, m, 3, H, W] in place."""
-        points, hand = _arm_points(arm), arm[2]
-        whole = seen[:, :, points].amin(-1) > 0  # [b, m]
-        box = _box_around(xy[:, :, arm[:2]][whole])
-        side = self.image.shape[-1]
-        if box is not None:
-            firm = [*arm[:2], *(hand.start + p for p in PALM_POINTS)]  # fingers do not pull at a forearm
-            over = _read(self.image, _places(box, xy[:, :, firm], reference_xy[:, :, firm], seen[:, :, firm], side))
-            share = _forearm_share(box.places(EDGE_CELLS, xy.device), xy[:, :, arm[:2]]) * whole[..., None]
-            share = _enlarge(share.unflatten(-1, box.shape(EDGE_CELLS)), box.shape(side))
-            under = box.of(bent)
-            under += share[:, :, None] * (over - under)
-        paint_hands(bent, self.image, self.xy[:, hand], xy[:, :, hand], whole)
-
-
-def _arm_points(arm: tuple[int, int, slice]) -> list[int]:
-    elbow, wrist, hand = arm
-    return [elbow, wrist, *range(hand.start, hand.stop)]
 
 
 def _fill(image: Tensor, keep: Tensor) -> Tensor:
@@ -127,7 +99,7 @@ def _fill(image: Tensor, keep: Tensor) -> Tensor:
 
 
 class _Box(NamedTuple):
-    """Rows top..bottom and columns left..right of CELLS x CELLS: an arm is bent where it is, not in the whole picture."""
+    """Rows top..bottom and columns left..right of CELLS x CELLS: eyelids move where they are, not in the whole picture."""
 
     top: int
     bottom: int
@@ -151,12 +123,11 @@ class _Box(NamedTuple):
 
 
 def _box_around(points: Tensor) -> _Box | None:
-    """Whole cells that hold the outlines of the arms [k, 23, 2] and one more; None if none is in the picture."""
+    """Whole cells that hold eyes [k, 6, 2], what moves around them, and one more; None if none is in the picture."""
     if not len(points):
         return None
-    reach = FOREARM + 2 / EDGE_CELLS  # the outline fades within a cell, and is interpolated over the next
-    left, top = ((points.amin((0, 1)) - reach) * CELLS - 1).floor().clamp(0, CELLS).int().tolist()
-    right, bottom = ((points.amax((0, 1)) + reach) * CELLS + 1).ceil().clamp(0, CELLS).int().tolist()
+    left, top = ((points.amin((0, 1)) - AROUND) * CELLS - 1).floor().clamp(0, CELLS).int().tolist()
+    right, bottom = ((points.amax((0, 1)) + AROUND) * CELLS + 1).ceil().clamp(0, CELLS).int().tolist()
     return _Box(top, bottom, left, right) if top < bottom and left < right else None
 
 
@@ -237,29 +208,6 @@ def _enlarge(values: Tensor, shape: tuple[int, int]) -> Tensor:  # [..., h, w] -
 def _interpolation(cells: int, size: int, device: torch.device) -> Tensor:  # [size, cells]
     with torch.inference_mode(False):
         return F.interpolate(torch.eye(cells, device=device)[None], size, mode="linear", align_corners=False)[0].T
-
-
-def _forearm_share(places: Tensor, points: Tensor) -> Tensor:  # [cells, 2], [b, m, 2, 2] -> [b, m, cells]
-    """1 inside the forearm (elbow, wrist), falling to 0 within a cell."""
-    return _bone_share(places, points, [(0, 1, FOREARM)])
-
-
-def _arm_share(places: Tensor, points: Tensor, grow: float = 1.0) -> Tensor:  # [cells, 2], [b, m, 23, 2] -> [b, m, cells]
-    """1 inside the forearm and the hand (elbow, wrist, 21 points), `grow` times as wide, falling to 0 within a cell."""
-    bones = [(0, 1, FOREARM), (1, 2, PALM)]
-    bones += [(a + 2, b + 2, PALM if (a, b) in _PALM else FINGER) for a, b in (*_PALM, *_FINGERS)]
-    return _bone_share(places, points, [(a, b, w * grow) for a, b, w in bones])
-
-
-def _bone_share(places: Tensor, points: Tensor, bones: list[tuple[int, int, float]]) -> Tensor:
-    start, stop = points[:, :, [a for a, _, _ in bones]], points[:, :, [b for _, b, _ in bones]]  # [b, m, n, 2]
-    width = points.new_tensor([w for _, _, w in bones])
-    along = stop - start
-    ax, ay = along[:, :, None].unbind(-1)
-    px, py = (places[:, None] - start[:, :, None]).unbind(-1)  # [b, m, cells, n]
-    t = ((px * ax + py * ay) / (ax * ax + ay * ay).clamp_min(1e-9)).clamp_(0, 1)
-    away = (px - t * ax).square_() + (py - t * ay).square_()
-    return (((width - away.sqrt_()) * EDGE_CELLS).amax(-1) + 0.5).clamp_(0, 1)
 
 
 def anchor_points(device: torch.device | None = None) -> Tensor:

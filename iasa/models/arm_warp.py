@@ -1,0 +1,155 @@
+"""The reference's forearms and hands laid onto a pose bone by bone, as a jointed puppet's are.
+
+One smooth warp would smear fingers that bend. Here a finger is three pieces, each turned with its bone and shortened along
+it; the palm is flat, so that whichever way it turns in space, its picture moves by an affine map. Pieces are painted over
+one another: the forearm, the thumb, the palm, and the fingers up to the little one, each from its root to its tip (the
+order that is right most often for hands before a body).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PALM_POINTS = (0, 5, 9, 13, 17)  # wrist and knuckles: one plane
+ELBOW = 21  # an arm's points are the hand's 21 and the elbow
+FLAT = 5e-5  # image units squared: how thin a palm seen from its edge is taken to be
+SHORT = 1e-4  # image units: of a bone that points at the camera
+
+# Pieces between two points, and their half widths at both, outline included, in image units.
+Pieces = dict[tuple[int, int], tuple[float, float]]
+FOREARM: Pieces = {(ELBOW, 0): (0.055, 0.034)}
+PALM: Pieces = {(0, 5): (0.026, 0.014), (0, 9): (0.026, 0.014), (0, 13): (0.026, 0.014), (0, 17): (0.026, 0.014),
+                (5, 17): (0.014, 0.014), (0, 1): (0.020, 0.016), (1, 5): (0.014, 0.014)}  # fmt: skip
+
+
+def _finger(first: int, *widths: float) -> Pieces:
+    return {(first + k, first + k + 1): (widths[k], widths[k + 1]) for k in range(3)}
+
+
+HAND: Pieces = {
+    **_finger(1, 0.0168, 0.0155, 0.0140, 0.0125),
+    **PALM,
+    **_finger(5, 0.0168, 0.0152, 0.0134, 0.0119),
+    **_finger(9, 0.0168, 0.0152, 0.0134, 0.0119),
+    **_finger(13, 0.0168, 0.0152, 0.0134, 0.0119),
+    **_finger(17, 0.0157, 0.0137, 0.0121, 0.0112),
+}  # in painting order
+
+
+def paint_arms(
+    pictures: Tensor,  # [b, m, 3, H, W], painted on in place
+    image: Tensor,  # [b, 3, H, W] reference pictures
+    reference: Tensor,  # [b, 22, 2] their hand and elbow, image units
+    xy: Tensor,  # [b, m, 22, 2] the new poses
+    seen: Tensor,  # bool [b, m]: the others are not painted
+) -> None:
+    """The left or the right forearm and hand of every picture."""
+    b, m = seen.shape
+    reference = reference[:, None].expand(-1, m, -1, -1)
+    xy = torch.where(seen[..., None, None], xy, reference)
+    for pieces in (FOREARM, HAND):
+        share, where, corner = _lay(pieces, reference.flatten(0, 1), xy.flatten(0, 1), image.shape[-1])
+        grid = where.unflatten(0, (b, m)).flatten(1, 2) * 2 - 1  # [b, m rows, columns, 2]
+        over = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+        over = over.unflatten(2, (m, -1)).movedim(2, 1).flatten(0, 1)  # [b m, 3, rows, columns]
+        share = share * seen.flatten()[:, None, None]
+        for picture, part, arm, (x, y) in zip(pictures.flatten(0, 1), share, over, corner.tolist(), strict=True):
+            under = picture[:, y : y + len(part), x : x + len(part)]
+            under += part * (arm - under)
+
+
+def cover_arms(xy: Tensor, size: int, grow: float) -> Tensor:  # [m, 22, 2] -> [m, size, size]
+    """1 where the forearm and the hand are in a picture of `size` pixels, drawn `grow` times as wide; else 0."""
+    out = xy.new_zeros(len(xy), size, size)
+    for pieces in (FOREARM, HAND):
+        wide = {bone: (a * grow, b * grow) for bone, (a, b) in pieces.items()}
+        share, _, corner = _lay(wide, xy, xy, size)
+        for picture, part, (x, y) in zip(out, share, corner.tolist(), strict=True):
+            here = picture[y : y + len(part), x : x + len(part)]
+            torch.maximum(here, part.ceil(), out=here)
+    return out
+
+
+class _Bones(NamedTuple):
+    start: Tensor  # [m, n, 2]
+    unit: Tensor  # [m, n, 2] from start to stop
+    length: Tensor  # [m, n]
+
+    @classmethod
+    def of(cls, xy: Tensor, pieces: Pieces) -> _Bones:  # [m, 22, 2]
+        """One without length points to the right."""
+        a, b = torch.tensor(list(pieces), device=xy.device).T
+        start, along = xy[:, a], xy[:, b] - xy[:, a]
+        length = along.norm(dim=-1)
+        along = torch.where((length < SHORT)[..., None], along.new_tensor([SHORT, 0.0]), along)
+        length = length.clamp_min(SHORT)
+        return cls(start, along / length[..., None], length)
+
+
+def _lay(pieces: Pieces, reference: Tensor, xy: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Poses [m, 22, 2] -> a square around each arm's pieces, in a picture of `size` pixels: how much of each pixel they
+    cover [m, side, side], where in the reference it comes from [m, side, side, 2], and the corner x, y [m, 2].
+    """
+    bones, widths = _Bones.of(xy, pieces), xy.new_tensor(list(pieces.values()))
+    start, unit, length = bones
+
+    # Each piece has a small square of its own: along its bone and beside it, and how deep inside its outline.
+    stop = start + unit * length[..., None]
+    wide = widths.amax(-1)[:, None] + 1 / size
+    low = ((torch.minimum(start, stop) - wide) * size).floor().clamp(-1, size)  # [m, n, 2]
+    high = ((torch.maximum(start, stop) + wide) * size).ceil()
+    cells = torch.arange(int((high - low).amax().clamp(1, size)), device=xy.device)
+    column, row = (low[..., None] + cells).unbind(2)  # [m, n, cells]
+    dx, dy = (column + 0.5) / size - start[..., :1], (row + 0.5) / size - start[..., 1:]
+    along = (dx * unit[..., :1])[:, :, None] + (dy * unit[..., 1:])[..., None]  # [m, n, cells, cells]
+    beside = (dx * -unit[..., 1:])[:, :, None] + (dy * unit[..., :1])[..., None]
+    held = along.clamp_min(0).minimum(length[..., None, None])
+    beyond = along.sub_(held)
+    away = (beyond * beyond).addcmul_(beside, beside).sqrt_()
+    taper = (widths[:, 1] - widths[:, 0]) / length
+    depth = (held * taper[..., None, None]).add_(widths[:, :1, None]).sub_(away).mul_(size)  # pixels
+
+    # The arm's square; of the pieces that cover a pixel the last one counts.
+    corner = low.amin(1).clamp(0, size)  # [m, 2]
+    side = int((high.amax(1).clamp(0, size) - corner).amax().clamp(1, size))
+    corner = corner.minimum(corner.new_tensor(size - side))
+    column, row = column - corner[:, None, :1], row - corner[:, None, 1:]
+    within = ((row >= 0) & (row < side))[..., None] & ((column >= 0) & (column < side))[:, :, None]
+    pixel = (row.clamp(0, side - 1)[..., None] * side + column.clamp(0, side - 1)[:, :, None]).long().flatten(1)
+    depth = torch.where(within, depth, -1.0)
+    turn = torch.arange(1, len(pieces) + 1, device=xy.device, dtype=xy.dtype)[:, None, None]
+    rank = torch.where(depth > 0, turn, depth).flatten(1)
+    canvas = xy.new_full((len(xy), side**2), -1.0)
+    share = canvas.scatter_reduce(1, pixel, depth.flatten(1), "amax").add_(0.5).clamp_(0, 1)
+    last = canvas.scatter_reduce(1, pixel, rank, "amax").gather(1, pixel)
+    m, element = ((rank > -0.5) & (rank == last)).nonzero(as_tuple=True)
+    piece = element // len(cells) ** 2
+
+    # The same place of the reference: along its bone, shortened as the bone is but not beyond its ends, and beside it.
+    image = _Bones.of(reference, pieces)
+    stretch = (image.length / length)[m, piece, None]
+    u = image.unit[m, piece]
+    a = held.flatten(1)[m, element, None] * stretch + beyond.flatten(1)[m, element, None]
+    found = image.start[m, piece] + a * u + beside.flatten(1)[m, element, None] * torch.stack([-u[:, 1], u[:, 0]], -1)
+    flat = torch.tensor([bone in PALM for bone in pieces], device=xy.device)[piece]
+    if flat.any():
+        who, where = m[flat], pixel[m[flat], element[flat]]
+        place = corner[who] + torch.stack([where % side, where // side], -1) + 0.5
+        found[flat] = _map_palms(reference, xy, who, place / size)
+    places = xy.new_zeros(len(xy), side**2, 2)
+    places[m, pixel[m, element]] = found
+    return share.unflatten(1, (side, side)), places.unflatten(1, (side, side)), corner.int()
+
+
+def _map_palms(reference: Tensor, xy: Tensor, who: Tensor, places: Tensor) -> Tensor:  # [m, 22, 2] twice, [k], [k, 2]
+    """Where places of the palms `who` come from [k, 2]: by the affine map that takes a palm's points nearest to theirs."""
+    points, goals = xy[:, PALM_POINTS, :], reference[:, PALM_POINTS, :]
+    mean, goal = points.mean(1, keepdim=True), goals.mean(1, keepdim=True)
+    points, goals = points - mean, goals - goal
+    square = points.mT @ points + FLAT * torch.eye(2, device=xy.device)
+    turn = torch.linalg.solve(square, points.mT @ goals)  # [m, 2, 2]
+    return ((places - mean[who, 0])[:, None] @ turn[who])[:, 0] + goal[who, 0]
