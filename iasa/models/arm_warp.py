@@ -90,37 +90,51 @@ class _Bones(NamedTuple):
         return cls(start, along / length[..., None], length)
 
 
+class _Squares(NamedTuple):
+    """A small square of pixels around each piece, and where they lie relative to its bone; image units."""
+
+    low: Tensor  # [m, n, 2] column and row of the first pixel
+    end: Tensor  # [m, n, 2] and of the first beyond the piece
+    held: Tensor  # [m, n, cells, cells] along the bone, between its ends
+    beyond: Tensor  # [m, n, cells, cells] along the bone, outside of them
+    beside: Tensor  # [m, n, cells, cells]
+    depth: Tensor  # [m, n, cells, cells] how far inside the piece's outline, in pixels
+
+    @classmethod
+    def around(cls, bones: _Bones, widths: Tensor, size: int) -> _Squares:  # widths [n, 2]
+        start, unit, length = bones
+        stop = start + unit * length[..., None]
+        wide = widths.amax(-1)[:, None] + 1 / size
+        low = ((torch.minimum(start, stop) - wide) * size).floor().clamp(-1, size)
+        end = ((torch.maximum(start, stop) + wide) * size).ceil()
+        cells = torch.arange(int((end - low).amax().clamp(1, size)), device=low.device)
+        dx, dy = ((low[..., None] + cells + 0.5) / size - start[..., None]).unbind(2)  # [m, n, cells]
+        along = (dx * unit[..., :1])[:, :, None] + (dy * unit[..., 1:])[..., None]
+        beside = (dx * -unit[..., 1:])[:, :, None] + (dy * unit[..., :1])[..., None]
+        held = along.clamp_min(0).minimum(length[..., None, None])
+        beyond = along.sub_(held)
+        away = (beyond * beyond).addcmul_(beside, beside).sqrt_()
+        taper = (widths[:, 1] - widths[:, 0]) / length
+        depth = (held * taper[..., None, None]).add_(widths[:, :1, None]).sub_(away).mul_(size)
+        return cls(low, end, held, beyond, beside, depth)
+
+
 def _lay(pieces: Pieces, reference: Tensor, xy: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Poses [m, 22, 2] -> a square around each arm's pieces, in a picture of `size` pixels: how much of each pixel they
     cover [m, side, side], where in the reference it comes from [m, side, side, 2], and the corner x, y [m, 2].
     """
-    bones, widths = _Bones.of(xy, pieces), xy.new_tensor(list(pieces.values()))
-    start, unit, length = bones
-
-    # Each piece has a small square of its own: along its bone and beside it, and how deep inside its outline.
-    stop = start + unit * length[..., None]
-    wide = widths.amax(-1)[:, None] + 1 / size
-    low = ((torch.minimum(start, stop) - wide) * size).floor().clamp(-1, size)  # [m, n, 2]
-    high = ((torch.maximum(start, stop) + wide) * size).ceil()
-    cells = torch.arange(int((high - low).amax().clamp(1, size)), device=xy.device)
-    column, row = (low[..., None] + cells).unbind(2)  # [m, n, cells]
-    dx, dy = (column + 0.5) / size - start[..., :1], (row + 0.5) / size - start[..., 1:]
-    along = (dx * unit[..., :1])[:, :, None] + (dy * unit[..., 1:])[..., None]  # [m, n, cells, cells]
-    beside = (dx * -unit[..., 1:])[:, :, None] + (dy * unit[..., :1])[..., None]
-    held = along.clamp_min(0).minimum(length[..., None, None])
-    beyond = along.sub_(held)
-    away = (beyond * beyond).addcmul_(beside, beside).sqrt_()
-    taper = (widths[:, 1] - widths[:, 0]) / length
-    depth = (held * taper[..., None, None]).add_(widths[:, :1, None]).sub_(away).mul_(size)  # pixels
+    bones = _Bones.of(xy, pieces)
+    squares = _Squares.around(bones, xy.new_tensor(list(pieces.values())), size)
+    cells = torch.arange(squares.depth.shape[-1], device=xy.device)
 
     # The arm's square; of the pieces that cover a pixel the last one counts.
-    corner = low.amin(1).clamp(0, size)  # [m, 2]
-    side = int((high.amax(1).clamp(0, size) - corner).amax().clamp(1, size))
+    corner = squares.low.amin(1).clamp(0, size)  # [m, 2]
+    side = int((squares.end.amax(1).clamp(0, size) - corner).amax().clamp(1, size))
     corner = corner.minimum(corner.new_tensor(size - side))
-    column, row = column - corner[:, None, :1], row - corner[:, None, 1:]
+    column, row = (squares.low[..., None] + cells - corner[:, None, :, None]).unbind(2)  # [m, n, cells]
     within = ((row >= 0) & (row < side))[..., None] & ((column >= 0) & (column < side))[:, :, None]
     pixel = (row.clamp(0, side - 1)[..., None] * side + column.clamp(0, side - 1)[:, :, None]).long().flatten(1)
-    depth = torch.where(within, depth, -1.0)
+    depth = torch.where(within, squares.depth, -1.0)
     turn = torch.arange(1, len(pieces) + 1, device=xy.device, dtype=xy.dtype)[:, None, None]
     rank = torch.where(depth > 0, turn, depth).flatten(1)
     canvas = xy.new_full((len(xy), side**2), -1.0)
@@ -131,10 +145,10 @@ def _lay(pieces: Pieces, reference: Tensor, xy: Tensor, size: int) -> tuple[Tens
 
     # The same place of the reference: along its bone, shortened as the bone is but not beyond its ends, and beside it.
     image = _Bones.of(reference, pieces)
-    stretch = (image.length / length)[m, piece, None]
+    stretch = (image.length / bones.length)[m, piece, None]
     u = image.unit[m, piece]
-    a = held.flatten(1)[m, element, None] * stretch + beyond.flatten(1)[m, element, None]
-    found = image.start[m, piece] + a * u + beside.flatten(1)[m, element, None] * torch.stack([-u[:, 1], u[:, 0]], -1)
+    held, beyond, beside = (part.flatten(1)[m, element, None] for part in squares[2:5])
+    found = image.start[m, piece] + (held * stretch + beyond) * u + beside * torch.stack([-u[:, 1], u[:, 0]], -1)
     flat = torch.tensor([bone in PALM for bone in pieces], device=xy.device)[piece]
     if flat.any():
         who, where = m[flat], pixel[m[flat], element[flat]]
