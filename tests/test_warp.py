@@ -184,13 +184,21 @@ def test_a_hand_that_moves_by_whole_pixels_is_copied():
         )
 
 
-def test_a_palm_that_turns_moves_by_an_affine_map():
-    rng = np.random.default_rng(3)
-    reference = torch.from_numpy(rng.uniform(0.3, 0.5, (2, 22, 2))).float()
-    turn = torch.tensor([[0.5, 0.2], [-0.3, 0.9]])
-    moved = reference @ turn + 0.1
-    found = arm_warp._map_palms(reference, moved, torch.tensor([0, 1, 1]), moved[[0, 1, 1], [3, 7, 20]])
-    assert (found - reference[[0, 1, 1], [3, 7, 20]]).abs().max() < 0.01  # a thin palm is held a little thicker than it is
+def test_a_bone_that_turns_and_shortens_takes_its_picture_along():
+    """A forearm with stripes along and across: each place comes from the same share of its length, and as far beside it."""
+    y, x = torch.meshgrid(torch.arange(256) + 0.5, torch.arange(256) + 0.5, indexing="ij")
+    image = torch.stack([x, y, x * 0])[None] / 256  # colours are the places
+    reference = torch.full((1, 22, 2), 0.9)
+    reference[0, 21], reference[0, 0] = torch.tensor([0.2, 0.5]), torch.tensor([0.6, 0.5])
+    xy = reference.clone()
+    xy[0, 21], xy[0, 0] = torch.tensor([0.5, 0.2]), torch.tensor([0.5, 0.4])  # turned by a right angle, half as long
+    picture = torch.zeros(1, 1, 3, 256, 256)
+    paint_arms(picture, image, reference, xy[:, None], torch.ones(1, 1, dtype=torch.bool))
+    for share, beside in ((0.25, 0.0), (0.5, 0.02), (0.75, -0.02)):
+        row, column = int((0.2 + share * 0.2) * 256), int((0.5 - beside) * 256)
+        found = picture[0, 0, :2, row, column]
+        place = torch.tensor([0.2 + 0.4 * ((row + 0.5) / 256 - 0.2) / 0.2, 0.5 + 0.5 - (column + 0.5) / 256])
+        torch.testing.assert_close(found, place, atol=0.003, rtol=0)
 
 
 def test_arms_that_cannot_be_painted_leave_the_picture_as_it_is():
@@ -216,7 +224,6 @@ def test_half_an_arm_at_the_picture_s_edge_is_the_same_half(monkeypatch):
     for name in ("FOREARM", "HAND"):
         halves = {bone: (a / 2, b / 2) for bone, (a, b) in getattr(arm_warp, name).items()}
         monkeypatch.setattr(arm_warp, name, halves)
-    monkeypatch.setattr(arm_warp, "FLAT", arm_warp.FLAT / 4)
     monkeypatch.setattr(arm_warp, "SHORT", arm_warp.SHORT / 2)
     paint_arms(expected, wide, hand / 2, out[None] / 2, torch.ones(1, 1, dtype=torch.bool))
     assert (found != images[:1, None]).any()

@@ -1,9 +1,8 @@
 """The reference's forearms and hands laid onto a pose bone by bone, as a jointed puppet's are.
 
-One smooth warp would smear fingers that bend. Here a finger is three pieces, each turned with its bone and shortened along
-it; the palm is flat, so that whichever way it turns in space, its picture moves by an affine map. Pieces are painted over
-one another: the forearm, the thumb, the palm, and the fingers up to the little one, each from its root to its tip (the
-order that is right most often for hands before a body).
+One smooth warp would smear fingers that bend. Here a forearm is one piece, a finger three, a palm seven; each is turned with
+its bone and shortened along it. They are painted over one another: the forearm, the thumb, the palm, and the fingers up to
+the little one, each from its root to its tip (the order that is right most often for hands before a body).
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PALM_POINTS = (0, 5, 9, 13, 17)  # wrist and knuckles: one plane
 ELBOW = 21  # an arm's points are the hand's 21 and the elbow
-FLAT = 5e-5  # image units squared: how thin a palm seen from its edge is taken to be
 SHORT = 1e-4  # image units: of a bone that points at the camera
 
 # Pieces between two points, and their half widths at both, outline included, in image units.
 Pieces = dict[tuple[int, int], tuple[float, float]]
 FOREARM: Pieces = {(ELBOW, 0): (0.055, 0.034)}
-PALM: Pieces = {(0, 5): (0.026, 0.014), (0, 9): (0.026, 0.014), (0, 13): (0.026, 0.014), (0, 17): (0.026, 0.014),
+_PALM: Pieces = {(0, 5): (0.026, 0.014), (0, 9): (0.026, 0.014), (0, 13): (0.026, 0.014), (0, 17): (0.026, 0.014),
                 (5, 17): (0.014, 0.014), (0, 1): (0.020, 0.016), (1, 5): (0.014, 0.014)}  # fmt: skip
 
 
@@ -32,7 +29,7 @@ def _finger(first: int, *widths: float) -> Pieces:
 
 HAND: Pieces = {
     **_finger(1, 0.0168, 0.0155, 0.0140, 0.0125),
-    **PALM,
+    **_PALM,
     **_finger(5, 0.0168, 0.0152, 0.0134, 0.0119),
     **_finger(9, 0.0168, 0.0152, 0.0134, 0.0119),
     **_finger(13, 0.0168, 0.0152, 0.0134, 0.0119),
@@ -149,21 +146,6 @@ def _lay(pieces: Pieces, reference: Tensor, xy: Tensor, size: int) -> tuple[Tens
     u = image.unit[m, piece]
     held, beyond, beside = (part.flatten(1)[m, element, None] for part in squares[2:5])
     found = image.start[m, piece] + (held * stretch + beyond) * u + beside * torch.stack([-u[:, 1], u[:, 0]], -1)
-    flat = torch.tensor([bone in PALM for bone in pieces], device=xy.device)[piece]
-    if flat.any():
-        who, where = m[flat], pixel[m[flat], element[flat]]
-        place = corner[who] + torch.stack([where % side, where // side], -1) + 0.5
-        found[flat] = _map_palms(reference, xy, who, place / size)
     places = xy.new_zeros(len(xy), side**2, 2)
     places[m, pixel[m, element]] = found
     return share.unflatten(1, (side, side)), places.unflatten(1, (side, side)), corner.int()
-
-
-def _map_palms(reference: Tensor, xy: Tensor, who: Tensor, places: Tensor) -> Tensor:  # [m, 22, 2] twice, [k], [k, 2]
-    """Where places of the palms `who` come from [k, 2]: by the affine map that takes a palm's points nearest to theirs."""
-    points, goals = xy[:, PALM_POINTS, :], reference[:, PALM_POINTS, :]
-    mean, goal = points.mean(1, keepdim=True), goals.mean(1, keepdim=True)
-    points, goals = points - mean, goals - goal
-    square = points.mT @ points + FLAT * torch.eye(2, device=xy.device)
-    turn = torch.linalg.solve(square, points.mT @ goals)  # [m, 2, 2]
-    return ((places - mean[who, 0])[:, None] @ turn[who])[:, 0] + goal[who, 0]
