@@ -349,3 +349,13 @@ def test_synthetic_speech_has_known_phones():
 def test_unknown_split_is_named():
     with pytest.raises(ValueError, match="split is 'test'; accepted: train, heldout"):
         corpus.make_corpus("test")
+
+
+def test_what_was_heard_before_changes_nothing(heldout):
+    """The recogniser estimates the noise as it goes; a second reading starts afresh, like the first."""
+    sound = recogniser.to_samples((heldout["welcome"].audio[:AUDIO_RATE] * 32767).astype(np.int16).astype(np.float32) / 32768)
+    recogniser._decoder.cache_clear()
+    first = recogniser.read_words(sound)
+    assert recogniser.read_words(sound) == first
+    recogniser.read_words(recogniser.to_samples(heldout["tea"].audio[: 2 * AUDIO_RATE]))
+    assert recogniser.read_words(sound) == first
