@@ -137,6 +137,9 @@ def test_tables(tmp_path):
     (tmp_path / "evaluate.json").write_text(json.dumps(report))
     text = quality_table(tmp_path / "evaluate.json")
     assert "| student, 2 steps | 27.50 | - | - | - | 7.7 |" in text and "a machine, today; 2 clips of 8 frames: `make it`" in text
+    report["rows"]["student"]["fps_processor"] = report["rows"]["student"].pop("fps")
+    (tmp_path / "shared.json").write_text(json.dumps(report))
+    assert "| frames/s of a processor |" in (text := quality_table(tmp_path / "shared.json")) and "| - | 7.7 |" in text
     assert "No evaluation" in quality_table(tmp_path / "none.json")
     assert 0 < measured_fps("teacher") < measured_fps("student") and measured_fps("nobody") is None
     labelled = add_label(np.zeros((2, 10, 100, 3), np.uint8), "a name")

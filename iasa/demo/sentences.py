@@ -66,6 +66,7 @@ GERMAN = {
     ),
     "steps": "Schritte",
     "frames/s": "Bilder/s",
+    "frames/s of a processor": "Bilder/s eines Prozessors",
     "seconds": "Sekunden",
     "density": "Dichte",
     "attention GFLOP": "Aufmerksamkeit, GFLOP",
