@@ -85,7 +85,8 @@ def test_moving_eyelids_where_they_are_equals_moving_them_everywhere(monkeypatch
     image = torch.from_numpy(rng.uniform(-1, 1, (1, 3, 64, 64))).float()
     image = torch.nn.functional.avg_pool2d(image, 5, 1, 2)  # no step so steep that rounding shows
     xy = np.repeat(rest.xy, 4, 0) + rng.normal(size=(4, 1, 2)).astype(np.float32) * 0.02
-    xy[:, [37, 38, 43, 44]] += (0, 0.01)  # half closed
+    lids = [kp.FACE.start + point for point in (37, 38, 43, 44)]
+    xy[:, lids] += np.array((0, 0.02), np.float32)
     xy[2] -= 0.3
     xy[3] += 3.0
     confidence = np.repeat(rest.confidence, 4, 0)
@@ -94,6 +95,20 @@ def test_moving_eyelids_where_they_are_equals_moving_them_everywhere(monkeypatch
     found = warp_reference(image, *arguments)
     monkeypatch.setattr(warp, "_box_around", lambda points: warp._Box(0, warp.CELLS, 0, warp.CELLS))
     torch.testing.assert_close(found, warp_reference(image, *arguments), atol=2e-3, rtol=0)
+    monkeypatch.setattr(warp, "_move_lids", lambda *_: None)
+    moved = (warp_reference(image, *arguments) - found).abs().amax((0, 2, 3, 4))
+    assert moved[0] > 0.05 and moved[1] > 0.05  # the second one's other eye is seen
+
+
+def test_a_hand_that_a_pose_does_not_see_is_not_painted():
+    images, xy, confidence = drawn("open")
+    unseen = confidence[1:].clone()
+    unseen[:, kp.RIGHT_HAND.start] = 0
+    speaker = images[:1], xy[:1], confidence[:1]
+    both, without = (warp_reference(*speaker, xy[None, 1:], c[None])[0, 0] for c in (confidence[1:], unseen))
+    changed = (both - without).abs().amax(0) > 0.05
+    covered = cover_arms(xy[1:, warp.ARMS[1]], 256, 1.2)[0] > 0
+    assert changed[covered].float().mean() > 0.3 and not changed[~covered].any()
 
 
 def test_the_reference_s_own_hands_do_not_stay_behind():
@@ -161,9 +176,7 @@ def test_bent_fingers_keep_their_shapes(shape):
     (x0, y0), (x1, y1) = ((xy[1, hand] * 256).amin(0) - 4).int().tolist(), ((xy[1, hand] * 256).amax(0) + 5).int().tolist()
     bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None, 1:], confidence[None, 1:])[0, 0]
     arm = warp.ARMS[1]
-    where = warp._places(
-        warp._Box(0, warp.CELLS, 0, warp.CELLS), xy[None, 1:, arm], xy[None, :1, arm], torch.ones(1, 1, len(arm)), 256
-    )
+    where = warp._places(xy[None, 1:, arm], xy[None, :1, arm], torch.ones(1, 1, len(arm)), 256)
     smooth = warp._read(images[:1], where)[0, 0]
     smooth = torch.where(cover_arms(xy[1:, arm], 256, 1.0)[0] > 0, smooth, bent)
     errors = [(picture - images[1])[:, y0:y1, x0:x1].square().mean() for picture in (bent, smooth)]

@@ -77,7 +77,7 @@ class ReferenceWarp:
         calm = list(CALM)
         controls, images = (torch.cat([points[:, :, calm], edge], 2) for points in (xy, reference_xy))
         weights = torch.cat([seen[:, :, calm], seen.new_ones(edge.shape[:-1])], 2)
-        where = _places(_Box(0, CELLS, 0, CELLS), controls, images, weights, self.image.shape[-1])
+        where = _places(controls, images, weights, self.image.shape[-1])
         for eye in EYES:
             _move_lids(where, xy[:, :, eye], reference_xy[:, :, eye], seen[:, :, eye])
         bent = _read(self.without_arms, where)
@@ -106,20 +106,10 @@ class _Box(NamedTuple):
     left: int
     right: int
 
-    def shape(self, side: int) -> tuple[int, int]:
-        """Rows and columns of the box where the whole picture has `side` of each."""
-        return (self.bottom - self.top) * side // CELLS, (self.right - self.left) * side // CELLS
-
     def of(self, x: Tensor) -> Tensor:
         """The part of x [..., side, side] in the box, a view."""
         top, bottom, left, right = (edge * x.shape[-1] // CELLS for edge in self)
         return x[..., top:bottom, left:right]
-
-    def places(self, cells: int, device: torch.device) -> Tensor:
-        """Middles of the box's cells, of cells x cells in the picture: [n, 2]."""
-        side = (torch.arange(cells, device=device) + 0.5) / cells
-        top, bottom, left, right = (edge * cells // CELLS for edge in self)
-        return torch.stack(torch.meshgrid(side[left:right], side[top:bottom], indexing="xy"), -1).view(-1, 2)
 
 
 def _box_around(points: Tensor) -> _Box | None:
@@ -132,15 +122,16 @@ def _box_around(points: Tensor) -> _Box | None:
 
 
 def _places(
-    box: _Box,
     controls: Tensor,  # [b, m, p, 2]
     images: Tensor,  # [b, m, p, 2]
     weights: Tensor,  # [b, m, p]
     side: int,
-) -> Tensor:  # [b, m, 2, rows, columns]
-    """Where each pixel of the box, in a picture of `side` pixels, comes from, in image units."""
-    found = bend(box.places(CELLS, controls.device), controls, images, weights)  # [b, m, cells, 2]
-    return _enlarge(found.unflatten(2, box.shape(CELLS)).movedim(-1, 2), box.shape(side))
+) -> Tensor:  # [b, m, 2, side, side]
+    """Where each pixel of a picture of `side` pixels comes from, in image units."""
+    middles = (torch.arange(CELLS, device=controls.device) + 0.5) / CELLS
+    cells = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).view(-1, 2)
+    found = bend(cells, controls, images, weights)  # [b, m, cells, 2]
+    return _enlarge(found.unflatten(2, (CELLS, CELLS)).movedim(-1, 2), side)
 
 
 def _read(image: Tensor, where: Tensor) -> Tensor:  # [b, 3, H, W], [b, m, 2, rows, columns] -> [b, m, 3, rows, columns]
@@ -198,10 +189,10 @@ def _lids(eye: Tensor) -> tuple[Tensor, Tensor]:  # [b, m, 6, 2]
     return up + margin, low + margin
 
 
-def _enlarge(values: Tensor, shape: tuple[int, int]) -> Tensor:  # [..., h, w] -> [..., *shape]
+def _enlarge(values: Tensor, size: int) -> Tensor:  # [..., n, n] -> [..., size, size]
     """Bilinear interpolation as two matrix products, several times faster than torch's call on two channels."""
-    down, across = (_interpolation(a, b, values.device) for a, b in zip(values.shape[-2:], shape, strict=True))
-    return down @ values @ across.T
+    stretch = _interpolation(values.shape[-1], size, values.device)
+    return stretch @ values @ stretch.T
 
 
 @lru_cache(maxsize=128)
