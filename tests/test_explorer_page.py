@@ -483,12 +483,13 @@ def test_in_german(visit, address, plan):
 
 
 def test_in_a_frame_it_reaches_nothing_around_it(browser, plan, poses):
-    """As notebooks and the demo embed it."""
+    """As notebooks and the demo embed it; the demo names the page's language."""
     page = browser.new_page()
-    page.set_content(f"<title>around</title>{explorer_frame(explorer_html(plan, poses, title=EVIL))}")
+    page.set_content(f"<title>around</title>{explorer_frame(explorer_html(plan, poses, title=EVIL, language='de'))}")
     inner = page.frames[1]
     inner.wait_for_selector("#figure-0")
-    assert inner.inner_text("#figure-0") == percent(plan.density())
+    assert inner.inner_text("#figure-0") == percent(plan.density()).replace(".", ",")  # the language that was asked for
+    assert inner.evaluate("[navigator.language.slice(0, 2), document.documentElement.lang]") == ["en", "de"]
     assert inner.evaluate("(() => { try { return parent.document.title; } catch { return 'refused'; } })()") == "refused"
     assert page.evaluate("window.hacked") is None and inner.evaluate("window.hacked") is None
     page.close()

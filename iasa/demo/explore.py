@@ -75,7 +75,7 @@ def explore(
             plan, latent, thumbnails, attention = run.plan, run.keypoints, run.thumbnails, run.attention
         else:
             plan = make_plan(latent, TokenGrid(len(latent)), pipeline.mask)
-        page = explorer_html(plan, latent, thumbnails, attention, read_bench(), title)
+        page = explorer_html(plan, latent, thumbnails, attention, read_bench(), title, language=language)
     file = new_output(".html")
     file.write_text(page, encoding="utf-8")
     return explorer_frame(page), str(file)

@@ -631,7 +631,8 @@ const IasaMask = (() => {
 function mountExplorer(data) {
   const M = IasaMask, { REASON, REGIONS, POINTS, say, decimal, count } = M;
   const started = performance.now();
-  const asked = new URLSearchParams(location.hash.slice(1)).get("lang"), german = String(asked || navigator.language).toLowerCase().startsWith("de");
+  const asked = new URLSearchParams(location.hash.slice(1)).get("lang");
+  const german = String(asked || data.language || navigator.language).toLowerCase().startsWith("de");
   M.setWords(german ? data.words : null);
   const byId = (id) => document.getElementById(id);
   const clamp = (x, low, high) => Math.min(high, Math.max(low, x));

@@ -34,6 +34,7 @@ def explorer_html(
     bench: list[dict] | None = None,  # rows of `read_bench`
     title: str = TITLE,
     note: str = "",
+    language: str = "",  # "en" or "de"; "": the reader's browser decides
 ) -> str:
     """The whole explorer as one HTML text that asks the network for nothing.
 
@@ -59,6 +60,7 @@ def explorer_html(
         "bench": bench or [],
         "model": {"width": model.width, "layers": model.layers, "mlp_ratio": model.mlp_ratio},
         "note": note,
+        "language": language,
         "words": json.loads(_read("german.json")),
     }
     script = _read("explorer.js")
