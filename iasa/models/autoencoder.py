@@ -71,7 +71,6 @@ class Autoencoder(ModelMixin, ConfigMixin):
         self.coarse = nn.Sequential(  # to a quarter of the picture's side
             nn.Conv2d(latent_channels, c, 3, padding=1),
             ResidualBlock(c),
-            ResidualBlock(c),
             nn.Conv2d(c, b * 4, 1),
             nn.PixelShuffle(2),
             ResidualBlock(b),

@@ -4,7 +4,7 @@ reference frame and on poses, with the attention pattern handed in from outside.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -156,6 +156,11 @@ class VideoTransformer(ModelMixin, ConfigMixin):
         angles = rotary_angles(rows, cols, width // heads)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def keep_layers(self, which: Sequence[int]) -> None:
+        """Leave out every other block. Raises IndexError if there is no such block."""
+        self.blocks = nn.ModuleList(self.blocks[i] for i in which)
+        self.register_to_config(layers=len(self.blocks))
 
     def condition(
         self,

@@ -11,7 +11,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor, nn
 
-from iasa.config import DEFAULT_STEPS, LATENT_FPS, ROLL_OUT_STEPS, MaskOptions, TrainPreset
+from iasa.config import DEFAULT_STEPS, LATENT_FPS, ROLL_OUT_STEPS, STUDENT_LAYERS, MaskOptions, TrainPreset
 from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints, pool_to_latent
 from iasa.losses import add_noise, flow_loss, sample_levels
@@ -100,12 +100,16 @@ def train_student(
     data: Path, run: Path, schedule: Schedule, preset: TrainPreset, autoencoder: Autoencoder,
     start: VideoTransformer | None, resume: bool, stop_after: float,
 ) -> tuple[VideoTransformer, Trainer]:  # fmt: skip
-    """From the teacher's weights: causal plans, and the noise levels of a roll-out of 1, 2 or 4 steps, drawn for each batch.
+    """From the teacher's weights, some of its layers left out: causal plans, and the noise levels of a roll-out of 1, 2 or 4
+    steps, drawn for each batch.
 
     Past frames of a window carry levels of their own, as the cached keys of a roll-out do.
     """
     shards = find_shards(data, "train")
-    trainer = Trainer((start or VideoTransformer(autoencoder.config.latent_channels)).train(), run, schedule)
+    model = start or VideoTransformer(autoencoder.config.latent_channels)
+    if len(model.blocks) > max(STUDENT_LAYERS):
+        model.keep_layers(STUDENT_LAYERS)
+    trainer = Trainer(model.train(), run, schedule)
     if resume:
         trainer.resume()
     windows = WindowSampler(shards, preset.frames)
