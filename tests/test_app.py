@@ -78,7 +78,7 @@ def speak(
         number,
         photo,
         consent,
-        *given.values(),
+        **given,
         request=request,
         progress=progress or Steps(),
     )
@@ -100,7 +100,7 @@ def test_the_public_endpoints(page):
         assert len(about["description"]) > 60, name
     names = [p["parameter_name"] for p in public(page)["/speak"]["parameters"]]
     assert names[:9] == ["audio", "kind", "example", "number", "photo", "consent", "model", "steps", "seed"]
-    assert names[9:] == ["driving", "amount", "blink", "height", "lock"]
+    assert names[9:] == ["driving", "amount", "blink", "height", "lock", "motion"]
 
 
 def test_heavy_work_waits_in_one_line(page):
@@ -159,7 +159,7 @@ def test_speaking(speech):
     corner = frames[:, 238:252, 226:252].reshape(15, -1, 3)
     assert (corner.min((1, 2)) < 90).all() and (corner.max((1, 2)) > 190).all()  # the AI mark: white on dark
     assert len(made.poses) == 15 and made.video == video and made.reference.name == speaker_names()[0]
-    assert restore_settings(video)[3:] == ("student", gr.update(maximum=4, value=1), 3)
+    assert restore_settings(video)[3:] == ("student", gr.update(maximum=4, value=1), 3, "rules")
     assert restore_settings(video)[:2] == (EXAMPLE, speaker_names()[0])
     assert "last run here" in estimate(speech, "student", 1) and "0.6 s of speech" in estimate(speech, "student", 1)
     picture, text = mask(None, 4, "mls", 64, made)
@@ -256,7 +256,7 @@ def test_old_videos_are_deleted():
 
 def test_playing_while_it_is_made(speech):
     """The page's own call: pieces of a live video with latency and speed, then the same results."""
-    inputs = [speech, EXAMPLE, speaker_names()[0], None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False]
+    inputs = [speech, EXAMPLE, speaker_names()[0], None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False, "rules"]
     updates = list(speak_live(*inputs, request=SimpleNamespace(session_hash="live"), progress=Steps()))
     messages = [json.loads(update[0]) for update in updates if isinstance(update[0], str) and update[0]]
     assert messages[-1]["ended"] and re.match(r"First frame after [\d.]+ s, [\d.]+ frames/s in all", messages[-1]["note"])
@@ -279,6 +279,20 @@ def test_the_movement_alone_and_given_back(speech):
     np.testing.assert_array_equal(load_keypoints(again).xy, high.xy)
     *_, made = speak(speech, driving=raised)
     np.testing.assert_allclose(made.poses.xy, high.xy[:15])
+
+
+def test_who_makes_the_gestures(speech):
+    """The learned performer moves otherwise than the rules, in the preview as in the video, which says so."""
+    given = [speech, EXAMPLE, speaker_names()[0], None, None, False, 3]
+    _, rules = preview_poses(*given)
+    _, learned = preview_poses(*given, motion="learned")
+    ruled, performed = load_keypoints(rules), load_keypoints(learned)
+    assert len(performed) == 15 and np.abs(performed.xy - ruled.xy).max() > 0.01
+    video, *_, made = speak(speech, motion="learned")
+    np.testing.assert_array_equal(made.poses.xy, performed.xy)
+    assert restore_settings(video)[-1] == "learned"
+    with pytest.raises(gr.Error, match="the motion model is 'nobody'; accepted: learned or rules"):
+        speak(speech, motion="nobody")
 
 
 def test_settings_come_back_only_from_videos_made_here(tmp_path):

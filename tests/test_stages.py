@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from iasa.config import PRESETS, DistillOptions, InputError, MaskOptions
+from iasa.config import PRESETS, STUDENT_LAYERS, DistillOptions, InputError, MaskOptions
 from iasa.keypoints import COUNT
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
@@ -64,6 +64,22 @@ def test_transformer_stages(train, data, codec, tmp_path):
     assert trainer.step == 2 and {"patch_out.weight", "pose.token_in.weight"} <= changed(model, before)
     assert (tmp_path / "sheet.png").exists() and "held-out PSNR" in (tmp_path / "log.txt").read_text()
     assert (tmp_path / "checkpoint" / "state.json").exists()
+
+
+def test_the_student_keeps_some_of_the_teachers_layers(data, codec, tmp_path):
+    """And the weights of those, as a run shows in which nothing is learnt."""
+    torch.manual_seed(2)
+    teacher = VideoTransformer(latent_channels=4, width=32, layers=8, heads=2)
+    given = [block.qkv.weight.clone() for block in teacher.blocks]
+    still = Schedule(steps=1, warmup=1, lr=0.0, muon_lr=0.0)
+    student, _ = train_student(data, tmp_path, still, PRESETS["tiny"], codec, teacher, **FOREVER)
+    assert student.config.layers == len(student.blocks) == len(STUDENT_LAYERS) < 8
+    for block, layer in zip(student.blocks, STUDENT_LAYERS, strict=True):
+        assert torch.equal(block.qkv.weight, given[layer])
+    save_weights(student, tmp_path / "student", {})
+    assert len(load_weights(VideoTransformer, tmp_path / "student").blocks) == len(STUDENT_LAYERS)
+    again, _ = train_student(data, tmp_path / "again", still, PRESETS["tiny"], codec, student, **FOREVER)
+    assert len(again.blocks) == len(STUDENT_LAYERS)  # a student that goes on keeps what it has
 
 
 @pytest.mark.parametrize("mask", [None, MaskOptions(local=False), MaskOptions()], ids=["dense", "global", "local"])

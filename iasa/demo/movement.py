@@ -12,7 +12,7 @@ import numpy as np
 from iasa.avatar.gestures import GestureStyle, make_style
 from iasa.avatar.rig import RigMotion
 from iasa.clip import perform_poses
-from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError
+from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError, check_motion
 from iasa.files import plain_name
 from iasa.keypoints import Keypoints, concat_keypoints, load_keypoints
 from iasa.reference import Reference
@@ -26,14 +26,19 @@ LONGEST_RAISE = 12.0  # cm
 
 @dataclass(frozen=True)
 class Wishes:
-    """1 is as the speaker would by itself; hand_height in cm up; head_lock keeps head and trunk still."""
+    """1 is as the speaker would by itself; hand_height in cm up; head_lock keeps head and trunk still.
+
+    `motion` names who performs, one of MOTION_MODELS.
+    """
 
     amount: float = 1.0
     blink: float = 1.0
     hand_height: float = 0.0
     head_lock: bool = False
+    motion: str = DEFAULT_MOTION
 
     def __post_init__(self) -> None:
+        check_motion(self.motion)
         for name, low, high in (("amount", 0, 2), ("blink", 0, 2), ("hand_height", -LONGEST_RAISE, LONGEST_RAISE)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not low <= value <= high:
@@ -53,8 +58,8 @@ def perform_speech(audio: np.ndarray, reference: Reference, seed: int, wishes: W
     Raises InputError on unusable sound.
     """
     edit = partial(edit_motion, wishes=wishes)
-    hearing = ClipHearing(audio)
-    return concat_keypoints(*perform_poses(hearing, reference, seed, wish_style(seed, wishes), Timing(), edit))
+    hearing, style = ClipHearing(audio), wish_style(seed, wishes)
+    return concat_keypoints(*perform_poses(hearing, reference, seed, style, Timing(), edit, wishes.motion))
 
 
 def edit_motion(motion: RigMotion, wishes: Wishes) -> RigMotion:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from iasa.config import DEFAULT_STEPS, MAX_STEPS, MODELS, MaskOptions
+from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS, MaskOptions
 from iasa.demo.compare import MAX_COMPARED, SHORT_TEACHER, compare
 from iasa.demo.explore import EXPLORER_SCRIPT, explore, mask
 from iasa.demo.learn import client_code
@@ -84,6 +84,7 @@ def speak_tab(made: gr.State) -> None:
                 read.click(read_text, text, audio, api_visibility="private")
             speaker = choose_speaker_controls()
             with gr.Accordion(words("movement"), open=False):
+                motion = gr.Radio(list(MOTION_MODELS), value=DEFAULT_MOTION, label=words("motion"), info=words("motion_info"))
                 amount = gr.Slider(0, 2, 1, step=0.1, label=words("amount"))
                 blink = gr.Slider(0, 2, 1, step=0.1, label=words("blink"))
                 height = gr.Slider(-12, 12, 0, step=1, label=words("height"))
@@ -111,7 +112,7 @@ def speak_tab(made: gr.State) -> None:
             if not LENT:
                 live_microphone([*speaker, seed], live)
             made_before()
-    wishes = [driving, amount, blink, height, lock]
+    wishes = [driving, amount, blink, height, lock, motion]
     inputs = [audio, *speaker, model, steps, seed, *wishes]
     running = go.click(
         speak_live, inputs, [live, video, figures, poses, made],
@@ -125,7 +126,7 @@ def speak_tab(made: gr.State) -> None:
         api_name="poses", concurrency_id="heavy",
     )  # fmt: skip
     kind, example, number, *_ = speaker
-    restore.change(restore_settings, restore, [kind, example, number, model, steps, seed], **QUIET)
+    restore.change(restore_settings, restore, [kind, example, number, model, steps, seed, motion], **QUIET)
     model.input(
         lambda name: gr.update(maximum=MAX_STEPS[name], value=DEFAULT_STEPS[name]), model, steps, **QUIET
     )

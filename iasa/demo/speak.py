@@ -10,7 +10,16 @@ from functools import partial
 import gradio as gr
 import numpy as np
 
-from iasa.config import AUDIO_RATE, DEFAULT_STEPS, MAX_STEPS, MODELS, VIDEO_FPS, InputError
+from iasa.config import (
+    AUDIO_RATE,
+    DEFAULT_MOTION,
+    DEFAULT_STEPS,
+    MAX_STEPS,
+    MODELS,
+    MOTION_MODELS,
+    VIDEO_FPS,
+    InputError,
+)
 from iasa.credentials import sign_if_asked
 from iasa.demo.compare import attention_cost
 from iasa.demo.live import LiveVideo
@@ -63,7 +72,9 @@ def speak_steps(
         with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE, mark=True) as writer:
             if driving is None:
                 style, edit = wish_style(seed, wishes), partial(edit_motion, wishes=wishes)
-                take = pipeline.speak(sound, reference, model, int(steps), seed, style, watch, stop.exists, edit)
+                take = pipeline.speak(
+                    sound, reference, model, int(steps), seed, style, watch, stop.exists, edit, wishes.motion
+                )
             else:
                 poses = choose_poses(sound, reference, seed, driving, wishes)
                 take = pipeline.animate(poses, reference, model, int(steps), seed, watch, stop.exists)
@@ -115,6 +126,7 @@ def speak(
     blink: float = 1.0,
     height: float = 0.0,
     lock: bool = False,
+    motion: str = DEFAULT_MOTION,
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
 ) -> tuple[str | None, str, str | None, Made | None]:
@@ -123,11 +135,11 @@ def speak(
     Returns the mp4, a line of figures, and the poses as an npz file. The speech may last 60 seconds. The kind of
     speaker is "Example speaker" (with its name), "Drawn from a number" (with the number) or "My photo" (with the
     photo and the consent of the person in it). The model is "student" (1 to 4 steps) or "teacher" (1 to 100). The
-    movement comes from the speech (amount of gestures and blinking 0 to 2, hands raised by -12 to 12 cm, head locked
-    or not) or from a pose file (npz) or a video of a person.
+    movement comes from the speech (performed by "rules", or by "learned", which begins later; amount of gestures and
+    blinking 0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person.
     """
     with plain_errors(request):
-        wishes = Wishes(amount, blink, height, bool(lock))
+        wishes = Wishes(amount, blink, height, bool(lock), motion)
         return list(
             speak_steps(
                 audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
@@ -137,14 +149,14 @@ def speak(
 
 @gpu(60)
 def speak_live(
-    audio, kind, example, number, photo, consent, model, steps, seed, driving, amount, blink, height, lock,
+    audio, kind, example, number, photo, consent, model, steps, seed, driving, amount, blink, height, lock, motion,
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple]:  # fmt: skip
     """`speak`, playing while it is made: (live message, video, figures, poses file, Made)."""
     keep = gr.skip()
     with plain_errors(request):
-        wishes = Wishes(amount, blink, height, bool(lock))
+        wishes = Wishes(amount, blink, height, bool(lock), motion)
         yield "", None, "", None, keep
         for update in speak_steps(
             audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
@@ -193,6 +205,7 @@ def preview_poses(
     blink: float = 1.0,
     height: float = 0.0,
     lock: bool = False,
+    motion: str = DEFAULT_MOTION,
     request: gr.Request = None,
 ) -> tuple[str, str]:
     """The movement alone, before any picture is made: an mp4 of skeletons with the speech, and the poses as npz.
@@ -201,7 +214,7 @@ def preview_poses(
     """
     with plain_errors(request):
         sound, reference = read_speech(audio), choose_speaker(kind, example, number, photo, consent)
-        poses = choose_poses(sound, reference, check_seed(seed), driving, Wishes(amount, blink, height, bool(lock)))
+        poses = choose_poses(sound, reference, check_seed(seed), driving, Wishes(amount, blink, height, bool(lock), motion))
         video, file = new_output(".mp4"), new_output(".npz")
         with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE) as writer:
             for start in range(0, len(poses), 50):
@@ -211,9 +224,9 @@ def preview_poses(
 
 
 def restore_settings(video: str | None, request: gr.Request = None) -> tuple:
-    """The settings that a video made here holds, for the controls: kind, example, number, model, steps, seed."""
+    """The settings that a video made here holds, for the controls: kind, example, number, model, steps, seed, motion."""
     if video is None:
-        return (gr.skip(),) * 6
+        return (gr.skip(),) * 7
     with plain_errors(request):
         given = read_metadata(video)
         model, steps, seed = given.get("model"), given.get("steps"), given.get("seed")
@@ -226,7 +239,8 @@ def restore_settings(video: str | None, request: gr.Request = None) -> tuple:
         kind, example = EXAMPLE, name
     elif name.startswith("avatar ") and name[7:].isdigit() and int(name[7:]) <= MAX_SEED:
         kind, number = DRAWN, int(name[7:])
-    return kind, example, number, model, gr.update(maximum=MAX_STEPS[model], value=steps), seed
+    motion = given.get("motion") if given.get("motion") in MOTION_MODELS else gr.skip()
+    return kind, example, number, model, gr.update(maximum=MAX_STEPS[model], value=steps), seed, motion
 
 
 def read_text(text: str, request: gr.Request = None) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iasa.config import InputError, TransformerConfig
+from iasa.config import STUDENT_LAYERS, InputError, TransformerConfig
 from iasa.explorer.attention import LearnedAttention
 from iasa.keypoints import Keypoints
 from iasa.masks import AttentionPlan
@@ -58,7 +58,7 @@ def explorer_html(
         "thumbnails": None if thumbnails is None else [_to_jpeg(picture, f) for picture in thumbnails],
         "attention": None if attention is None else _pack(attention),
         "bench": bench or [],
-        "model": {"width": model.width, "layers": model.layers, "mlp_ratio": model.mlp_ratio},
+        "model": {"width": model.width, "layers": len(STUDENT_LAYERS), "mlp_ratio": model.mlp_ratio},
         "note": note,
         "language": language,
         "words": json.loads(_read("german.json")),

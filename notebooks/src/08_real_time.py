@@ -133,8 +133,8 @@ for reach, style in ((125, "-"), (25, "--")):
 axis.set(xlabel="time in the video (s)", ylabel="frames in the cache", ylim=(0, 130))
 axis.legend()
 plt.show()
-# keys and values, 8 layers, 256 tokens of width 320, 2 bytes a number
-print(f"a frame in the cache takes {2 * 8 * 256 * 320 * 2 / 2**20:.1f} MiB")
+# keys and values, the student's 4 layers, 256 tokens of width 320, 2 bytes a number
+print(f"a frame in the cache takes {2 * 4 * 256 * 320 * 2 / 2**20:.1f} MiB")
 
 # %% [markdown]
 # The reach bounds memory however long the talk: a rule that a live system needs, since there the poses of the future are *not* known.
