@@ -20,7 +20,7 @@ from iasa.models.weights import read_card
 from iasa.pipeline import CoSpeechPipeline, summarise
 from iasa.reference import load_speaker
 from iasa.speech import read_audio
-from iasa.video import VideoWriter
+from iasa.video_writer import VideoWriter
 
 EXAMPLES = Path(__file__).resolve().parent
 FOLDER = EXAMPLES / "results"

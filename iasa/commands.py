@@ -253,7 +253,7 @@ def avatar(arguments: argparse.Namespace) -> dict:
     from iasa.config import AUDIO_RATE
     from iasa.motion import speech_to_motion
     from iasa.speech import analyse
-    from iasa.video import VideoWriter
+    from iasa.video_writer import VideoWriter
 
     audio = _read_speech(arguments.audio)
     renderer = Renderer(make_identity(arguments.seed), arguments.size)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iasa.config import InputError
 from iasa.files import whole_file
-from iasa.video import AI_SOURCE
+from iasa.video_writer import AI_SOURCE
 
 # Environment variables that name PEM files: the certificates, the signer's first, and the private key (ES256).
 CERTIFICATE, KEY = "IASA_C2PA_CERTIFICATE", "IASA_C2PA_KEY"

@@ -146,7 +146,7 @@ def write_live(
     motion: str = DEFAULT_MOTION,
 ) -> dict:
     """A file's sound as if it came live, frames written, with the visible AI mark, as they are made; the figures of --json."""
-    from iasa.video import VideoWriter
+    from iasa.video_writer import VideoWriter
 
     started, first = time.perf_counter(), 0.0
     with (

@@ -109,7 +109,7 @@ def summarise(take: Take, started: float) -> dict:
 
 def write_take(start: Callable[[], Take], out: str | Path, audio: np.ndarray, mark: bool = True) -> tuple[Take, dict]:
     """Write the take that `start` begins, with its sound and the visible AI mark; returns it and `summarise`'s report."""
-    from iasa.video import VideoWriter
+    from iasa.video_writer import VideoWriter
 
     started, first = time.perf_counter(), 0.0
     with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark) as writer:  # entered first: an unwritable target costs no work

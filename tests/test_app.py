@@ -28,7 +28,8 @@ from iasa.demo.words import WORDS, translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.reference import speaker_names  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
-from iasa.video import read_metadata, read_video, write_video  # noqa: E402
+from iasa.video import read_metadata, read_video  # noqa: E402
+from iasa.video_writer import write_video  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
 

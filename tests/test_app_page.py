@@ -169,7 +169,7 @@ def test_a_video_of_a_person_is_explored(visit, tmp_path):
     """A real photograph, moved about; and a clip that shows nobody, which is answered in words."""
     data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
     pytest.importorskip("mediapipe", reason="finding a person is optional: pip install mediapipe==0.10.21")
-    from iasa.video import write_video
+    from iasa.video_writer import write_video
 
     photograph = data.astronaut()
     write_video(tmp_path / "person.mp4", np.stack([np.roll(photograph, 6 * i, 1) for i in range(8)]))

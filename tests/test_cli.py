@@ -218,7 +218,7 @@ def test_bad_poses(tmp_path, capsys, poses):
 
 
 def test_a_video_without_a_person(tmp_path, capsys):
-    from iasa.video import write_video
+    from iasa.video_writer import write_video
 
     write_video(tmp_path / "noise.mp4", np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), np.uint8))
     words = ["pose", "--video", tmp_path / "noise.mp4", "--out", tmp_path / "p.npz"]
@@ -356,7 +356,7 @@ def test_plans_as_files_and_pictures(tmp_path, capsys, poses):
 
 def test_the_explorer_as_a_page(tmp_path, poses):
     """With skeletons, with the video's pictures, and with what the student attends to."""
-    from iasa.video import write_video
+    from iasa.video_writer import write_video
 
     out, video = tmp_path / "explorer.html", tmp_path / "video.mp4"
     words = ["mask", "--pose", poses, "--top-k", 2, "--out", out]

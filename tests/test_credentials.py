@@ -10,7 +10,8 @@ import pytest
 
 from iasa import credentials
 from iasa.config import InputError
-from iasa.video import AI_SOURCE, read_video, write_video
+from iasa.video import read_video
+from iasa.video_writer import AI_SOURCE, write_video
 
 c2pa = pytest.importorskip("c2pa", reason=f"content credentials are optional: {credentials.INSTALL}")
 

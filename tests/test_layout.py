@@ -18,7 +18,7 @@ PACKAGE = ROOT / "iasa"
 # A module imports from its own floor or lower ones.
 FLOORS = {
     "config": 0, "grid": 0, "keypoints": 0, "files": 0, "device": 0, "mark": 0,
-    "masks": 1, "pose": 1, "speech": 1, "video": 1, "credentials": 1,
+    "masks": 1, "pose": 1, "speech": 1, "video": 1, "video_writer": 1, "credentials": 1,
     "attention": 2, "grouped": 2, "losses": 2, "sampling": 2, "metrics": 2,
     "models": 3, "streaming": 3, "motion": 3, "avatar": 3,
     "reference": 4, "pipeline": 4, "take": 4, "clip": 4,

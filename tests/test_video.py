@@ -18,15 +18,8 @@ from PIL import Image
 
 from iasa import video
 from iasa.config import InputError
-from iasa.video import (
-    VideoWriter,
-    open_video,
-    read_audio_track,
-    read_image,
-    read_metadata,
-    read_video,
-    write_video,
-)
+from iasa.video import open_video, read_audio_track, read_image, read_metadata, read_video
+from iasa.video_writer import VideoWriter, write_video
 
 RATE = 16_000
 

@@ -136,7 +136,7 @@ def make_comparison(
     from iasa.metrics import psnr, ssim
     from iasa.motion import speech_to_motion
     from iasa.speech import analyse
-    from iasa.video import VideoWriter
+    from iasa.video_writer import VideoWriter
 
     motion = speech_to_motion(analyse(audio), seed)
     poses = make_keypoints(reference.identity, motion)

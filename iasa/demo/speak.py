@@ -47,7 +47,8 @@ from iasa.keypoints import save_keypoints
 from iasa.pipeline import Cancelled, summarise
 from iasa.pose import draw_pose
 from iasa.reference import speaker_names
-from iasa.video import VideoWriter, read_metadata
+from iasa.video import read_metadata
+from iasa.video_writer import VideoWriter
 
 MAX_TEXT = 300  # letters of typed speech
 LIVE_FRAMES = 10  # in one piece of the live video

@@ -465,7 +465,7 @@ import tempfile
 
 from IPython.display import Video
 
-from iasa.video import write_video
+from iasa.video_writer import write_video
 
 film = Path(tempfile.mkdtemp()) / "gestures.mp4"
 write_video(film, draw_pose(poses, 256), mine, 16_000)

@@ -433,7 +433,8 @@ print({name: f"{value:.0f} %" for name, value in zip(names, values.mean(0), stri
 # %%
 import tempfile
 
-from iasa.video import read_metadata, write_video
+from iasa.video import read_metadata
+from iasa.video_writer import write_video
 
 film = Path(tempfile.mkdtemp()) / "mark.mp4"
 write_video(film, np.zeros((25, 64, 64, 3), np.uint8) + 90)
