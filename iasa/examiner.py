@@ -8,13 +8,14 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -213,8 +214,15 @@ _examiner: Examiner | None = None  # of a process that was started to share the 
 
 def _begin(work: Work) -> None:
     global _examiner
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _examiner = Examiner(work)
+
+
+def _end_with_parent() -> None:
+    """An evaluation that is killed leaves no process at work behind it."""
+    parent_process().join()
+    os._exit(1)
 
 
 def _examine(clip: HeldoutClip) -> list[dict]:

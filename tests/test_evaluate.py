@@ -2,9 +2,13 @@
 
 import argparse
 import json
+import subprocess
+import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,6 +225,43 @@ def test_two_workers_find_what_one_finds(tmp_path, monkeypatch):
     for name, value in one["scores"].items():
         assert kept["scores"][name] == pytest.approx(value, rel=1e-3, nan_ok=True), name
     assert not clip.__dict__.keys() & {"truth", "masks"}  # pictures of finished clips are let go
+
+
+def test_a_killed_evaluation_leaves_no_process_behind(tmp_path):
+    """Its workers end by themselves, though nobody tells them to."""
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    program = (
+        "import os, sys, time; from pathlib import Path; from iasa import examiner\n"
+        "class Slow:\n"
+        "    def __init__(self, work): self.folder = work.keep\n"
+        "    def examine(self, clip): (self.folder / str(os.getpid())).touch(); time.sleep(120)\n"
+        "examiner.Examiner = Slow\n"
+        "if __name__ == '__main__': list(examiner.examine_all(examiner.Work((), {}, keep=Path(sys.argv[1])), [0, 1, 2], 2))\n"
+    )
+    script = tmp_path / "killed.py"
+    script.write_text(program)
+    run = subprocess.Popen([sys.executable, str(script), str(begun)])
+    try:
+        assert wait_for(lambda: len(list(begun.iterdir())) == 2), "two workers should have begun"
+        workers = [int(path.name) for path in begun.iterdir()]
+        assert all(is_running(worker) for worker in workers)
+    finally:
+        run.kill()
+        run.wait()
+    assert wait_for(lambda: not any(is_running(worker) for worker in workers))
+
+
+def wait_for(happens, seconds: float = 60.0) -> bool:
+    end = time.monotonic() + seconds
+    while not happens() and time.monotonic() < end:
+        time.sleep(0.1)
+    return happens()
+
+
+def is_running(process: int) -> bool:
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "zombie" not in status.read_text()
 
 
 def test_a_worker_that_dies_is_told(monkeypatch):
