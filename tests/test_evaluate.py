@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -241,7 +242,8 @@ def test_a_killed_evaluation_leaves_no_process_behind(tmp_path):
     )
     script = tmp_path / "killed.py"
     script.write_text(program)
-    run = subprocess.Popen([sys.executable, str(script), str(begun)])
+    root = Path(__file__).resolve().parents[1]
+    run = subprocess.Popen([sys.executable, str(script), str(begun)], env=os.environ | {"PYTHONPATH": str(root)})
     try:
         assert wait_for(lambda: len(list(begun.iterdir())) == 2), "two workers should have begun"
         workers = [int(path.name) for path in begun.iterdir()]
