@@ -21,7 +21,7 @@ MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 DEFAULT_STEPS = {"student": 1, "teacher": 20}  # denoising steps
 MAX_STEPS = {"student": 4, "teacher": 100}
-STUDENT_LAYERS = (0, 1, 5, 7)  # the teacher's that the student keeps: without any other one it painted hands and faces as well
+STUDENT_LAYERS = (0, 1, 5, 7)  # of the teacher's, those that the student keeps: hands and faces hardly need the others
 ROLL_OUT_STEPS = (1, 1, 2, 4)  # the student trains for: one of them is drawn for every batch
 
 

@@ -158,7 +158,7 @@ class VideoTransformer(ModelMixin, ConfigMixin):
         self.register_buffer("sin", angles.sin(), persistent=False)
 
     def keep_layers(self, which: Sequence[int]) -> None:
-        """Leave out every other block. Raises IndexError if there is no such block."""
+        """Keep these blocks and drop the rest. Raises IndexError if there is no such block."""
         self.blocks = nn.ModuleList(self.blocks[i] for i in which)
         self.register_to_config(layers=len(self.blocks))
 
