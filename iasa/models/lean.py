@@ -182,8 +182,10 @@ def conv_silu(
 
 
 def _fuses(weight: Tensor) -> bool:
-    """Whether oneDNN's fused calls apply: where it was measured to pay, bfloat16 on a processor."""
-    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
+    """Whether oneDNN's fused calls apply: where it was measured to pay, bfloat16 on a processor with AVX512."""
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
+        return False
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class LeanCodec:
