@@ -3,8 +3,8 @@
 The plan is that of the example poses. A row says how long the call took forward and backward, at what rate it computed
 the pairs it kept (4 d operations a pair forward, 10 d backward), how that rate compares with the fastest dense call's,
 and how much faster the call is. On a GPU: the paper's 21,504 tokens, 32,760 and 75,600, twelve heads of width 128. On a
-processor: the embedded model's sizes, five heads of width 64. Rows "blocks p %" keep that share of 128 x 128 blocks, at
-random places: what a perfect choice of blocks of that density would cost.
+processor: the embedded model's tokens, in five heads of width 64 (it has four of 80). Rows "blocks p %" keep that share
+of 128 x 128 blocks, at random places: what a perfect choice of blocks of that density would cost.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class TransformerConfig:
     cols: int = 16
     width: int = 320
     layers: int = 8
-    heads: int = 5
+    heads: int = 4
     mlp_ratio: float = 3.0
     image_tokens: int = 16  # from the image encoder
     keypoints: int = 133

@@ -107,7 +107,11 @@ def test_a_hand_that_a_pose_does_not_see_is_not_painted():
     speaker = images[:1], xy[:1], confidence[:1]
     both, without = (warp_reference(*speaker, xy[None, 1:], c[None])[0, 0] for c in (confidence[1:], unseen))
     changed = (both - without).abs().amax(0) > 0.05
-    covered = cover_arms(xy[1:, warp.ARMS[1]], 256, 1.2)[0] > 0
+    arm = xy[1, warp.ARMS[1]]
+    bone = torch.lerp(arm[arm_warp.SHOULDER], arm[arm_warp.ELBOW], torch.linspace(0, 1, 50)[:, None])
+    pixels = (torch.stack(torch.meshgrid(torch.arange(256), torch.arange(256), indexing="xy"), -1) + 0.5) / 256
+    upper = torch.cdist(pixels.view(-1, 2), bone).amin(-1).view(256, 256) < 0.065
+    covered = (cover_arms(arm[None], 256, 1.2)[0] > 0) | upper
     assert changed[covered].float().mean() > 0.3 and not changed[~covered].any()
 
 
@@ -167,6 +171,47 @@ def drawn(shape: str):
     images = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
     return images, torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
 
+def test_behind_arms_clothes_go_on_as_clothes_and_the_wall_as_the_wall():
+    """A blue trunk before a green wall: where red forearms lay across its edge, the edge is as it was."""
+    rest = make_keypoints(make_identity(5), rest_motion(1))
+    xy, confidence = torch.from_numpy(rest.xy), torch.from_numpy(rest.confidence)
+    red, green, blue = (torch.tensor(c)[:, None, None] for c in ([1.0, -1, -1], [-1.0, 1, -1], [-1.0, -1, 1]))
+    trunk = warp._cover_trunk(xy, confidence, 256)[:, None]
+    arms = torch.stack([cover_arms(xy[:, arm], 256, 1.0) for arm in warp.ARMS]).amax(0)[:, None]
+    bare = blue * trunk + green * (1 - trunk)
+    found = warp.ReferenceWarp(red * arms + bare * (1 - arms), xy, confidence).without_arms
+    hidden = (arms > 0) & ((trunk == 0) | (trunk == 1))
+    assert (hidden & (trunk == 0)).sum() > 500 and (hidden & (trunk == 1)).sum() > 500
+    error = (found - bare).abs().amax(1, keepdim=True)
+    assert error[hidden].mean() < 0.05 and error[hidden].max() < 0.5  # colours span 2; worst beside the soft edge
+
+
+def test_the_trunk_goes_down_from_the_shoulders_where_hips_are_unseen():
+    xy, seen = torch.zeros(1, 133, 2), torch.zeros(1, 133)
+    xy[0, kp.LEFT_SHOULDER], xy[0, kp.RIGHT_SHOULDER] = torch.tensor([0.7, 0.5]), torch.tensor([0.3, 0.5])
+    trunk = warp._cover_trunk(xy, seen, 256)[0]
+    assert trunk[200, 128] == 1 and trunk[200, 60] == 0 and trunk[100, 128] == 0
+    assert trunk[200].sum() == pytest.approx(0.4 * warp.FLANK * 256, abs=0.01)
+    xy[0, [kp.LEFT_HIP, kp.RIGHT_HIP]] = torch.tensor([0.9, 0.9])
+    seen[0, [kp.LEFT_HIP, kp.RIGHT_HIP]] = 1.0
+    assert warp._cover_trunk(xy, seen, 256)[0, 200, 180] == 1
+
+
+def test_an_upper_arm_turns_about_its_shoulder():
+    """Its colours are its places: they turn with the bone, and what is next to the shoulder stays with the trunk."""
+    y, x = torch.meshgrid(torch.arange(256) + 0.5, torch.arange(256) + 0.5, indexing="ij")
+    image = torch.stack([x, y, x * 0])[None] / 256
+    reference = torch.full((1, 23, 2), 0.95)
+    reference[0, arm_warp.SHOULDER], reference[0, arm_warp.ELBOW] = torch.tensor([0.3, 0.3]), torch.tensor([0.3, 0.6])
+    turned = reference.clone()
+    turned[0, arm_warp.ELBOW] = torch.tensor([0.6, 0.3])
+    picture = torch.zeros(1, 1, 3, 256, 256)
+    paint_arms(picture, image, reference, turned[:, None], torch.ones(1, 1, dtype=torch.bool))
+    row, column = int(0.31 * 256), int(0.45 * 256)
+    place = torch.tensor([0.3 - ((row + 0.5) / 256 - 0.3), 0.3 + (column + 0.5) / 256 - 0.3])
+    torch.testing.assert_close(picture[0, 0, :2, row, column], place, atol=0.003, rtol=0)
+    assert not picture[0, 0, :, row, int(0.29 * 256)].any()
+
 
 @pytest.mark.parametrize("shape", ["point", "fist", "pinch", "cup"])
 def test_bent_fingers_keep_their_shapes(shape):
@@ -201,7 +246,7 @@ def test_a_bone_that_turns_and_shortens_takes_its_picture_along():
     """A forearm with stripes along and across: each place comes from the same share of its length, and as far beside it."""
     y, x = torch.meshgrid(torch.arange(256) + 0.5, torch.arange(256) + 0.5, indexing="ij")
     image = torch.stack([x, y, x * 0])[None] / 256  # colours are the places
-    reference = torch.full((1, 22, 2), 0.9)
+    reference = torch.full((1, 23, 2), 0.9)
     reference[0, 21], reference[0, 0] = torch.tensor([0.2, 0.5]), torch.tensor([0.6, 0.5])
     xy = reference.clone()
     xy[0, 21], xy[0, 0] = torch.tensor([0.5, 0.2]), torch.tensor([0.5, 0.4])  # turned by a right angle, half as long
@@ -234,7 +279,7 @@ def test_half_an_arm_at_the_picture_s_edge_is_the_same_half(monkeypatch):
     wide = torch.nn.functional.pad(images[:1], (0, 256, 0, 256))  # the same pixels in a picture twice as large
     found, expected = images[:1, None].clone(), wide[:, None].clone()
     paint_arms(found, images[:1], hand, out[None], torch.ones(1, 1, dtype=torch.bool))
-    for name in ("FOREARM", "HAND"):
+    for name in ("UPPER_ARM", "FOREARM", "HAND"):
         halves = {bone: (a / 2, b / 2) for bone, (a, b) in getattr(arm_warp, name).items()}
         monkeypatch.setattr(arm_warp, name, halves)
     monkeypatch.setattr(arm_warp, "SHORT", arm_warp.SHORT / 2)

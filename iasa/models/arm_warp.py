@@ -1,8 +1,9 @@
-"""The reference's forearms and hands laid onto a pose bone by bone, as a jointed puppet's are.
+"""The reference's arms and hands laid onto a pose bone by bone, as a jointed puppet's are.
 
-One smooth warp would smear fingers that bend. Here a forearm is one piece, a finger three, a palm seven; each is turned with
-its bone and shortened along it. They are painted over one another: the forearm, the thumb, the palm, and the fingers up to
-the little one, each from its root to its tip (the order that is right most often for hands before a body).
+One smooth warp would smear fingers that bend. Here an upper arm and a forearm are one piece each, a finger three, a palm
+seven; each is turned with its bone and shortened along it. They are painted over one another: the upper arm, the forearm, the
+thumb, the palm, and the fingers up to the little one, each from its root to its tip (the order that is right most often for
+hands before a body).
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ELBOW = 21  # an arm's points are the hand's 21 and the elbow
+ELBOW, SHOULDER = 21, 22  # an arm's points are the hand's 21, the elbow and the shoulder
 SHORT = 1e-4  # image units: of a bone that points at the camera
 
 # Pieces between two points, and their half widths at both, outline included, in image units.
 Pieces = dict[tuple[int, int], tuple[float, float]]
+UPPER_ARM: Pieces = {(SHOULDER, ELBOW): (0.058, 0.058)}
+JOINT = 0.2  # of the upper arm, from the shoulder, that stays with the trunk
 FOREARM: Pieces = {(ELBOW, 0): (0.055, 0.034)}
 _PALM: Pieces = {(0, 5): (0.026, 0.014), (0, 9): (0.026, 0.014), (0, 13): (0.026, 0.014), (0, 17): (0.026, 0.014),
                 (5, 17): (0.014, 0.014), (0, 1): (0.020, 0.016), (1, 5): (0.014, 0.014)}  # fmt: skip
@@ -40,15 +43,16 @@ HAND: Pieces = {
 def paint_arms(
     pictures: Tensor,  # [b, m, 3, H, W], painted on in place
     image: Tensor,  # [b, 3, H, W] reference pictures
-    reference: Tensor,  # [b, 22, 2] their hand and elbow, image units
-    xy: Tensor,  # [b, m, 22, 2] the new poses
+    reference: Tensor,  # [b, 23, 2] their hand, elbow and shoulder, image units
+    xy: Tensor,  # [b, m, 23, 2] the new poses
     seen: Tensor,  # bool [b, m]: the others are not painted
 ) -> None:
-    """The left or the right forearm and hand of every picture."""
+    """The left or the right arm and hand of every picture."""
     b, m = seen.shape
     reference = reference[:, None].expand(-1, m, -1, -1)
     xy = torch.where(seen[..., None, None], xy, reference)
-    for pieces in (FOREARM, HAND):
+    reference, xy = _leave_joint(reference), _leave_joint(xy)
+    for pieces in (UPPER_ARM, FOREARM, HAND):
         share, where, corner = _lay(pieces, reference.flatten(0, 1), xy.flatten(0, 1), image.shape[-1])
         grid = where.unflatten(0, (b, m)).flatten(1, 2) * 2 - 1  # [b, m rows, columns, 2]
         over = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -59,7 +63,13 @@ def paint_arms(
             under += part * (arm - under)
 
 
-def cover_arms(xy: Tensor, size: int, grow: float) -> Tensor:  # [m, 22, 2] -> [m, size, size]
+def _leave_joint(xy: Tensor) -> Tensor:  # [..., 23, 2]
+    """The shoulder moved down the arm, to where its piece begins."""
+    start = torch.lerp(xy[..., SHOULDER, :], xy[..., ELBOW, :], JOINT)
+    return torch.cat([xy[..., :SHOULDER, :], start[..., None, :]], -2)
+
+
+def cover_arms(xy: Tensor, size: int, grow: float) -> Tensor:  # [m, 23, 2] -> [m, size, size]
     """1 where the forearm and the hand are in a picture of `size` pixels, drawn `grow` times as wide; else 0."""
     out = xy.new_zeros(len(xy), size, size)
     for pieces in (FOREARM, HAND):
@@ -77,7 +87,7 @@ class _Bones(NamedTuple):
     length: Tensor  # [m, n]
 
     @classmethod
-    def of(cls, xy: Tensor, pieces: Pieces) -> _Bones:  # [m, 22, 2]
+    def of(cls, xy: Tensor, pieces: Pieces) -> _Bones:  # [m, 23, 2]
         """One without length points to the right."""
         a, b = torch.tensor(list(pieces), device=xy.device).T
         start, along = xy[:, a], xy[:, b] - xy[:, a]
@@ -117,7 +127,7 @@ class _Squares(NamedTuple):
 
 
 def _lay(pieces: Pieces, reference: Tensor, xy: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Poses [m, 22, 2] -> a square around each arm's pieces, in a picture of `size` pixels: how much of each pixel they
+    """Poses [m, 23, 2] -> a square around each arm's pieces, in a picture of `size` pixels: how much of each pixel they
     cover [m, side, side], where in the reference it comes from [m, side, side, 2], and the corner x, y [m, 2].
     """
     bones = _Bones.of(xy, pieces)

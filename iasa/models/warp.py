@@ -2,10 +2,10 @@
 
 The paper carries its regions through the body by this warp (section 3.2, after Schaefer et al. 2006); here it carries
 the reference's pixels too, so that the transformer need not learn to shift codes of 16 x 16 pixels by a fraction of
-their size. Forearms and hands are cut out of the picture and the hole is filled from its rim; head, shoulders and elbows
-bend what is left, and the eyelids, too fine for the warp's cells, are drawn over the eyes as far as the pose closes them;
-forearms and hands are laid over it bone by bone (`iasa.models.arm_warp`). What the reference does not show (the inside
-of a mouth, the clothes behind a hand) is left to the network.
+their size. Forearms and hands are cut out of the picture and the hole is filled from its rim, clothes from clothes and the
+wall from the wall; head, shoulders and elbows bend what is left, and the eyelids, too fine for the warp's cells, are drawn
+over the eyes as far as the pose closes them; arms and hands are laid over it bone by bone (`iasa.models.arm_warp`). What the
+reference does not show (the inside of a mouth, the buttons behind a hand) is left to the network.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ ARC_AT_LIDS = (1 - (1 / 3) ** 2) ** 0.5  # height of a lid's arc, of its highest
 ABOVE, BELOW = 0.2, 0.25  # of an eye's width: the skin beyond the lids that stretches when they move
 MARGIN = 0.15  # of an eye's opening, above and below: its outline is drawn outside of the points
 AROUND = 0.035  # image units around an eye's points in which pixels may move
-ARMS = tuple(  # the points of each hand and its elbow
-    [*range(hand.start, hand.stop), elbow] for elbow, hand in ((kp.LEFT_ELBOW, kp.LEFT_HAND), (kp.RIGHT_ELBOW, kp.RIGHT_HAND))
+ARMS = (  # the points of each hand, its elbow and its shoulder
+    [*range(kp.LEFT_HAND.start, kp.LEFT_HAND.stop), kp.LEFT_ELBOW, kp.LEFT_SHOULDER],
+    [*range(kp.RIGHT_HAND.start, kp.RIGHT_HAND.stop), kp.RIGHT_ELBOW, kp.RIGHT_SHOULDER],
 )
-CUT = 1.15  # by how much wider arms are cut out than they are painted
+CUT = 1.15  # by how much wider forearms and hands are cut out than they are painted
+FLANK = 0.87  # width of the trunk below the arms, of the distance between the shoulders
 
 
 def warp_reference(
@@ -62,7 +64,10 @@ class ReferenceWarp:
         for arm in ARMS:
             seen = self.confidence[:, arm].amin(-1) > 0
             keep -= keep * seen[:, None, None] * cover_arms(self.xy[:, arm], keep.shape[-1], CUT)
-        return _fill(self.image.float(), keep[:, None])
+        image, keep = self.image.float(), keep[:, None]
+        trunk = _cover_trunk(self.xy, self.confidence, keep.shape[-1])[:, None]
+        behind = trunk * _fill(image, keep * trunk) + (1 - trunk) * _fill(image, keep * (1 - trunk))
+        return image * keep + behind * (1 - keep)
 
     def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
         """Poses [b, m, 133, 2], [b, m, 133] -> bent pictures [b, m, 3, H, W]."""
@@ -86,10 +91,25 @@ class ReferenceWarp:
         return bent.to(self.image.dtype)
 
 
+def _cover_trunk(xy: Tensor, confidence: Tensor, size: int) -> Tensor:  # [b, 133, 2], [b, 133] -> [b, size, size]
+    """1 in a strip that begins at the shoulders and runs towards the hips (straight down from shoulders without hips), else 0."""
+    left, right = xy[:, kp.LEFT_SHOULDER], xy[:, kp.RIGHT_SHOULDER]
+    middle, across = (left + right) / 2, left - right
+    hips = [kp.LEFT_HIP, kp.RIGHT_HIP]
+    has_hips = (confidence[:, hips].amin(-1) > 0)[:, None]
+    down = torch.where(has_hips, xy[:, hips].mean(1) - middle, torch.stack([-across[:, 1], across[:, 0]], -1))
+    ux, uy = F.normalize(down, dim=-1)[..., None, None].unbind(1)  # [b, 1, 1]
+    pixels = (torch.arange(size, device=xy.device) + 0.5) / size
+    dx, dy = pixels - middle[:, :1, None], pixels[:, None] - middle[:, 1:, None]
+    along, beside = dx * ux + dy * uy, (dy * ux - dx * uy).abs()
+    half = FLANK * across.norm(dim=-1)[:, None, None] / 2
+    return ((half - beside) * size + 0.5).clamp(0, 1) * (along > 0)
+
+
 def _fill(image: Tensor, keep: Tensor) -> Tensor:
     """Holes (keep 0) take the colours around them: averages of what is kept, from coarse to fine (Gortler et al. 1996).
 
-    image [b, 3, H, W], keep [b, 1, H, W] in 0..1; returns the whole picture.
+    image [b, 3, H, W], keep [b, 1, H, W] in 0..1; returns the whole picture, black where nothing at all is kept.
     """
     if image.shape[-1] % 2 or image.shape[-1] <= 4:
         return image

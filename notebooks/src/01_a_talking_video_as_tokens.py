@@ -254,7 +254,7 @@ print(f"the paper's clip: {papers} tokens, {papers**2 / 1e6:.0f} million pairs")
 seconds = np.logspace(0, 2, 60)
 tokens = np.ceil(seconds * 12.5) * 256
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.8))
-axes[0].loglog(seconds, 4 * tokens**2 * 64 * 5 * 8 / 1e12, label="our teacher: 8 layers, 5 heads")
+axes[0].loglog(seconds, 4 * tokens**2 * 80 * 4 * 8 / 1e12, label="our teacher: 8 layers, 4 heads")
 axes[0].legend()
 axes[0].set(xlabel="length of the video (s)", ylabel="operations (10¹²)", title="one pass of dense attention")
 axes[1].loglog(seconds, tokens**2 * 4 / 2**30, label="one matrix, float32")
