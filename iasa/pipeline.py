@@ -28,7 +28,7 @@ from iasa.config import (
     check_motion,
     check_steps,
 )
-from iasa.device import pick_device, pick_dtype
+from iasa.device import pick_device, pick_dtype, release_memory
 from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
 from iasa.masks import make_plan
@@ -50,6 +50,7 @@ from iasa.take import Cancelled, Progress, Reporter, Take, Timing, first_frames,
 __all__ = ["Cancelled", "CoSpeechPipeline", "Progress", "Take", "Timing", "generate", "summarise", "write_take"]
 
 TEACHER_WINDOW, TEACHER_OVERLAP = 6, 2  # latent frames
+RELEASE_EVERY = 125  # latent frames, 10 s of video, after which freed memory is handed back
 PAST_BUDGET = 48  # latent frames whose keys a roll-out keeps: over 12 s the same PSNR as with all of the last 125
 STILL = np.zeros(FRAMES_PER_LATENT, int)  # frames of the reference's pose in latent frame 0
 
@@ -285,10 +286,12 @@ class CoSpeechPipeline:
 
     def _paint(self, made: Iterator[tuple[Tensor, Canvas]], timing: Timing) -> Iterator[np.ndarray]:
         try:
-            for latent, canvas in made:
+            for count, (latent, canvas) in enumerate(made, 1):
                 with torch.inference_mode(), timing.stage("decode"):
                     frames = self.codec.decode(latent, *canvas).cpu().numpy()
                 yield frames
+                if count % RELEASE_EVERY == 0:
+                    release_memory()
         finally:
             made.close()
 

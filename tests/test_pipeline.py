@@ -1,11 +1,16 @@
 """The whole path with the shipped weights, on a few frames."""
 
+import platform
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from iasa import keypoints as kp
 from iasa.config import MOTION_MODELS, InputError
+from iasa.device import release_memory
 from iasa.keypoints import Keypoints
 from iasa.metrics import psnr
 from iasa.motion import speech_to_keypoints
@@ -63,6 +68,28 @@ def test_the_future_does_not_reach_the_student(pipeline, speaker, poses):
     a, b = (frames_of(pipeline.animate(p, speaker, steps=1, seed=2)) for p in (poses, changed))
     assert np.abs(a[:8].astype(int) - b[:8]).max() <= 4 and np.abs(a[:8].astype(int) - b[:8]).mean() < 0.05
     assert np.abs(a[8:].astype(int) - b[8:]).max() > 20
+
+
+def test_freed_memory_is_handed_back_again_and_again(pipeline, speaker, poses, monkeypatch):
+    given_back = []
+    monkeypatch.setattr("iasa.pipeline.RELEASE_EVERY", 2)
+    monkeypatch.setattr("iasa.pipeline.release_memory", lambda: given_back.append(True))
+    frames_of(pipeline.animate(poses, speaker, steps=1))
+    assert len(given_back) == -(-len(poses) // 2) // 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps freed memory by rules of its own")
+def test_release_memory_hands_back_what_lies_between_the_living():
+    def resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+
+    release_memory()
+    blocks = [np.ones(40_000, np.uint8) for _ in range(5_000)]  # 200 MB in pieces too small for maps of their own
+    living = blocks[::100]
+    del blocks
+    before = resident()
+    release_memory()
+    assert len(living) == 50 and before - resident() > 100
 
 
 def test_cancel_stops_between_frames(pipeline, speaker, poses):
