@@ -39,7 +39,7 @@ EARLY = 10.0  # seconds: where the cost of a frame is first looked at
 SPAN = 2.0  # seconds over which it is averaged
 TAIL = 3.0  # seconds at the end that are left out: the earlier stages have finished by then
 HEARD = 0.04  # seconds of sound pushed at a time to the live speaker
-LOOKED_AT = 50  # frames of each minute that the detector looks at
+LOOKED_AT = 250  # frames of each minute, ten seconds, that the detector looks at
 KINDS = {  # profiled operations -> what they are for, in the student's and the teacher's code
     "attention": ("aten::bmm", "aten::exp_", "aten::_softmax", "aten::sum", "aten::div_", "aten::index_select",
                   "aten::index_add_", "aten::_scaled_dot_product_flash_attention_for_cpu", "aten::mul_"),
