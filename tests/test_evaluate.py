@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -207,6 +208,24 @@ def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):
     assert set(again.known) == {"a"}
     again.put("c", {"psnr": 3.0}, {})
     assert set(Ledger(tmp_path / "kept.jsonl").known) == {"a", "c"}
+
+
+def test_a_worker_s_threads_compute_with_one_thread_each(monkeypatch):
+    """Threads that a worker starts too: they ask the environment, not torch.set_num_threads of the thread beside them."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(examiner_module, "_begin", _begin_quietly)
+    monkeypatch.setattr(examiner_module, "_examine", _threads_of_a_thread)
+    assert list(examiner_module.examine_all(Work((), {}), [None, None], workers=2)) == [1, 1]
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def _begin_quietly(work: Work) -> None:
+    torch.set_num_threads(1)
+
+
+def _threads_of_a_thread(clip: None) -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
 
 
 def test_two_workers_find_what_one_finds(tmp_path, monkeypatch):
