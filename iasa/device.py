@@ -17,7 +17,7 @@ import torch
 CPUINFO = Path("/proc/cpuinfo")
 
 # oneDNN compiles a kernel for every shape and keeps 1024 of them. The chosen keys of a frame differ in number from frame to
-# frame: a long video would grow by 100 MB in a minute, and kernels that come again are among the last few anyway.
+# frame, so that a long video would fill memory with them; those that come again are among the last few anyway.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 

@@ -233,7 +233,7 @@ def _examine(clip: HeldoutClip) -> list[dict]:
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     """For processes started meanwhile: torch.set_num_threads speaks for the thread that calls it, not for those that the
-    roll-out starts, and two processes with two threads for each product take twice as long on two cores."""
+    roll-out starts, and processes whose threads outnumber the cores wait for one another."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
