@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from iasa.config import PRESETS, STUDENT_LAYERS, DistillOptions, InputError, MaskOptions
+from iasa.config import HELDOUT_IDENTITY, PRESETS, STUDENT_LAYERS, DistillOptions, InputError, MaskOptions
 from iasa.keypoints import COUNT
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
@@ -167,6 +167,20 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
     options = argparse.Namespace(stage="distill", run=tmp_path, preset=None, steps=None, seed=0, from_scratch=False)
     with pytest.raises(InputError, match="critic is nan at step 7; .*that of step 5.*go on from there with --resume"):
         stages.run_stage(options)
+
+
+def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch):
+    """`train data --first`: other numbers, other speakers, below the held-out ones."""
+    made = []
+    monkeypatch.setattr("iasa.training.data.make_shards", lambda folder, clips, corpus, **how: made.append((clips, how)))
+    options = argparse.Namespace(stage="data", run=tmp_path, clips=100, first=2000)
+    stages.run_stage(options)
+    assert made == [(100, {"first": 2000}), (50, {"heldout": True})]
+    for first in (-1, HELDOUT_IDENTITY - 99):
+        options.first = first
+        with pytest.raises(InputError, match="held out"):
+            stages.run_stage(options)
+    assert len(made) == 2
 
 
 def test_exported_weights_with_a_hole_are_refused_by_name(tmp_path):

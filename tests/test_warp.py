@@ -11,9 +11,12 @@ from iasa.avatar.identity import make_identity
 from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import FACE_CHANNELS, make_keypoints, rest_motion
 from iasa.models import arm_warp, warp
-from iasa.models.arm_warp import cover_arms, paint_arms
+from iasa.models.arm_warp import FOREARM, PLACES, UPPER_ARM, cover_arm, measure_arm, paint_arm
 from iasa.models.warp import SOFTEN, bend, warp_reference
 from iasa.speech import SpeechFeatures
+
+SEEN = torch.ones(1, 23)
+WIDE = tuple(torch.linspace(*next(iter(pieces.values())), PLACES)[None] for pieces in (UPPER_ARM, FOREARM))
 
 
 def slow_bend(place, controls, images):
@@ -108,10 +111,9 @@ def test_a_hand_that_a_pose_does_not_see_is_not_painted():
     both, without = (warp_reference(*speaker, xy[None, 1:], c[None])[0, 0] for c in (confidence[1:], unseen))
     changed = (both - without).abs().amax(0) > 0.05
     arm = xy[1, warp.ARMS[1]]
-    bone = torch.lerp(arm[arm_warp.SHOULDER], arm[arm_warp.ELBOW], torch.linspace(0, 1, 50)[:, None])
-    pixels = (torch.stack(torch.meshgrid(torch.arange(256), torch.arange(256), indexing="xy"), -1) + 0.5) / 256
-    upper = torch.cdist(pixels.view(-1, 2), bone).amin(-1).view(256, 256) < 0.065
-    covered = (cover_arms(arm[None], 256, 1.2)[0] > 0) | upper
+    no_shoulder = SEEN.clone()
+    no_shoulder[:, arm_warp.SHOULDER] = 0
+    covered = cover_arm(arm[None], no_shoulder, 256, 1.1)[0] > 0  # the upper arm is painted in both
     assert changed[covered].float().mean() > 0.3 and not changed[~covered].any()
 
 
@@ -120,7 +122,7 @@ def test_the_reference_s_own_hands_do_not_stay_behind():
     rest = make_keypoints(make_identity(5), rest_motion(1))
     xy, confidence = torch.from_numpy(rest.xy), torch.from_numpy(rest.confidence)
     red = torch.tensor([1.0, -1.0, -1.0])[:, None, None]
-    hands = torch.stack([cover_arms(xy[:, arm], 256, 1.0) for arm in warp.ARMS]).amax(0)[:, None]
+    hands = torch.stack([cover_arm(xy[:, arm], SEEN, 256) for arm in warp.ARMS]).amax(0)[:, None]
     image = red * hands + torch.tensor([-1.0, 0.0, 1.0])[:, None, None] * (1 - hands)
     raised = xy.clone()
     for arm in warp.ARMS:
@@ -177,7 +179,7 @@ def test_behind_arms_clothes_go_on_as_clothes_and_the_wall_as_the_wall():
     xy, confidence = torch.from_numpy(rest.xy), torch.from_numpy(rest.confidence)
     red, green, blue = (torch.tensor(c)[:, None, None] for c in ([1.0, -1, -1], [-1.0, 1, -1], [-1.0, -1, 1]))
     trunk = warp._cover_trunk(xy, confidence, 256)[:, None]
-    arms = torch.stack([cover_arms(xy[:, arm], 256, 1.0) for arm in warp.ARMS]).amax(0)[:, None]
+    arms = torch.stack([cover_arm(xy[:, arm], SEEN, 256, start=warp.STUB) for arm in warp.ARMS]).amax(0)[:, None]
     bare = blue * trunk + green * (1 - trunk)
     found = warp.ReferenceWarp(red * arms + bare * (1 - arms), xy, confidence).without_arms
     hidden = (arms > 0) & ((trunk == 0) | (trunk == 1))
@@ -191,7 +193,8 @@ def test_the_trunk_goes_down_from_the_shoulders_where_hips_are_unseen():
     xy[0, kp.LEFT_SHOULDER], xy[0, kp.RIGHT_SHOULDER] = torch.tensor([0.7, 0.5]), torch.tensor([0.3, 0.5])
     trunk = warp._cover_trunk(xy, seen, 256)[0]
     assert trunk[200, 128] == 1 and trunk[200, 60] == 0 and trunk[100, 128] == 0
-    assert trunk[200].sum() == pytest.approx(0.4 * warp.FLANK * 256, abs=0.01)
+    width = np.interp((200.5 / 256 - 0.5) / 0.4, *zip(*warp.FLANKS, strict=True))
+    assert trunk[200].sum() == pytest.approx(0.4 * width * 256, abs=0.01)
     xy[0, [kp.LEFT_HIP, kp.RIGHT_HIP]] = torch.tensor([0.9, 0.9])
     seen[0, [kp.LEFT_HIP, kp.RIGHT_HIP]] = 1.0
     assert warp._cover_trunk(xy, seen, 256)[0, 200, 180] == 1
@@ -206,11 +209,11 @@ def test_an_upper_arm_turns_about_its_shoulder():
     turned = reference.clone()
     turned[0, arm_warp.ELBOW] = torch.tensor([0.6, 0.3])
     picture = torch.zeros(1, 1, 3, 256, 256)
-    paint_arms(picture, image, reference, turned[:, None], torch.ones(1, 1, dtype=torch.bool))
+    paint_arm(picture, image, reference, turned[:, None], SEEN[None], WIDE)
     row, column = int(0.31 * 256), int(0.45 * 256)
     place = torch.tensor([0.3 - ((row + 0.5) / 256 - 0.3), 0.3 + (column + 0.5) / 256 - 0.3])
     torch.testing.assert_close(picture[0, 0, :2, row, column], place, atol=0.003, rtol=0)
-    assert not picture[0, 0, :, row, int(0.29 * 256)].any()
+    assert not picture[0, 0, :, row, int(0.25 * 256)].any()
 
 
 @pytest.mark.parametrize("shape", ["point", "fist", "pinch", "cup"])
@@ -223,7 +226,7 @@ def test_bent_fingers_keep_their_shapes(shape):
     arm = warp.ARMS[1]
     where = warp._places(xy[None, 1:, arm], xy[None, :1, arm], torch.ones(1, 1, len(arm)), 256)
     smooth = warp._read(images[:1], where)[0, 0]
-    smooth = torch.where(cover_arms(xy[1:, arm], 256, 1.0)[0] > 0, smooth, bent)
+    smooth = torch.where(cover_arm(xy[1:, arm], SEEN, 256)[0] > 0, smooth, bent)
     errors = [(picture - images[1])[:, y0:y1, x0:x1].square().mean() for picture in (bent, smooth)]
     assert errors[0] < 0.75 * errors[1]
 
@@ -234,7 +237,7 @@ def test_a_hand_that_moves_by_whole_pixels_is_copied():
     moved[:, kp.LEFT_HAND] += torch.tensor([8.0, -16.0]) / 256
     picture = images[:1, None].clone()
     arm, hand = warp.ARMS[0], kp.LEFT_HAND
-    paint_arms(picture, images[:1], xy[:1, arm], moved[None, :, arm], torch.ones(1, 1, dtype=torch.bool))
+    paint_arm(picture, images[:1], xy[:1, arm], moved[None, :, arm], SEEN[None], WIDE)
     middle = torch.cat([xy[0, hand][[0, 9]].mean(0, keepdim=True), xy[0, hand][[6, 10, 14, 7, 11, 3]]])
     for x, y in (middle * 256).int().tolist():
         torch.testing.assert_close(
@@ -251,7 +254,7 @@ def test_a_bone_that_turns_and_shortens_takes_its_picture_along():
     xy = reference.clone()
     xy[0, 21], xy[0, 0] = torch.tensor([0.5, 0.2]), torch.tensor([0.5, 0.4])  # turned by a right angle, half as long
     picture = torch.zeros(1, 1, 3, 256, 256)
-    paint_arms(picture, image, reference, xy[:, None], torch.ones(1, 1, dtype=torch.bool))
+    paint_arm(picture, image, reference, xy[:, None], SEEN[None], WIDE)
     for share, beside in ((0.25, 0.0), (0.5, 0.02), (0.75, -0.02)):
         row, column = int((0.2 + share * 0.2) * 256), int((0.5 - beside) * 256)
         found = picture[0, 0, :2, row, column]
@@ -264,9 +267,9 @@ def test_arms_that_cannot_be_painted_leave_the_picture_as_it_is():
     images, xy, _ = drawn("open")
     arm = xy[:1, warp.ARMS[1]]
     poses = torch.stack([arm[0] + 0.1, arm[0] + 9.0, arm[0] - 9.0, arm[0] * 0 + 0.5])[None]
-    seen = torch.tensor([[False, True, True, True]])
+    seen = torch.tensor([0.0, 1, 1, 1])[None, :, None].expand(-1, -1, 23)
     pictures = images[:1, None].repeat(1, 4, 1, 1, 1)
-    paint_arms(pictures, images[:1], arm, poses, seen)
+    paint_arm(pictures, images[:1], arm, poses, seen, WIDE)
     changed = (pictures[0] != images[0]).any(1)
     assert not changed[:3].any()
     assert 100 < changed[3].sum() < 1000  # a dot as wide as an elbow
@@ -278,11 +281,49 @@ def test_half_an_arm_at_the_picture_s_edge_is_the_same_half(monkeypatch):
     out = hand + far * (1 - hand[0, :21, 0].mean())
     wide = torch.nn.functional.pad(images[:1], (0, 256, 0, 256))  # the same pixels in a picture twice as large
     found, expected = images[:1, None].clone(), wide[:, None].clone()
-    paint_arms(found, images[:1], hand, out[None], torch.ones(1, 1, dtype=torch.bool))
+    paint_arm(found, images[:1], hand, out[None], SEEN[None], WIDE)
     for name in ("UPPER_ARM", "FOREARM", "HAND"):
         halves = {bone: (a / 2, b / 2) for bone, (a, b) in getattr(arm_warp, name).items()}
         monkeypatch.setattr(arm_warp, name, halves)
     monkeypatch.setattr(arm_warp, "SHORT", arm_warp.SHORT / 2)
-    paint_arms(expected, wide, hand / 2, out[None] / 2, torch.ones(1, 1, dtype=torch.bool))
+    paint_arm(expected, wide, hand / 2, out[None] / 2, SEEN[None], tuple(width / 2 for width in WIDE))
     assert (found != images[:1, None]).any()
     torch.testing.assert_close(found[..., :252], expected[..., :256, :252], atol=0.01, rtol=0)
+
+
+def test_sleeves_and_bare_arms_are_as_wide_as_they_are_drawn():
+    """A red arm before a grey wall, its upper side along a trunk of the same red: bare from the middle of the forearm on."""
+    y, x = torch.meshgrid(*[(torch.arange(256) + 0.5) / 256] * 2, indexing="ij")
+    xy = torch.full((1, 23, 2), 0.95)
+    xy[0, arm_warp.SHOULDER], xy[0, arm_warp.ELBOW], xy[0, 0] = (torch.tensor(p) for p in ((0.6, 0.2), (0.6, 0.6), (0.2, 0.6)))
+    behind = torch.full((1, 3, 256, 256), 0.5)
+    behind[:, :, x < 0.6] = torch.tensor([1.0, -1, -1])[:, None]  # the trunk, to the left of the upper arm
+    behind[:, :, y > 0.52] = 0.5
+    sleeve = ((y - 0.6).abs() < 0.05) & (x > 0.4) & (x < 0.65)
+    bare = ((y - 0.6).abs() < 0.03) & (x > 0.2) & (x <= 0.4)
+    upper = ((x - 0.6).abs() < 0.045) & (y > 0.2) & (y < 0.65)
+    image = torch.where(sleeve | bare | upper, torch.tensor([1.0, -1, -1])[:, None, None], behind)
+    found_upper, found_forearm = (w[0] for w in measure_arm(image, behind, xy, outer=1))
+    torch.testing.assert_close(found_upper[2:10], torch.full((8,), 0.045), atol=0.004, rtol=0)
+    torch.testing.assert_close(found_forearm[3:6], torch.full((3,), 0.05), atol=0.004, rtol=0)
+    torch.testing.assert_close(found_forearm[-6:-1], torch.full((5,), 0.03), atol=0.004, rtol=0)
+
+
+def test_a_bare_arm_takes_no_wall_along():
+    """With a short sleeve, arms are nearer to the drawn ones than pieces as wide as any sleeve."""
+    seed = next(i for i in range(1_000_300, 1_000_400) if make_identity(i).sleeve == "short")
+    motion = rest_motion(1).concat(perform(speaking(), seed=3)[10:26:5])
+    identity = make_identity(seed)
+    renderer = Renderer(identity, 256)
+    poses, frames = make_keypoints(identity, motion), renderer.render(motion)
+    images = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
+    xy, confidence = torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
+    arguments = images[:1], xy[:1], confidence[:1]
+    ours = warp.ReferenceWarp(*arguments)
+    wide = warp.ReferenceWarp(*arguments)
+    wide.widths = [WIDE, WIDE]
+    arms = torch.stack([torch.from_numpy(renderer.region_masks(motion, k)[2]) for k in range(1, len(frames))])
+    errors = [
+        ((w(xy[None, 1:], confidence[None, 1:])[0] - images[1:]).square().mean(1) * arms).sum() for w in (ours, wide)
+    ]
+    assert errors[0] < 0.6 * errors[1]

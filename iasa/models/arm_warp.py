@@ -3,7 +3,7 @@
 One smooth warp would smear fingers that bend. Here an upper arm and a forearm are one piece each, a finger three, a palm
 seven; each is turned with its bone and shortened along it. They are painted over one another: the upper arm, the forearm, the
 thumb, the palm, and the fingers up to the little one, each from its root to its tip (the order that is right most often for
-hands before a body).
+hands before a body). Pieces of arms are as wide as the reference's sleeves or bare arms are (`measure_arm`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ SHORT = 1e-4  # image units: of a bone that points at the camera
 
 # Pieces between two points, and their half widths at both, outline included, in image units.
 Pieces = dict[tuple[int, int], tuple[float, float]]
-UPPER_ARM: Pieces = {(SHOULDER, ELBOW): (0.058, 0.058)}
-JOINT = 0.2  # of the upper arm, from the shoulder, that stays with the trunk
-FOREARM: Pieces = {(ELBOW, 0): (0.055, 0.034)}
+UPPER_ARM: Pieces = {(SHOULDER, ELBOW): (0.066, 0.062)}
+FOREARM: Pieces = {(ELBOW, 0): (0.060, 0.040)}
+JOINT = 0.1  # of the upper arm, from the shoulder, where its piece begins
+PLACES, ACROSS = 16, 24  # at which arms are measured, along their bone and from it outwards
+LEAST = 0.4  # of a piece's width: no arm is thinner
+DIFFERS = 0.14  # of colours in [-1, 1], where an arm differs from what is behind it
 _PALM: Pieces = {(0, 5): (0.026, 0.014), (0, 9): (0.026, 0.014), (0, 13): (0.026, 0.014), (0, 17): (0.026, 0.014),
                 (5, 17): (0.014, 0.014), (0, 1): (0.020, 0.016), (1, 5): (0.014, 0.014)}  # fmt: skip
 
@@ -40,45 +43,99 @@ HAND: Pieces = {
 }  # in painting order
 
 
-def paint_arms(
+Widths = tuple[Tensor, Tensor]  # half widths of an upper arm and a forearm at PLACES along each, image units, [b, PLACES]
+
+
+def paint_arm(
     pictures: Tensor,  # [b, m, 3, H, W], painted on in place
     image: Tensor,  # [b, 3, H, W] reference pictures
     reference: Tensor,  # [b, 23, 2] their hand, elbow and shoulder, image units
     xy: Tensor,  # [b, m, 23, 2] the new poses
-    seen: Tensor,  # bool [b, m]: the others are not painted
+    seen: Tensor,  # [b, m, 23] 0 for a point that is not: pieces at it are not painted
+    widths: Widths,  # of the reference pictures
 ) -> None:
     """The left or the right arm and hand of every picture."""
-    b, m = seen.shape
+    b, m = seen.shape[:2]
     reference = reference[:, None].expand(-1, m, -1, -1)
-    xy = torch.where(seen[..., None, None], xy, reference)
-    reference, xy = _leave_joint(reference), _leave_joint(xy)
-    for pieces in (UPPER_ARM, FOREARM, HAND):
-        share, where, corner = _lay(pieces, reference.flatten(0, 1), xy.flatten(0, 1), image.shape[-1])
+    for pieces, width in ((UPPER_ARM, widths[0]), (FOREARM, widths[1]), (HAND, None)):
+        whole = _seen(pieces, seen)  # [b, m]
+        poses = torch.where(whole[..., None, None], xy, reference)
+        both = (_start_at(JOINT, pose).flatten(0, 1) for pose in (reference, poses))
+        share, where, corner = _lay(pieces, *both, image.shape[-1], None if width is None else width.repeat_interleave(m, 0))
         grid = where.unflatten(0, (b, m)).flatten(1, 2) * 2 - 1  # [b, m rows, columns, 2]
         over = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
         over = over.unflatten(2, (m, -1)).movedim(2, 1).flatten(0, 1)  # [b m, 3, rows, columns]
-        share = share * seen.flatten()[:, None, None]
+        share = share * whole.flatten()[:, None, None]
         for picture, part, arm, (x, y) in zip(pictures.flatten(0, 1), share, over, corner.tolist(), strict=True):
             under = picture[:, y : y + len(part), x : x + len(part)]
             under += part * (arm - under)
 
 
-def _leave_joint(xy: Tensor) -> Tensor:  # [..., 23, 2]
-    """The shoulder moved down the arm, to where its piece begins."""
-    start = torch.lerp(xy[..., SHOULDER, :], xy[..., ELBOW, :], JOINT)
-    return torch.cat([xy[..., :SHOULDER, :], start[..., None, :]], -2)
-
-
-def cover_arms(xy: Tensor, size: int, grow: float) -> Tensor:  # [m, 23, 2] -> [m, size, size]
-    """1 where the forearm and the hand are in a picture of `size` pixels, drawn `grow` times as wide; else 0."""
+def cover_arm(
+    xy: Tensor,  # [m, 23, 2]
+    seen: Tensor,  # [m, 23]
+    size: int,
+    grow: float = 1.0,
+    start: float = 0.0,  # of the upper arm, from the shoulder
+) -> Tensor:  # [m, size, size]
+    """1 where the arm and the hand may be in a picture of `size` pixels, drawn `grow` times as wide as their pieces; else 0."""
     out = xy.new_zeros(len(xy), size, size)
-    for pieces in (FOREARM, HAND):
+    for pieces in (UPPER_ARM, FOREARM, HAND):
         wide = {bone: (a * grow, b * grow) for bone, (a, b) in pieces.items()}
-        share, _, corner = _lay(wide, xy, xy, size)
+        moved = _start_at(start, xy)
+        share, _, corner = _lay(wide, moved, moved, size)
+        share = share.ceil() * _seen(pieces, seen)[:, None, None]
         for picture, part, (x, y) in zip(out, share, corner.tolist(), strict=True):
             here = picture[y : y + len(part), x : x + len(part)]
-            torch.maximum(here, part.ceil(), out=here)
+            torch.maximum(here, part, out=here)
     return out
+
+
+def measure_arm(
+    image: Tensor,  # [b, 3, H, W]
+    behind: Tensor,  # [b, 3, H, W] the same without arms
+    xy: Tensor,  # [b, 23, 2]
+    outer: int,  # 1: the left of shoulder -> elbow is away from the trunk, -1: the right
+) -> Widths:
+    """How wide the arm is: as far as the picture differs from what is behind it.
+
+    What a piece holds beside its arm would be laid onto the pose with it, and bare arms are thinner than sleeves. On a
+    forearm the narrower side counts; an upper arm is measured on its outer side, for clothes hide the other.
+    """
+    other = (image - behind).abs().amax(1, keepdim=True)  # [b, 1, H, W]
+    along = torch.linspace(0, 1, PLACES, device=xy.device)
+    share = torch.linspace(LEAST, 1, ACROSS, device=xy.device)
+    found = []
+    for pieces in (UPPER_ARM, FOREARM):
+        bone = _Bones.of(_start_at(JOINT, xy), pieces)
+        middle = bone.start + bone.unit * (along * bone.length)[..., None]  # [b, PLACES, 2]
+        left = torch.stack([bone.unit[..., 1], -bone.unit[..., 0]], -1)[:, :, None]  # [b, 1, 1, 2]
+        ((start, stop),) = pieces.values()
+        widest = torch.lerp(*xy.new_tensor([start, stop]), along)  # [PLACES]
+        offset = (widest[:, None] * share)[..., None] * left  # [b, PLACES, ACROSS, 2]
+        reach = []
+        for side in (offset, -offset):
+            grid = (middle[:, :, None] + side) * 2 - 1
+            differs = F.grid_sample(other, grid, padding_mode="border", align_corners=False)[:, 0] > DIFFERS
+            reach.append((differs * share).amax(-1).clamp_min(LEAST))  # [b, PLACES]
+        found.append(_median(widest * (reach[outer < 0] if pieces is UPPER_ARM else torch.minimum(*reach))))
+    return tuple(found)
+
+
+def _median(x: Tensor) -> Tensor:  # [b, n]
+    """Of each value and the two on either side."""
+    return F.pad(x[:, None], (2, 2), mode="replicate")[:, 0].unfold(-1, 5, 1).median(-1).values
+
+
+def _seen(pieces: Pieces, seen: Tensor) -> Tensor:  # [..., 23] -> bool [...]
+    """Whether all points of these pieces are."""
+    return seen[..., sorted({point for bone in pieces for point in bone})].amin(-1) > 0
+
+
+def _start_at(share: float, xy: Tensor) -> Tensor:  # [..., 23, 2]
+    """The shoulder moved down the upper arm, to where a piece begins."""
+    start = torch.lerp(xy[..., SHOULDER, :], xy[..., ELBOW, :], share)
+    return torch.cat([xy[..., :SHOULDER, :], start[..., None, :]], -2)
 
 
 class _Bones(NamedTuple):
@@ -108,7 +165,8 @@ class _Squares(NamedTuple):
     depth: Tensor  # [m, n, cells, cells] how far inside the piece's outline, in pixels
 
     @classmethod
-    def around(cls, bones: _Bones, widths: Tensor, size: int) -> _Squares:  # widths [n, 2]
+    def around(cls, bones: _Bones, widths: Tensor, size: int, measured: Tensor | None) -> _Squares:
+        """widths [n, 2], at most, at both ends; of a single piece `measured` [m, PLACES] instead."""
         start, unit, length = bones
         stop = start + unit * length[..., None]
         wide = widths.amax(-1)[:, None] + 1 / size
@@ -121,17 +179,26 @@ class _Squares(NamedTuple):
         held = along.clamp_min(0).minimum(length[..., None, None])
         beyond = along.sub_(held)
         away = (beyond * beyond).addcmul_(beside, beside).sqrt_()
-        taper = (widths[:, 1] - widths[:, 0]) / length
-        depth = (held * taper[..., None, None]).add_(widths[:, :1, None]).sub_(away).mul_(size)
+        if measured is None:
+            taper = (widths[:, 1] - widths[:, 0]) / length
+            width = (held * taper[..., None, None]).add_(widths[:, :1, None])
+        else:
+            place = held * ((PLACES - 1) / length[..., None, None])
+            first = place.long().clamp_(max=PLACES - 2)
+            near, far = (measured.gather(1, (first + k).flatten(1)).view_as(place) for k in (0, 1))
+            width = torch.lerp(near, far, place - first)
+        depth = width.sub_(away).mul_(size)
         return cls(low, end, held, beyond, beside, depth)
 
 
-def _lay(pieces: Pieces, reference: Tensor, xy: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def _lay(
+    pieces: Pieces, reference: Tensor, xy: Tensor, size: int, measured: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Poses [m, 23, 2] -> a square around each arm's pieces, in a picture of `size` pixels: how much of each pixel they
     cover [m, side, side], where in the reference it comes from [m, side, side, 2], and the corner x, y [m, 2].
     """
     bones = _Bones.of(xy, pieces)
-    squares = _Squares.around(bones, xy.new_tensor(list(pieces.values())), size)
+    squares = _Squares.around(bones, xy.new_tensor(list(pieces.values())), size, measured)
     cells = torch.arange(squares.depth.shape[-1], device=xy.device)
 
     # The arm's square; of the pieces that cover a pixel the last one counts.

@@ -2,15 +2,17 @@
 
 The paper carries its regions through the body by this warp (section 3.2, after Schaefer et al. 2006); here it carries
 the reference's pixels too, so that the transformer need not learn to shift codes of 16 x 16 pixels by a fraction of
-their size. Forearms and hands are cut out of the picture and the hole is filled from its rim, clothes from clothes and the
-wall from the wall; head, shoulders and elbows bend what is left, and the eyelids, too fine for the warp's cells, are drawn
-over the eyes as far as the pose closes them; arms and hands are laid over it bone by bone (`iasa.models.arm_warp`). What the
-reference does not show (the inside of a mouth, the buttons behind a hand) is left to the network.
+their size. Arms and hands are cut out of the picture and the hole is filled from its rim, clothes from clothes and the
+wall from the wall; head and shoulders bend what is left, and the eyelids, too fine for the warp's cells, are drawn over the
+eyes as far as the pose closes them; arms and hands are laid over it bone by bone (`iasa.models.arm_warp`). What the reference
+does not show (the inside of a mouth, the buttons behind a hand) is left to the network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -18,15 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iasa import keypoints as kp
-from iasa.models.arm_warp import cover_arms, paint_arms
+from iasa.models.arm_warp import cover_arm, measure_arm, paint_arm
 
 CELLS = 32  # the warp is computed at 32 x 32 places and interpolated; weights are distance^-4
 SOFTEN = 1e-4  # added to squared distances, image units: a hundredth of the picture
-ANCHORS = 7  # points that stay put on each side of the picture, so that the background does
+ANCHORS = 13  # points that stay put on each side of the picture, so that the background does
+HOLD = 3.0  # weight of each of them; a face has 68 points
 EYES = tuple(tuple(kp.FACE.start + i for i in range(first, first + 6)) for first in (36, 42))  # corner, upper lid, corner, lower
 _LIDS = {point for eye in EYES for point in (*eye[1:3], *eye[4:6])}
-CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_ELBOW, kp.RIGHT_ELBOW,
-        kp.LEFT_HIP, kp.RIGHT_HIP, *(i for i in range(kp.FACE.start, kp.FACE.stop) if i not in _LIDS))  # fmt: skip
+CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_HIP, kp.RIGHT_HIP,
+        *(i for i in range(kp.FACE.start, kp.FACE.stop) if i not in _LIDS))  # fmt: skip
 ARC_AT_LIDS = (1 - (1 / 3) ** 2) ** 0.5  # height of a lid's arc, of its highest, at its two points
 ABOVE, BELOW = 0.2, 0.25  # of an eye's width: the skin beyond the lids that stretches when they move
 MARGIN = 0.15  # of an eye's opening, above and below: its outline is drawn outside of the points
@@ -35,8 +38,12 @@ ARMS = (  # the points of each hand, its elbow and its shoulder
     [*range(kp.LEFT_HAND.start, kp.LEFT_HAND.stop), kp.LEFT_ELBOW, kp.LEFT_SHOULDER],
     [*range(kp.RIGHT_HAND.start, kp.RIGHT_HAND.stop), kp.RIGHT_ELBOW, kp.RIGHT_SHOULDER],
 )
-CUT = 1.15  # by how much wider forearms and hands are cut out than they are painted
-FLANK = 0.87  # width of the trunk below the arms, of the distance between the shoulders
+OUTER = (1, -1)  # the side of each upper arm that is away from the trunk: to the left of shoulder -> elbow, or right
+CUT = 1.15  # by how much wider arms and hands are cut out than their pieces may be
+STUB = 0.2  # of an upper arm, from the shoulder, that is not cut out: the root of its piece is laid over it
+# The trunk's width, in distances between the shoulders, so many of them below the shoulders.
+FLANKS = ((0.1, 1.05), (0.3, 0.97), (0.5, 0.92), (0.9, 0.86), (1.05, 0.87), (1.3, 0.95))
+UNSURE = 0.06  # of that width, on both sides of the trunk's edge: neither clothes nor wall are taken from there
 
 
 def warp_reference(
@@ -57,17 +64,26 @@ class ReferenceWarp:
         """The reference picture [b, 3, H, W] and its pose [b, 133, 2] in image units, [b, 133]."""
         self.image, self.xy, self.confidence = image, xy.float(), confidence
         with torch.autocast(image.device.type, enabled=False):
-            self.without_arms = self._cut_arms()
+            behind = self._fill_behind_arms()
+            arms = self._cover_arms(STUB)
+            self.without_arms = self.image.float() * (1 - arms) + behind * arms
+            self.widths = [
+                measure_arm(self.image.float(), behind, self.xy[:, arm], outer) for arm, outer in zip(ARMS, OUTER, strict=True)
+            ]
 
-    def _cut_arms(self) -> Tensor:  # [b, 3, H, W]
-        keep = self.image.new_ones(len(self.image), *self.image.shape[-2:], dtype=torch.float32)
-        for arm in ARMS:
-            seen = self.confidence[:, arm].amin(-1) > 0
-            keep -= keep * seen[:, None, None] * cover_arms(self.xy[:, arm], keep.shape[-1], CUT)
-        image, keep = self.image.float(), keep[:, None]
-        trunk = _cover_trunk(self.xy, self.confidence, keep.shape[-1])[:, None]
-        behind = trunk * _fill(image, keep * trunk) + (1 - trunk) * _fill(image, keep * (1 - trunk))
-        return image * keep + behind * (1 - keep)
+    def _fill_behind_arms(self) -> Tensor:  # [b, 3, H, W]
+        """The picture as it goes on where arms are."""
+        image, no_arms, size = self.image.float(), 1 - self._cover_arms(0.0), self.image.shape[-1]
+        trunk, clothes, person = (
+            _cover_trunk(self.xy, self.confidence, size, grow, above)[:, None]
+            for grow, above in ((1, 0), (1 - UNSURE, 0), (1 + UNSURE, 1))
+        )
+        return trunk * _fill(image, no_arms * clothes) + (1 - trunk) * _fill(image, no_arms * (1 - person))
+
+    def _cover_arms(self, start: float) -> Tensor:  # [b, 1, H, W]
+        """1 on both arms and hands, upper arms from there on."""
+        covers = [cover_arm(self.xy[:, arm], self.confidence[:, arm], self.image.shape[-1], CUT, start) for arm in ARMS]
+        return torch.maximum(*covers)[:, None]
 
     def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
         """Poses [b, m, 133, 2], [b, m, 133] -> bent pictures [b, m, 3, H, W]."""
@@ -81,18 +97,24 @@ class ReferenceWarp:
         edge = anchor_points(xy.device).expand(b, m, -1, -1)
         calm = list(CALM)
         controls, images = (torch.cat([points[:, :, calm], edge], 2) for points in (xy, reference_xy))
-        weights = torch.cat([seen[:, :, calm], seen.new_ones(edge.shape[:-1])], 2)
+        weights = torch.cat([seen[:, :, calm], seen.new_full(edge.shape[:-1], HOLD)], 2)
         where = _places(controls, images, weights, self.image.shape[-1])
         for eye in EYES:
             _move_lids(where, xy[:, :, eye], reference_xy[:, :, eye], seen[:, :, eye])
         bent = _read(self.without_arms, where)
-        for arm in ARMS:
-            paint_arms(bent, self.image, self.xy[:, arm], xy[:, :, arm], seen[:, :, arm].amin(-1) > 0)
+        for arm, widths in zip(ARMS, self.widths, strict=True):
+            paint_arm(bent, self.image, self.xy[:, arm], xy[:, :, arm], seen[:, :, arm], widths)
         return bent.to(self.image.dtype)
 
 
-def _cover_trunk(xy: Tensor, confidence: Tensor, size: int) -> Tensor:  # [b, 133, 2], [b, 133] -> [b, size, size]
-    """1 in a strip that begins at the shoulders and runs towards the hips (straight down from shoulders without hips), else 0."""
+def _cover_trunk(
+    xy: Tensor,  # [b, 133, 2]
+    confidence: Tensor,  # [b, 133]
+    size: int,
+    grow: float = 1.0,
+    above: float = 0.0,  # the shoulders, image units
+) -> Tensor:  # [b, size, size]
+    """1 on the trunk, drawn `grow` times as wide, from the shoulders towards the hips (straight down where hips are unseen)."""
     left, right = xy[:, kp.LEFT_SHOULDER], xy[:, kp.RIGHT_SHOULDER]
     middle, across = (left + right) / 2, left - right
     hips = [kp.LEFT_HIP, kp.RIGHT_HIP]
@@ -102,8 +124,17 @@ def _cover_trunk(xy: Tensor, confidence: Tensor, size: int) -> Tensor:  # [b, 13
     pixels = (torch.arange(size, device=xy.device) + 0.5) / size
     dx, dy = pixels - middle[:, :1, None], pixels[:, None] - middle[:, 1:, None]
     along, beside = dx * ux + dy * uy, (dy * ux - dx * uy).abs()
-    half = FLANK * across.norm(dim=-1)[:, None, None] / 2
-    return ((half - beside) * size + 0.5).clamp(0, 1) * (along > 0)
+    apart = across.norm(dim=-1).clamp_min(1e-6)[:, None, None]
+    half = _interpolate(along / apart, FLANKS) * apart * grow / 2
+    return ((half - beside) * size + 0.5).clamp(0, 1) * (along > -above)
+
+
+def _interpolate(x: Tensor, knots: Sequence[tuple[float, float]]) -> Tensor:
+    """The polygon through knots (x, y); level before the first and after the last."""
+    out = torch.full_like(x, knots[0][1])
+    for (a, low), (b, high) in pairwise(knots):
+        out += ((x - a) / (b - a)).clamp(0, 1) * (high - low)
+    return out
 
 
 def _fill(image: Tensor, keep: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from iasa.config import PRESETS, REGION_WEIGHTS, DistillOptions, InputError, TrainPreset
+from iasa.config import HELDOUT_IDENTITY, PRESETS, REGION_WEIGHTS, DistillOptions, InputError, TrainPreset
 from iasa.device import pick_device
 from iasa.losses import FaceEmbedding
 from iasa.models.autoencoder import Autoencoder
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), help="sizes and rates; by default the stage's own")
     parser.add_argument("--steps", type=int, help=f"length of the run (default: {STEPS})")
     parser.add_argument("--clips", type=int, default=2000, help="data: training clips to render (50 held-out ones come along)")
+    parser.add_argument("--first", type=int, default=0, help="data: the first clip's number; another number is another speaker")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
     parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then save and leave")
@@ -74,7 +75,9 @@ def run_stage(options: argparse.Namespace) -> dict:
     if options.stage == "data":
         from iasa.training.data import make_shards
 
-        make_shards(data, options.clips, options.run / "corpus")
+        if not 0 <= options.first <= HELDOUT_IDENTITY - options.clips:
+            raise InputError(f"training's clips have numbers from 0 to {HELDOUT_IDENTITY - 1}; the others are held out")
+        make_shards(data, options.clips, options.run / "corpus", first=options.first)
         make_shards(data, 50, options.run / "corpus", heldout=True)
         return {"stage": "data", "clips": options.clips}
     if options.stage == "motion":
