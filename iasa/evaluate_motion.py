@@ -11,9 +11,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +20,16 @@ import torch
 from iasa.avatar.gestures import make_style, perform
 from iasa.avatar.identity import Identity, make_identity
 from iasa.avatar.rig import RigMotion, make_keypoints, rest_hands, rest_motion
-from iasa.config import HELDOUT_IDENTITY, VIDEO_FPS, InputError
+from iasa.config import HELDOUT_IDENTITY, VIDEO_FPS
 from iasa.keypoints import Keypoints
 from iasa.metrics import bootstrap_interval, correlation, frechet_distance
 from iasa.motion import measure
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.stream import TEMPERATURE, load_generator, perform_learned
-from iasa.speech import SpeechFeatures, analyse, make_prosody, read_audio, recogniser
-from iasa.training import corpus, synthesis
-from iasa.training.performances import (
-    HELDOUT_VOICES,
-    Heard,
-    join_features,
-    keep_heard,
-    make_synthetic,
-    pause_features,
-)
-from iasa.training.sentences import HELDOUT, LANGUAGES
+from iasa.speech import SpeechFeatures
+from iasa.training.heldout_speech import HeldoutSpeech, example_clips, real_clips, synthetic_clips
+from iasa.training.performances import join_features, pause_features
+from iasa.training.sentences import LANGUAGES
 
 SEEDS = {"truth": 1000, "rules": 2000, "learned": 3000}
 SHIFT = 0.5  # seconds
@@ -62,75 +53,6 @@ FIGURES = {  # name: (heading, decimals)
 Performer = Callable[[SpeechFeatures, int], RigMotion]
 
 
-@dataclass(frozen=True)
-class Clip:
-    """Held-out speech: what is heard, and what was truly said."""
-
-    name: str
-    kind: str  # "synthetic" (with known stress), "examples", "real", or a language
-    heard: SpeechFeatures
-    true: SpeechFeatures
-    worded: bool = True  # False: what was said is not known, so that lips have no truth
-
-
-def synthetic_clips(count: int, cache: Path, language: str | None = None) -> list[Clip]:
-    """Sentences and voices that training never saw, in noise; accents of the truth lie on stressed syllables."""
-    if not synthesis.available():
-        raise InputError("held-out synthetic speech needs espeakng-loader: pip install espeakng-loader")
-    sentences, voices = (LANGUAGES[language], (language,)) if language else (HELDOUT, HELDOUT_VOICES)
-
-    def make(index: int) -> Heard:
-        return make_synthetic(index, sentences, voices, "auto", split=1)[1]
-
-    clips = []
-    for index in range(count):
-        one = keep_heard(cache, f"{language or 'english'}_{index:04d}", partial(make, index))
-        clips.append(Clip(one.name, language or "synthetic", one.heard, one.true))
-    return clips
-
-
-def example_clips(cache: Path) -> list[Clip]:
-    """The committed clips, of engines and voices that training never saw, and gradio's held-out real one."""
-    clips = []
-    for utterance in corpus.make_corpus("heldout"):
-        real = utterance.name.startswith("real_")
-
-        def make(utterance=utterance, real=real) -> Heard:
-            # without its words a real clip is heard by phones, and the words that are recognised make the truth
-            heard = analyse(utterance.audio, method="phones" if real else "auto")
-            true = analyse(utterance.audio, phones=utterance.features.phones)
-            return Heard(utterance.name, heard, true)
-
-        one = keep_heard(cache, utterance.name, make)
-        clips.append(Clip(one.name, "real" if real else "examples", one.heard, one.true))
-    return clips
-
-
-def real_clips(folder: Path, cache: Path) -> list[Clip]:
-    """Real recordings; those with their words in NAME.txt get them aligned as truth, those without are only heard.
-
-    The latter may be in any language; their lips are compared with the loudness alone.
-    """
-    clips = []
-    for path in sorted(p for p in folder.glob("*") if p.suffix in (".wav", ".ogg", ".mp3", ".flac")):
-        words = path.with_suffix(".txt")
-        text = words.read_text() if words.exists() else None
-        one = keep_heard(cache, path.stem, partial(_hear_real, path, text))
-        clips.append(Clip(one.name, "real" if text else "real, words unknown", one.heard, one.true, text is not None))
-    if not clips:
-        raise InputError(f"there are no recordings in {folder.name}; wav, ogg, mp3 or flac files are needed")
-    return clips
-
-
-def _hear_real(path: Path, text: str | None) -> Heard:
-    audio, _ = read_audio(path)
-    heard = analyse(audio)
-    if text is None:
-        return Heard(path.stem, heard, heard)
-    phones = recogniser.find_phones(audio, make_prosody(audio), text)
-    return Heard(path.stem, heard, analyse(audio, phones=phones))
-
-
 def performers(temperature: float, model: MotionGenerator | None) -> dict[str, Performer]:
     return {
         "truth": lambda speech, seed: perform(speech, seed),
@@ -139,7 +61,7 @@ def performers(temperature: float, model: MotionGenerator | None) -> dict[str, P
     }
 
 
-def score_clip(clip: Clip, name: str, play: Performer, seeds: int) -> dict:
+def score_clip(clip: HeldoutSpeech, name: str, play: Performer, seeds: int) -> dict:
     """Every figure of one performer on one clip, means over its seeds; "features" are left for the Frechet distance."""
     frames = min(clip.heard.frames, clip.true.frames)
     speech = (clip.true if name == "truth" else clip.heard)[:frames]
@@ -273,7 +195,7 @@ def measure_speed(model: MotionGenerator | None, speech: SpeechFeatures) -> dict
     return {"x_real_time_cpu": round(speech.seconds / used, 1), "x_real_time_wall": round(speech.seconds / passed, 1)}
 
 
-def read_back(clips: Sequence[Clip], play: dict[str, Performer], frames: int, through: str) -> dict:
+def read_back(clips: Sequence[HeldoutSpeech], play: dict[str, Performer], frames: int, through: str) -> dict:
     """Mouth r that mediapipe reads in the finished video against the driving keypoints, and against the truth's lips."""
     from iasa.avatar.renderer import Renderer
     from iasa.metrics import mouth_correlation
@@ -310,7 +232,7 @@ def _student_pictures() -> Callable[[int, RigMotion, Keypoints], np.ndarray]:
     return make
 
 
-def ablate(run: Path, steps: int, clips: list[Clip], temperature: float) -> dict:
+def ablate(run: Path, steps: int, clips: list[HeldoutSpeech], temperature: float) -> dict:
     """The shipped generator less one part each time, trained on for `steps`; scored like the rest on a few clips.
 
     Where a part is gone the others have these steps to make up for it; without codebooks the regression begins anew.

@@ -1,0 +1,170 @@
+"""The kernels as torch and others meet them: registration, bad input, configurations, the benchmark, diffusers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+triton = pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
+
+from iasa_kernels import api  # noqa: E402
+from iasa_kernels.forward import drop_configs, parts_of  # noqa: E402
+from kernel_cases import DEVICE, kernels, random_layout, random_qkv  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]  # the folder of the kernels
+
+
+# registration with torch
+
+
+def op_arguments(tensors, layout):
+    sizes = [layout.block_q, layout.block_k, layout.tile, layout.tile_back]
+    sizes += [int(layout.complete_q), int(layout.complete_k), layout.segments]
+    lists = [tiles.tensors() for tiles in (layout.forward, layout.backward_q, layout.backward_k)]
+    return (*tensors, *lists, layout.q_bits, layout.k_bits, 0.25, sizes)
+
+
+def test_the_operator_is_registered_as_torch_wants_it():
+    layout, _ = random_layout([16, 9], seed=1)
+    tensors = [t.requires_grad_() for t in random_qkv(25, nh=1)]
+    torch.library.opcheck(api._attention, op_arguments(tensors, layout))
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_torch_compile_sees_one_operator(backend):
+    layout, _ = random_layout([16, 9], seed=1)
+    tensors = [t.requires_grad_() for t in random_qkv(25, nh=1)]
+
+    def function(q, k, v):
+        return kernels.block_sparse_attention(q, k, v, layout).sin()
+
+    compiled = torch.compile(function, backend=backend, fullgraph=True)
+    ours, theirs = compiled(*tensors), function(*tensors)
+    torch.testing.assert_close(ours, theirs)
+    for a, b in zip(*(torch.autograd.grad(x.sum(), tensors) for x in (ours, theirs)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_fake_tensors_have_shapes_and_types():
+    layout, _ = random_layout([16, 9], seed=1)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        q, k, v = (torch.empty(2, 3, 25, 40, dtype=torch.bfloat16, device=DEVICE, requires_grad=True) for _ in range(3))
+        out, lse = kernels.block_sparse_attention(q, k, v, layout, return_lse=True)
+        out.sum().backward()
+    assert out.shape == (2, 3, 25, 40) and out.dtype == torch.bfloat16
+    assert lse.shape == (2, 3, 25) and lse.dtype == torch.float32 and q.grad.shape == q.shape
+
+
+def test_views_are_taken_as_they_come():
+    layout, _ = random_layout([16, 9], seed=1)
+    tensors = random_qkv(25)
+    views = [t.transpose(1, 2).contiguous().transpose(1, 2).requires_grad_() for t in tensors]
+    out = kernels.block_sparse_attention(*views, layout)
+    torch.testing.assert_close(out, kernels.block_sparse_attention(*tensors, layout))
+    (grad,) = torch.autograd.grad(out.sum(), views[2])  # the gradient of a sum has no memory of its own
+    assert torch.isfinite(grad).all()
+
+
+# bad input
+
+
+def test_bad_input_is_named(monkeypatch):
+    layout, _ = random_layout([16, 9], seed=1)
+    q, k, v = random_qkv(25)
+    attend = kernels.block_sparse_attention
+    with pytest.raises(ValueError, match="24 queries and 25 keys; the layout is for 25 and 25"):
+        attend(q[:, :, :24], k, v, layout)
+    with pytest.raises(ValueError, match=r"\[1, 2, 25, 16\], \[1, 2, 25, 16\] and \[1, 2, 25, 8\]"):
+        attend(q, k, v[..., :8], layout)
+    with pytest.raises(ValueError, match="batch, heads, tokens, width"):
+        attend(q[0], k, v, layout)
+    with pytest.raises(ValueError, match="float64"):
+        attend(q.double(), k.double(), v.double(), layout)
+    with pytest.raises(ValueError, match="float16.*float32"):
+        attend(q.half(), k, v, layout)
+    with pytest.raises(ValueError, match="144 wide; up to 128"):
+        attend(*random_qkv(25, d=144), layout)
+    with pytest.raises(ValueError, match=r"3 plans; 1, 2 \(heads\) or 2"):
+        attend(q, k, v, kernels.stack_layouts([layout] * 3))
+    with pytest.raises(ValueError, match="one device"):
+        attend(*(x.to("meta") for x in (q, k, v)), layout)
+    if DEVICE == "cpu":
+        monkeypatch.delenv("TRITON_INTERPRET")
+        with pytest.raises(ValueError, match="a GPU is needed"):
+            attend(q, k, v, layout)
+    monkeypatch.setattr(api.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install triton"):
+        attend(q, k, v, layout)
+
+
+@pytest.mark.parametrize("precision", ["tf32x3", "ieee"])
+@pytest.mark.parametrize("block, padded", [(16, 32), (64, 64), (64, 128), (128, 64), (128, 128)])
+def test_some_configuration_is_left_and_the_smallest_is_taken_untried(precision, block, padded, monkeypatch):
+    given = {"BLOCK": block, "PADDED": padded, "PRECISION": precision}
+    configs = [triton.Config({}, num_warps=warps, num_stages=depth) for warps in (4, 8) for depth in (1, 2, 3, 4)]
+    (one,) = drop_configs(configs, given)
+    monkeypatch.delenv("IASA_KERNELS_TUNE")
+    kept = drop_configs(configs, given)
+    assert len(kept) > 1 and one is kept[0] and one.num_stages == min(config.num_stages for config in kept)
+    assert max(config.num_stages for config in kept) == (2 if precision == "tf32x3" else 4)
+
+
+def test_two_programs_share_a_block_that_does_not_fit():
+    assert [parts_of(128, width, torch.float32) for width in (64, 80, 128)] == [1, 2, 2]
+    assert parts_of(64, 128, torch.float32) == parts_of(128, 128, torch.bfloat16) == 1
+
+
+def test_the_benchmark_writes_down_what_fails(monkeypatch):
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "attention.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(benchmark, "compare", lambda *arguments: {"out": 0.0, "dq": 1.0})
+    assert not any(row["passed"] for row in benchmark.check_case(("bfloat16", 32, 16, DEVICE)))
+
+    def broken(*arguments):
+        raise RuntimeError("out of memory\nat length")
+
+    monkeypatch.setattr(benchmark, "compare", broken)
+    rows = benchmark.check_case(("bfloat16", 32, 16, DEVICE))
+    assert len(rows) == 5 and {row["error"] for row in rows} == {"RuntimeError: out of memory"}
+    rows = [{"method": "dense", "pairs": 64, "forward": 2.0, "backward": 4.0}]
+    rows += [{"method": "ours", "pairs": 16, "forward": 1.0, "backward": 1.0}, {"method": "flex", "pairs": 16, "error": "?"}]
+    case = {"tokens": 8, "heads": 1, "width": 4, "dtype": "bfloat16", "rows": rows}
+    benchmark.add_rates(case)
+    assert rows[1]["forward_speedup"] == 2 and rows[1]["backward_rate_of_dense"] == 1
+    assert "| flex | 25.0% | not measured |" in benchmark.make_table(case)
+    monkeypatch.setattr(benchmark, "methods", lambda *arguments: [("ours", broken, 16)])
+    assert [c["rows"][0]["error"] for c in benchmark.speed("cpu", True, float("inf"))] == ["RuntimeError: out of memory"]
+    assert [c["rows"][0]["error"] for c in benchmark.speed("cpu", True, 0.0)] == ["no time was left"]
+
+
+def test_the_kernels_compile_for_hopper():
+    """To machine code, without a GPU: the interpreter would let through what the compiler refuses."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "benchmarks/compile.py", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [line.split()[1] for line in done.stdout.splitlines()[2:]] == ["forward", "dq", "dkv"]
+
+
+def test_the_processor_of_the_readme_is_attention_of_diffusers():
+    attention = pytest.importorskip("diffusers.models.attention_processor", reason="the processor is for diffusers")
+    text = (ROOT / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len(code.strip().splitlines()) <= 18
+    names: dict = {}
+    exec(code, names)
+    torch.manual_seed(0)
+    attn = attention.Attention(32, heads=2, dim_head=16).to(DEVICE)
+    layout, _ = random_layout([16, 9], density=1.0, tested=False)
+    x, order = torch.randn(2, 25, 32, device=DEVICE), torch.randperm(25).to(DEVICE)
+    wanted = attn(x)
+    attn.set_processor(names["SparseProcessor"](layout, order))
+    torch.testing.assert_close(attn(x), wanted, atol=2e-6, rtol=0)
