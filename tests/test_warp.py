@@ -282,9 +282,8 @@ def test_half_an_arm_at_the_picture_s_edge_is_the_same_half(monkeypatch):
     wide = torch.nn.functional.pad(images[:1], (0, 256, 0, 256))  # the same pixels in a picture twice as large
     found, expected = images[:1, None].clone(), wide[:, None].clone()
     paint_arm(found, images[:1], hand, out[None], SEEN[None], WIDE)
-    for name in ("UPPER_ARM", "FOREARM", "HAND"):
-        halves = {bone: (a / 2, b / 2) for bone, (a, b) in getattr(arm_warp, name).items()}
-        monkeypatch.setattr(arm_warp, name, halves)
+    halves = [{bone: (a / 2, b / 2) for bone, (a, b) in pieces.items()} for pieces in arm_warp.PARTS]
+    monkeypatch.setattr(arm_warp, "PARTS", halves)
     monkeypatch.setattr(arm_warp, "SHORT", arm_warp.SHORT / 2)
     paint_arm(expected, wide, hand / 2, out[None] / 2, SEEN[None], tuple(width / 2 for width in WIDE))
     assert (found != images[:1, None]).any()

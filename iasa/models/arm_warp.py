@@ -16,34 +16,32 @@ from torch import Tensor
 
 ELBOW, SHOULDER = 21, 22  # an arm's points are the hand's 21, the elbow and the shoulder
 SHORT = 1e-4  # image units: of a bone that points at the camera
-
-# Pieces between two points, and their half widths at both, outline included, in image units.
-Pieces = dict[tuple[int, int], tuple[float, float]]
-UPPER_ARM: Pieces = {(SHOULDER, ELBOW): (0.066, 0.062)}
-FOREARM: Pieces = {(ELBOW, 0): (0.060, 0.040)}
 JOINT = 0.1  # of the upper arm, from the shoulder, where its piece begins
 PLACES, ACROSS = 16, 24  # at which arms are measured, along their bone and from it outwards
 LEAST = 0.4  # of a piece's width: no arm is thinner
 DIFFERS = 0.14  # of colours in [-1, 1], where an arm differs from what is behind it
-_PALM: Pieces = {(0, 5): (0.026, 0.014), (0, 9): (0.026, 0.014), (0, 13): (0.026, 0.014), (0, 17): (0.026, 0.014),
-                (5, 17): (0.014, 0.014), (0, 1): (0.020, 0.016), (1, 5): (0.014, 0.014)}  # fmt: skip
+
+Pieces = dict[tuple[int, int], tuple[float, float]]
+Widths = tuple[Tensor, Tensor]  # half widths of an upper arm and a forearm at PLACES along each, image units, [b, PLACES]
 
 
 def _finger(first: int, *widths: float) -> Pieces:
     return {(first + k, first + k + 1): (widths[k], widths[k + 1]) for k in range(3)}
 
 
-HAND: Pieces = {
-    **_finger(1, 0.0168, 0.0155, 0.0140, 0.0125),
-    **_PALM,
+# Pieces between two points, and their half widths at both, outline included, at most, in image units.
+UPPER_ARM: Pieces = {(SHOULDER, ELBOW): (0.066, 0.062)}
+FOREARM: Pieces = {(ELBOW, 0): (0.060, 0.040)}
+THUMB: Pieces = _finger(1, 0.0168, 0.0155, 0.0140, 0.0125)
+PALM: Pieces = {(0, 5): (0.026, 0.014), (0, 9): (0.026, 0.014), (0, 13): (0.026, 0.014), (0, 17): (0.026, 0.014),
+               (5, 17): (0.014, 0.014), (0, 1): (0.020, 0.016), (1, 5): (0.014, 0.014)}  # fmt: skip
+FINGERS: Pieces = {
     **_finger(5, 0.0168, 0.0152, 0.0134, 0.0119),
     **_finger(9, 0.0168, 0.0152, 0.0134, 0.0119),
     **_finger(13, 0.0168, 0.0152, 0.0134, 0.0119),
     **_finger(17, 0.0157, 0.0137, 0.0121, 0.0112),
-}  # in painting order
-
-
-Widths = tuple[Tensor, Tensor]  # half widths of an upper arm and a forearm at PLACES along each, image units, [b, PLACES]
+}
+PARTS = (UPPER_ARM, FOREARM, THUMB, PALM, FINGERS)  # in painting order, as their pieces are
 
 
 def paint_arm(
@@ -57,7 +55,7 @@ def paint_arm(
     """The left or the right arm and hand of every picture."""
     b, m = seen.shape[:2]
     reference = reference[:, None].expand(-1, m, -1, -1)
-    for pieces, width in ((UPPER_ARM, widths[0]), (FOREARM, widths[1]), (HAND, None)):
+    for pieces, width in zip(PARTS, (*widths, None, None, None), strict=True):
         whole = _seen(pieces, seen)  # [b, m]
         poses = torch.where(whole[..., None, None], xy, reference)
         both = (_start_at(JOINT, pose).flatten(0, 1) for pose in (reference, poses))
@@ -80,7 +78,7 @@ def cover_arm(
 ) -> Tensor:  # [m, size, size]
     """1 where the arm and the hand may be in a picture of `size` pixels, drawn `grow` times as wide as their pieces; else 0."""
     out = xy.new_zeros(len(xy), size, size)
-    for pieces in (UPPER_ARM, FOREARM, HAND):
+    for pieces in PARTS:
         wide = {bone: (a * grow, b * grow) for bone, (a, b) in pieces.items()}
         moved = _start_at(start, xy)
         share, _, corner = _lay(wide, moved, moved, size)
@@ -128,8 +126,9 @@ def _median(x: Tensor) -> Tensor:  # [b, n]
 
 
 def _seen(pieces: Pieces, seen: Tensor) -> Tensor:  # [..., 23] -> bool [...]
-    """Whether all points of these pieces are."""
-    return seen[..., sorted({point for bone in pieces for point in bone})].amin(-1) > 0
+    """Whether all points of these pieces are; a hand is seen as a whole."""
+    points = sorted({point for bone in pieces for point in bone})
+    return seen[..., points if points[-1] >= ELBOW else range(ELBOW)].amin(-1) > 0
 
 
 def _start_at(share: float, xy: Tensor) -> Tensor:  # [..., 23, 2]
@@ -155,25 +154,19 @@ class _Bones(NamedTuple):
 
 
 class _Squares(NamedTuple):
-    """A small square of pixels around each piece, and where they lie relative to its bone; image units."""
+    """Squares of pixels, one for each piece, and where these lie relative to its bone; image units."""
 
-    low: Tensor  # [m, n, 2] column and row of the first pixel
-    end: Tensor  # [m, n, 2] and of the first beyond the piece
     held: Tensor  # [m, n, cells, cells] along the bone, between its ends
     beyond: Tensor  # [m, n, cells, cells] along the bone, outside of them
     beside: Tensor  # [m, n, cells, cells]
     depth: Tensor  # [m, n, cells, cells] how far inside the piece's outline, in pixels
 
     @classmethod
-    def around(cls, bones: _Bones, widths: Tensor, size: int, measured: Tensor | None) -> _Squares:
-        """widths [n, 2], at most, at both ends; of a single piece `measured` [m, PLACES] instead."""
+    def at(cls, low: Tensor, cells: int, bones: _Bones, widths: Tensor, size: int, measured: Tensor | None) -> _Squares:
+        """low [m, n, 2] column and row of their first pixels; half widths at the bones' ends [n, 2], of a single piece
+        `measured` [m, PLACES] instead."""
         start, unit, length = bones
-        stop = start + unit * length[..., None]
-        wide = widths.amax(-1)[:, None] + 1 / size
-        low = ((torch.minimum(start, stop) - wide) * size).floor().clamp(-1, size)
-        end = ((torch.maximum(start, stop) + wide) * size).ceil()
-        cells = torch.arange(int((end - low).amax().clamp(1, size)), device=low.device)
-        dx, dy = ((low[..., None] + cells + 0.5) / size - start[..., None]).unbind(2)  # [m, n, cells]
+        dx, dy = ((low[..., None] + torch.arange(cells, device=low.device) + 0.5) / size - start[..., None]).unbind(2)
         along = (dx * unit[..., :1])[:, :, None] + (dy * unit[..., 1:])[..., None]
         beside = (dx * -unit[..., 1:])[:, :, None] + (dy * unit[..., :1])[..., None]
         held = along.clamp_min(0).minimum(length[..., None, None])
@@ -187,8 +180,7 @@ class _Squares(NamedTuple):
             first = place.long().clamp_(max=PLACES - 2)
             near, far = (measured.gather(1, (first + k).flatten(1)).view_as(place) for k in (0, 1))
             width = torch.lerp(near, far, place - first)
-        depth = width.sub_(away).mul_(size)
-        return cls(low, end, held, beyond, beside, depth)
+        return cls(held, beyond, beside, width.sub_(away).mul_(size))
 
 
 def _lay(
@@ -197,15 +189,24 @@ def _lay(
     """Poses [m, 23, 2] -> a square around each arm's pieces, in a picture of `size` pixels: how much of each pixel they
     cover [m, side, side], where in the reference it comes from [m, side, side, 2], and the corner x, y [m, 2].
     """
-    bones = _Bones.of(xy, pieces)
-    squares = _Squares.around(bones, xy.new_tensor(list(pieces.values())), size, measured)
-    cells = torch.arange(squares.depth.shape[-1], device=xy.device)
-
-    # The arm's square; of the pieces that cover a pixel the last one counts.
-    corner = squares.low.amin(1).clamp(0, size)  # [m, 2]
-    side = int((squares.end.amax(1).clamp(0, size) - corner).amax().clamp(1, size))
+    bones, image = _Bones.of(xy, pieces), _Bones.of(reference, pieces)
+    widths = xy.new_tensor(list(pieces.values()))
+    stop = bones.start + bones.unit * bones.length[..., None]
+    wide = widths.amax(-1)[:, None] + 1 / size
+    low = ((torch.minimum(bones.start, stop) - wide) * size).floor().clamp(-1, size)  # [m, n, 2] of each piece
+    end = ((torch.maximum(bones.start, stop) + wide) * size).ceil()
+    corner = low.amin(1).clamp(0, size)  # [m, 2] of the arm's square
+    side = int((end.amax(1).clamp(0, size) - corner).amax().clamp(1, size))
     corner = corner.minimum(corner.new_tensor(size - side))
-    column, row = (squares.low[..., None] + cells - corner[:, None, :, None]).unbind(2)  # [m, n, cells]
+    if len(pieces) == 1:
+        squares = _Squares.at(corner[:, None], side, bones, widths, size, measured)
+        share, places = squares.depth[:, 0].add_(0.5).clamp_(0, 1), _find_places(squares, bones, image)[:, 0]
+        return share, places, corner.int()
+
+    # Of the pieces that cover a pixel the last one counts.
+    cells = int((end - low).amax().clamp(1, size))
+    squares = _Squares.at(low, cells, bones, widths, size, measured)
+    column, row = (low[..., None] + torch.arange(cells, device=xy.device) - corner[:, None, :, None]).unbind(2)  # [m, n, cells]
     within = ((row >= 0) & (row < side))[..., None] & ((column >= 0) & (column < side))[:, :, None]
     pixel = (row.clamp(0, side - 1)[..., None] * side + column.clamp(0, side - 1)[:, :, None]).long().flatten(1)
     depth = torch.where(within, squares.depth, -1.0)
@@ -215,14 +216,14 @@ def _lay(
     share = canvas.scatter_reduce(1, pixel, depth.flatten(1), "amax").add_(0.5).clamp_(0, 1)
     last = canvas.scatter_reduce(1, pixel, rank, "amax").gather(1, pixel)
     m, element = ((rank > -0.5) & (rank == last)).nonzero(as_tuple=True)
-    piece = element // len(cells) ** 2
-
-    # The same place of the reference: along its bone, shortened as the bone is but not beyond its ends, and beside it.
-    image = _Bones.of(reference, pieces)
-    stretch = (image.length / bones.length)[m, piece, None]
-    u = image.unit[m, piece]
-    held, beyond, beside = (part.flatten(1)[m, element, None] for part in squares[2:5])
-    found = image.start[m, piece] + (held * stretch + beyond) * u + beside * torch.stack([-u[:, 1], u[:, 0]], -1)
     places = xy.new_zeros(len(xy), side**2, 2)
-    places[m, pixel[m, element]] = found
+    places[m, pixel[m, element]] = _find_places(squares, bones, image).flatten(1, 3)[m, element]
     return share.unflatten(1, (side, side)), places.unflatten(1, (side, side)), corner.int()
+
+
+def _find_places(squares: _Squares, bones: _Bones, image: _Bones) -> Tensor:  # [m, n, cells, cells, 2]
+    """The same places of the reference's bones `image`: along a bone shortened as it is, but not beyond its ends."""
+    stretch = (image.length / bones.length)[..., None, None]
+    along = (squares.held * stretch).add_(squares.beyond)
+    (x, y), (ux, uy) = (part[..., None, None].unbind(2) for part in (image.start, image.unit))
+    return torch.stack([x + along * ux - squares.beside * uy, y + along * uy + squares.beside * ux], -1)
