@@ -138,14 +138,50 @@ def _interpolate(x: Tensor, knots: Sequence[tuple[float, float]]) -> Tensor:
 
 
 def _fill(image: Tensor, keep: Tensor) -> Tensor:
-    """Holes (keep 0) take the colours around them: averages of what is kept, from coarse to fine (Gortler et al. 1996).
+    """Holes (keep 0) take the nearest colours of their row and column, the nearer ones and those along the picture's
+    stripes most: what runs across the picture, a skirting board or a jumper's stripes, goes on behind an arm.
 
-    image [b, 3, H, W], keep [b, 1, H, W] in 0..1; returns the whole picture, black where nothing at all is kept.
+    image [b, 3, H, W], keep [b, 1, H, W] in 0..1; returns the whole picture. Where row and column keep nothing: `_fill_softly`.
     """
+    total, weights = 0.0, 0.0
+    steps = torch.stack([_mean_step(image.mT, keep.mT), _mean_step(image, keep)])  # down, across: [2, b, 1, 1, 1]
+    along = (steps / steps.sum(0).clamp_min(1e-6)).square()  # steep down: stripes lie across
+    for share, turned in zip(along, (False, True), strict=True):
+        for colour, near in _nearest(image.mT, keep.mT) if turned else _nearest(image, keep):
+            weight = share * (near.mT if turned else near)
+            total = total + weight * (colour.mT if turned else colour)
+            weights = weights + weight
+    found = torch.where(weights > 0, total / weights.clamp_min(1e-9), _fill_softly(image, keep))
+    return image * keep + found * (1 - keep)
+
+
+def _mean_step(image: Tensor, keep: Tensor) -> Tensor:  # [b, 1, 1, 1]
+    """From a kept pixel to the kept pixel beside it in its row."""
+    both = keep[..., 1:] * keep[..., :-1]
+    steps = (image[..., 1:] - image[..., :-1]).abs() * both
+    return steps.sum((1, 2, 3), keepdim=True) / both.sum((1, 2, 3), keepdim=True).clamp_min(1)
+
+
+def _nearest(image: Tensor, keep: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The nearest kept colour before and after each pixel in its row, and one over its distance, 0 if there is none."""
+    out = []
+    for flipped in (False, True):
+        picture, kept = (x.flip(-1) if flipped else x for x in (image, keep))
+        here = torch.arange(kept.shape[-1], device=kept.device).expand_as(kept)
+        last = torch.where(kept >= 1, here, -1).cummax(-1).values
+        colour = picture.gather(-1, last.clamp_min(0).expand_as(picture))
+        near = torch.where(last < 0, 0.0, 1 / (here - last).clamp_min(0.5))
+        out.append((colour.flip(-1), near.flip(-1)) if flipped else (colour, near))
+    return out
+
+
+def _fill_softly(image: Tensor, keep: Tensor) -> Tensor:
+    """Holes take the colours around them: averages of what is kept, from coarse to fine (Gortler et al. 1996); black
+    where nothing at all is kept."""
     if image.shape[-1] % 2 or image.shape[-1] <= 4:
         return image
     share = F.avg_pool2d(keep, 2)
-    coarse = _fill(F.avg_pool2d(image * keep, 2) / share.clamp_min(1e-4), (2 * share).clamp(max=1))
+    coarse = _fill_softly(F.avg_pool2d(image * keep, 2) / share.clamp_min(1e-4), (2 * share).clamp(max=1))
     return image * keep + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False) * (1 - keep)
 
 
