@@ -143,6 +143,27 @@ def test_a_filled_hole_continues_its_rim():
     assert (filled - rows).abs().max() < 0.3
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_stripes_go_on_through_a_hole(turned):
+    """Across the picture or down it: each keeps its colour up to the other side, and nothing of the hole comes in."""
+    stripes = torch.tensor([-0.5, 0.5])[torch.arange(64) // 8 % 2][None, None, :, None].expand(1, 3, 64, 64)
+    keep = torch.ones(1, 1, 64, 64)
+    keep[..., 12:44, 20:44] = 0
+    stripes, keep = (x.mT if turned else x for x in (stripes, keep))
+    filled = warp._fill(torch.where(keep > 0, stripes, torch.tensor(9.0)), keep)
+    assert (filled - stripes).abs().max() < 0.02
+    softly = warp._fill_softly(torch.where(keep > 0, stripes, torch.tensor(9.0)), keep)
+    assert (softly - stripes).abs().max() > 0.5
+
+
+def test_a_hole_whose_rows_and_columns_keep_nothing_is_filled_all_the_same():
+    keep = torch.zeros(1, 1, 64, 64)
+    keep[..., :8, :8] = 1
+    filled = warp._fill(torch.full((1, 3, 64, 64), 0.25), keep)
+    torch.testing.assert_close(filled[..., 40:, 40:], torch.full((1, 3, 24, 24), 0.25))
+    assert not warp._fill(torch.ones(1, 3, 64, 64), keep * 0).any()
+
+
 def test_eyelids_close_as_far_as_the_pose_says():
     identity = make_identity(1_000_124)
     motion = rest_motion(3)

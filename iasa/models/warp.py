@@ -144,8 +144,8 @@ def _fill(image: Tensor, keep: Tensor) -> Tensor:
     image [b, 3, H, W], keep [b, 1, H, W] in 0..1; returns the whole picture. Where row and column keep nothing: `_fill_softly`.
     """
     total, weights = 0.0, 0.0
-    steps = torch.stack([_mean_step(image.mT, keep.mT), _mean_step(image, keep)])  # down, across: [2, b, 1, 1, 1]
-    along = (steps / steps.sum(0).clamp_min(1e-6)).square()  # steep down: stripes lie across
+    steps = torch.stack([_mean_step(image.mT, keep.mT), _mean_step(image, keep)]) + 1e-6  # down, across: [2, b, 1, 1, 1]
+    along = (steps / steps.sum(0)).square()  # steep down: stripes lie across
     for share, turned in zip(along, (False, True), strict=True):
         for colour, near in _nearest(image.mT, keep.mT) if turned else _nearest(image, keep):
             weight = share * (near.mT if turned else near)
@@ -178,7 +178,7 @@ def _nearest(image: Tensor, keep: Tensor) -> list[tuple[Tensor, Tensor]]:
 def _fill_softly(image: Tensor, keep: Tensor) -> Tensor:
     """Holes take the colours around them: averages of what is kept, from coarse to fine (Gortler et al. 1996); black
     where nothing at all is kept."""
-    if image.shape[-1] % 2 or image.shape[-1] <= 4:
+    if image.shape[-1] % 2:
         return image
     share = F.avg_pool2d(keep, 2)
     coarse = _fill_softly(F.avg_pool2d(image * keep, 2) / share.clamp_min(1e-4), (2 * share).clamp(max=1))
