@@ -12,6 +12,7 @@ from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import FACE_CHANNELS, make_keypoints, rest_motion
 from iasa.models import arm_warp, warp
 from iasa.models.arm_warp import FOREARM, PLACES, UPPER_ARM, cover_arm, measure_arm, paint_arm
+from iasa.models.inpainting import fill_holes, fill_softly
 from iasa.models.warp import SOFTEN, bend, warp_reference
 from iasa.speech import SpeechFeatures
 
@@ -138,7 +139,7 @@ def test_a_filled_hole_continues_its_rim():
     rows = torch.linspace(-1, 1, 64)[None, None, :, None].expand(1, 3, 64, 64)
     keep = torch.ones(1, 1, 64, 64)
     keep[..., 24:40, 24:40] = 0
-    filled = warp._fill(torch.where(keep > 0, rows, torch.tensor(9.0)), keep)
+    filled = fill_holes(torch.where(keep > 0, rows, torch.tensor(9.0)), keep)
     torch.testing.assert_close(filled[..., :20, :], rows[..., :20, :])
     assert (filled - rows).abs().max() < 0.3
 
@@ -150,18 +151,18 @@ def test_stripes_go_on_through_a_hole(turned):
     keep = torch.ones(1, 1, 64, 64)
     keep[..., 12:44, 20:44] = 0
     stripes, keep = (x.mT if turned else x for x in (stripes, keep))
-    filled = warp._fill(torch.where(keep > 0, stripes, torch.tensor(9.0)), keep)
+    filled = fill_holes(torch.where(keep > 0, stripes, torch.tensor(9.0)), keep)
     assert (filled - stripes).abs().max() < 0.02
-    softly = warp._fill_softly(torch.where(keep > 0, stripes, torch.tensor(9.0)), keep)
+    softly = fill_softly(torch.where(keep > 0, stripes, torch.tensor(9.0)), keep)
     assert (softly - stripes).abs().max() > 0.5
 
 
 def test_a_hole_whose_rows_and_columns_keep_nothing_is_filled_all_the_same():
     keep = torch.zeros(1, 1, 64, 64)
     keep[..., :8, :8] = 1
-    filled = warp._fill(torch.full((1, 3, 64, 64), 0.25), keep)
+    filled = fill_holes(torch.full((1, 3, 64, 64), 0.25), keep)
     torch.testing.assert_close(filled[..., 40:, 40:], torch.full((1, 3, 24, 24), 0.25))
-    assert not warp._fill(torch.ones(1, 3, 64, 64), keep * 0).any()
+    assert not fill_holes(torch.ones(1, 3, 64, 64), keep * 0).any()
 
 
 def test_eyelids_close_as_far_as_the_pose_says():

@@ -2,8 +2,8 @@
 
 The paper carries its regions through the body by this warp (section 3.2, after Schaefer et al. 2006); here it carries
 the reference's pixels too, so that the transformer need not learn to shift codes of 16 x 16 pixels by a fraction of
-their size. Arms and hands are cut out of the picture and the hole is filled from its rim, clothes from clothes and the
-wall from the wall; head and shoulders bend what is left, and the eyelids, too fine for the warp's cells, are drawn over the
+their size. Arms and hands are cut out of the picture and the hole is filled, clothes from clothes and the wall
+from the wall; head and shoulders bend what is left, and the eyelids, too fine for the warp's cells, are drawn over the
 eyes as far as the pose closes them; arms and hands are laid over it bone by bone (`iasa.models.arm_warp`). What the reference
 does not show (the inside of a mouth, the buttons behind a hand) is left to the network.
 """
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from iasa import keypoints as kp
 from iasa.models.arm_warp import cover_arm, measure_arm, paint_arm
+from iasa.models.inpainting import fill_holes
 
 CELLS = 32  # the warp is computed at 32 x 32 places and interpolated; weights are distance^-4
 SOFTEN = 1e-4  # added to squared distances, image units: a hundredth of the picture
@@ -78,7 +79,7 @@ class ReferenceWarp:
             _cover_trunk(self.xy, self.confidence, size, grow, above)[:, None]
             for grow, above in ((1, 0), (1 - UNSURE, 0), (1 + UNSURE, 1))
         )
-        return trunk * _fill(image, no_arms * clothes) + (1 - trunk) * _fill(image, no_arms * (1 - person))
+        return trunk * fill_holes(image, no_arms * clothes) + (1 - trunk) * fill_holes(image, no_arms * (1 - person))
 
     def _cover_arms(self, start: float) -> Tensor:  # [b, 1, H, W]
         """1 on both arms and hands, upper arms from there on."""
@@ -135,54 +136,6 @@ def _interpolate(x: Tensor, knots: Sequence[tuple[float, float]]) -> Tensor:
     for (a, low), (b, high) in pairwise(knots):
         out += ((x - a) / (b - a)).clamp(0, 1) * (high - low)
     return out
-
-
-def _fill(image: Tensor, keep: Tensor) -> Tensor:
-    """Holes (keep 0) take the nearest colours of their row and column, the nearer ones and those along the picture's
-    stripes most: what runs across the picture, a skirting board or a jumper's stripes, goes on behind an arm.
-
-    image [b, 3, H, W], keep [b, 1, H, W] in 0..1; returns the whole picture. Where row and column keep nothing: `_fill_softly`.
-    """
-    total, weights = 0.0, 0.0
-    steps = torch.stack([_mean_step(image.mT, keep.mT), _mean_step(image, keep)]) + 1e-6  # down, across: [2, b, 1, 1, 1]
-    along = (steps / steps.sum(0)).square()  # steep down: stripes lie across
-    for share, turned in zip(along, (False, True), strict=True):
-        for colour, near in _nearest(image.mT, keep.mT) if turned else _nearest(image, keep):
-            weight = share * (near.mT if turned else near)
-            total = total + weight * (colour.mT if turned else colour)
-            weights = weights + weight
-    found = torch.where(weights > 0, total / weights.clamp_min(1e-9), _fill_softly(image, keep))
-    return image * keep + found * (1 - keep)
-
-
-def _mean_step(image: Tensor, keep: Tensor) -> Tensor:  # [b, 1, 1, 1]
-    """From a kept pixel to the kept pixel beside it in its row."""
-    both = keep[..., 1:] * keep[..., :-1]
-    steps = (image[..., 1:] - image[..., :-1]).abs() * both
-    return steps.sum((1, 2, 3), keepdim=True) / both.sum((1, 2, 3), keepdim=True).clamp_min(1)
-
-
-def _nearest(image: Tensor, keep: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The nearest kept colour before and after each pixel in its row, and one over its distance, 0 if there is none."""
-    out = []
-    for flipped in (False, True):
-        picture, kept = (x.flip(-1) if flipped else x for x in (image, keep))
-        here = torch.arange(kept.shape[-1], device=kept.device).expand_as(kept)
-        last = torch.where(kept >= 1, here, -1).cummax(-1).values
-        colour = picture.gather(-1, last.clamp_min(0).expand_as(picture))
-        near = torch.where(last < 0, 0.0, 1 / (here - last).clamp_min(0.5))
-        out.append((colour.flip(-1), near.flip(-1)) if flipped else (colour, near))
-    return out
-
-
-def _fill_softly(image: Tensor, keep: Tensor) -> Tensor:
-    """Holes take the colours around them: averages of what is kept, from coarse to fine (Gortler et al. 1996); black
-    where nothing at all is kept."""
-    if image.shape[-1] % 2:
-        return image
-    share = F.avg_pool2d(keep, 2)
-    coarse = _fill_softly(F.avg_pool2d(image * keep, 2) / share.clamp_min(1e-4), (2 * share).clamp(max=1))
-    return image * keep + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False) * (1 - keep)
 
 
 class _Box(NamedTuple):
