@@ -2,17 +2,20 @@
 
     PYTHONPATH=. python examples/make_results.py
 
-Each is below 400 KB. results.json says with which networks, on what machine and when they were made.
+Each is below 400 KB. results.json says with which networks, on what machine and when they were made; speakers.webp, which the
+README shows, is their first seconds side by side.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from iasa.config import AUDIO_RATE, VIDEO_FPS
 from iasa.device import pick_device
@@ -20,6 +23,7 @@ from iasa.models.weights import read_card
 from iasa.pipeline import CoSpeechPipeline, summarise
 from iasa.reference import load_speaker
 from iasa.speech import read_audio
+from iasa.video import read_video
 from iasa.video_writer import VideoWriter
 
 EXAMPLES = Path(__file__).resolve().parent
@@ -28,6 +32,7 @@ TAKES = (("dana", "welcome"), ("bruno", "sky"), ("emre", "tea"))  # speaker, cli
 SECONDS = 6.0
 MAX_BYTES = 400_000
 QUALITIES = (20, 24, 28, 32)  # of h264, the best first
+SHOWN, EVERY = 4.0, 2  # seconds of speakers.webp, and which of the frames
 
 
 def write_small(path: Path, frames: np.ndarray, sound: np.ndarray, settings: dict) -> None:
@@ -38,6 +43,14 @@ def write_small(path: Path, frames: np.ndarray, sound: np.ndarray, settings: dic
         if path.stat().st_size < MAX_BYTES:
             return
     raise RuntimeError(f"{path.name} has {path.stat().st_size} bytes even at quality {QUALITIES[-1]}")
+
+
+def show_together(path: Path, videos: Sequence[Path]) -> None:
+    """One animated picture of the videos' beginnings."""
+    beginnings = [read_video(video)[0][: int(SHOWN * VIDEO_FPS) : EVERY] for video in videos]
+    first, *others = (Image.fromarray(np.concatenate(frames, 1)) for frames in zip(*beginnings, strict=True))
+    duration = round(1000 * EVERY / VIDEO_FPS)
+    first.save(path, save_all=True, append_images=others, duration=duration, loop=0, quality=75, method=6)
 
 
 def main() -> None:
@@ -62,6 +75,7 @@ def main() -> None:
         "student_steps_trained": read_card("student")["steps"],
         "videos": reports,
     }
+    show_together(FOLDER / "speakers.webp", [FOLDER / f"{name}.mp4" for name in reports])
     (FOLDER / "results.json").write_text(json.dumps(about, indent=1) + "\n")
 
 

@@ -241,3 +241,12 @@ def test_the_space_and_the_constraints_agree():
     assert front["sdk"] == "gradio" and front["python_version"] == '"3.12"' and front["app_file"] == "app.py"
     assert len(front["short_description"]) <= 60
     assert f"gradio=={front['sdk_version']}" in requirement_lines("constraints.txt")
+
+
+def test_every_place_in_this_checkout_that_the_readme_links_to_is_there():
+    readme = (ROOT / "README.md").read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", readme) if "://" not in link]
+    assert "examples/results/speakers.webp" in links
+    for link in links:
+        assert (ROOT / link).exists(), link
+    assert (ROOT / "examples/results/speakers.webp").stat().st_size < 1_000_000
