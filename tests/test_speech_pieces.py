@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -128,3 +131,15 @@ def test_without_pocketsphinx_the_sound_alone_is_used(speech, monkeypatch, caplo
         found = join_features(list(hearing))
     assert hearing.source == "signal" and found.phones == [] and hearing.spent == 0
     assert found.visemes[:, 0].max() > 0.3 and "pip install pocketsphinx" in caplog.text
+
+
+@needs_words
+def test_the_recogniser_s_process_ends_quietly_when_whoever_asked_is_gone():
+    command, root = [sys.executable, "-m", "iasa.speech.listener"], EXAMPLES.parents[1]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root) as process:
+        process.stdout.close()
+        samples = np.zeros(AUDIO_RATE, np.int16)
+        process.stdin.write(struct.pack("<Q", samples.nbytes) + samples.tobytes())
+        process.stdin.close()
+        assert process.wait(60) == 0
+        assert "Traceback" not in process.stderr.read().decode()

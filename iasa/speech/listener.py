@@ -7,6 +7,7 @@ all streams, one stretch of speech after the other; it ends with the process tha
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import logging
 import os
@@ -97,15 +98,15 @@ def shared_listener() -> Listener:
 def main() -> None:
     """Answer stretches of sound on stdin with a line of JSON each, until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter decides when it ends
-    answers = os.fdopen(os.dup(1), "wb")
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints is no answer
     recogniser.prepare()
-    while length := sys.stdin.buffer.read(_LENGTH.size):
-        samples = np.frombuffer(sys.stdin.buffer.read(_LENGTH.unpack(length)[0]), np.int16)
-        spent = time.process_time()
-        phones = recogniser.read_words(samples)
-        answers.write(json.dumps([phones, time.process_time() - spent]).encode() + b"\n")
-        answers.flush()
+    with contextlib.suppress(BrokenPipeError):  # whoever asked has been killed
+        while length := sys.stdin.buffer.read(_LENGTH.size):
+            samples = np.frombuffer(sys.stdin.buffer.read(_LENGTH.unpack(length)[0]), np.int16)
+            spent = time.process_time()
+            phones = recogniser.read_words(samples)
+            answers.write(json.dumps([phones, time.process_time() - spent]).encode() + b"\n")
 
 
 if __name__ == "__main__":
