@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.metadata
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +14,6 @@ from pathlib import Path
 import torch
 
 CPUINFO = Path("/proc/cpuinfo")
-
-# oneDNN compiles a kernel for every shape and keeps 1024 of them. The chosen keys of a frame differ in number from frame to
-# frame, so that a long video would fill memory with them; those that come again are among the last few anyway.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def pick_device() -> torch.device:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from iasa.attention import Schedule, dense_attention, frame_attention, plan_frame_schedule
@@ -23,6 +24,7 @@ from iasa.models.transformer import Condition, VideoTransformer
 from iasa.sampling import make_levels, sample_few_step
 
 Item = TypeVar("Item")
+QUERIES, KEYS = 32, 64  # those of the past come in multiples of these: oneDNN compiles a kernel for every size
 _END = object()
 _THREADS = torch.get_num_threads()  # before any stage set its own
 
@@ -159,10 +161,12 @@ class KeyArena:
         for frame in frames:
             self._free.append(self._place.pop(frame))
 
-    def gather(self, frames: Sequence[int], tokens: Sequence[Tensor]) -> Tensor:
-        """Those tokens of these frames, one frame after another: [2, layers, nh, m, d], until the next call."""
+    def gather(self, frames: Sequence[int], tokens: Sequence[Tensor], multiple: int = 1) -> Tensor:
+        """Those tokens of these frames, one frame after another, and then the first again until their number m is such
+        a multiple: [2, layers, nh, m, d], until the next call."""
         n = self._store.shape[4]
         where = torch.cat([t + self._place[f] * n for f, t in zip(frames, tokens, strict=True)])
+        where = torch.cat([where, where[:1].expand(-len(where) % multiple)])
         store = self._store.flatten(3, 4)
         shape = (*store.shape[:3], len(where), store.shape[4])
         if math.prod(shape) > len(self._gathered):
@@ -227,9 +231,11 @@ class StudentStream:
         queries = allowed.any(1).nonzero()[:, 0]
         if not len(queries):
             return None
-        keys, values = self.arena.gather(row.past, tokens)
-        seen = None if allowed.all() else allowed[queries].to(keys)
-        return Past(keys, values, queries.to(keys.device), seen)
+        keys, values = self.arena.gather(row.past, tokens, KEYS)
+        spare = -len(queries) % QUERIES
+        allowed = F.pad(allowed[queries], (0, keys.shape[2] - len(k_bits), 0, spare))
+        queries = F.pad(queries, (0, spare))
+        return Past(keys, values, queries.to(keys.device), None if allowed.all() else allowed.to(keys))
 
 
 class RunAhead(Iterator[Item]):

@@ -12,9 +12,9 @@ from iasa.keypoints import COUNT, Keypoints
 from iasa.masks import make_plan
 from iasa.masks.stream import PlanStream
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.lean import LeanCodec, linear_gelu
+from iasa.models.lean import POINTS, LeanCodec, linear_gelu
 from iasa.models.transformer import VideoTransformer
-from iasa.streaming import CausalStudent, FrameInput, KeyArena, StudentStream
+from iasa.streaming import KEYS, QUERIES, CausalStudent, FrameInput, KeyArena, StudentStream
 
 FRAMES = 9
 
@@ -67,6 +67,18 @@ def test_the_lean_codec_is_the_autoencoder():
     assert (found - images).abs().mean() <= 1.2 * (rough - images).abs().mean() + 0.3
 
 
+def test_pose_fields_come_in_few_sizes(monkeypatch):
+    """oneDNN compiles and keeps a kernel for every size of a product."""
+    lean, sizes, matmul = LeanCodec(shaken(Autoencoder(latent_channels=8, widths=(16, 24, 32)))), set(), torch.matmul
+    monkeypatch.setattr(torch, "matmul", lambda a, b, out: sizes.add(len(b)) or matmul(a, b, out=out))
+    torch.manual_seed(2)
+    for _ in range(8):
+        confidence = (torch.rand(2, COUNT) > torch.rand(2, 1)).float()
+        with torch.inference_mode():
+            lean._pose_fields(torch.rand(2, COUNT, 2), confidence, 64, 64)
+    assert len(sizes) > 3 and all(size % (3 * POINTS) == 0 for size in sizes)
+
+
 def test_linear_and_gelu_in_one_pass():
     torch.manual_seed(0)
     layer = torch.nn.Linear(32, 48).bfloat16()
@@ -99,6 +111,8 @@ def test_the_stream_is_the_roll_out(network, poses, options, steps):
     found = []
     for row in rows[1:]:
         i = row.frame
+        past = stream._past(row)
+        assert past is None or (len(past.queries) % QUERIES, past.keys.shape[2] % KEYS) == (0, 0)  # few sizes: few kernels
         found.append(stream.next_frame(FrameInput(row, base[0, i], condition.pose_tokens[0, i], modulation[:, :, i])))
     torch.testing.assert_close(torch.stack(found), expected, rtol=1e-3, atol=1e-3)
     assert expected.std() > 0.1
@@ -115,5 +129,7 @@ def test_the_arena_gives_back_what_was_kept():
     tokens = [torch.tensor([0, 3]), torch.tensor([1])]
     expected = torch.cat([frames[1][..., tokens[0], :], frames[2][..., tokens[1], :]], 3)
     torch.testing.assert_close(arena.gather([8, 9], tokens), expected)
+    assert arena.gather([8, 9], tokens, 8).shape[3] == 8
+    torch.testing.assert_close(arena.gather([8, 9], tokens, 8)[..., :3, :], expected)
     with pytest.raises(IndexError):
         arena.keep(10, frames[3])  # there is no third place

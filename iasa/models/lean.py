@@ -25,6 +25,7 @@ from iasa.models.transformer import Block, Condition, VideoTransformer
 
 PATCH = 4  # pixels on the side of the patches in which the codec's pictures come
 STRIPE = 8  # rows of cells for which the decoder's pose fields are made at once
+POINTS = 8  # their keypoints come in multiples of this: oneDNN compiles a kernel for every size
 
 
 class Past(NamedTuple):
@@ -181,6 +182,19 @@ def conv_silu(
     return lambda x: torch.ops.mkldnn._convolution_pointwise(x, packed, bias, *how, after, [], "")
 
 
+def conv_onto(
+    weight: Tensor, bias: Tensor, shape: Sequence[int], padding: Sequence[int], int8: bool
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """x + a convolution of h, for (h, x); x may be written over. In one pass where oneDNN has it and it pays: not in 8 bits."""
+    if int8 or not _fuses(weight):
+        layer = conv_silu(weight, bias, shape, (1, 1), padding, False, int8)
+        return lambda h, x: layer(h).add_(x)
+    how = [list(padding), [1, 1], [1, 1], 1]
+    packed = torch.ops.mkldnn._reorder_convolution_weight(weight.detach(), *how, list(shape))
+    onto = torch.ops.mkldnn._convolution_pointwise_.binary
+    return lambda h, x: onto(x, h, packed, bias, *how, "add", 1.0, None, [], None)
+
+
 def _fuses(weight: Tensor) -> bool:
     """Whether oneDNN's fused calls apply: where it was measured to pay, bfloat16 on a processor with AVX512."""
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
@@ -245,7 +259,7 @@ class LeanCodec:
         rows, cols = x.shape[-2:]
         fields = self._pose_fields(xy, confidence, rows, cols).unflatten(0, (-1, t))  # [f, t, cells, 2 a]
         own, shared = fields.split(a, -1)
-        shared = shared.sum(1) + x.permute(0, 2, 3, 1).reshape(len(latents), -1, a)
+        shared = sum(shared.unbind(1), x.permute(0, 2, 3, 1).reshape(len(latents), -1, a))  # faster than a sum over a dimension
         x = (own + shared[:, None]).view(-1, rows, cols, a).permute(0, 3, 1, 2) + self.guide(patches)
         x = self.fine(x)
         painted = torch.empty(len(x), rows, cols, 64, dtype=x.dtype, device=x.device)
@@ -254,7 +268,7 @@ class LeanCodec:
         colours, gate = painted.split((48, 16), -1)
         colours = colours.unflatten(-1, (3, PATCH, PATCH))
         seen = patches.permute(0, 2, 3, 1).unflatten(-1, (3, PATCH, PATCH))
-        share = gate.sigmoid().unflatten(-1, (1, PATCH, PATCH))
+        share = gate.contiguous().sigmoid_().unflatten(-1, (1, PATCH, PATCH))
         mixed = (colours + share * (seen - colours)).float()
         levels = mixed.mul_(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8)  # [m, rows, cols, 3, 4, 4]
         return levels.permute(0, 1, 4, 2, 5, 3).reshape(len(x), rows * PATCH, cols * PATCH, 3)
@@ -277,8 +291,10 @@ class LeanCodec:
         for top in range(0, rows, STRIPE):
             stripe = slice(top, top + STRIPE)
             close = ((points[..., 1] - top - STRIPE / 2).abs() < STRIPE / 2 + FAR) & (confidence[:, visible] > 0)
-            for m, felt in enumerate(close):
-                which = felt.nonzero()[:, 0]
+            counts = close.sum(1).tolist()
+            first = close.byte().argsort(dim=1, descending=True, stable=True)  # those that are felt
+            for m, count in enumerate(counts):
+                which = first[m, : count + -count % POINTS]  # the others' windows are zero here
                 windows = down[m, stripe].index_select(1, which)[:, None] * across[m].index_select(1, which)
                 weight = self.fields[m % self.frames].index_select(0, which)
                 torch.matmul(windows.flatten(2), weight.flatten(0, 1), out=out[m, stripe])
@@ -286,7 +302,10 @@ class LeanCodec:
 
 
 def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False) -> Callable[[Tensor], Tensor]:
-    """Convolutions, residual blocks and pixel shuffles in turn, for x [m, c, h, w] with channels last, like `shape`."""
+    """Convolutions, residual blocks and pixel shuffles in turn, for x [m, c, h, w] with channels last, like `shape`.
+
+    Where a residual block comes first, x may be written over.
+    """
     steps: list[Callable[[Tensor], Tensor]] = []
     m, c, h, w = shape
 
@@ -295,7 +314,8 @@ def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False)
 
     for layer in layers:
         if isinstance(layer, ResidualBlock):
-            steps.append(partial(_residual, pack(layer.conv1, True), pack(layer.conv2)))
+            second = conv_onto(layer.conv2.weight, layer.conv2.bias, (m, c, h, w), layer.conv2.padding, int8)
+            steps.append(partial(_residual, pack(layer.conv1, True), second))
         elif isinstance(layer, nn.PixelShuffle):
             s = layer.upscale_factor
             steps.append(partial(_shuffle, s))
@@ -312,8 +332,8 @@ def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False)
     return run
 
 
-def _residual(first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return second(first(F.silu(x))).add_(x)
+def _residual(first: Callable[[Tensor], Tensor], second: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
+    return second(first(F.silu(x)), x)
 
 
 def _shuffle(s: int, x: Tensor) -> Tensor:
