@@ -112,11 +112,12 @@ def measure_arm(
         widest = torch.lerp(*xy.new_tensor([start, stop]), along)  # [PLACES]
         offset = (widest[:, None] * share)[..., None] * left  # [b, PLACES, ACROSS, 2]
         reach = []
-        for side in (offset, -offset):
+        for side in (offset * outer, -offset * outer):
             grid = (middle[:, :, None] + side) * 2 - 1
             differs = F.grid_sample(other, grid, padding_mode="border", align_corners=False)[:, 0] > DIFFERS
             reach.append((differs * share).amax(-1).clamp_min(LEAST))  # [b, PLACES]
-        found.append(_median(widest * (reach[outer < 0] if pieces is UPPER_ARM else torch.minimum(*reach))))
+        outside, inside = reach
+        found.append(_median(widest * (outside if pieces is UPPER_ARM else torch.minimum(outside, inside))))
     return tuple(found)
 
 
