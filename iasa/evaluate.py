@@ -38,6 +38,7 @@ PAIRS = (  # rows whose difference over the same clips is told: (which, against 
     ("finetuned", "teacher"), ("global", "finetuned"), ("local", "finetuned"), ("regression", "finetuned"),
     ("dmd", "finetuned"), ("region", "finetuned"), ("dmd", "regression"), ("dmd", "rollout"), ("region", "dmd"),
     ("rollout", "student"), ("region", "rollout"), ("region", "student"), ("student", "finetuned"), ("student", "teacher"),
+    ("regression", "autoencoder"),
 )  # fmt: skip
 POOLED = {"parts": "fd_parts", "fid": "fid", "fvd": "fvd"}  # features that are kept: figure of all clips together
 
@@ -143,7 +144,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def choose_rows(options: argparse.Namespace) -> list[Row]:
     """The rows asked for. Raises InputError if one that was named is not trained."""
     if options.ablation:
-        return [ROWS["truth"], *ABLATION]
+        return [ROWS["truth"], ROWS["autoencoder"], *ABLATION]  # the second: what perfect latents would get
     rows = [ROWS[name] for name in options.rows or DEFAULT_ROWS]
     for row in rows:
         if row.kind != "given" and find_weights(row, options.run) is None:

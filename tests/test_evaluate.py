@@ -78,7 +78,7 @@ def test_rows_that_are_not_trained_are_refused_by_name_or_listed_with_their_comm
         evaluate.choose_rows(options)
     options.ablation = True
     assert [row.name for row in evaluate.choose_rows(options)] == [
-        "truth", "teacher", "finetuned", "global", "local", "regression", "rollout", "dmd", "region",
+        "truth", "autoencoder", "teacher", "finetuned", "global", "local", "regression", "rollout", "dmd", "region",
     ]  # fmt: skip
 
 
