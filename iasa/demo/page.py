@@ -31,6 +31,8 @@ CSS = """.gradio-container {
   width: 100% !important; min-width: 0 !important; max-width: 1480px !important;
   margin: 0 auto !important; box-sizing: border-box;
 }
+#compared-table { overflow-x: auto; }
+#compared-table :is(th, td) { white-space: nowrap; padding-inline: 8px !important; }
 #speakers .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
 @media (max-width: 480px) {
   .gradio-container .app { padding: 10px !important; }
