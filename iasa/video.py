@@ -46,6 +46,9 @@ MAX_RATE = 48_000  # hertz; faster sound is brought down to it
 MAX_PICTURES_PER_SECOND = 240
 MAX_DAMAGE = 0.1  # share of packets that may fail before a file counts as damaged
 
+# Tags in another encoding than UTF-8 are read with replacement marks: from PyAV 19 on always, before it on request.
+LENIENT_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 _COMMON_NAMES = {"mov": "mp4", "matroska": "webm or mkv"}
 _LONGEST_PACKET = 4096  # samples; more than that beyond a track's stated length is not padding
 _BROKEN_IMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, struct.error, zlib.error)
@@ -121,7 +124,7 @@ def open_media(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
                     "protocol_whitelist": "none",  # the file is read here, in Python: no protocol is needed
                     "format_whitelist": container_format,
                 },
-                metadata_errors="replace",
+                **LENIENT_METADATA,
                 timeout=(20.0, 20.0),
                 io_open=_refuse_open,
             )

@@ -122,7 +122,6 @@ class VideoWriter:
             "w",
             format="mp4",
             options={"movflags": "+faststart"},
-            metadata_errors="replace",
         )
         self._container.metadata.update(self._metadata)
         self._video = self._container.add_stream("libx264", rate=self._fps, options=self._options)
