@@ -11,8 +11,8 @@ import iasa.demo.zerogpu  # noqa: F401  (on a ZeroGPU Space it must come before 
 # isort: split
 import gradio as gr
 
-from iasa.demo.page import CSS, make_page
 from iasa.demo.service import load_pipeline, missing_parts, output_folder
+from iasa.demo.tabs import CSS, make_page
 from iasa.demo.words import translations
 
 MAX_FILE = "50mb"

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from iasa.avatar.speaker import load_speaker
 from iasa.config import AUDIO_RATE, VIDEO_FPS
 from iasa.device import pick_device
-from iasa.models.weights import read_card
+from iasa.media.reader import read_video
+from iasa.media.writer import VideoWriter
+from iasa.models.checkpoint import read_card
+from iasa.paths import EXAMPLES, SPEECH
 from iasa.pipeline import CoSpeechPipeline, summarise
-from iasa.reference import load_speaker
 from iasa.speech import read_audio
-from iasa.video import read_video
-from iasa.video_writer import VideoWriter
 
-EXAMPLES = Path(__file__).resolve().parent
 FOLDER = EXAMPLES / "results"
 TAKES = (("dana", "welcome"), ("bruno", "sky"), ("emre", "tea"))  # speaker, clip
 SECONDS = 6.0
@@ -58,7 +58,7 @@ def main() -> None:
     pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
     reports = {}
     for speaker, clip in TAKES:
-        sound, _ = read_audio(EXAMPLES / "speech" / f"{clip}.mp3")
+        sound, _ = read_audio(SPEECH / f"{clip}.mp3")
         sound = sound[: int(SECONDS * AUDIO_RATE)]
         started = time.perf_counter()
         take = pipeline.speak(sound, load_speaker(speaker), seed=1)

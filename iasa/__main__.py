@@ -2,7 +2,7 @@
 
 import sys
 
-from iasa.cli import main
+from iasa.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iasa.masks.soft import SOFT_REGIONS, soft_masks
+from iasa.masks.region_masks import SOFT_REGIONS, soft_masks
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # noisy [b, f, c, h, w], level [b, f] -> x0; its condition is bound
 FaceEmbedding = Callable[[Tensor, Tensor], Tensor]  # images [m, 3, H, W], xy [m, 133, 2] in their pixels -> [m, d] of length 1

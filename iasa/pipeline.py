@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iasa.avatar.gestures import GestureStyle
+from iasa.attention.frame_patterns import attend_window
 from iasa.avatar.rig import RigMotion
-from iasa.clip import LARGEST_PIECE, cut_poses, perform_poses
+from iasa.avatar.speaker import Reference
 from iasa.config import (
     AUDIO_RATE,
     DEFAULT_MOTION,
@@ -30,22 +30,34 @@ from iasa.config import (
 )
 from iasa.device import pick_device, pick_dtype, release_memory
 from iasa.grid import TokenGrid
+from iasa.inference import int8 as eight_bits
+from iasa.inference.fast_codec import LeanCodec
+from iasa.inference.generation import (
+    Cancelled,
+    Progress,
+    Reporter,
+    Take,
+    Timing,
+    first_frames,
+    summarise,
+    write_take,
+)
+from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, perform_poses
+from iasa.inference.prefetch import RunAhead
+from iasa.inference.streaming_rollout import FrameInput, StudentStream
+from iasa.inference.windows import denoise_windows
 from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
 from iasa.masks import make_plan
-from iasa.masks.stream import PlanRow, PlanStream, join_rows
-from iasa.models import int8 as eight_bits
-from iasa.models.attend import attend_window
+from iasa.masks.plan_stream import PlanRow, PlanStream, join_rows
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.lean import LeanCodec
+from iasa.models.checkpoint import load_weights
 from iasa.models.transformer import Condition, VideoTransformer
-from iasa.models.warp import ReferenceWarp
-from iasa.models.weights import FOLDER, load_weights
-from iasa.reference import Reference
+from iasa.motion.rules import GestureStyle
+from iasa.paths import WEIGHTS
 from iasa.sampling import sample_euler
-from iasa.speech import recogniser
-from iasa.speech.pieces import ClipHearing
-from iasa.streaming import FrameInput, RunAhead, StudentStream, denoise_windows
-from iasa.take import Cancelled, Progress, Reporter, Take, Timing, first_frames, summarise, write_take
+from iasa.speech import recognizer as recogniser
+from iasa.speech.chunked import ClipHearing
+from iasa.warp.reference_warp import ReferenceWarp
 
 __all__ = ["Cancelled", "CoSpeechPipeline", "Progress", "Take", "Timing", "generate", "summarise", "write_take"]
 
@@ -93,8 +105,8 @@ class CoSpeechPipeline:
     def from_pretrained(cls, folder: str | Path | None = None, models: tuple[str, ...] = MODELS, **options) -> CoSpeechPipeline:
         """Load the weights that ship with the package, or a folder that `save_pretrained` wrote."""
         if folder is None:
-            autoencoder = load_weights(Autoencoder, FOLDER / "autoencoder")
-            loaded = {name: load_weights(VideoTransformer, FOLDER / name) for name in models}
+            autoencoder = load_weights(Autoencoder, WEIGHTS / "autoencoder")
+            loaded = {name: load_weights(VideoTransformer, WEIGHTS / name) for name in models}
         else:
             folder = Path(folder)
             autoencoder = Autoencoder.from_pretrained(folder / "autoencoder")

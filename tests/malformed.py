@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from iasa.keypoints import COUNT
-from iasa.video_writer import write_video
+from iasa.media.writer import write_video
 
 SECRET = "the-secret-of-the-server"
 SCRIPT = "<img src=x onerror=alert(1)><script>alert(1)</script>"

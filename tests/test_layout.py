@@ -15,19 +15,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "iasa"
 
-# A module imports from its own floor or lower ones.
-FLOORS = {
-    "config": 0, "grid": 0, "keypoints": 0, "files": 0, "device": 0, "mark": 0,
-    "masks": 1, "pose": 1, "speech": 1, "video": 1, "video_writer": 1, "credentials": 1,
-    "attention": 2, "grouped": 2, "losses": 2, "sampling": 2, "metrics": 2,
-    "models": 3, "streaming": 3, "motion": 3, "avatar": 3,
-    "reference": 4, "pipeline": 4, "take": 4, "clip": 4,
-    "training": 4, "explorer": 4, "teaching": 4, "evaluation": 4, "evaluate": 4,
-    "evaluate_motion": 4,
-    "ablation": 4, "judges": 4, "borrowed": 4, "examiner": 4,
-    "bench_attention": 4, "bench_plan": 4, "bench_generate": 4, "live": 4,
-    "commands": 5, "cli": 5, "demo": 5, "__main__": 5,
-}  # fmt: skip
+# A part of the package imports from parts that stand before it, never from one behind it.
+ORDER = (
+    "config", "device", "grid", "paths", "sampling", "files", "keypoints",
+    "media", "pose", "speech", "warp", "masks", "avatar", "models", "losses", "attention", "motion", "teaching",
+    "metrics", "inference", "training", "pipeline", "session", "explorer", "evaluation", "benchmarks", "demo", "cli", "__main__",
+)  # fmt: skip
+LONGEST_FUNCTION = 80  # lines
 OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa"}
 DISTRIBUTION = {
     "PIL": "pillow",
@@ -92,20 +86,32 @@ def unit(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def test_every_part_has_a_floor():
-    parts = {unit(name) for name in modules()} - {""}
-    assert parts <= set(FLOORS), f"without a floor: {sorted(parts - set(FLOORS))}"
+def test_every_part_has_its_place():
+    assert {unit(name) for name in modules()} - {""} == set(ORDER)
 
 
 @pytest.mark.parametrize("path", python_files(), ids=module_name)
-def test_a_module_imports_from_lower_floors(path):
+def test_no_import_points_upwards(path):
     here = unit(module_name(path))
     for name in imports(path):
         assert name != "app", f"{path.name} imports the app"
-        if name.startswith("iasa.") and here:
-            assert FLOORS[unit(name)] <= FLOORS[here], (
-                f"{module_name(path)} imports {name}, which lies above it"
-            )
+        there = unit(name) if name.startswith("iasa.") else ""
+        if here and there and there != here:
+            assert ORDER.index(there) < ORDER.index(here), f"{module_name(path)} imports {name}, which stands above it"
+
+
+def test_every_file_has_a_name_of_its_own():
+    names = [path.name for path in python_files() if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
+    assert len([path for path in python_files() if path.parent == PACKAGE]) <= 12
+
+
+def test_functions_are_short():
+    for path in python_files():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                assert lines <= LONGEST_FUNCTION, f"{module_name(path)}.{node.name} has {lines} lines"
 
 
 @pytest.mark.parametrize("group", [module_name, lambda path: unit(module_name(path))], ids=["files", "parts"])
@@ -179,14 +185,14 @@ def test_the_kernels_stand_alone():
 
 def test_one_file_knows_the_kernels_and_appends_their_folder():
     users = [module_name(path) for path in python_files() if "iasa_kernels" in imports(path)]
-    assert users == ["iasa.attention"]
-    code = "import sys; from iasa.attention import import_kernels; import_kernels(); print(sys.path[-1])"
+    assert users == ["iasa.attention.triton"]
+    code = "import sys; from iasa.attention.triton import import_kernels; import_kernels(); print(sys.path[-1])"
     assert run(code).strip() == str(ROOT / "kernels")
 
 
 def test_a_wrong_argument_is_answered_without_torch():
     """The package, the command line, and what checks its files: a slip costs no seconds of importing."""
-    names = ("iasa", "iasa.cli", "iasa.speech", "iasa.video", "iasa.reference", "iasa.keypoints")
+    names = ("iasa", "iasa.cli.main", "iasa.speech", "iasa.media.reader", "iasa.avatar.speaker", "iasa.keypoints")
     heavy = {"torch", "diffusers", "numba"} | OPTIONAL
     code = f"import sys, {', '.join(names)}; print(sorted({heavy!r} & set(sys.modules)))"
     assert run(code).strip() == "[]"

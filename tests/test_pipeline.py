@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from iasa import keypoints as kp
+from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import MOTION_MODELS, InputError
 from iasa.device import release_memory
+from iasa.inference.generation import Cancelled
 from iasa.keypoints import Keypoints
-from iasa.metrics import psnr
+from iasa.media.reader import read_audio_track, read_metadata, read_video
+from iasa.metrics.video_quality import psnr
 from iasa.motion import speech_to_keypoints
-from iasa.pipeline import Cancelled, CoSpeechPipeline, generate
-from iasa.reference import load_speaker, speaker_names
+from iasa.paths import SPEECH
+from iasa.pipeline import CoSpeechPipeline, generate
 from iasa.speech import analyse, read_audio
-from iasa.training.corpus import EXAMPLES
-from iasa.video import read_audio_track, read_metadata, read_video
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def speaker():
 
 @pytest.fixture(scope="module")
 def poses(speaker) -> Keypoints:
-    audio, _ = read_audio(sorted(EXAMPLES.glob("*.mp3"))[0])
+    audio, _ = read_audio(sorted(SPEECH.glob("*.mp3"))[0])
     features = analyse(audio, method="signal")
     return speech_to_keypoints(features, speaker.identity, seed=1)[1][30:41]
 

@@ -6,10 +6,11 @@ Units are cm in the head's frame: x to the person's left (right in the picture),
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from iasa.paths import FACE_MESH
 
 if TYPE_CHECKING:
     from iasa.avatar.identity import Identity
@@ -99,7 +100,7 @@ def neutralise(v: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def base_mesh() -> BaseMesh:
     """The neutral base: a symmetrised mesh of the public-domain astronaut portrait of scikit-image."""
-    with files("iasa.avatar").joinpath("face_mesh.npz").open("rb") as file, np.load(file) as data:
+    with np.load(FACE_MESH, allow_pickle=False) as data:
         vertices = data["vertices"].astype(np.float64)
         triangles, mirror = data["triangles"].astype(np.int64), data["mirror"].astype(np.int64)
     smoother = np.eye(VERTICES)

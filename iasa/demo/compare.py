@@ -11,6 +11,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from iasa.avatar.speaker import Reference, load_speaker
 from iasa.config import (
     AUDIO_RATE,
     DEFAULT_STEPS,
@@ -20,8 +21,7 @@ from iasa.config import (
     MaskOptions,
     TransformerConfig,
 )
-from iasa.credentials import sign_if_asked
-from iasa.demo.sentences import translate
+from iasa.demo.measured import translate_table
 from iasa.demo.service import (
     check_seed,
     language_of,
@@ -32,11 +32,12 @@ from iasa.demo.service import (
     show_progress,
     stop_flag,
 )
-from iasa.demo.tables import translate_table
+from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
+from iasa.inference.generation import Cancelled
 from iasa.masks import AttentionPlan
-from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW, Cancelled, CoSpeechPipeline
-from iasa.reference import Reference, load_speaker
+from iasa.media.content_credentials import sign_if_asked
+from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW, CoSpeechPipeline
 
 SHORT_TEACHER = 8  # steps, where a visitor waits
 MAX_COMPARED = 4.0  # seconds of speech
@@ -133,10 +134,10 @@ def make_comparison(
     PSNR and SSIM compare with the rendered truth; they are left out for a photo, and where Skia is missing.
     """
     from iasa.avatar.rig import make_keypoints
-    from iasa.metrics import psnr, ssim
+    from iasa.media.writer import VideoWriter
+    from iasa.metrics.video_quality import psnr, ssim
     from iasa.motion import speech_to_motion
     from iasa.speech import analyse
-    from iasa.video_writer import VideoWriter
 
     motion = speech_to_motion(analyse(audio), seed)
     poses = make_keypoints(reference.identity, motion)

@@ -8,19 +8,20 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
+from iasa.avatar.speaker import Reference, load_speaker, speaker_names
 from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, InputError, MaskOptions
-from iasa.demo.movement import MAX_POSES, Wishes, follow_person, perform_speech, read_poses
-from iasa.demo.sentences import translate
-from iasa.demo.service import SPEECH, Made, language_of, load_pipeline, new_output, plain_errors
+from iasa.demo.motion_edits import MAX_POSES, Wishes, follow_person, perform_speech, read_poses
+from iasa.demo.service import Made, language_of, load_pipeline, new_output, plain_errors
+from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
 from iasa.explorer import explorer_frame, explorer_html, latent_poses, read_bench, record_attention
 from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints, concat_keypoints, fill_latent, load_keypoints, pool_to_latent
 from iasa.masks import make_plan
-from iasa.masks.picture import draw_plan
-from iasa.reference import Reference, load_speaker, speaker_names
+from iasa.masks.plot import draw_plan
+from iasa.media.reader import read_video
+from iasa.paths import SPEECH
 from iasa.speech import read_audio
-from iasa.video import read_video
 
 # The explorer's frame tells the page its height and its settings, which the address keeps.
 EXPLORER_SCRIPT = """

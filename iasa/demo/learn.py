@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from iasa.avatar.speaker import speaker_names
 from iasa.config import MODELS
-from iasa.demo.sentences import translate
-from iasa.demo.service import ROOT
-from iasa.demo.tables import quality_table, translate_table
-from iasa.models.weights import FOLDER as WEIGHTS
-from iasa.models.weights import read_card
-from iasa.reference import speaker_names
+from iasa.demo.measured import quality_table, translate_table
+from iasa.demo.translations import translate
+from iasa.models.checkpoint import read_card
+from iasa.paths import CHECKOUT, WEIGHTS
 
 CLIENT = '''from gradio_client import Client, handle_file
 
@@ -24,11 +23,8 @@ client.view_api()  # all endpoints: /speak, /poses, /compare, /explore, /mask'''
 
 
 def about(language: str = "en") -> str:
-    """What this is, how it works, its limits, and what it must not be used for: the README's part, or its translation."""
-    if language == "de":
-        return (Path(__file__).parent / "learn_de.md").read_text(encoding="utf-8")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return text.partition("<!-- learn -->")[2].partition("<!-- /learn -->")[0].strip()
+    """What this is, how it works, its limits, and what it must not be used for."""
+    return (Path(__file__).parent / f"learn_{language}.md").read_text(encoding="utf-8").strip()
 
 
 def about_measured(language: str = "en") -> str:
@@ -50,7 +46,7 @@ def about_weights(language: str = "en") -> str:
 def about_notebooks(language: str = "en") -> str:
     """The course's notebooks, linked where this runs as a Space."""
     space = os.environ.get("SPACE_ID")
-    names = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+    names = sorted(path.name for path in (CHECKOUT / "notebooks").glob("*.ipynb"))
     where = f"https://huggingface.co/spaces/{space}/blob/main/notebooks/" if space else None
     lines = [f"- [{name}]({where}{name})" if where else f"- `notebooks/{name}`" for name in names]
     return f"### {translate('Notebooks', language)}\n" + "\n".join(lines) if lines else ""

@@ -17,18 +17,16 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
+from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker
 from iasa.config import AUDIO_RATE, MODELS, VIDEO_FPS, InputError
-from iasa.demo.movement import Wishes, perform_speech, read_poses
-from iasa.demo.sentences import translate
+from iasa.demo.motion_edits import Wishes, perform_speech, read_poses
+from iasa.demo.translations import translate
 from iasa.keypoints import Keypoints
-from iasa.models.weights import FOLDER as WEIGHTS
+from iasa.media.reader import read_image
+from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
-from iasa.reference import Reference, draw_speaker, load_speaker, photo_speaker
 from iasa.speech import read_audio
-from iasa.video import read_image
 
-ROOT = Path(__file__).resolve().parents[2]
-SPEECH = ROOT / "examples" / "speech"
 MAX_SECONDS = 60.0  # of speech; the command line takes ten minutes
 MAX_SEED = 2**32 - 1
 KEPT_SECONDS = 3600.0  # a made video is deleted after an hour

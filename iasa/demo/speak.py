@@ -10,6 +10,7 @@ from functools import partial
 import gradio as gr
 import numpy as np
 
+from iasa.avatar.speaker import speaker_names
 from iasa.config import (
     AUDIO_RATE,
     DEFAULT_MOTION,
@@ -20,11 +21,10 @@ from iasa.config import (
     VIDEO_FPS,
     InputError,
 )
-from iasa.credentials import sign_if_asked
 from iasa.demo.compare import attention_cost
-from iasa.demo.live import LiveVideo
-from iasa.demo.movement import Wishes, edit_motion, wish_style
-from iasa.demo.sentences import translate
+from iasa.demo.measured import measured_fps
+from iasa.demo.motion_edits import Wishes, edit_motion, wish_style
+from iasa.demo.player import LiveVideo
 from iasa.demo.service import (
     DRAWN,
     EXAMPLE,
@@ -41,14 +41,15 @@ from iasa.demo.service import (
     show_progress,
     stop_flag,
 )
-from iasa.demo.tables import measured_fps
+from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
+from iasa.inference.generation import Cancelled
 from iasa.keypoints import save_keypoints
-from iasa.pipeline import Cancelled, summarise
+from iasa.media.content_credentials import sign_if_asked
+from iasa.media.reader import read_metadata
+from iasa.media.writer import VideoWriter
+from iasa.pipeline import summarise
 from iasa.pose import draw_pose
-from iasa.reference import speaker_names
-from iasa.video import read_metadata
-from iasa.video_writer import VideoWriter
 
 MAX_TEXT = 300  # letters of typed speech
 LIVE_FRAMES = 10  # in one piece of the live video
@@ -246,7 +247,7 @@ def restore_settings(video: str | None, request: gr.Request = None) -> tuple:
 
 def read_text(text: str, request: gr.Request = None) -> str:
     """A synthetic voice reads the text into a sound file."""
-    from iasa.training.synthesis import make_speech
+    from iasa.training.speech_data.synthesis import make_speech
 
     with plain_errors(request):
         spoken = " ".join(text.split())

@@ -16,13 +16,13 @@ import numpy as np
 from PIL import Image
 
 from iasa.config import STUDENT_LAYERS, InputError, TransformerConfig
-from iasa.explorer.attention import LearnedAttention
+from iasa.explorer.recorder import LearnedAttention
 from iasa.keypoints import Keypoints
 from iasa.masks import AttentionPlan
+from iasa.paths import RESULTS
 
 TITLE = "Input-aware sparse attention"
 MAX_FRAMES = 1024  # latent frames of one page
-RESULTS = Path(__file__).resolve().parents[2] / "results"
 _THUMBNAIL, _MANY, _SMALL = 192, 120, 96  # pixels; from _MANY frames on they are _SMALL
 
 

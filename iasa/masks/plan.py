@@ -33,7 +33,7 @@ from iasa.masks.similarity import distance_rows, top_k_past
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
-    from iasa.masks.exports import FlashInferBlocks
+    from iasa.masks.export import FlashInferBlocks
 
 MODES = ("exact", "pooled")
 MAX_DENSE_TOKENS = 16_384
@@ -195,13 +195,13 @@ class AttentionPlan:
 
     def to_flex(self, block: int = 128, device: torch.device | str = "cpu") -> BlockMask:
         """This mask for torch's FlexAttention, over tokens in the order of `permutation`; see masks/exports.py."""
-        from iasa.masks.exports import to_flex
+        from iasa.masks.export import to_flex
 
         return to_flex(self, block, device)
 
     def to_flashinfer(self, block: int | None = None) -> FlashInferBlocks:
         """The kept blocks as FlashInfer's block-sparse wrappers take them; see masks/exports.py."""
-        from iasa.masks.exports import to_flashinfer
+        from iasa.masks.export import to_flashinfer
 
         return to_flashinfer(self, block)
 

@@ -1,6 +1,6 @@
 """The f16 autoencoder: two video frames of 256 x 256 <-> one latent frame of c x 16 x 16 (the VAE of the paper's backbone).
 
-Its decoder is told the pose, and shown the reference bent to that pose (`iasa.models.warp`): both are known wherever
+Its decoder is told the pose, and shown the reference bent to that pose (`iasa.warp.reference_warp`): both are known wherever
 latents are decoded, so that fingers and lips, glasses and collars need not be spelt out by latents of 16 x 16 pixels.
 The last convolutions paint one frame at a time, each with its own pose and its own bent reference, else what moves
 between the two frames of a pair comes out as their blend.

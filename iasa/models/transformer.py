@@ -117,7 +117,7 @@ class VideoTransformer(ModelMixin, ConfigMixin):
     """Predicts clean latents x0 from noisy ones, a pose per video frame, and a reference frame.
 
     The reference enters three times: as frame 0 of the sequence (tokens to attend to); bent to each frame's pose
-    (`iasa.models.warp`) beside the noisy latents; and, so bent, as the base that the output is added to: an untrained
+    (`iasa.warp.reference_warp`) beside the noisy latents; and, so bent, as the base that the output is added to: an untrained
     network returns the bent reference.
     """
 

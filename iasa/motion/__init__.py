@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from iasa.avatar.gestures import GestureStyle, perform
 from iasa.avatar.identity import Identity
 from iasa.avatar.rig import RigMotion, make_keypoints
 from iasa.config import DEFAULT_MOTION, check_motion
 from iasa.keypoints import Keypoints
-from iasa.motion.live import PerformanceStream
+from iasa.motion.rules import GestureStyle, perform
+from iasa.motion.rules_streaming import PerformanceStream
 from iasa.speech import SpeechFeatures
 
 if TYPE_CHECKING:
-    from iasa.motion.stream import MotionStream
+    from iasa.motion.generator_streaming import MotionStream
 
 __all__ = ["live_performer", "perform_clip", "speech_to_keypoints", "speech_to_motion"]
 
@@ -27,12 +27,12 @@ def speech_to_motion(
 ) -> RigMotion:
     """Rig motion, a frame for each frame of the features; the same seed and style give the same motion.
 
-    `model` is "learned" (iasa.motion.stream, which also streams) or "rules" (iasa.avatar.gestures).
+    `model` is "learned" (iasa.motion.generator_streaming, which also streams) or "rules" (iasa.motion.rules).
     """
     check_motion(model)
     if model == "rules":
         return perform(features, seed, style)
-    from iasa.motion.stream import perform_learned  # torch, which the rules do without
+    from iasa.motion.generator_streaming import perform_learned  # torch, which the rules do without
 
     return perform_learned(features, seed, style)
 
@@ -74,6 +74,6 @@ def _performer(seed: int, style: GestureStyle | None, model: str, *blocks: int |
     check_motion(model)
     if model == "rules":
         return PerformanceStream(seed, style, *blocks)
-    from iasa.motion.stream import MotionStream  # torch, which the rules do without
+    from iasa.motion.generator_streaming import MotionStream  # torch, which the rules do without
 
     return MotionStream(seed, style)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iasa.motion.embedding import STRIDE
+from iasa.motion.audio_embedding import STRIDE
 
 DECAY = 0.98  # of the running means that entries follow
 STALE = 0.05  # an entry that is used less than this share of the even use is put elsewhere

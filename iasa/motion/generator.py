@@ -17,9 +17,9 @@ from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from torch import Tensor, nn
 
+from iasa.motion.audio_embedding import AHEAD, PAST, SCALES, STRIDE, AudioEmbedding, make_windows
 from iasa.motion.codebooks import RegionCodec, overlap_add
-from iasa.motion.embedding import AHEAD, PAST, SCALES, STRIDE, AudioEmbedding, make_windows
-from iasa.motion.regions import CODED, LIPS, PARAMETERS, REGIONS, STYLE_SIZE, coded_slices
+from iasa.motion.rig_regions import CODED, LIPS, PARAMETERS, REGIONS, STYLE_SIZE, coded_slices
 
 MEMORY = 32  # steps that the trunk remembers: 5.1 s
 HEARD_BY_DECODERS = ("sound", "rhythm")
@@ -75,7 +75,7 @@ def recent_mask(steps: int) -> Tensor:
 
 
 class MotionGenerator(ModelMixin, ConfigMixin):
-    """Codebooks, decoders and generator; `iasa.motion.stream.MotionStream` runs it.
+    """Codebooks, decoders and generator; `iasa.motion.generator_streaming.MotionStream` runs it.
 
     `scales`, `codebooks` and `coupling` exist for the ablation: which time scales the generator hears; without
     codebooks the latents are regressed; without coupling a region does not see the others' entries of this step.

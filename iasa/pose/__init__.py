@@ -1,8 +1,8 @@
 """Poses of real video: found by mediapipe, filtered by the paper's thresholds, drawn as skeletons."""
 
-from iasa.pose.draw import draw_pose
 from iasa.pose.extract import HolisticDetector, HolisticFrame, extract_keypoints, to_keypoints
 from iasa.pose.filter import PoseFilter, find_runs, keep_frames
+from iasa.pose.skeleton import draw_pose
 
 __all__ = [
     "HolisticDetector",

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
-from iasa.speech import recogniser
-from iasa.speech.lips import guess_visemes
+from iasa.speech import recognizer as recogniser
+from iasa.speech.lip_network import guess_visemes
 from iasa.speech.prosody import Prosody, make_prosody
 from iasa.speech.visemes import Phone, make_visemes
 
@@ -88,7 +88,7 @@ CONTOURS = ("visemes", "energy", "pitch", "voiced", "speaking", "onset")
 
 def read_audio(path: str | Path, max_seconds: float = MAX_AUDIO_SECONDS) -> tuple[np.ndarray, int]:
     """Speech from a sound or video file: (mono float32 [n], 16000). Raises InputError for unusable sound."""
-    from iasa.video import read_audio_track
+    from iasa.media.reader import read_audio_track
 
     audio, rate = read_audio_track(path, max_seconds)
     audio = to_rate(np.asarray(audio, np.float32), rate)

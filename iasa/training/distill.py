@@ -17,15 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from iasa.attention.frame_patterns import attend_window
 from iasa.config import DistillOptions, TrainPreset
 from iasa.losses import critic_loss, dmd_loss, flow_loss, sample_levels
-from iasa.models.attend import attend_window
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
-from iasa.training.data import Window, WindowSampler, find_shards, read_truth, read_window
-from iasa.training.loop import Schedule, Trainer
-from iasa.training.rollout import roll_out
-from iasa.training.train_teacher import make_plans, make_sheet, predict
+from iasa.training.datasets import Window, WindowSampler, find_shards, read_truth, read_window
+from iasa.training.self_forcing import roll_out
+from iasa.training.train_teacher import make_sheet
+from iasa.training.trainer import Schedule, Trainer
+from iasa.training.window_loss import make_plans, predict
 
 LOWEST, HIGHEST = 0.05, 0.98  # noise levels at which the scores are compared: at 1 nothing of the sample is left
 SHEET_STEPS = 1

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.keypoints import COUNT, LEFT_HAND, MOUTH, RIGHT_HAND
-from iasa.metrics import area_under_curve
-from iasa.models.face_encoder import SIDE, FaceEncoder, align_faces
-from iasa.models.part_encoder import PartEncoder
-from iasa.training.data import find_shards, to_model_images, to_pictures
-from iasa.training.loop import Schedule, Trainer
+from iasa.metrics.networks.face_encoder import SIDE, FaceEncoder, align_faces
+from iasa.metrics.networks.part_encoder import PartEncoder
+from iasa.metrics.video_quality import area_under_curve
+from iasa.training.datasets import find_shards, to_model_images, to_pictures
+from iasa.training.trainer import Schedule, Trainer
 
 MOMENTS = 8  # pictures of a clip
 CROP = 64  # pixels, of hands and mouths

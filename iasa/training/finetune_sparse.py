@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from iasa.attention.frame_patterns import attend_window, make_planned
 from iasa.config import MaskOptions, TrainPreset
 from iasa.losses import sample_levels
-from iasa.models.attend import attend_window, make_planned
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import Attend, VideoTransformer
 from iasa.sampling import sample_euler
-from iasa.training.data import Window, WindowSampler, find_shards
-from iasa.training.loop import Schedule, Trainer
-from iasa.training.train_teacher import make_plans, make_sheet, predict, window_loss
+from iasa.training.datasets import Window, WindowSampler, find_shards
+from iasa.training.train_teacher import make_sheet
+from iasa.training.trainer import Schedule, Trainer
+from iasa.training.window_loss import make_plans, predict, window_loss
 
 SHEET_STEPS = 12
 

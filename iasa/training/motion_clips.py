@@ -9,12 +9,12 @@ import numpy as np
 from tqdm import tqdm
 
 from iasa.config import VIDEO_FPS, InputError
-from iasa.motion.fit import fit_motion
-from iasa.motion.regions import STYLE_SIZE, to_channels, to_vectors
+from iasa.media.reader import open_video
+from iasa.motion.rig_fitting import fit_motion
+from iasa.motion.rig_regions import STYLE_SIZE, to_channels, to_vectors
 from iasa.pose import extract_keypoints, find_runs, keep_frames
 from iasa.speech import analyse, read_audio
 from iasa.training.train_motion import Piece, make_piece, save_pieces
-from iasa.video import open_video
 
 logger = logging.getLogger(__name__)
 

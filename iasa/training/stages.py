@@ -21,9 +21,10 @@ from iasa.config import HELDOUT_IDENTITY, PRESETS, REGION_WEIGHTS, DistillOption
 from iasa.device import pick_device
 from iasa.losses import FaceEmbedding
 from iasa.models.autoencoder import Autoencoder
+from iasa.models.checkpoint import load_weights, read_card, save_weights
 from iasa.models.transformer import VideoTransformer
-from iasa.models.weights import FOLDER, load_weights, read_card, save_weights
-from iasa.training.loop import Schedule, Trainer
+from iasa.paths import WEIGHTS
+from iasa.training.trainer import Schedule, Trainer
 
 STAGES = (
     "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
@@ -73,7 +74,7 @@ def run_stage(options: argparse.Namespace) -> dict:
     """Run one stage; returns a report for --json."""
     data = options.run / "data"
     if options.stage == "data":
-        from iasa.training.data import make_shards
+        from iasa.training.datasets import make_shards
 
         if not 0 <= options.first <= HELDOUT_IDENTITY - options.clips:
             raise InputError(f"training's clips have numbers from 0 to {HELDOUT_IDENTITY - 1}; the others are held out")
@@ -146,7 +147,7 @@ def _train(
         from iasa.training.train_autoencoder import train_autoencoder
 
         return train_autoencoder(data, run, schedule, preset.batch, start, **common)
-    from iasa.training.data import encode_shards
+    from iasa.training.datasets import encode_shards
 
     state = PartialState(cpu=pick_device().type == "cpu")  # gives each process of several its device
     autoencoder = earlier(Autoencoder, options.run, "decoder", "autoencoder")
@@ -164,7 +165,7 @@ def _train(
 
         return train_teacher(data, run, schedule, preset, autoencoder, start, **common)
     if options.stage == "student":
-        from iasa.training.train_teacher import train_student
+        from iasa.training.train_student import train_student
 
         return train_student(data, run, schedule, preset, autoencoder, start, **common)
     if options.stage.startswith("finetune"):
@@ -179,8 +180,8 @@ def _train(
         return distill(data, run, schedule, preset, autoencoder, start, teacher, **common, options=DistillOptions(dmd=0.0))
     if options.stage == "distill":
         return distill(data, run, schedule, preset, autoencoder, start, teacher, **common)
-    from iasa.models.part_encoder import PartEncoder
-    from iasa.training.region_term import RegionLoss
+    from iasa.metrics.networks.part_encoder import PartEncoder
+    from iasa.training.region_loss import RegionLoss
 
     face = choose_face(options.run, options.arcface)
     parts = earlier(PartEncoder, options.run, "part_encoder").to(pick_device())
@@ -194,24 +195,24 @@ def _train(
 def choose_face(run: Path, arcface: Path | None) -> FaceEmbedding:
     """What tells faces apart in the region loss: a user's ArcFace, else the encoder trained here. Raises InputError."""
     if arcface:
-        from iasa.borrowed import read_arcface
+        from iasa.metrics.published import read_arcface
 
         return read_arcface(arcface)
-    from iasa.models.face_encoder import FaceEncoder
+    from iasa.metrics.networks.face_encoder import FaceEncoder
 
     return earlier(FaceEncoder, run, "face_encoder").to(pick_device()).embed
 
 
 def find_start(stage: str, run: Path, from_scratch: bool) -> Path | None:
     """The folder with the weights that a stage begins at; None: it begins anew. Raises InputError if there are none."""
-    if stage in OWN and not from_scratch and (FOLDER / stage / "config.json").exists():
-        return FOLDER / stage
+    if stage in OWN and not from_scratch and (WEIGHTS / stage / "config.json").exists():
+        return WEIGHTS / stage
     return find_earlier(run, *BEFORE[stage]) if stage in BEFORE else None
 
 
 def find_earlier(run: Path, *stages: str) -> Path:
     """The first of these stages' exports that the run holds, else the first that is shipped. Raises InputError."""
-    places = [run / stage / "export" for stage in stages] + [FOLDER / shipped_name(stage) for stage in stages]
+    places = [run / stage / "export" for stage in stages] + [WEIGHTS / shipped_name(stage) for stage in stages]
     for place in places:
         if (place / "config.json").exists():
             return place

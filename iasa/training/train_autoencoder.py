@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from iasa.keypoints import LEFT_HAND, RIGHT_HAND
 from iasa.losses import reconstruction_loss
-from iasa.metrics import psnr
+from iasa.metrics.video_quality import psnr
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.warp import warp_reference
-from iasa.training.data import CropSampler, Shard, find_shards, to_model_images, to_pictures
-from iasa.training.loop import Schedule, Trainer
+from iasa.training.datasets import CropSampler, Shard, find_shards, to_model_images, to_pictures
+from iasa.training.trainer import Schedule, Trainer
+from iasa.warp.reference_warp import warp_reference
 
 CROP = 128
 NOISE = 0.1  # largest deviation added to latents: the decoder learns to bear the generator's errors

@@ -15,17 +15,24 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from iasa.attention.frame_patterns import attend_own
 from iasa.config import FRAMES_PER_LATENT
 from iasa.keypoints import FACE, LEFT_ELBOW, LEFT_HAND, RIGHT_ELBOW, RIGHT_HAND
 from iasa.losses import reconstruction_loss
-from iasa.models.attend import attend_own
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.discriminator import PatchDiscriminator
 from iasa.models.transformer import VideoTransformer
-from iasa.training.data import CropSampler, Shard, WindowSampler, find_shards, read_window, to_model_images
-from iasa.training.loop import Schedule, Trainer
+from iasa.training.datasets import (
+    CropSampler,
+    Shard,
+    WindowSampler,
+    find_shards,
+    read_window,
+    to_model_images,
+)
 from iasa.training.train_autoencoder import make_sheet
-from iasa.training.train_teacher import predict
+from iasa.training.trainer import Schedule, Trainer
+from iasa.training.window_loss import predict
 
 CROP = 96  # pixels
 ADVERSARIAL, FEATURES = 0.03, 0.5  # weights of the verdict and of matching the discriminator's features

@@ -1,4 +1,4 @@
-"""Train the network behind `iasa.speech.lips` on synthetic speech with known phones: a minute on one core.
+"""Train the network behind `iasa.speech.lip_network` on synthetic speech with known phones: a minute on one core.
 
 `python -m iasa.training.train_lips --cache DIR` writes iasa/speech/lips.npz.
 """
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from iasa.speech.lips import BANDS, CONTEXT, WEIGHTS, guess_visemes, make_windows
-from iasa.training.corpus import Utterance, make_corpus
+from iasa.speech.lip_network import BANDS, CONTEXT, LIP_NETWORK, guess_visemes, make_windows
+from iasa.training.speech_data.corpus import Utterance, make_corpus
 
 CHANNEL_WEIGHTS = (4.0, 1.0, 2.0, 1.0, 1.0)  # in the loss: the opening of the jaw is what one sees first
 
@@ -76,7 +76,7 @@ def main() -> None:
         for u in make_corpus("train", options.cache)
         if u.features.source == "given" and "real" not in u.name
     ]
-    save(train(corpus, options.steps), WEIGHTS)
+    save(train(corpus, options.steps), LIP_NETWORK)
     for utterance in make_corpus("heldout"):
         guess = guess_visemes(utterance.audio, utterance.features.frames)
         truth = utterance.features.visemes

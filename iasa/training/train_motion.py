@@ -1,6 +1,6 @@
 """Stage 1: region codebooks first, then the generator that predicts their codes from speech (iasa.motion).
 
-Learned from performances (iasa.training.performances) and, where `python -m iasa motion-data` left any under the run
+Learned from performances (iasa.training.speech_data.performances) and, where `python -m iasa motion-data` left any under the run
 folder, from clips of real speakers.
 """
 
@@ -20,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.config import VIDEO_FPS, InputError, TrainPreset
-from iasa.models.weights import FOLDER, load_weights, read_card, save_weights
+from iasa.models.checkpoint import load_weights, read_card, save_weights
+from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, make_windows
 from iasa.motion.codebooks import Following, code_usage
-from iasa.motion.embedding import AHEAD, PAST, STRIDE, make_windows
 from iasa.motion.generator import MotionGenerator
-from iasa.motion.regions import CODED, REGIONS, coded_slices, style_vector, to_channels, to_vectors
-from iasa.training.loop import Schedule, Trainer
-from iasa.training.performances import Performance, make_performances, make_utterances
+from iasa.motion.rig_regions import CODED, REGIONS, coded_slices, style_vector, to_channels, to_vectors
+from iasa.paths import WEIGHTS
+from iasa.training.speech_data.performances import Performance, make_performances, make_utterances
+from iasa.training.trainer import Schedule, Trainer
 
 PERFORMANCES, HELDOUT_PERFORMANCES = 1600, 24  # with 400 the arms are learned by heart after some 600 steps
 CODEBOOK_SHARE = 0.4  # of the steps go to the codebooks
@@ -41,7 +42,7 @@ FROM_START = 0.15  # share of the windows that begin where the speech begins
 
 @dataclass(frozen=True)
 class Piece:
-    """One performance, padded: step 0 lies before the first frame, see `iasa.motion.stream`."""
+    """One performance, padded: step 0 lies before the first frame, see `iasa.motion.generator_streaming`."""
 
     channels: np.ndarray  # float16 [PAST + 4 s + AHEAD, 12]
     vectors: np.ndarray  # float16 [4 (s + 2), 57]
@@ -332,7 +333,7 @@ def train_motion(
 
 def run_motion(options: argparse.Namespace, schedule: Schedule, preset: TrainPreset) -> dict:
     """The stage `motion` of `python -m iasa train`; returns a report for --json."""
-    run, shipped = options.run / "motion", FOLDER / "motion"
+    run, shipped = options.run / "motion", WEIGHTS / "motion"
     anew = options.from_scratch or not (shipped / "config.json").exists()
     anew = anew or (options.resume and (run / "codebooks" / "checkpoint").exists())
     start = None if anew else load_weights(MotionGenerator, shipped)
@@ -363,7 +364,7 @@ def make_card(model: MotionGenerator, trainer: Trainer, bank, before: Sequence[d
     return {
         "name": "motion",
         "made_by": "python -m iasa train motion",
-        "data": f"performances of the procedural avatar (iasa.avatar.gestures) to synthetic speech and three real clips; {real}",
+        "data": f"performances of the procedural avatar (iasa.motion.rules) to synthetic speech and three real clips; {real}",
         "hours": round(sum(p.steps for p in train) * STRIDE / VIDEO_FPS / 3600, 2),
         "steps": trainer.step + sum(card["steps"] for card in before),
         "seconds": round(trainer.seconds + sum(card["seconds"] for card in before)),

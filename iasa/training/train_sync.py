@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iasa.avatar.gestures import perform
 from iasa.avatar.identity import make_identity
 from iasa.avatar.rig import make_keypoints
 from iasa.config import HELDOUT_IDENTITY
-from iasa.models.sync_encoder import HOPS, LONGEST, SPAN, SyncEncoder, make_mouth, make_sound
-from iasa.speech.lips import BANDS
-from iasa.training.corpus import Utterance, make_corpus
-from iasa.training.loop import Schedule, Trainer
+from iasa.metrics.networks.sync_encoder import HOPS, LONGEST, SPAN, SyncEncoder, make_mouth, make_sound
+from iasa.motion.rules import perform
+from iasa.speech.lip_network import BANDS
+from iasa.training.speech_data.corpus import Utterance, make_corpus
+from iasa.training.trainer import Schedule, Trainer
 
 SPEAKERS = 2  # of each utterance
 MOMENTS = 4  # windows of one utterance in a batch: the hard counter-examples

@@ -26,8 +26,8 @@ import numpy as np
 from ipywidgets import Dropdown, IntSlider, interact
 
 from iasa.motion import speech_to_keypoints
-from iasa.pose.draw import draw_pose
-from iasa.reference import load_speaker
+from iasa.pose.skeleton import draw_pose
+from iasa.avatar.speaker import load_speaker
 from iasa.speech import analyse, read_audio
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
@@ -300,7 +300,7 @@ from PIL import Image
 from iasa.grid import TokenGrid
 from iasa.keypoints import fill_latent, pool_to_latent
 from iasa.masks import make_plan
-from iasa.masks.picture import draw_plan
+from iasa.masks.plot import draw_plan
 
 latent_poses = pool_to_latent(fill_latent(poses))
 plan = make_plan(latent_poses, TokenGrid(len(latent_poses)))
@@ -325,7 +325,7 @@ report = generate(pipeline, audio[: int(length * rate)], speaker, out, keypoints
 print(f"{report['frames']} frames, {report['fps']} a second in all, {report['density']:.1%} of the token pairs")
 
 # %% tags=["cover"]
-from iasa.video import read_video
+from iasa.media.reader import read_video
 
 frames = read_video(out)[0]
 fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.5))

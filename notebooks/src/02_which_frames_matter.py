@@ -24,7 +24,7 @@ from ipywidgets import FloatSlider, IntSlider, interact
 
 from iasa.keypoints import RIGHT_ELBOW, RIGHT_HAND, RIGHT_WRIST, UPPER_BODY, Keypoints
 from iasa.keypoints import fill_latent, load_keypoints, pool_to_latent
-from iasa.pose.draw import draw_pose
+from iasa.pose.skeleton import draw_pose
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
 video = load_keypoints(root / "examples" / "poses" / "welcome.npz")  # 25 poses a second
@@ -46,7 +46,7 @@ show_strip(shown, [f"frame {t}" for t in shown])
 
 # %% [markdown]
 # These are poses of somebody who says *"Hello, and welcome to our little show..."* (a drawn speaker; the clip is
-# `examples/speech/welcome.mp3`). The video model makes two pictures at a time, so we work with **latent frames**, 12.5 in a
+# `iasa/assets/speech/welcome.mp3`). The video model makes two pictures at a time, so we work with **latent frames**, 12.5 in a
 # second; each has one pose.
 #
 # Full attention would let every frame look at every other. The paper's **global mask** keeps, for each frame, the $K$ past

@@ -25,9 +25,9 @@ from ipywidgets import FloatSlider, IntSlider, interact
 
 from iasa.grid import TokenGrid
 from iasa.keypoints import REGIONS, Keypoints, fill_latent, load_keypoints, pool_to_latent
-from iasa.masks.picture import REGION_COLOURS, paint_tokens
+from iasa.masks.plot import REGION_COLOURS, paint_tokens
 from iasa.masks.regions import region_bits, warp_rigid
-from iasa.pose.draw import draw_pose
+from iasa.pose.skeleton import draw_pose
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
 poses = pool_to_latent(fill_latent(load_keypoints(root / "examples" / "poses" / "welcome.npz")))

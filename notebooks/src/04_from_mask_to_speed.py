@@ -27,7 +27,8 @@ import torch.nn.functional as F
 from ipywidgets import Checkbox, Dropdown, interact
 from matplotlib.colors import ListedColormap
 
-from iasa.attention import dense_attention, sparse_attention
+from iasa.attention.dense import dense_attention
+from iasa.attention.dispatch import sparse_attention
 from iasa.config import MaskOptions
 from iasa.grid import TokenGrid
 from iasa.keypoints import fill_latent, load_keypoints, pool_to_latent
@@ -373,7 +374,7 @@ else:
 # [`forward_kernel`, `attend` in kernels/iasa_kernels/forward.py](../kernels/iasa_kernels/forward.py).
 #
 # ## When sparse loses
-# On a CPU the package gathers keys for groups of queries (`iasa/attention.py`): no mask, no blocks, every allowed pair once.
+# On a CPU the package gathers keys for groups of queries (`iasa/attention/dispatch.py`): no mask, no blocks, every allowed pair once.
 # **Predict**: dense attention does $f^2$ frame pairs in one large product; the sparse one does few, in many small products. Is sparse faster for 1 frame? For 2? From how many
 # frames on?
 
@@ -428,7 +429,7 @@ amdahl()
 # - A mask alone saves nothing; skipped tiles do. Pooling: [`AttentionPlan`, iasa/masks/plan.py](../iasa/masks/plan.py), methods `block_csr`, `permutation`, `density_table`.
 # - Sorting tokens by region keeps the blocks few.
 # - One row of blocks needs one softmax; the online softmax computes it block by block, exactly.
-# - On the CPU: [`sparse_attention` in iasa/attention.py](../iasa/attention.py) gathers keys for groups of queries.
+# - On the CPU: [`sparse_attention` in iasa/attention/dispatch.py](../iasa/attention/dispatch.py) gathers keys for groups of queries.
 # - Sparse attention has a break-even: measure it on your machine before you believe a density.
 #
 # ## Further questions

@@ -27,6 +27,7 @@ import torch
 from ipywidgets import FloatSlider, IntSlider, interact
 from torch import nn
 
+from iasa.paths import WEIGHTS
 from iasa.keypoints import load_keypoints
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
@@ -323,15 +324,15 @@ show_guidance(4.0)
 
 # %%
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.warp import warp_reference
-from iasa.models.weights import FOLDER, load_weights
+from iasa.warp.reference_warp import warp_reference
+from iasa.models.checkpoint import load_weights
 from iasa.motion import speech_to_keypoints
-from iasa.reference import load_speaker
+from iasa.avatar.speaker import load_speaker
 from iasa.speech import analyse, read_audio
 
 notes = json.loads((root / "examples" / "speech" / "tea.json").read_text())
 features = analyse(read_audio(root / "examples" / "speech" / "tea.mp3")[0], phones=[tuple(p) for p in notes["phones"]])
-autoencoder = load_weights(Autoencoder, FOLDER / "autoencoder")
+autoencoder = load_weights(Autoencoder, WEIGHTS / "autoencoder")
 
 # %%
 @torch.inference_mode()
@@ -358,7 +359,7 @@ print(f"{len(training)} speakers, {count} latent frames each; latents {list(held
 # Entry 0 of each is the reference itself. The tiny teacher is the package's transformer, made small: 96 wide and 3 layers deep, where the shipped one is 320 wide and 8 deep.
 
 # %%
-from iasa.models.attend import attend_own
+from iasa.attention.frame_patterns import attend_own
 from iasa.models.transformer import VideoTransformer
 
 torch.manual_seed(0)
@@ -476,7 +477,7 @@ plt.show()
 # pose, what the reference?
 
 # %%
-from iasa.models.weights import read_card
+from iasa.models.checkpoint import read_card
 from iasa.pipeline import CoSpeechPipeline
 
 card = read_card("teacher")
@@ -500,7 +501,7 @@ plt.show()
 # - Straight paths to noise and a network that predicts $x_0$: [`add_noise`, `flow_loss`, `sample_levels` in iasa/losses.py](../iasa/losses.py).
 # - Euler's steps follow its velocity: [`sample_euler`, `make_levels` in iasa/sampling.py](../iasa/sampling.py).
 # - The network sees noisy latents, pose and reference: [`VideoTransformer` in iasa/models/transformer.py](../iasa/models/transformer.py), [`PoseEmbedding` in iasa/models/pose_embedding.py](../iasa/models/pose_embedding.py).
-# - The teacher attends densely over a window of frames: [`attend_window` in iasa/models/attend.py](../iasa/models/attend.py); its training: [`train_teacher` in iasa/training/train_teacher.py](../iasa/training/train_teacher.py).
+# - The teacher attends densely over a window of frames: [`attend_window` in iasa/attention/frame_patterns.py](../iasa/attention/frame_patterns.py); its training: [`train_teacher` in iasa/training/train_teacher.py](../iasa/training/train_teacher.py).
 # - One step predicts a mean; many steps make a choice.
 #
 # ## Further questions

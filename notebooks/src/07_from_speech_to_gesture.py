@@ -269,7 +269,7 @@ check_move_entries(move_entries)
 # We learn codebooks for four regions from performances of the clips. **Predict**: which region needs the most entries: arms, a hand's fingers, the head, the face?
 
 # %%
-from iasa.motion.regions import region_slices, to_motion, to_vectors
+from iasa.motion.rig_regions import region_slices, to_motion, to_vectors
 
 
 def learn(x, entries, rounds=12):
@@ -302,8 +302,8 @@ plt.show()
 
 # %% tags=["cover"]
 from iasa.avatar.rig import make_keypoints, rest_motion
-from iasa.pose.draw import draw_pose
-from iasa.reference import load_speaker
+from iasa.pose.skeleton import draw_pose
+from iasa.avatar.speaker import load_speaker
 
 speaker = load_speaker("dana")
 arms = region_slices()["arms"]
@@ -423,7 +423,7 @@ shift_lips(4)
 # **Predict**: a shift of half a second. Does the score fall to zero?
 
 # %%
-from iasa.motion.measure import beat_alignment, stroke_ends
+from iasa.metrics.motion_quality import beat_alignment, stroke_ends
 
 shifts = np.arange(-1, 1.01, 0.1)
 scores = []
@@ -449,7 +449,7 @@ my_speech = ""  # for instance "me.wav"
 mine, _ = read_audio(my_speech or root / "examples" / "speech" / "sky.mp3")
 mine = mine[: 16_000 * (2 if FAST else 12)]
 said = analyse(mine) if my_speech else analyse(mine, method="signal")
-style = None  # or: from iasa.avatar.gestures import GestureStyle; GestureStyle(amount=1.5)
+style = None  # or: from iasa.motion.rules import GestureStyle; GestureStyle(amount=1.5)
 performed = speech_to_motion(said, seed=0, style=style)
 poses = make_keypoints(speaker.identity, performed)
 chosen = np.linspace(2, len(poses) - 3, 5).astype(int)
@@ -465,7 +465,7 @@ import tempfile
 
 from IPython.display import Video
 
-from iasa.video_writer import write_video
+from iasa.media.writer import write_video
 
 film = Path(tempfile.mkdtemp()) / "gestures.mp4"
 write_video(film, draw_pose(poses, 256), mine, 16_000)
@@ -475,10 +475,10 @@ Video(str(film), embed=True)  # the skeleton, with your voice
 # For the whole speaker instead of the skeleton: `python -m iasa generate --audio me.wav --out me_speaking.mp4`. Use your own voice, or that of somebody who agreed to it.
 #
 # ## Summary
-# - Lips follow the finest scale closely, hands follow accents loosely, slow posture is hardly in the sound at all. Three scales in one module: [`AudioEmbedding` in iasa/motion/embedding.py](../iasa/motion/embedding.py).
+# - Lips follow the finest scale closely, hands follow accents loosely, slow posture is hardly in the sound at all. Three scales in one module: [`AudioEmbedding` in iasa/motion/audio_embedding.py](../iasa/motion/audio_embedding.py).
 # - A codebook names typical movements of a region: [`ResidualCodebook` in iasa/motion/codebooks.py](../iasa/motion/codebooks.py); a network attends to its entries and draws one: [`MotionGenerator` in iasa/motion/generator.py](../iasa/motion/generator.py).
-# - The rules that made our training motion: [`perform` in iasa/avatar/gestures.py](../iasa/avatar/gestures.py).
-# - Timing is measured, not judged by eye: [`lip_scores`, `beat_alignment` in iasa/motion/measure.py](../iasa/motion/measure.py).
+# - The rules that made our training motion: [`perform` in iasa/motion/rules.py](../iasa/motion/rules.py).
+# - Timing is measured, not judged by eye: [`lip_scores`, `beat_alignment` in iasa/metrics/motion_quality.py](../iasa/metrics/motion_quality.py).
 #
 # ## Further questions
 # 1. A second codebook can name what the first one left over (*residual* quantisation). With two codebooks of 16 entries, how many movements can be named? At what cost?

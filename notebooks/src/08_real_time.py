@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from ipywidgets import FloatSlider, interact
 
+from iasa.paths import WEIGHTS
 from iasa.config import MaskOptions
 from iasa.grid import TokenGrid
 from iasa.keypoints import concat_keypoints, fill_latent, load_keypoints, pool_to_latent
@@ -146,11 +147,11 @@ print(f"a frame in the cache takes {2 * 4 * 256 * 320 * 2 / 2**20:.1f} MiB")
 # %%
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
-from iasa.models.warp import warp_reference
-from iasa.models.weights import FOLDER, load_weights
-from iasa.reference import load_speaker
+from iasa.warp.reference_warp import warp_reference
+from iasa.models.checkpoint import load_weights
+from iasa.avatar.speaker import load_speaker
 
-codec, student = load_weights(Autoencoder, FOLDER / "autoencoder"), load_weights(VideoTransformer, FOLDER / "student")
+codec, student = load_weights(Autoencoder, WEIGHTS / "autoencoder"), load_weights(VideoTransformer, WEIGHTS / "student")
 speaker = load_speaker("bruno")
 
 
@@ -180,7 +181,7 @@ condition = make_condition(video[: 2 * length])
 # %%
 import time
 
-from iasa.streaming import CausalStudent
+from iasa.inference.rollout import CausalStudent
 
 
 def roll_out(some_plan, steps=1):
@@ -433,8 +434,8 @@ print({name: f"{value:.0f} %" for name, value in zip(names, values.mean(0), stri
 # %%
 import tempfile
 
-from iasa.video import read_metadata
-from iasa.video_writer import write_video
+from iasa.media.reader import read_metadata
+from iasa.media.writer import write_video
 
 film = Path(tempfile.mkdtemp()) / "mark.mp4"
 write_video(film, np.zeros((25, 64, 64, 3), np.uint8) + 90)
@@ -446,13 +447,13 @@ for key, value in read_metadata(film).items():
 # - **Limits**: our speakers are drawn; the weights cannot make a photo-real person. The *method* does not care, and others' weights can.
 #
 # ## Summary
-# - A causal roll-out with a cache chosen by pose: [`CausalStudent`, `KeyCache`, `StudentStream` in iasa/streaming.py](../iasa/streaming.py); its plan row by row: [`PlanStream` in iasa/masks/stream.py](../iasa/masks/stream.py).
+# - A causal roll-out with a cache chosen by pose: [`CausalStudent`, `KeyCache`, `StudentStream` in iasa/inference/streaming_rollout.py](../iasa/streaming.py); its plan row by row: [`PlanStream` in iasa/masks/plan_stream.py](../iasa/masks/plan_stream.py).
 # - Keys per frame do not grow with the clip; a reach bounds the cache.
-# - Long video with the bidirectional teacher, by overlapping windows: [`denoise_windows` in iasa/streaming.py](../iasa/streaming.py).
+# - Long video with the bidirectional teacher, by overlapping windows: [`denoise_windows` in iasa/inference/streaming_rollout.py](../iasa/streaming.py).
 # - A rate is a median after warm-up, with all its conditions; real time is a threshold.
 #
 # ## Further questions
-# 1. With a memory of 20 past frames in place of all within reach, which would you forget? Read the rule in `iasa/masks/stream.py` and find a gesture for which it is wrong.
+# 1. With a memory of 20 past frames in place of all within reach, which would you forget? Read the rule in `iasa/masks/plan_stream.py` and find a gesture for which it is wrong.
 # 2. In a live conversation the listener's patience is some 200 ms. List everything between microphone and screen that delays, and what each needs to hear in advance.
 # 3. Which of the five choices would you expect to win for a video with a moving camera?
 # 4. Somebody asks you to animate a photograph of a politician, as satire. Write down the questions you would ask before you answer.

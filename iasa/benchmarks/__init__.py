@@ -1,0 +1,1 @@
+"""The speed tables: attention, plans, and whole generations."""

@@ -1,0 +1,309 @@
+"""`python -m iasa bench generate`: frames a second from speech to pictures, and where the time goes.
+
+Every row is the whole path but for the writing of a file: speech, motion, plan, bending and encoding the reference,
+denoising, decoding. Stages run side by side, so their processor times add up to more than the time that passes; figures
+are per latent frame (two video frames, 80 ms of video). "End over start" is what a frame costs in the last seconds over
+what it cost around second ten, by processor time without the recogniser's, which is a process of its own; memory counts
+both. `--breakdown` tells what the denoising consists of, in kind of the paper's Figure 8; `--drift M` looks at M minutes of
+one video, minute by minute; `--soak N` watches the memory; `--dtype` says what other numbers would give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from iasa.avatar.speaker import Reference, load_speaker, speaker_names
+from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS, InputError, MaskOptions
+from iasa.keypoints import Keypoints, fill_latent
+from iasa.metrics.video_quality import detection_rates, psnr
+from iasa.motion import speech_to_motion
+from iasa.paths import SPEECH
+from iasa.pipeline import CoSpeechPipeline
+from iasa.session import LiveSpeaker
+from iasa.speech import analyse, read_audio
+
+SECONDS = (4.0, 30.0, 180.0)
+DENSE_FRAMES = 50  # latent frames that the dense student sees: 4 s, beyond which it is no student of this package
+ROWS = ("student", "student dense", "student live", "teacher")
+LONGEST = {"student dense": 30.0, "student live": 30.0, "teacher": 8.0}  # of the slow rows, and of what waits for sound
+EARLY = 10.0  # seconds: where the cost of a frame is first looked at
+SPAN = 2.0  # seconds over which it is averaged
+TAIL = 3.0  # seconds at the end that are left out: the earlier stages have finished by then
+HEARD = 0.04  # seconds of sound pushed at a time to the live speaker
+LOOKED_AT = 250  # frames of each minute, ten seconds, that the detector looks at
+KINDS = {  # profiled operations -> what they are for, in the student's and the teacher's code
+    "attention": ("aten::bmm", "aten::exp_", "aten::_softmax", "aten::sum", "aten::div_", "aten::index_select",
+                  "aten::index_add_", "aten::_scaled_dot_product_flash_attention_for_cpu", "aten::mul_"),
+    "linear": ("aten::addmm", "aten::mm", "mkldnn::_linear_pointwise", "onednn::qlinear_pointwise"),
+    "norm": ("aten::native_layer_norm", "aten::_fused_rms_norm", "aten::pow", "aten::mean", "aten::rsqrt"),
+}  # fmt: skip
+
+
+def example_speech(seconds: float) -> np.ndarray:
+    """The example clips one after another, again and again: float32 [n] at 16 kHz."""
+    clips = sorted(SPEECH.glob("*.mp3"))
+    if not clips:
+        raise InputError(f"there are no example clips in {SPEECH.parent.name}/{SPEECH.name}")
+    sound = np.concatenate([read_audio(clip)[0] for clip in clips])
+    return np.resize(sound, round(seconds * AUDIO_RATE))
+
+
+def resident_mb() -> float:
+    """Memory of this process and of those that it started, in MB (Linux)."""
+    children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+    places = [path for path in map(Path, ("/proc/self/statm", *(f"/proc/{child}/statm" for child in children))) if path.exists()]
+    return sum(int(path.read_text().split()[1]) for path in places) * resource.getpagesize() / 1e6
+
+
+def measure(pipeline: CoSpeechPipeline, reference: Reference, row: str, sound: np.ndarray, steps: int | None) -> dict:
+    """One row of the table for one length of speech."""
+    if row == "student live":
+        return measure_live(pipeline, reference, sound, steps)
+    model = row.split()[0]
+    begun, spent = time.perf_counter(), time.process_time()
+    take = pipeline.speak(sound, reference, model, steps)
+    marks, memory = [], []
+    for frames in take.frames:
+        marks += [(time.perf_counter() - begun, time.process_time() - spent)] * len(frames)
+        memory.append(resident_mb())
+    wall, processor = np.array(marks).T
+    latents = take.count / FRAMES_PER_LATENT
+    return {
+        "row": row,
+        "seconds": round(len(sound) / AUDIO_RATE, 2),
+        "steps": take.settings["steps"],
+        "fps": round(take.count / wall[-1], 2),
+        "fps_after_first": round((take.count - FRAMES_PER_LATENT) / (wall[-1] - wall[0]), 2),
+        "first_frame": round(float(wall[0]), 3),
+        "motion": round(take.timing.seconds["motion"], 3),
+        "end_over_start": _cost_ratio(processor) if model == "student" else None,
+        "peak_mb": round(max(memory)),
+        "end_mb_over_middle": round(float(np.mean(memory[-5:]) / memory[len(memory) // 2]), 3),
+        "density": take.density,
+        "ms_wall": {name: round(1e3 * s / latents, 2) for name, s in take.timing.seconds.items()},
+        "ms_processor": {name: round(1e3 * s / latents, 2) for name, s in take.timing.processor.items()},
+    }
+
+
+def _cost_ratio(processor: np.ndarray) -> float | None:
+    """Processor time of a frame in SPAN seconds near the end over that around EARLY; None for a short video."""
+    span, early, last = round(SPAN * VIDEO_FPS), round(EARLY * VIDEO_FPS), len(processor) - 1 - round(TAIL * VIDEO_FPS)
+    if last < early + 2 * span:
+        return None
+    first = processor[early + span // 2] - processor[early - span // 2]
+    return round(float((processor[last] - processor[last - span]) / first), 3)
+
+
+def measure_live(pipeline: CoSpeechPipeline, reference: Reference, sound: np.ndarray, steps: int | None) -> dict:
+    """Sound as fast as a microphone gives it: when frames come, after the sound that they belong to has begun."""
+    piece, late, memory = round(HEARD * AUDIO_RATE), [], []
+    with LiveSpeaker(pipeline, reference, steps) as speaker:
+        begun = time.perf_counter()
+        for start in range(0, len(sound), piece):
+            ready = (start + piece) / AUDIO_RATE
+            time.sleep(max(0.0, ready - (time.perf_counter() - begun)))
+            frames = speaker.push(sound[start : start + piece])
+            if len(frames):
+                late.append(time.perf_counter() - begun - (speaker.made - len(frames)) / VIDEO_FPS)
+                memory.append(resident_mb())
+        frames = speaker.finish()
+        late.append(time.perf_counter() - begun - (speaker.made - len(frames)) / VIDEO_FPS)
+    elapsed = time.perf_counter() - begun
+    latents = speaker.made / FRAMES_PER_LATENT
+    return {
+        "row": "student live",
+        "seconds": round(len(sound) / AUDIO_RATE, 2),
+        "steps": pipeline.settings("student", steps, 0, reference)["steps"],
+        "fps": round(speaker.made / elapsed, 2),
+        "first_frame": round(late[0], 3),
+        "latest_frame": round(max(late), 3),
+        "peak_mb": round(max(memory or [resident_mb()])),
+        "ms_wall": {name: round(1e3 * s / latents, 2) for name, s in speaker.timing.seconds.items()},
+        "ms_processor": {name: round(1e3 * s / latents, 2) for name, s in speaker.timing.processor.items()},
+    }
+
+
+def breakdown(pipeline: CoSpeechPipeline, reference: Reference, row: str, steps: int | None, profiled: int = 3) -> dict:
+    """Milliseconds of processor time in which a latent frame is denoised after DENSE_FRAMES others, by kind of work."""
+    from torch.profiler import ProfilerActivity, profile
+
+    model = row.split()[0]
+    count = DENSE_FRAMES + profiled if model == "student" else 6
+    sound = example_speech((count + 1) / LATENT_FPS)
+    motion = speech_to_motion(analyse(sound, method="signal"), 0)
+    poses = fill_latent(_keypoints(reference, motion))[: count * FRAMES_PER_LATENT]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    if model == "student":
+        work = pipeline.denoise_alone(poses, reference, steps)
+        for _ in islice(work, DENSE_FRAMES):
+            pass
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            made = sum(1 for _ in work)
+    else:
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            made = sum(1 for _ in pipeline.animate(poses, reference, model, steps).frames)
+    torch.set_num_threads(threads)
+    spent = dict.fromkeys((*KINDS, "other"), 0.0)
+    for event in seen.key_averages():
+        kind = next((kind for kind, names in KINDS.items() if event.key in names), "other")
+        spent[kind] += event.self_cpu_time_total / 1e3 / made
+    return {"row": row, **{kind: round(ms, 2) for kind, ms in spent.items()}, "all": round(sum(spent.values()), 2)}
+
+
+def _keypoints(reference: Reference, motion) -> Keypoints:
+    from iasa.avatar.rig import make_keypoints
+
+    return make_keypoints(reference.identity, motion)
+
+
+def drift(pipeline: CoSpeechPipeline, reference: Reference, minutes: int, steps: int | None) -> list[dict]:
+    """What each minute of one long video looks like, on LOOKED_AT frames in its middle, beside the drawn truth."""
+    from iasa.avatar.renderer import Renderer
+    from iasa.metrics.proxy import Judges
+    from iasa.pose import extract_keypoints
+
+    motion = speech_to_motion(analyse(example_speech(60.0 * minutes), method="signal"), 0)
+    poses, renderer, judges = fill_latent(_keypoints(reference, motion)), Renderer(reference.identity), Judges.load()
+    frames = _frames(pipeline, poses, reference, steps)
+    rows, minute = [], round(60 * VIDEO_FPS)
+    for number in range(minutes):
+        shown = list(islice(frames, minute))
+        middle = slice((minute - LOOKED_AT) // 2, (minute + LOOKED_AT) // 2)
+        made, at = np.stack(shown[middle]), slice(number * minute + middle.start, number * minute + middle.stop)
+        truth = renderer.render(motion[at])
+        found, drawn = (extract_keypoints(pictures, VIDEO_FPS) for pictures in (made, truth))
+        row = {
+            "minute": number + 1,
+            "colour": [round(float(c), 2) for c in np.mean([f.mean((0, 1)) for f in shown[::25]], 0)],
+            "psnr": round(psnr(made, truth), 2),
+            **{name: round(value, 4) for name, value in detection_rates(found, poses[at]).items()},
+            "hands_of_truth": round(detection_rates(drawn, poses[at])["hands"], 4),
+            "memory_mb": round(resident_mb()),
+        }
+        if judges is not None:
+            likeness = judges.embed(made, found) @ judges.embed(reference.image[None], reference.keypoints)[0]
+            row["identity"] = round(float(np.nanmean(likeness)), 4)
+        rows.append(row)
+    return rows
+
+
+def soak(pipeline: CoSpeechPipeline, reference: Reference, count: int) -> list[dict]:
+    """`count` short live speakers one after another, every third dropped half-way: memory and threads at ten points."""
+    sound, rows = example_speech(1.2), []
+    for number in range(1, count + 1):
+        with LiveSpeaker(pipeline, reference, steps=1, seed=number) as speaker:
+            speaker.push(sound)
+            if number % 3:
+                speaker.finish()
+        if number % max(1, count // 10) == 0:
+            rows.append({"generations": number, "memory_mb": round(resident_mb()), "threads": threading.active_count()})
+    return rows
+
+
+def _frames(pipeline: CoSpeechPipeline, poses: Keypoints, reference: Reference, steps: int | None) -> Iterator[np.ndarray]:
+    for pair in pipeline.animate(poses, reference, "student", steps).frames:
+        yield from pair
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `bench generate`."""
+    group = parser.add_argument_group("of bench generate")
+    group.add_argument("--seconds", type=float, nargs="+", default=list(SECONDS), help="lengths of speech (default: 4 30 180)")
+    group.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    group.add_argument("--steps", type=int, help="of the student")
+    group.add_argument("--teacher-steps", type=int)
+    group.add_argument("--dtype", choices=("int8", "bfloat16", "float32"), help="number type (default: what suits the machine)")
+    group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
+    group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
+    group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
+    group.add_argument("--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)")
+
+
+def run(arguments: argparse.Namespace) -> tuple[str, dict]:
+    """(Markdown tables, figures)."""
+    numbers: dict = {}
+    if arguments.dtype == "int8":
+        numbers["int8"] = True
+    elif arguments.dtype:
+        numbers["dtype"] = getattr(torch, arguments.dtype)
+    sparse = CoSpeechPipeline.from_pretrained(models=("student",), **numbers)
+    reference = load_speaker(speaker_names()[0])
+    kind = {"dtype": sparse.number_type, "speaker": reference.name}
+    if arguments.drift:
+        rows = drift(sparse, reference, arguments.drift, arguments.steps)
+        return to_table(rows, tuple(rows[0])), {**kind, "drift": rows}
+    if arguments.soak:
+        rows = soak(sparse, reference, arguments.soak)
+        return to_table(rows, tuple(rows[0])), {**kind, "soak": rows}
+    pipelines = {"student": sparse, "student live": sparse}
+    rows, parts = [], []
+    for row in arguments.rows:
+        pipeline = pipelines.get(row) or _pipeline(row, numbers)
+        steps = arguments.teacher_steps if row == "teacher" else arguments.steps
+        _warm(pipeline, reference, row.split()[0])
+        for seconds in sorted([4.0] if arguments.quick else arguments.seconds):
+            if arguments.all_lengths or seconds <= LONGEST.get(row, seconds):
+                rows.append(measure(pipeline, reference, row, example_speech(seconds), steps))
+        if arguments.breakdown and row != "student live":
+            parts.append(breakdown(pipeline, reference, row, steps))
+    columns = ("row", "seconds", "steps", "fps", "fps_after_first", "first_frame", "end_over_start", "peak_mb")
+    table = to_table(rows, columns)
+    stages = [{"row": r["row"], "seconds": r["seconds"], **r["ms_processor"]} for r in rows]
+    names = dict.fromkeys(name for stage in stages for name in stage)
+    table += "\n\nProcessor milliseconds of a latent frame by stage:\n\n" + to_table(stages, tuple(names))
+    figures = {**kind, "rows": rows, **ratios(rows, parts)}
+    for name, value in ratios(rows, parts).items():
+        table += f"\n\n{name.replace('_', ' ')}: {value}"
+    if parts:
+        table += "\n\nDenoising of a latent frame after 50 others, one thread, milliseconds:\n\n"
+        table += to_table(parts, tuple(parts[0]))
+        figures["breakdown"] = parts
+    return table, figures
+
+
+def _pipeline(row: str, numbers: dict) -> CoSpeechPipeline:
+    if row == "teacher":
+        return CoSpeechPipeline.from_pretrained(models=("teacher",), **numbers)
+    dense = MaskOptions(top_k=0, window=DENSE_FRAMES, local=False)
+    return CoSpeechPipeline.from_pretrained(models=("student",), mask=dense, **numbers)
+
+
+def ratios(rows: list[dict], parts: list[dict]) -> dict:
+    """How much faster the student is than the teacher, by length of speech, and its attention than the dense one's."""
+    fps = {(row["row"], row["seconds"]): row["fps"] for row in rows}
+    found: dict = {
+        "student_over_teacher": {
+            f"{seconds:g} s": round(fps["student", seconds] / value, 1)
+            for (row, seconds), value in fps.items()
+            if row == "teacher" and ("student", seconds) in fps
+        }
+    }
+    spent = {part["row"]: part["attention"] for part in parts}
+    if {"student", "student dense"} <= spent.keys():
+        found["attention_dense_over_sparse"] = round(spent["student dense"] / spent["student"], 1)
+    return {name: value for name, value in found.items() if value}
+
+
+def _warm(pipeline: CoSpeechPipeline, reference: Reference, model: str) -> None:
+    """What is loaded or made on first use is no part of the figures."""
+    for _ in pipeline.speak(example_speech(1.0), reference, model, 1).frames:
+        pass
+
+
+def to_table(rows: list[dict], columns: tuple[str, ...]) -> str:
+    """Rows as Markdown; a dash where a row has no such figure."""
+    lines = ["| " + " | ".join(name.replace("_", " ") for name in columns) + " |", "|---" * len(columns) + "|"]
+    for row in rows:
+        cells = ("-" if row.get(name) is None else str(row[name]) for name in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

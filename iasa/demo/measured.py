@@ -1,0 +1,56 @@
+"""Tables of the Learn tab, read from the reports in results/: nothing is shown that was not measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from iasa.demo.translations import translate
+from iasa.paths import RESULTS
+
+NAMES = {"truth": "rendered truth", "autoencoder": "autoencoder", "copy": "copy of the reference"}
+COLUMNS = (("psnr", "PSNR dB", 2), ("ssim", "SSIM", 3), ("hands", "hands found", 2), ("mouth_r", "mouth r", 2))
+
+
+def quality_table(path: Path | None = None) -> str:
+    """The newest evaluation report as Markdown, with its device, date and command; a sentence where there is none."""
+    reports = sorted(RESULTS.glob("evaluate*.json"), key=lambda p: p.stat().st_mtime) if path is None else [path]
+    if not reports or not reports[-1].exists():
+        return "No evaluation has been stored yet (`python -m iasa evaluate --out results/evaluate.json`)."
+    report = json.loads(reports[-1].read_text())
+    shared = not any("fps" in row for row in report["rows"].values())  # processes that share a machine: of one processor alone
+    speed, title = ("fps_processor", "frames/s of a processor") if shared else ("fps", "frames/s")
+    lines = ["| | " + " | ".join(title for _, title, _ in COLUMNS) + f" | {title} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for name, row in report["rows"].items():
+        cells = [_cell(row.get(key), digits) for key, _, digits in COLUMNS]
+        steps = f", {row['steps']} steps" if "steps" in row else ""
+        lines.append(f"| {NAMES.get(name, name)}{steps} | {' | '.join(cells)} | {_cell(row.get(speed), 1)} |")
+    clips = f"{report['clips']} clips of {report['frames']} frames"
+    lines.append(f"\n{report['device']}, {report['date']}; {clips}: `{report['command']}`")
+    return "\n".join(lines)
+
+
+def translate_table(text: str, language: str) -> str:
+    """Markdown with a table, in the language: cell by cell, other lines whole."""
+    lines = []
+    for line in text.splitlines():
+        cells = [translate(cell.strip(), language) for cell in line.split("|")]
+        lines.append(" | ".join(cells).strip() if "|" in line else translate(line, language))
+    return "\n".join(lines)
+
+
+def _cell(figure: dict | None, digits: int) -> str:
+    value = figure and figure["mean"]
+    if value is None:
+        return "-"
+    return "exact" if value >= 99.9 and digits == 2 else f"{value:.{digits}f}"
+
+
+def measured_fps(model: str) -> float | None:
+    """Frames a second of the model in the newest evaluation report; of one processor, where processes shared the machine."""
+    for path in sorted(RESULTS.glob("evaluate*.json"), key=lambda p: -p.stat().st_mtime):
+        row = json.loads(path.read_text())["rows"].get(model, {})
+        speed = (row.get("fps") or row.get("fps_processor") or {}).get("mean")
+        if speed:
+            return speed
+    return None

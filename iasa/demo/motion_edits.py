@@ -1,0 +1,123 @@
+"""The movement behind a video: from speech with the visitor's wishes, from a pose file, or from a video of a person."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from iasa.avatar.rig import RigMotion
+from iasa.avatar.speaker import Reference
+from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError, check_motion
+from iasa.files import plain_name
+from iasa.inference.generation import Timing
+from iasa.inference.pose_chunks import perform_poses
+from iasa.keypoints import Keypoints, concat_keypoints, load_keypoints
+from iasa.motion.rules import GestureStyle, make_style
+from iasa.speech.chunked import ClipHearing
+
+MAX_POSES = 3000  # frames
+MAX_DRIVING_SECONDS = 30.0  # of a video that a person is followed in
+LONGEST_RAISE = 12.0  # cm
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """1 is as the speaker would by itself; hand_height in cm up; head_lock keeps head and trunk still.
+
+    `motion` names who performs, one of MOTION_MODELS.
+    """
+
+    amount: float = 1.0
+    blink: float = 1.0
+    hand_height: float = 0.0
+    head_lock: bool = False
+    motion: str = DEFAULT_MOTION
+
+    def __post_init__(self) -> None:
+        check_motion(self.motion)
+        for name, low, high in (("amount", 0, 2), ("blink", 0, 2), ("hand_height", -LONGEST_RAISE, LONGEST_RAISE)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not low <= value <= high:
+                raise InputError(f"{name.replace('_', ' ')} is {value}; {low:g} to {high:g} is accepted")
+
+
+def wish_style(seed: int, wishes: Wishes) -> GestureStyle:
+    """The performer's manner for the seed, with the wishes."""
+    style = make_style(seed)
+    style = replace(style, amount=style.amount * wishes.amount, blink=style.blink * wishes.blink)
+    return replace(style, nod=0.0, sway=0.0) if wishes.head_lock else style
+
+
+def perform_speech(audio: np.ndarray, reference: Reference, seed: int, wishes: Wishes) -> Keypoints:
+    """Poses of the speaker for the sound, with the wishes, at 25 a second: those of `CoSpeechPipeline.speak`.
+
+    Raises InputError on unusable sound.
+    """
+    edit = partial(edit_motion, wishes=wishes)
+    hearing, style = ClipHearing(audio), wish_style(seed, wishes)
+    return concat_keypoints(*perform_poses(hearing, reference, seed, style, Timing(), edit, wishes.motion))
+
+
+def edit_motion(motion: RigMotion, wishes: Wishes) -> RigMotion:
+    """The motion with higher hands and a still head, where that is wished."""
+    changed = {}
+    if wishes.hand_height:
+        hands = motion.hands.copy()
+        hands[:, :, 1] += wishes.hand_height
+        changed["hands"] = hands
+    if wishes.head_lock:
+        changed |= {name: np.zeros_like(getattr(motion, name)) for name in ("head", "lean", "breath", "twist")}
+    return replace(motion, **changed)
+
+
+def read_poses(path: str | os.PathLike) -> Keypoints:
+    """Poses of an uploaded npz, or of the person in an uploaded video (needs mediapipe). Raises InputError."""
+    if Path(path).suffix.lower() == ".npz":
+        poses = load_keypoints(path)
+        if abs(poses.fps - VIDEO_FPS) > 0.01:
+            raise InputError(f"{plain_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+    else:
+        poses, _ = follow_person(path)
+    if not 1 <= len(poses) <= MAX_POSES:
+        raise InputError(f"there are {len(poses)} poses; 1 to {MAX_POSES} are accepted")
+    if not (poses.confidence > 0).any():
+        raise InputError("all keypoints are missing; a pose file with seen keypoints is needed")
+    if np.abs(poses.xy[poses.confidence > 0]).max() > 10:
+        raise InputError("some keypoints lie far outside the picture; coordinates of about 0 to 1 are needed")
+    return poses
+
+
+def follow_person(path: str | os.PathLike, max_seconds: float = MAX_DRIVING_SECONDS) -> tuple[Keypoints, list[np.ndarray]]:
+    """Keypoints of the person in a video at 25 a second, and the first picture of each latent frame.
+
+    Raises InputError where the video cannot be used or shows nobody.
+    """
+    from iasa.media.reader import open_video
+    from iasa.pose import extract_keypoints
+
+    pictures: list[np.ndarray] = []
+
+    def keep(frames):
+        for number, frame in enumerate(frames):
+            frame = shrink(frame)
+            if number % FRAMES_PER_LATENT == 0:
+                pictures.append(frame)
+            yield frame
+
+    with open_video(path, max_seconds, fps=VIDEO_FPS) as (frames, _):
+        poses = extract_keypoints(keep(frames), VIDEO_FPS)
+    if not (poses.confidence > 0).any():
+        raise InputError(
+            f"no person is found in {plain_name(path)}; one who faces the camera, waist up, is needed"
+        )
+    return poses, pictures
+
+
+def shrink(picture: np.ndarray, longest: int = 640) -> np.ndarray:
+    """uint8 [H, W, 3] with no side above `longest`, by leaving out rows and columns."""
+    step = -(-max(picture.shape[:2]) // longest)
+    return np.ascontiguousarray(picture[::step, ::step])

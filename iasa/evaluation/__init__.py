@@ -1,0 +1,1 @@
+"""The quality tables: variants of the model on held-out clips."""

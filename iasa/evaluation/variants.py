@@ -1,0 +1,168 @@
+"""The rows of the quality report: what makes each one's pictures, where its weights lie, and which command trains them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iasa.attention.frame_patterns import make_planned
+from iasa.avatar.speaker import Reference
+from iasa.config import DEFAULT_STEPS, FRAMES_PER_LATENT, MaskOptions
+from iasa.grid import TokenGrid
+from iasa.inference.generation import Timing
+from iasa.keypoints import Keypoints, concat_keypoints, fill_latent, pool_to_latent
+from iasa.masks import make_plan
+from iasa.models.autoencoder import Autoencoder
+from iasa.models.checkpoint import load_weights, read_card
+from iasa.models.transformer import VideoTransformer
+from iasa.paths import WEIGHTS
+from iasa.pipeline import CoSpeechPipeline
+from iasa.sampling import sample_euler
+
+CHUNK = 8  # latent frames that are bent or decoded at a time
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table."""
+
+    name: str
+    title: str
+    kind: str  # "given" (no network of ours makes it), "teacher" (dense windows), "sparse" (many steps), "student"
+    stage: str = ""  # of training; the weights lie in <run>/<stage>/export or in iasa/weights
+    shipped: str = ""  # folder in iasa/weights
+    mask: MaskOptions = MaskOptions()
+
+    @property
+    def command(self) -> str:
+        """What trains the row."""
+        return f"python -m iasa train {self.stage}"
+
+    def steps(self, asked: dict[str, int | None]) -> int:
+        model = "student" if self.kind == "student" else "teacher"
+        return asked.get(model) or DEFAULT_STEPS[model]
+
+
+GIVEN = (
+    Row("truth", "rendered truth", "given"),
+    Row("autoencoder", "autoencoder", "given"),
+    Row("copy", "copy of the reference", "given"),
+)
+ABLATION = (  # the paper's table 2 in kind
+    Row("teacher", "teacher", "teacher", "teacher", "teacher"),
+    Row("finetuned", "+ fine-tuned", "teacher", "finetune", "finetune"),
+    Row("global", "+ global mask", "sparse", "finetune_global", "finetune_global", MaskOptions(local=False)),
+    Row("local", "+ local mask", "sparse", "finetune_local", "finetune_local"),
+    Row("regression", "few steps, by regression", "student", "student", "student"),
+    Row("rollout", "+ own roll-out", "student", "self_forcing", "self_forcing"),
+    Row("dmd", "+ DMD", "student", "distill", "distill"),
+    Row("region", "+ region loss", "student", "distill_region", "student"),
+)
+STUDENT = Row("student", "student", "student", "", "student")  # as shipped, whichever stage it comes from
+ROWS = {row.name: row for row in (*GIVEN, *ABLATION, STUDENT)}
+DEFAULT_ROWS = ("truth", "autoencoder", "copy", "teacher", "student")
+
+
+def find_weights(row: Row, run: Path | None = None) -> Path | None:
+    """The folder with the row's weights: of the run if it trained them, else shipped ones that the row's stage made."""
+    if run and row.stage and (run / row.stage / "export" / "config.json").exists():
+        return run / row.stage / "export"
+    place = WEIGHTS / row.shipped
+    if not row.shipped or not (place / "config.json").exists():
+        return None
+    made_by = read_card(row.shipped).get("made_by", "")
+    known = not row.stage or row.shipped == row.stage and not made_by or made_by.endswith(f" {row.stage}")
+    return place if known else None
+
+
+def find_autoencoder(run: Path | None = None) -> Path:
+    """The run's own, else the shipped one."""
+    for stage in ("decoder", "autoencoder"):
+        if run and (run / stage / "export" / "config.json").exists():
+            return run / stage / "export"
+    return WEIGHTS / "autoencoder"
+
+
+def mark_of(folder: Path) -> str:
+    """A short name of what the weight files hold: figures kept for other weights are not taken for these."""
+    digest = hashlib.sha256()
+    for part in sorted(folder.glob("part_*.safetensors")):
+        digest.update(part.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+class Player:
+    """Makes a row's video of a clip."""
+
+    def __init__(self, row: Row, autoencoder: Autoencoder, weights: Path | None, steps: int) -> None:
+        self.row, self.step_count = row, steps
+        models = {}
+        if weights is not None:
+            models["student" if row.kind == "student" else "teacher"] = load_weights(VideoTransformer, weights)
+        self.pipeline = CoSpeechPipeline(autoencoder, models, mask=row.mask)
+
+    def play(self, keypoints: Keypoints, reference: Reference, truth: np.ndarray, seed: int = 0) -> tuple[np.ndarray, Timing]:
+        """Frames uint8 [f, H, W, 3] and the seconds of each stage."""
+        if self.row.name == "truth":
+            return truth, Timing()
+        if self.row.name == "copy":
+            return np.repeat(reference.image[None], len(truth), 0), Timing()
+        if self.row.name == "autoencoder":
+            return self._recode(truth, keypoints, reference), Timing()
+        if self.row.kind == "sparse":
+            return animate_sparse(self.pipeline, keypoints, reference, self.step_count, seed)
+        model = "student" if self.row.kind == "student" else "teacher"
+        take = self.pipeline.animate(keypoints, reference, model=model, steps=self.step_count, seed=seed)
+        return np.concatenate(list(take.frames)), take.timing
+
+    @torch.inference_mode()
+    def _recode(self, truth: np.ndarray, keypoints: Keypoints, reference: Reference) -> np.ndarray:
+        """The truth through the autoencoder: what any generator's pictures cannot be better than."""
+        pipe, filled = self.pipeline, fill_latent(keypoints)
+        images = np.concatenate([truth, truth[-1:]])[: len(filled)] if len(filled) > len(truth) else truth
+        parts = []
+        for start in range(0, len(filled), CHUNK * FRAMES_PER_LATENT):
+            which = slice(start, start + CHUNK * FRAMES_PER_LATENT)
+            given = torch.from_numpy(images[which]).movedim(-1, -3)[None].float() / 127.5 - 1
+            latents = pipe.autoencoder.encode(given.to(pipe.device, pipe.dtype))
+            parts.append(pipe.decode(latents, filled[which], reference))
+        return np.concatenate(parts)[: len(truth)]
+
+
+@torch.inference_mode()
+def animate_sparse(
+    pipeline: CoSpeechPipeline, keypoints: Keypoints, reference: Reference, steps: int, seed: int = 0
+) -> tuple[np.ndarray, Timing]:
+    """The fine-tuned teacher's video: many steps over the whole clip at once, with the pipeline's mask.
+
+    Its plan is causal, so a clip of any length costs a frame's attention for each frame: no windows are needed.
+    """
+    model, timing, t = pipeline.models["teacher"], Timing(), FRAMES_PER_LATENT
+    filled = fill_latent(keypoints)
+    everything = concat_keypoints(reference.keypoints[np.zeros(t, int)], filled)
+    with timing.stage("plan"):
+        grid = TokenGrid(len(everything) // t, model.config.rows, model.config.cols)
+        attend = make_planned([make_plan(pool_to_latent(everything), grid, pipeline.mask)])
+    with timing.stage("condition"):
+        condition = pipeline.condition(model, filled, reference)
+
+    def denoise(x: Tensor, level: float) -> Tensor:
+        latents = torch.cat([condition.base[:, :1], x], 1)
+        levels = torch.full(latents.shape[:2], level, device=x.device)
+        levels[:, 0] = 0.0
+        return model(latents, levels, condition, attend)[:, 1:].float()
+
+    with timing.stage("denoise"):
+        noise = torch.randn((1, grid.frames - 1, *condition.base.shape[2:]), generator=torch.Generator().manual_seed(seed))
+        latents = sample_euler(denoise, noise.to(pipeline.device), steps)
+    frames = []
+    for start in range(0, grid.frames - 1, CHUNK):
+        with timing.stage("decode"):
+            part = latents[:, start : start + CHUNK]
+            frames.append(pipeline.decode(part, filled[start * t : (start + part.shape[1]) * t], reference))
+    return np.concatenate(frames)[: len(keypoints)], timing

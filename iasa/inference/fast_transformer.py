@@ -1,0 +1,152 @@
+"""The networks as a roll-out runs them: the arithmetic of their modules, one latent frame at a time, in fewer passes.
+
+`LeanTransformer` is a denoising step of one frame of `VideoTransformer`; `LeanCodec` is `Autoencoder` between pictures and
+latents. Both take their weights from a module in evaluation mode, and differ from it by rounding alone. On a processor it
+is not the products that they save but what lies around them: shift and scale ride on the norm, rotations write to where
+attention reads, queries and keys of bounded length need no maximum in the softmax, modulations and image keys are made
+once, and pictures stay in patches with their channels last. With `int8` the products too: layers and convolutions are
+computed in 8 bits (`iasa.inference.int8`), attention is not.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from iasa.inference.fused import linear_gelu
+from iasa.inference.int8 import int8_linear
+from iasa.models.transformer import Block, Condition, VideoTransformer
+
+
+class Past(NamedTuple):
+    """What a frame sees of earlier frames, for all layers and steps."""
+
+    keys: Tensor  # [layers, nh, m, d]
+    values: Tensor  # [layers, nh, m, d]
+    queries: Tensor  # int64 [k], the frame's tokens that see some of them
+    allowed: Tensor | None  # [k, m] 1 where the query sees the key, else 0, in the keys' type; None where all do
+
+
+class LeanTransformer:
+    """One frame at a time, of one clip. `own` are the keys and values of the frame under way, after its last step so far."""
+
+    def __init__(self, model: VideoTransformer, int8: bool = False) -> None:
+        self.model = model
+        config = model.config
+        self.tokens = config.rows * config.cols
+        self.dtype, self.device = model.role.dtype, model.role.device
+        self.layers = [_LeanBlock(block, config.rows, config.cols, int8) for block in model.blocks]
+        self.turn = model.cos.to(self.dtype), model.sin.to(self.dtype)
+        # Keys and values [2, layers, nh, 2 n, d] of the frame's own tokens, which every step writes, and of the reference's.
+        shape = (2, len(self.layers), config.heads, 2 * self.tokens, config.width // config.heads)
+        self._near = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        self.image: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def own(self) -> Tensor:
+        """Keys and values [2, layers, nh, n, d], a view."""
+        return self._near[..., : self.tokens, :]
+
+    def read_reference(self, condition: Condition) -> None:
+        """Make the image's keys and the reference's: once a clip, from frame 0 of the condition."""
+        self.image = [layer.image_keys(condition.image_tokens[0]) for layer in self.layers]
+        modulation = self.modulations([0.0], condition.pose_summary[0, :1])[:, 0, 0]
+        self.step(condition.base[0, 0], condition.base[0, 0], condition.pose_tokens[0, 0], modulation, sink=False, role=0)
+        self._near[..., self.tokens :, :] = self.own
+
+    def modulations(self, levels: list[float], pose_summary: Tensor) -> Tensor:
+        """Shifts, scales and gates of noise levels [s] and frames [f, width]: [layers, s, f, 6, width]."""
+        noise = self.model.noise(torch.tensor(levels, device=self.device))
+        shared = self.model.modulate(F.silu(noise[:, None] + pose_summary)).unflatten(-1, (6, -1))
+        out = torch.stack([(shared + layer.modulation).to(self.dtype) for layer in self.layers])
+        out[..., [1, 4], :] += 1  # scales, as weights of a norm
+        return out
+
+    def step(
+        self,
+        latents: Tensor,  # [c, h, w] noisy
+        base: Tensor,  # [c, h, w]
+        pose_tokens: Tensor,  # [n, width]
+        modulation: Tensor,  # [layers, 6, width] of this frame and level
+        past: Past | None = None,
+        sink: bool = True,  # whether the frame sees the reference
+        role: int = 1,  # 0: it is the reference
+    ) -> Tensor:  # [c, h, w] float32
+        """The clean latents."""
+        model = self.model
+        x = torch.cat([latents, base]).flatten(1).T.to(self.dtype)  # [n, 2 c]
+        x = model.patch_in(x).add_(pose_tokens).add_(model.role[role])
+        near = self._near if sink else self.own
+        for i, layer in enumerate(self.layers):
+            seen = past and Past(past.keys[i], past.values[i], past.queries, past.allowed)
+            x = layer.step(x, modulation[i], *near[:, i], seen, self.image[i], self.turn)
+        change = model.patch_out(model.norm(x)).T.unflatten(1, latents.shape[1:])
+        return base + change.float()
+
+
+class _LeanBlock:
+    def __init__(self, block: Block, rows: int, cols: int, int8: bool) -> None:
+        self.block, self.grid = block, (rows, cols)
+        self.width, self.heads = block.out.in_features, block.heads
+        self.modulation = block.modulation
+        if int8:
+            self.qkv, self.out, self.down = (int8_linear(layer, rows * cols) for layer in (block.qkv, block.out, block.down))
+            self.up = int8_linear(block.up, rows * cols, "gelu")
+        else:
+            self.qkv, self.out, self.down = block.qkv, block.out, block.down
+            self.up = linear_gelu(block.up, rows * cols)
+
+    def image_keys(self, tokens: Tensor) -> tuple[Tensor, Tensor]:  # [m, width] -> [nh, d, m], [nh, m, d]
+        k, v = self.block.image_kv(tokens).unflatten(-1, (2, self.heads, -1)).unbind(1)
+        return F.rms_norm(k, k.shape[-1:]).permute(1, 2, 0).contiguous(), v.transpose(0, 1).contiguous()
+
+    def step(
+        self,
+        x: Tensor,  # [n, width]
+        modulation: Tensor,  # [6, width]
+        keys: Tensor,  # [nh, n or 2 n, d], the first n are the frame's own and written here
+        values: Tensor,
+        past: Past | None,  # of this layer
+        image: tuple[Tensor, Tensor],
+        turn: tuple[Tensor, Tensor],  # cos, sin [n, d / 2]
+    ) -> Tensor:
+        block, n = self.block, len(x)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(0)
+        h = F.layer_norm(x, (self.width,), scale1, shift1)
+        qkv = self.qkv(h).view(n, 3, self.heads, -1)
+        q, k = F.rms_norm(qkv[:, :2], qkv.shape[-1:]).permute(1, 2, 0, 3).unbind(0)  # [nh, n, d]
+        q = _rotate_into(torch.empty_like(keys[:, :n]), q, turn).mul_(q.shape[-1] ** -0.5)
+        _rotate_into(keys[:, :n], k, turn)
+        values[:, :n] = qkv[:, 2].transpose(0, 1)
+
+        weights = torch.bmm(q, keys.transpose(1, 2)).exp_()  # norms of 1 and sqrt(d): a logit is below 10
+        total, o = weights.sum(-1, keepdim=True), torch.bmm(weights, values)
+        if past is not None:
+            weights = torch.bmm(q.index_select(1, past.queries), past.keys.transpose(1, 2)).exp_()
+            if past.allowed is not None:
+                weights.mul_(past.allowed)
+            total.index_add_(1, past.queries, weights.sum(-1, keepdim=True))
+            o.index_add_(1, past.queries, torch.bmm(weights, past.values))
+        o.div_(total)
+        weights = torch.bmm(q, image[0]).exp_()
+        o.add_(torch.bmm(weights, image[1]).div_(weights.sum(-1, keepdim=True)))
+        x = torch.addcmul(x, gate1, self.out(o.transpose(0, 1).reshape(n, self.width)))
+
+        h = F.layer_norm(x, (self.width,), scale2, shift2)
+        planes = h.view(1, *self.grid, self.width).permute(0, 3, 1, 2)  # channels last
+        h = block.mix(planes).permute(0, 2, 3, 1).reshape(n, self.width) + h
+        return torch.addcmul(x, gate2, self.down(self.up(h)))
+
+
+def _rotate_into(out: Tensor, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """`iasa.models.transformer.rotate`, written to `out` [nh, n, d]."""
+    (a, b), (cos, sin) = x.chunk(2, -1), turn
+    first, second = out.chunk(2, -1)
+    torch.mul(a, cos, out=first)
+    torch.mul(b, cos, out=second)
+    first.addcmul_(b, sin, value=-1)
+    second.addcmul_(a, sin)
+    return out

@@ -1,0 +1,62 @@
+"""The poses of a clip in pieces: made as its speech is heard, and cut as the pipeline takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+
+from iasa.avatar.rig import RigMotion, make_keypoints
+from iasa.avatar.speaker import Reference
+from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT
+from iasa.inference.generation import Timing
+from iasa.inference.prefetch import RunAhead
+from iasa.keypoints import Keypoints, concat_keypoints, fill_latent
+from iasa.motion import perform_clip
+from iasa.motion.rules import GestureStyle
+from iasa.speech.chunked import ClipHearing
+
+LARGEST_PIECE = 8  # latent frames that are bent and embedded at a time
+
+
+def perform_poses(
+    hearing: ClipHearing,
+    reference: Reference,
+    seed: int,
+    style: GestureStyle | None,
+    timing: Timing,
+    edit: Callable[[RigMotion], RigMotion] | None = None,
+    model: str = DEFAULT_MOTION,
+) -> Iterator[Keypoints]:
+    """The poses of a clip, piece by piece, by one of MOTION_MODELS; `edit` changes every piece of the motion."""
+    motions = perform_clip(hearing, seed, style, model)
+    spent, keypoints = 0.0, None
+    while True:
+        with timing.stage("motion"):
+            motion = next(motions, None)
+            if motion is not None:
+                keypoints = make_keypoints(reference.identity, edit(motion) if edit else motion)
+        timing.processor["motion"] += hearing.spent - spent
+        spent = hearing.spent
+        if motion is None:
+            return
+        yield keypoints
+
+
+def cut_poses(
+    poses: Generator[Keypoints] | RunAhead[Keypoints], known: list[Keypoints] | None = None
+) -> Iterator[Keypoints]:
+    """Poses that come in pieces, in whole latent frames: few at first, so that the first frame comes soon; later ones are
+    prepared together. The last pose is repeated to fill a latent frame. `known` takes up what has come."""
+    size, left = FRAMES_PER_LATENT, []
+    with closing(poses):
+        for piece in poses:
+            if known is not None:
+                known.append(piece)
+            piece = concat_keypoints(*left, piece)
+            whole, first = len(piece) - len(piece) % FRAMES_PER_LATENT, 0
+            while first < whole:
+                yield piece[first : min(first + size, whole)]
+                first, size = first + size, min(2 * size, LARGEST_PIECE * FRAMES_PER_LATENT)
+            left = [piece[whole:]] if whole < len(piece) else []
+    if left:
+        yield fill_latent(left[0])

@@ -1,0 +1,127 @@
+"""The causal roll-out as it streams: the same arithmetic in fewer passes, with memory that does not grow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from iasa.inference.fast_transformer import LeanTransformer, Past
+from iasa.masks.plan_stream import PlanRow
+from iasa.models.transformer import Condition, VideoTransformer
+from iasa.sampling import make_levels, sample_few_step
+
+QUERIES, KEYS = 32, 64  # those of the past come in multiples of these: oneDNN compiles a kernel for every size
+
+
+@dataclass(frozen=True)
+class FrameInput:
+    """What one latent frame is made from, beside noise."""
+
+    row: PlanRow
+    base: Tensor  # [c, h, w] latents of the reference bent to its pose
+    pose_tokens: Tensor  # [n, width]
+    modulation: Tensor  # [layers, steps, 6, width]
+
+
+class KeyArena:
+    """Keys and values of the past frames that may be asked for, each at a place that is reserved once."""
+
+    def __init__(self, frame: Tensor, room: int) -> None:  # keys and values of one frame [2, layers, nh, n, d]
+        shape = (*frame.shape[:3], room, *frame.shape[3:])
+        self._store = torch.empty(shape, dtype=frame.dtype, device=frame.device)
+        self._gathered = self._store.new_empty(0)  # filled again and again: fresh pages cost more than the copy
+        self._free, self._place = list(range(room)), {}
+
+    @property
+    def frames(self) -> list[int]:
+        return list(self._place)
+
+    def keep(self, frame: int, keys_values: Tensor) -> None:
+        self._place[frame] = self._free.pop()
+        self._store[:, :, :, self._place[frame]] = keys_values
+
+    def forget(self, frames: Iterable[int]) -> None:
+        for frame in frames:
+            self._free.append(self._place.pop(frame))
+
+    def gather(self, frames: Sequence[int], tokens: Sequence[Tensor], multiple: int = 1) -> Tensor:
+        """Those tokens of these frames, one frame after another, and then the first again until their number m is such
+        a multiple: [2, layers, nh, m, d], until the next call."""
+        n = self._store.shape[4]
+        where = torch.cat([t + self._place[f] * n for f, t in zip(frames, tokens, strict=True)])
+        where = torch.cat([where, where[:1].expand(-len(where) % multiple)])
+        store = self._store.flatten(3, 4)
+        shape = (*store.shape[:3], len(where), store.shape[4])
+        if math.prod(shape) > len(self._gathered):
+            self._gathered = store.new_empty(math.prod(shape))
+        out = self._gathered[: math.prod(shape)].view(shape)
+        return torch.index_select(store, 3, where.to(store.device), out=out)
+
+
+class StudentStream:
+    """The roll-out of `CausalStudent` without a plan of the whole clip, and in fewer passes: memory and the cost of a
+    frame stay the same however long the video. One clip; the same frames up to rounding."""
+
+    def __init__(
+        self,
+        model: VideoTransformer,
+        reference: Condition,  # whose frame 0 is the reference
+        bits: Tensor,  # uint8 [n], regions of the reference
+        room: int,  # past frames that the plan's rows may name
+        steps: int,
+        sink: bool = True,
+        generator: torch.Generator | None = None,
+        int8: bool = False,
+    ) -> None:
+        self.lean = LeanTransformer(model, int8)
+        self.levels = make_levels(steps)
+        self.sink, self.generator = sink, generator
+        with torch.inference_mode():
+            self.lean.read_reference(reference)
+            self.arena = KeyArena(self.lean.own, room + 1)
+            self._bits = {0: bits}
+            if not sink:
+                self.arena.keep(0, self.lean.own)
+
+    def modulations(self, pose_summary: Tensor) -> Tensor:  # [f, width] -> [layers, steps, f, 6, width]
+        return self.lean.modulations(self.levels, pose_summary)
+
+    @torch.inference_mode()
+    def next_frame(self, given: FrameInput) -> Tensor:  # [1, c, h, w]
+        """The latents of the next frame."""
+        row, step = given.row, iter(range(len(self.levels)))
+        past = self._past(row)
+
+        def denoise(x: Tensor, level: float) -> Tensor:
+            return self.lean.step(x, given.base, given.pose_tokens, given.modulation[:, next(step)], past, self.sink)
+
+        noise = torch.randn(given.base.shape, generator=self.generator).to(given.base.device)
+        clean = sample_few_step(denoise, noise, len(self.levels), self.generator)
+        self.arena.keep(row.frame, self.lean.own)
+        self._bits[row.frame] = row.bits
+        self.arena.forget(row.forgotten)
+        for frame in row.forgotten:
+            del self._bits[frame]
+        return clean[None]
+
+    def _past(self, row: PlanRow) -> Past | None:
+        if not row.past:
+            return None
+        reached = int(np.bitwise_or.reduce(row.bits.numpy()))
+        tokens = [(self._bits[frame] & reached).nonzero()[:, 0] for frame in row.past]
+        k_bits = torch.cat([self._bits[frame][t] for frame, t in zip(row.past, tokens, strict=True)])
+        allowed = (row.bits[:, None] & k_bits) != 0
+        queries = allowed.any(1).nonzero()[:, 0]
+        if not len(queries):
+            return None
+        keys, values = self.arena.gather(row.past, tokens, KEYS)
+        spare = -len(queries) % QUERIES
+        allowed = F.pad(allowed[queries], (0, keys.shape[2] - len(k_bits), 0, spare))
+        queries = F.pad(queries, (0, spare))
+        return Past(keys, values, queries.to(keys.device), None if allowed.all() else allowed.to(keys))

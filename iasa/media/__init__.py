@@ -1,0 +1,1 @@
+"""Media files: guarded reading of uploads, whole-or-nothing writing, and the marks of generated video."""

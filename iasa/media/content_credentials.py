@@ -1,0 +1,55 @@
+"""Content credentials (C2PA): a signed statement inside the mp4 that a program made it; the key is the operator's own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from iasa.config import InputError
+from iasa.files import whole_file
+from iasa.media.writer import AI_SOURCE
+
+# Environment variables that name PEM files: the certificates, the signer's first, and the private key (ES256).
+CERTIFICATE, KEY = "IASA_C2PA_CERTIFICATE", "IASA_C2PA_KEY"
+INSTALL = "pip install c2pa-python"
+
+
+def sign_if_asked(path: str | os.PathLike) -> bool:
+    """Sign the mp4 if the environment names a certificate and a key; whether it did. Raises InputError."""
+    certificate, key = os.environ.get(CERTIFICATE), os.environ.get(KEY)
+    if not certificate and not key:
+        return False
+    if not certificate or not key:
+        raise InputError(f"content credentials need both {CERTIFICATE} and {KEY}")
+    sign_video(path, certificate, key)
+    return True
+
+
+def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str | os.PathLike) -> None:
+    """Put a signed manifest into the mp4: created by a program, from a trained model. Raises InputError."""
+    try:
+        import c2pa
+    except ModuleNotFoundError as error:
+        raise InputError(f"content credentials need the library c2pa: {INSTALL}") from error
+    manifest = {
+        "claim_generator_info": [{"name": "IASA"}],
+        "title": Path(path).name,
+        "format": "video/mp4",
+        "assertions": [
+            {
+                "label": "c2pa.actions",
+                "data": {"actions": [{"action": "c2pa.created", "digitalSourceType": AI_SOURCE}]},
+            }
+        ],
+    }
+    try:
+        pems = [Path(pem).read_bytes() for pem in (certificate, key)]
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from error
+    try:
+        signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", *pems, None))  # without a time stamp's server
+        with whole_file(path) as partial:
+            c2pa.Builder(json.dumps(manifest)).sign_file(path, partial, signer)
+    except c2pa.C2paError as error:
+        raise InputError(f"the content credentials cannot be signed: {error}") from error

@@ -1,0 +1,1 @@
+"""Networks of the proxy and the published metrics."""

@@ -1,0 +1,93 @@
+"""The student's own roll-out with gradients (self forcing, Huang et al. 2025): in training it sees what it sees when streaming.
+
+Frames come one after another with the key cache and the plans of `iasa.streaming`. Gradients pass through the last
+denoising step of every frame and through the reference's keys; the keys of past frames are detached, and all other
+steps run without a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from iasa.attention.dense import dense_attention
+from iasa.attention.gathered import plan_frame_schedule
+from iasa.inference.rollout import CausalStudent, KeyCache, split_by_frame
+from iasa.masks import AttentionPlan
+from iasa.models.transformer import Attend, Condition, VideoTransformer
+from iasa.sampling import make_levels, sample_few_step
+
+Keys = dict[int, tuple[Tensor, Tensor]]  # layer -> k, v
+
+
+def roll_out(
+    model: VideoTransformer,
+    condition: Condition,  # of b clips of 1 + f frames
+    plans: Sequence[AttentionPlan],  # one for each clip
+    noise: Tensor,  # [b, f, c, h, w] the frames' first noise
+    steps: int,
+    precision: Callable[[], AbstractContextManager] = nullcontext,
+) -> Tensor:  # [b, f, c, h, w]
+    """All frames' clean latents. Call it outside of autocast and hand autocast in as `precision`.
+
+    Autocast keeps cast weights until it is left, those cast without a graph too; so each step enters it anew.
+    """
+    caches = [KeyCache(plan) for plan in plans]
+    with precision():
+        for cache, keys in zip(caches, _read_reference(model, condition), strict=True):
+            cache.keep(0, keys)
+    frames = []
+    for frame in range(1, 1 + noise.shape[1]):
+        clean, found = _next_frame(model, condition, plans, caches, frame, noise[:, frame - 1 : frame], steps, precision)
+        for cache, keys in zip(caches, found, strict=True):
+            cache.keep(frame, {layer: (k.detach(), v.detach()) for layer, (k, v) in keys.items()})
+        frames.append(clean)
+    return torch.cat(frames, 1)
+
+
+def _read_reference(model: VideoTransformer, condition: Condition) -> list[Keys]:
+    """The reference's keys and values, for each clip."""
+    keys: list[Keys] = [{} for _ in condition.base]
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        for clip, mine in enumerate(keys):
+            mine[layer] = (k[clip : clip + 1, :, 0], v[clip : clip + 1, :, 0])
+        return dense_attention(q[:, :, 0], k[:, :, 0], v[:, :, 0])[:, :, None]
+
+    reference = condition.base[:, :1]
+    model(reference, reference.new_zeros(reference.shape[:2]), condition.frames([0]), attend)
+    return keys
+
+
+def _next_frame(model, condition, plans, caches, frame, noise, steps, precision) -> tuple[Tensor, list[Keys]]:
+    """A frame [b, 1, c, h, w] of every clip, and each clip's keys and values of its last step."""
+    attends, keys = [], []
+    for plan, cache in zip(plans, caches, strict=True):
+        positions, schedule = plan_frame_schedule(plan, frame)
+        chosen = split_by_frame(positions, plan.grid.tokens_per_frame)
+        past = {layer: cache.gather(layer, chosen) for layer in range(len(model.blocks))}
+        keys.append({})
+        sink = cache.kept[0] if plan.has_sink(frame) else None
+        attends.append(CausalStudent.make_attend(sink, past, schedule, keys[-1]))
+    attend, here = each_clip(attends), condition.frames([frame])
+    last = make_levels(steps)[-1]
+
+    def denoise(x: Tensor, level: float) -> Tensor:
+        with torch.set_grad_enabled(level == last and torch.is_grad_enabled()), precision():
+            levels = torch.full(x.shape[:2], level, device=x.device)
+            return model(x, levels, here, attend, first_is_reference=False).float()
+
+    return sample_few_step(denoise, noise, steps), keys
+
+
+def each_clip(attends: Sequence[Attend]) -> Attend:
+    """One pattern for each clip of the batch."""
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        parts = zip(attends, q.split(1), k.split(1), v.split(1), strict=True)
+        return torch.cat([one(layer, *tensors) for one, *tensors in parts])
+
+    return attend

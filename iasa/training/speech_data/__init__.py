@@ -1,0 +1,1 @@
+"""Training speech: sentences, synthesis, the corpus, and performances of it."""

@@ -1,0 +1,78 @@
+"""The speed table's own arithmetic, and a row of it with small networks."""
+
+import argparse
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from iasa.avatar.speaker import load_speaker, speaker_names
+from iasa.benchmarks import bench_generate as bench
+from iasa.models.autoencoder import Autoencoder
+from iasa.models.transformer import VideoTransformer
+from iasa.pipeline import CoSpeechPipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> CoSpeechPipeline:
+    torch.manual_seed(0)
+    student = VideoTransformer(8, width=16, layers=2, heads=2)
+    return CoSpeechPipeline(Autoencoder(8, (8, 8, 16)), {"student": student}, dtype=torch.float32)
+
+
+def test_the_cost_ratio_compares_the_end_with_second_ten():
+    even = np.arange(1, 501) * 0.01
+    assert bench._cost_ratio(even) == pytest.approx(1.0)
+    rising = np.cumsum(np.r_[np.full(300, 0.01), np.full(125, 0.03), np.zeros(75)])  # the last frames wait for nothing
+    assert bench._cost_ratio(rising) == pytest.approx(3.0)
+    assert bench._cost_ratio(even[:280]) is None
+
+
+def test_a_row_holds_every_stage(pipeline):
+    speaker = load_speaker(speaker_names()[0])
+    row = bench.measure(pipeline, speaker, "student", bench.example_speech(1.0), 1)
+    assert set(row["ms_processor"]) == {"motion", "plan", "condition", "denoise", "decode"}
+    assert 0 < row["first_frame"] < 25 / row["fps"] + 1e-3 and row["density"] > 0
+    live = bench.measure(pipeline, speaker, "student live", bench.example_speech(1.2), 1)
+    assert live["first_frame"] >= bench.HEARD * 17 - 1e-3  # it cannot come before its look-ahead was heard
+    table = bench.to_table([row, live], ("row", "fps", "end_over_start"))
+    assert table.splitlines()[2].endswith("| - |") and len(table.splitlines()) == 4
+
+
+def test_ratios_compare_rows_of_the_same_length():
+    measured = ("student", 4.0, 30.0), ("student", 8.0, 32.0), ("teacher", 8.0, 0.8)
+    rows = [{"row": row, "seconds": seconds, "fps": fps} for row, seconds, fps in measured]
+    parts = [{"row": "student", "attention": 20.0}, {"row": "student dense", "attention": 300.0}]
+    assert bench.ratios(rows, parts) == {"student_over_teacher": {"8 s": 40.0}, "attention_dense_over_sparse": 15.0}
+    assert bench.ratios(rows[:2], parts[:1]) == {}
+
+
+def test_memory_counts_the_processes_that_were_started():
+    alone = bench.resident_mb()
+    code = "x = b'x' * 60_000_000; print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        assert bench.resident_mb() > alone + 55
+        child.communicate(b"\n")
+
+
+@pytest.mark.parametrize(("given", "meant"), [("float32", {"dtype": torch.float32}), ("int8", {"int8": True})])
+def test_a_number_type_can_be_asked_for(monkeypatch, pipeline, given, meant):
+    asked = []
+    load = lambda models, **numbers: asked.append((models, numbers)) or pipeline  # noqa: E731
+    monkeypatch.setattr(bench.CoSpeechPipeline, "from_pretrained", load)
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    options = parser.parse_args(["--rows", "student", "--seconds", "1.0", "--steps", "1", "--dtype", given])
+    _, figures = bench.run(argparse.Namespace(**vars(options), quick=False))
+    assert asked == [(("student",), meant)] and figures["dtype"] == pipeline.number_type == "float32"
+    assert [row["seconds"] for row in figures["rows"]] == [1.0]
+
+
+def test_a_breakdown_adds_up(pipeline, monkeypatch):
+    monkeypatch.setattr(bench, "DENSE_FRAMES", 4)
+    parts = bench.breakdown(pipeline, load_speaker(speaker_names()[0]), "student", 1)
+    assert parts["attention"] > 0 and parts["linear"] > 0 and parts["norm"] > 0
+    assert sum(parts[k] for k in (*bench.KINDS, "other")) == pytest.approx(parts["all"], abs=0.05)

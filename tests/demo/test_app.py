@@ -1,0 +1,424 @@
+"""The demo's page: its parts, its functions as the browser and the API call them, its messages."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import time
+import wave
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
+
+import app  # noqa: E402
+from iasa.avatar.speaker import speaker_names  # noqa: E402
+from iasa.demo import service  # noqa: E402
+from iasa.demo.compare import compare  # noqa: E402
+from iasa.demo.explore import explore, mask  # noqa: E402
+from iasa.demo.service import DRAWN, EXAMPLE, PHOTO, STAGES, missing_parts, new_output, stop_flag  # noqa: E402
+from iasa.demo.speak import estimate, preview_poses, read_text, restore_settings, speak_live  # noqa: E402
+from iasa.demo.speak import speak as make_video  # noqa: E402
+from iasa.demo.words import WORDS, translations, words  # noqa: E402
+from iasa.keypoints import load_keypoints  # noqa: E402
+from iasa.media.reader import read_metadata, read_video  # noqa: E402
+from iasa.media.writer import write_video  # noqa: E402
+from iasa.paths import SPEECH  # noqa: E402
+from iasa.speech import read_audio  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
+
+CLIP = SPEECH / "tea.mp3"
+RATE = 16_000
+
+
+class Steps:
+    """Stands for gr.Progress: remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __call__(self, share: float, desc: str) -> None:
+        assert 0 <= share <= 1
+        self.said.append(desc)
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory) -> str:
+    """0.6 s of an example clip."""
+    path = tmp_path_factory.mktemp("speech") / "speech.wav"
+    audio, _ = read_audio(CLIP)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((audio[: int(0.6 * RATE)] * 32767).astype("<i2").tobytes())
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def own_outputs(tmp_path, monkeypatch):
+    """Every test has its own folder of made files."""
+    (tmp_path / "made").mkdir()
+    monkeypatch.setattr(service, "output_folder", lambda: tmp_path / "made")
+
+
+def speak(
+    audio, kind=EXAMPLE, example=None, number=None, photo=None, consent=False, progress=None, **changed
+):
+    given = {"model": "student", "steps": 1, "seed": 3} | changed
+    example = example or (speaker_names() or [None])[0]
+    request = SimpleNamespace(session_hash="../../visitor")
+    return make_video(
+        audio,
+        kind,
+        example,
+        number,
+        photo,
+        consent,
+        **given,
+        request=request,
+        progress=progress or Steps(),
+    )
+
+
+@pytest.fixture(scope="module")
+def page() -> gr.Blocks:
+    return app.make_app()
+
+
+def public(page: gr.Blocks) -> dict[str, dict]:
+    return page.get_api_info()["named_endpoints"]
+
+
+def test_the_public_endpoints(page):
+    """With names and descriptions; the page's own small events are not among them."""
+    assert set(public(page)) == {"/speak", "/poses", "/compare", "/explore", "/mask"}
+    for name, about in public(page).items():
+        assert len(about["description"]) > 60, name
+    names = [p["parameter_name"] for p in public(page)["/speak"]["parameters"]]
+    assert names[:9] == ["audio", "kind", "example", "number", "photo", "consent", "model", "steps", "seed"]
+    assert names[9:] == ["driving", "amount", "blink", "height", "lock", "motion"]
+
+
+def test_heavy_work_waits_in_one_line(page):
+    """One long job at a time, whoever asks; short events do not wait behind it."""
+    heavy = {fn.concurrency_id for fn in page.fns.values() if fn.api_name in ("speak", "compare", "explore", "poses")}
+    assert heavy == {"heavy"}
+    live = [fn for fn in page.fns.values() if fn.fn is not None and fn.fn.__name__ == "speak_live"]
+    assert [fn.concurrency_id for fn in live] == ["heavy"] and live[0].api_visibility == "private"
+
+
+def test_no_field_takes_a_path_or_an_address(page):
+    """Text typed into the page could name a file or a server; the one text field holds words to be spoken."""
+    typed = [block for block in page.blocks.values() if isinstance(block, gr.Textbox)]
+    assert [str(block.label) for block in typed] in ([], [str(words("typed"))])
+
+
+def test_both_languages_have_all_words(page):
+    assert set(WORDS["en"]) == set(WORDS["de"])
+    assert all(text.strip() for words in WORDS.values() for text in words.values())
+    used = set(re.findall(r"words\(\"(\w+)\"\)", (service.ROOT / "iasa" / "demo" / "page.py").read_text()))
+    assert used == set(WORDS["en"])
+
+
+def test_what_the_page_says(page):
+    english, german = (" ".join(translations.translations[code].values()) for code in ("en", "de"))
+    for word in ("not photo-real", "AI-generated", "Responsible use", "agreed", "### Measured", "What was trained"):
+        assert word in english, word
+    for word in ("keine fotoechten Menschen", "KI-erzeugt", "Verantwortung", "einverstanden", "### Gemessen"):
+        assert word in german, word
+    shown = {str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown) and block.value}
+    assert {str(words(part)) for part in ("about", "about_measured", "about_weights", "about_programs")} <= shown
+    assert "weights" not in " ".join(missing_parts())
+
+
+def test_missing_parts_are_named_and_the_page_still_stands(monkeypatch, tmp_path):
+    monkeypatch.setattr(service.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(service, "WEIGHTS", tmp_path / "weights")
+    lacking = "\n".join(missing_parts())
+    for part in ("mediapipe==0.10.21", "pip install skia-python", "pocketsphinx", "weights of the student"):
+        assert part in lacking
+    blocks = app.make_app().blocks.values()
+    assert any(isinstance(block, gr.Markdown) and "skia-python" in str(block.value or "") for block in blocks)
+
+
+def test_speaking(speech):
+    """From speech to a video, its figures, its poses, and the plan's picture in the other tab."""
+    progress = Steps()
+    video, figures, poses, made = speak(speech, progress=progress)
+    frames, fps = read_video(video)
+    assert frames.shape == (15, 256, 256, 3) and fps == 25
+    assert read_metadata(video)["seed"] == 3 and read_metadata(video)["ai_generated"] is True
+    for part in ("15 frames", "motion", "denoise", "decode", "write", "student, 1 steps, seed 3", "density", "GFLOP"):
+        assert part in figures, part
+    assert STAGES["denoise"] in progress.said
+    assert len(load_keypoints(poses)) == 15
+    corner = frames[:, 238:252, 226:252].reshape(15, -1, 3)
+    assert (corner.min((1, 2)) < 90).all() and (corner.max((1, 2)) > 190).all()  # the AI mark: white on dark
+    assert len(made.poses) == 15 and made.video == video and made.reference.name == speaker_names()[0]
+    assert restore_settings(video)[3:] == ("student", gr.update(maximum=4, value=1), 3, "rules")
+    assert restore_settings(video)[:2] == (EXAMPLE, speaker_names()[0])
+    assert "last run here" in estimate(speech, "student", 1) and "0.6 s of speech" in estimate(speech, "student", 1)
+    picture, text = mask(None, 4, "mls", 64, made)
+    assert picture.dtype == np.uint8 and picture.ndim == 3
+    assert '"token_density"' in text and '"frames": 9' in text
+
+
+def test_cancelling_leaves_no_video(speech):
+    class Stopping(Steps):
+        def __call__(self, share: float, desc: str) -> None:
+            super().__call__(share, desc)
+            if desc == STAGES["denoise"]:
+                assert service.request_stop(SimpleNamespace(session_hash="../../visitor")) == "Stopped."
+
+    assert speak(speech, progress=Stopping()) == (None, "Stopped.", None, None)
+    assert [path.suffix for path in service.output_folder().iterdir()] == [".stop"]
+    assert not stop_flag(SimpleNamespace(session_hash="another")).exists()
+    video, *_ = speak(speech)  # a later run is not stopped by it
+    assert Path(video).exists()
+
+
+def test_stop_flags_stay_in_their_folder():
+    for session in ("../../etc/x", "/etc/x", "", None, "a" * 10_000):
+        flag = stop_flag(SimpleNamespace(session_hash=session))
+        assert flag.parent == service.output_folder() and len(flag.name) < 40
+
+
+def test_bad_input_is_said_in_words(speech, tmp_path):
+    text = tmp_path / "text.wav"
+    text.write_text("no sound")
+    noise = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(noise)
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(noise.read_bytes()[:500])
+    for given, part in (
+        (dict(audio=None), "there is no speech"),
+        (dict(audio=str(text)), "not a media file"),
+        (dict(audio=speech, kind=PHOTO, consent=True), "there is no photo"),
+        (dict(audio=speech, kind=PHOTO, photo=str(noise)), "consent"),
+        (dict(audio=speech, kind=PHOTO, photo=str(cut), consent=True), "not a readable picture"),
+        (dict(audio=speech, kind=PHOTO, photo=str(noise), consent=True), "face"),
+        (dict(audio=speech, kind=DRAWN), "the number is None"),
+        (dict(audio=speech, kind=DRAWN, number=-1), "0 to"),
+        (dict(audio=speech, seed=2.5), "whole number"),
+        (dict(audio=speech, seed=None), "whole number"),
+        (dict(audio=speech, example="nobody"), "nobody"),
+        (dict(audio=speech, model="critic"), "critic"),
+        (dict(audio=speech, steps=5), "1 to 4"),
+    ):
+        with pytest.raises(gr.Error) as raised:
+            speak(**given)
+        assert part in raised.value.message, given
+    assert not list(service.output_folder().glob("*.mp4"))
+
+
+def test_long_speech_is_refused(tmp_path):
+    path = tmp_path / "long.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(np.full(int(8000 * (service.MAX_SECONDS + 5)), 3000, "<i2").tobytes())
+    with pytest.raises(gr.Error) as raised:
+        speak(str(path))
+    assert f"at most {service.MAX_SECONDS:g} s" in raised.value.message
+
+
+def test_a_photo_reaches_our_reader_unopened(page, tmp_path):
+    """Gradio would open the picture itself first; a hostile one must meet the guarded reader."""
+    payload = gr.data_classes.ImageData(path=str(tmp_path / "bomb.svg"), orig_name="bomb.svg")
+    uploads = [
+        block for block in page.blocks.values() if isinstance(block, gr.Image) and block.interactive is None
+    ]
+    assert len(uploads) == 1
+    assert uploads[0].preprocess(payload) == str(tmp_path / "bomb.svg")
+    assert uploads[0].preprocess(None) is None
+
+
+def test_plans_of_bad_poses(tmp_path):
+    (tmp_path / "text.npz").write_text("no poses")
+    with pytest.raises(gr.Error, match="not a pose file"):
+        mask(str(tmp_path / "text.npz"), 4, "mls", 64, None)
+    with pytest.raises(gr.Error, match="there are no poses"):
+        mask(None, 4, "mls", 64, None)
+
+
+def test_old_videos_are_deleted():
+    old = new_output(".mp4")
+    old.write_text("a video")
+    fresh = new_output(".mp4")
+    fresh.write_text("a video")
+    os.utime(old, (time.time() - service.KEPT_SECONDS - 60,) * 2)
+    new_output(".mp4")
+    assert not old.exists() and fresh.exists()
+
+
+def test_playing_while_it_is_made(speech):
+    """The page's own call: pieces of a live video with latency and speed, then the same results."""
+    inputs = [speech, EXAMPLE, speaker_names()[0], None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False, "rules"]
+    updates = list(speak_live(*inputs, request=SimpleNamespace(session_hash="live"), progress=Steps()))
+    messages = [json.loads(update[0]) for update in updates if isinstance(update[0], str) and update[0]]
+    assert messages[-1]["ended"] and re.match(r"First frame after [\d.]+ s, [\d.]+ frames/s in all", messages[-1]["note"])
+    assert sum(bool(message["pieces"]) for message in messages) >= 2 and not messages[0]["ended"]
+    pieces = dict(piece for message in messages for piece in message["pieces"])
+    assert sorted(pieces) == list(range(len(pieces)))
+    assert Path(updates[-1][1]).exists() and "15 frames" in updates[-1][2] and len(updates[-1][4].poses) == 15
+
+
+def test_the_movement_alone_and_given_back(speech):
+    """Poses to look at, wishes that change them, and the file that drives a video."""
+    given = [speech, EXAMPLE, speaker_names()[0], None, None, False, 3]
+    video, file = preview_poses(*given)
+    _, raised = preview_poses(*given, None, 1.0, 1.0, 6.0, True)
+    plain, high = load_keypoints(file), load_keypoints(raised)
+    assert len(read_video(video)[0]) == len(plain) == 15
+    assert (high.xy[:, 9:11, 1] < plain.xy[:, 9:11, 1]).all()
+    assert np.ptp(high.xy[:, 0], axis=0).max() < 1e-3
+    _, again = preview_poses(*given, driving=raised)
+    np.testing.assert_array_equal(load_keypoints(again).xy, high.xy)
+    *_, made = speak(speech, driving=raised)
+    np.testing.assert_allclose(made.poses.xy, high.xy[:15])
+
+
+def test_who_makes_the_gestures(speech):
+    """The learned performer moves otherwise than the rules, in the preview as in the video, which says so."""
+    given = [speech, EXAMPLE, speaker_names()[0], None, None, False, 3]
+    _, rules = preview_poses(*given)
+    _, learned = preview_poses(*given, motion="learned")
+    ruled, performed = load_keypoints(rules), load_keypoints(learned)
+    assert len(performed) == 15 and np.abs(performed.xy - ruled.xy).max() > 0.01
+    video, *_, made = speak(speech, motion="learned")
+    np.testing.assert_array_equal(made.poses.xy, performed.xy)
+    assert restore_settings(video)[-1] == "learned"
+    with pytest.raises(gr.Error, match="the motion model is 'nobody'; accepted: learned or rules"):
+        speak(speech, motion="nobody")
+
+
+def test_settings_come_back_only_from_videos_made_here(tmp_path):
+    for settings in ({}, {"model": "x"}, {"model": "student", "steps": 99, "seed": 1}, {"model": "student", "steps": 1}):
+        path = tmp_path / "other.mp4"
+        write_video(path, np.zeros((2, 64, 64, 3), np.uint8), metadata=settings)
+        with pytest.raises(gr.Error, match="holds no settings"):
+            restore_settings(str(path))
+
+
+def test_comparing(speech):
+    video, table = compare(speech, speaker_names()[0], 0.4, 1, 0, SimpleNamespace(session_hash="c"), Steps())
+    frames, _ = read_video(video)
+    assert frames.shape == (10, 256 + 22, 3 * 256, 3)
+    lines = [line for line in table.splitlines() if line.startswith(("| teacher", "| dense", "| sparse"))]
+    assert len(lines) == 3
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    density = [float(row[4].rstrip("%")) for row in cells]
+    assert density[2] < density[1] < density[0] + 60
+    assert all(float(row[6]) > 15 for row in cells) or all(row[6] == "-" for row in cells)
+    with pytest.raises(gr.Error, match="0.4 to 4"):
+        compare(speech, speaker_names()[0], 100, 1, 0, SimpleNamespace(session_hash="c"), Steps())
+
+
+def test_exploring(speech, tmp_path):
+    """The clip made last, with its pictures and its learned attention; a pose file; what is refused."""
+    *_, poses, made = speak(speech)
+    frame, file = explore(None, True, made, progress=Steps())
+    page = Path(file).read_text()
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert data["plan"]["grid"]["frames"] == 9 == len(data["thumbnails"]) and data["attention"]["layers"] > 0
+    assert frame.startswith("<iframe srcdoc=") and 'sandbox="allow-scripts allow-downloads"' in frame
+    _, file = explore(poses, False, None, progress=Steps())
+    assert '"frames":8' in Path(file).read_text().replace(" ", "")
+    with pytest.raises(gr.Error, match="made here"):
+        explore(poses, True, None, progress=Steps())
+    Path(made.video).unlink()
+    with pytest.raises(gr.Error, match="no longer kept"):
+        explore(None, False, made, progress=Steps())
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("espeakng_loader"), reason="the optional voice is not installed")
+def test_typed_text_is_read_aloud():
+    sound, _ = read_audio(read_text("Good morning, <b>everyone</b>."))
+    assert 0.8 < len(sound) / RATE < 5 and np.abs(sound).max() > 0.05
+    for text in ("", "...", "word " * 100):
+        with pytest.raises(gr.Error, match="some words"):
+            read_text(text)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def client(page):
+    """A client of the page, served over the network."""
+    from gradio_client import Client
+
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, share=False)
+    yield Client(address, verbose=False)
+    page.close()
+
+
+def test_the_served_page(client, speech, tmp_path):
+    """What a visitor's browser or program gets: a video, its poses, their plan, and plain sentences."""
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+
+    given = dict(
+        kind=EXAMPLE, example=speaker_names()[0], number=None, photo=None, consent=False,
+        model="student", steps=1, seed=0, api_name="/speak",
+    )  # fmt: skip
+    video, figures, poses = client.predict(audio=handle_file(speech), **given)
+    video = video["video"] if isinstance(video, dict) else video
+    assert len(read_video(video)[0]) == len(load_keypoints(poses)) == 15 and "15 frames" in figures
+    with pytest.raises(AppError, match="there is no speech"):
+        client.predict(audio=None, **given)
+    skeletons, file = client.predict(
+        audio=handle_file(speech), **{k: given[k] for k in ("kind", "example", "number", "photo", "consent", "seed")},
+        api_name="/poses",
+    )  # fmt: skip
+    assert len(load_keypoints(file)) == 15
+    both, table = client.predict(
+        audio=handle_file(speech), example=given["example"], seconds=0.4, teacher_steps=1, seed=0, api_name="/compare"
+    )
+    assert "sparse student" in table and Path(both["video"] if isinstance(both, dict) else both).exists()
+    frame, file = client.predict(clip=handle_file(poses), record=False, api_name="/explore")
+    assert "iframe" in frame and "iasaExplorer" in Path(file).read_text()
+    with pytest.raises(AppError, match="not a pose file"):
+        client.predict(clip=handle_file(_write(tmp_path / "no.npz", "no poses")), record=False, api_name="/explore")
+
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
+    given |= dict(kind=PHOTO, photo=handle_file(cut), consent=True)
+    with pytest.raises(AppError, match="not a readable picture"):
+        client.predict(audio=handle_file(speech), **given)
+
+    asked = dict(top_k=2, method="hull", block=16, api_name="/mask")
+    picture, text = client.predict(poses=handle_file(poses), **asked)
+    with Image.open(picture if isinstance(picture, str) else picture["path"]) as drawn:
+        assert drawn.format == "PNG" and min(drawn.size) > 300
+    assert '"frames": 8' in (text if isinstance(text, str) else text["value"])
+    (tmp_path / "text.npz").write_text("no poses")
+    with pytest.raises(AppError, match="not a pose file"):
+        client.predict(poses=handle_file(tmp_path / "text.npz"), **asked)
+
+
+def test_a_video_of_a_person_drives_and_is_explored(client, speech, tmp_path):
+    """A real photograph, moved about: its movement becomes poses, drives the speaker, and opens in the explorer."""
+    data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
+    pytest.importorskip("mediapipe", reason="finding a person is optional: pip install mediapipe==0.10.21")
+    from gradio_client import handle_file
+
+    photograph = data.astronaut()
+    write_video(tmp_path / "person.mp4", np.stack([np.roll(photograph, 5 * i, 1) for i in range(10)]))
+    person, name = handle_file(tmp_path / "person.mp4"), speaker_names()[0]
+    _, file = client.predict(audio=handle_file(speech), example=name, driving=person, api_name="/poses")
+    poses = load_keypoints(file)
+    nose = poses.xy[poses.confidence[:, 0] > 0.3, 0, 0]
+    assert len(poses) == 10 and np.diff(nose).min() > 0  # as the picture was moved
+    video, figures, _ = client.predict(audio=handle_file(speech), example=name, driving=handle_file(file), api_name="/speak")
+    assert len(read_video(video["video"] if isinstance(video, dict) else video)[0]) == 10 and "10 frames" in figures
+    _, file = client.predict(clip=person, api_name="/explore")
+    page = json.loads(Path(file).read_text().partition('id="data">')[2].partition("</script>")[0])
+    assert page["plan"]["grid"]["frames"] == 5 == len(page["thumbnails"])

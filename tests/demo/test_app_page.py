@@ -1,0 +1,258 @@
+"""The demo in a real browser: from an example to a playing video, cancelling, errors, two visitors, a phone, German."""
+
+from __future__ import annotations
+
+import wave
+
+import numpy as np
+import pytest
+from browser import open_another, open_browser, take_screenshot
+
+gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
+
+import app  # noqa: E402
+from iasa.demo import service  # noqa: E402
+from iasa.media.reader import read_video  # noqa: E402
+from iasa.paths import SPEECH  # noqa: E402
+from iasa.speech import read_audio  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+PATIENCE = 120_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    made = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "output_folder", lambda: made)
+        service.load_pipeline()
+        page = app.make_app()
+        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, **app.launch_options(False))
+        yield url
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory) -> str:
+    """0.6 s of an example clip."""
+    return write_speech(tmp_path_factory.mktemp("speech") / "speech.wav", 0.6)
+
+
+def write_speech(path, seconds: float) -> str:
+    audio, _ = read_audio(SPEECH / "tea.mp3")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((audio[: int(seconds * 16_000)] * 32767).astype("<i2").tobytes())
+    return str(path)
+
+
+@pytest.fixture
+def visit(browser, address):
+    contexts, errors = [], []
+
+    def start(**context):
+        contexts.append(browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | context)))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(("http", "ws")) and "127.0.0.1" not in request.url
+                and "localhost" not in request.url and errors.append(request.url))  # fmt: skip
+        page.goto(address)
+        page.wait_for_selector("#generate")
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def give_speech(page, speech: str) -> None:
+    page.locator("input[type=file]").first.set_input_files(speech)
+    page.wait_for_selector("text=s of speech")
+
+
+def wait_for_video(page) -> str:
+    """The address of the finished video, once it can play."""
+    ready = "(() => { const v = document.querySelector('#result video'); return v && v.readyState > 1 && v.duration > 0; })()"
+    page.wait_for_function(ready)
+    return page.get_attribute("#result video", "src") or page.evaluate("document.querySelector('#result video').currentSrc")
+
+
+def open_tab(page, name: str) -> None:
+    """Click on a tab; on a narrow screen it may be behind the menu of what does not fit."""
+    tab = page.get_by_role("tab", name=name)
+    if tab.count() and tab.first.is_visible():
+        tab.first.click()
+    else:
+        page.locator(".overflow-menu > button:visible").first.click()
+        page.locator(".overflow-dropdown button", has_text=name).first.click()
+
+
+def test_from_speech_to_a_playing_video(visit, speech):
+    page = visit()
+    take_screenshot(page, "app_speak_empty")
+    give_speech(page, speech)
+    page.click("#generate")
+    page.wait_for_function("document.querySelector('#live video') && document.querySelector('#live video').buffered.length > 0")
+    wait_for_video(page)
+    page.evaluate("document.querySelector('#result video').play()")
+    page.wait_for_function("document.querySelector('#result video').currentTime > 0.2")
+    assert page.evaluate("document.querySelector('#live video').buffered.end(0)") > 0.45  # every piece was taken
+    assert page.evaluate("document.querySelector('#live video').error") is None
+    note = page.inner_text("#live p")
+    assert note.startswith("First frame after") and "frames/s" in note
+    assert "15 frames" in page.inner_text("#figures")
+    take_screenshot(page, "app_speak_made")
+    # the clip just made, in the explorer
+    page.get_by_role("tab", name="Explore").click()
+    page.click("#explore")
+    inner = page.frame_locator("#explorer-page iframe")
+    inner.locator("#figure-0").wait_for()
+    assert inner.locator("#figure-0").inner_text().endswith("%")
+    page.wait_for_function("location.hash.startsWith('#iasa?k=4')")
+    page.wait_for_timeout(1000)
+    frame, whole = page.locator("#explorer-page iframe").bounding_box(), inner.locator("#explorer").bounding_box()
+    assert frame["height"] > 800 and abs(frame["height"] - whole["height"]) < 8  # neither cut nor blank below
+    page.locator("#explorer-page iframe").evaluate("(frame) => frame.scrollIntoView({ block: 'end' })")
+    page.wait_for_timeout(1000)  # until all of the frame is painted
+    take_screenshot(page, "app_explore")
+    page.get_by_role("tab", name="Learn").click()
+    page.wait_for_selector("text=How it works")
+    take_screenshot(page, "app_learn")
+
+
+def test_comparing_in_the_dark(visit, speech):
+    page = visit(color_scheme="dark")
+    page.get_by_role("tab", name="Compare").click()
+    page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(speech)
+    page.wait_for_timeout(1500)
+    page.locator("[role=tabpanel]:visible input[type=number]").first.fill("0.4")
+    page.click("#compare")
+    page.wait_for_selector("#compared-table td:has-text('sparse student')")
+    page.wait_for_function("document.querySelector('#compared video')?.readyState > 1")
+    take_screenshot(page, "app_compare_dark")
+
+
+def test_cancelling(visit, tmp_path):
+    page = visit()
+    give_speech(page, write_speech(tmp_path / "long.wav", 40.0))
+    page.click("#generate")
+    page.wait_for_selector("text=Making frames")
+    page.click("#cancel")
+    page.wait_for_selector("#figures >> text=Stopped")
+    page.wait_for_timeout(500)
+    assert page.locator("#result video").count() == 0
+
+
+def test_errors_are_shown_as_text(visit, tmp_path):
+    page = visit()
+    page.click("#generate")
+    page.wait_for_selector("text=there is no speech")
+    name = "<img src=x onerror=window.hacked=1>.npz"
+    (tmp_path / name).write_text("no poses")
+    page.get_by_role("tab", name="Explore").click()
+    page.locator("input[type=file]:visible, [role=tabpanel]:visible input[type=file]").first.set_input_files(tmp_path / name)
+    page.wait_for_timeout(1500)
+    page.click("#explore")
+    page.wait_for_selector("text=is not a pose file")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_video_of_a_person_is_explored(visit, tmp_path):
+    """A real photograph, moved about; and a clip that shows nobody, which is answered in words."""
+    data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
+    pytest.importorskip("mediapipe", reason="finding a person is optional: pip install mediapipe==0.10.21")
+    from iasa.media.writer import write_video
+
+    photograph = data.astronaut()
+    write_video(tmp_path / "person.mp4", np.stack([np.roll(photograph, 6 * i, 1) for i in range(8)]))
+    write_video(tmp_path / "nobody.mp4", np.full((6, 96, 96, 3), 90, np.uint8))
+    for name, answer in (("nobody.mp4", "text=no person is found"), ("person.mp4", "#explorer-page iframe")):
+        page = visit()
+        page.get_by_role("tab", name="Explore").click()
+        page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(tmp_path / name)
+        page.wait_for_timeout(1500)
+        page.click("#explore")
+        page.wait_for_selector(answer)
+    inner = page.frame_locator("#explorer-page iframe")
+    inner.locator("#strip-hint").wait_for()
+    assert inner.locator("#strip-hint").inner_text().startswith("4 frames")
+
+
+def test_speaking_live(browser, address, tmp_path):
+    """Chromium hears a file as its microphone; the speaker says it while it is heard."""
+    sound = write_speech(tmp_path / "microphone.wav", 4.0)
+    fake = ("use-fake-ui-for-media-stream", "use-fake-device-for-media-stream", f"use-file-for-fake-audio-capture={sound}")
+    with open_another(browser, *(f"--{flag}" for flag in fake)) as listening:
+        page = listening.new_page(permissions=["microphone"])
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.wait_for_selector("#generate")
+        page.locator("#live-microphone button").first.click()
+        page.locator("#live-microphone .mic-wrap .controls button").first.click()
+        page.wait_for_selector("#live p:has-text('first frame after')")
+        page.wait_for_function("document.querySelector('#live video').buffered.length > 0")
+        page.wait_for_function("document.querySelector('#live video').currentTime > 0.2")
+        take_screenshot(page, "app_live")
+        page.locator("#live-microphone .mic-wrap .controls button").first.click()
+        note = page.inner_text("#live p")
+        page.wait_for_function("document.querySelector('#live video').media.readyState === 'ended'")
+        assert "frames/s" in note and page.evaluate("document.querySelector('#live video').error") is None
+        assert page.evaluate("document.querySelector('#live video').buffered.end(0)") > 0.9
+
+
+def test_two_visitors_wait_in_line(visit, speech):
+    pages = [visit(), visit()]
+    for page in pages:
+        give_speech(page, speech)
+    for page in pages:
+        page.click("#generate")
+    addresses = {wait_for_video(page) for page in pages}
+    assert len(addresses) == 2
+    assert all("15 frames" in page.inner_text("#figures") for page in pages)
+
+
+def test_a_phone_in_german_in_the_dark(visit):
+    page = visit(viewport={"width": 390, "height": 844}, locale="de-DE", color_scheme="dark", is_mobile=True, has_touch=True)
+    page.wait_for_selector("text=Erzeugen")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for text in ("Sprache hinein", "Wer spricht", "Einstellungen"):
+        assert page.locator(f"text={text}").first.is_visible(), text
+    assert "Beispielsprecher" in page.inner_text("body")
+    take_screenshot(page, "app_phone_german")
+    page.click("#generate")
+    page.wait_for_selector("text=es fehlt die Sprache")
+    open_tab(page, "Lernen")
+    page.wait_for_selector("text=Wie es geht")
+    take_screenshot(page, "app_phone_learn")
+    open_tab(page, "Erkunden")
+    page.click("#explore")
+    inner = page.frame_locator("#explorer-page iframe")
+    inner.locator("#figure-0").wait_for()
+    inner.locator("#strip-hint", has_text="Bildstücken").wait_for()
+    page.wait_for_function("document.querySelector('#explorer-page iframe').offsetHeight > 1200")
+    page.wait_for_timeout(1000)
+    frame, whole = page.locator("#explorer-page iframe").bounding_box(), inner.locator("#explorer").bounding_box()
+    assert abs(frame["height"] - whole["height"]) < 8 and frame["width"] > 300  # neither cut nor blank below
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert "__i18n__" not in page.inner_text("body")
+    take_screenshot(page, "app_phone_explore")
+
+
+def test_what_was_made_before_plays_at_once(visit):
+    results = sorted((service.ROOT / "examples" / "results").glob("*.mp4"))
+    assert results, "examples/results holds no video: PYTHONPATH=. python examples/make_results.py"
+    for path in results:
+        assert path.stat().st_size < 400_000
+        frames, fps = read_video(path)
+        assert fps == 25 and frames.shape[1:] == (256, 256, 3)
+    page = visit()
+    page.wait_for_function(f"[...document.querySelectorAll('video')].filter((v) => v.readyState > 0).length >= {len(results)}")

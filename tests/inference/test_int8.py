@@ -1,0 +1,114 @@
+"""8-bit products: levels, layers and whole networks against full precision; when they and bfloat16 are chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from iasa import device
+from iasa.avatar.speaker import load_speaker
+from iasa.inference import int8
+from iasa.inference.int8 import FLAGS, int8_conv, int8_linear, to_levels
+from iasa.metrics.video_quality import psnr
+from iasa.motion import speech_to_keypoints
+from iasa.pipeline import CoSpeechPipeline
+from iasa.speech import analyse
+
+HAS_VNNI = device.CPUINFO.exists() and bool(FLAGS & set(device.CPUINFO.read_text().split()))
+needs_vnni = pytest.mark.skipif(not HAS_VNNI, reason="sums of two 8-bit products overflow without VNNI")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("span", [(-1, 1), (-0.3, 9), (0.5, 2), (-3, -1), (0, 0), (1e-20, 1e-19)])
+def test_levels_are_the_nearest_and_zero_is_one_of_them(dtype, span):
+    torch.manual_seed(0)
+    x = (torch.rand(1000) * (span[1] - span[0]) + span[0]).to(dtype)
+    x[0], x[1] = span
+    levels, scale, zero = to_levels(x)
+    assert levels.dtype == torch.uint8 and 0 <= zero <= 255
+    back = scale * (levels.float() - zero)
+    assert (back - x.float()).abs().max() <= 0.501 * scale
+    assert scale <= max(span[1] - min(span[0], 0), -span[0], 1e-5) / 250
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor, share: float) -> bool:
+    return bool((found.float() - wanted.float()).norm() <= share * wanted.float().norm())
+
+
+@needs_vnni
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_in_eight_bits(dtype, bias):
+    torch.manual_seed(0)
+    layer, x = nn.Linear(64, 48, bias=bias).to(dtype), torch.randn(10, 64).to(dtype)
+    with torch.inference_mode():
+        assert close(int8_linear(layer, 10)(x), layer(x), 0.02)
+        gelu = nn.functional.gelu(layer(x).float(), approximate="tanh")
+        found = int8_linear(layer, 10, "gelu")(x)
+        assert found.dtype == dtype and close(found, gelu, 0.03)
+
+
+@needs_vnni
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (4, 2), (1, 1)])
+def test_a_convolution_in_eight_bits(dtype, kernel, stride):
+    """Of input far from zero too: what pads the picture must be zero, not the least level."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 24, kernel, stride, padding=kernel // 3).to(dtype)
+    x = (torch.randn(2, 16, 12, 12) + 4).to(dtype).to(memory_format=torch.channels_last)
+    run = int8_conv(layer.weight, layer.bias, x.shape, layer.stride, layer.padding)
+    silu = int8_conv(layer.weight, layer.bias, x.shape, layer.stride, layer.padding, "silu")
+    with torch.inference_mode():
+        wanted = layer(x)
+        assert run(x).shape == wanted.shape and close(run(x), wanted, 0.02)
+        assert close(silu(x), nn.functional.silu(wanted), 0.03)
+
+
+@needs_vnni
+def test_the_video_is_the_same_to_the_eye():
+    """Student and codec in 8 bits against float32, same seed: differences far below those from the truth (30 dB)."""
+    rng = np.random.default_rng(0)
+    reference = load_speaker("alba")
+    sound = (0.1 * rng.normal(size=16_000) * np.repeat(rng.random(10), 1600)).astype(np.float32)
+    poses = speech_to_keypoints(analyse(sound, method="signal"), reference.identity)[1][:12]
+    videos = []
+    for kind in ({"dtype": torch.float32}, {"dtype": torch.float32, "int8": True}):
+        pipeline = CoSpeechPipeline.from_pretrained(models=("student",), **kind)
+        videos.append(np.concatenate(list(pipeline.animate(poses, reference).frames)))
+    assert pipeline.number_type == "int8, float32"
+    assert psnr(videos[1], videos[0]) > 45
+
+
+def test_eight_bits_are_taken_where_they_are_faster(monkeypatch, tmp_path):
+    flags = tmp_path / "cpuinfo"
+    monkeypatch.setattr(int8, "CPUINFO", flags)
+    answers = iter([{"int8": 1.0, "plain": 3.0}, {"int8": 1.0, "plain": 1.1}])
+    monkeypatch.setattr(int8, "_layer_seconds", lambda dtype: next(answers))
+    taken = int8.pays.__wrapped__
+    flags.write_text("flags : sse2 avx2 avx512f")
+    assert not taken(torch.float32)  # not even measured
+    flags.write_text("flags : sse2 avx2 avx512_vnni")
+    assert taken(torch.float32) and not taken(torch.float32)
+
+
+def test_bfloat16_is_taken_where_it_is_there_and_faster(monkeypatch, tmp_path):
+    flags = tmp_path / "cpuinfo"
+    monkeypatch.setattr(device, "CPUINFO", flags)
+    choose = lambda: device.pick_dtype.__wrapped__("cpu")  # noqa: E731
+    seconds = {torch.float32: 1.0, torch.bfloat16: 0.3}
+    monkeypatch.setattr(device, "_matmul_seconds", lambda dtypes: seconds)
+    flags.write_text("flags : avx512f")
+    assert choose() == torch.float32
+    flags.write_text("flags : avx512f avx512_bf16")
+    assert choose() == torch.bfloat16
+    seconds[torch.bfloat16] = 1.9  # Intel's Xeons with the products but without AMX
+    assert choose() == torch.float32
+
+
+def test_both_choices_can_be_measured():
+    found = device._matmul_seconds((torch.float32, torch.bfloat16), size=64, repeats=2)
+    assert all(0 < s < 1 for s in found.values())
+    if HAS_VNNI:
+        assert all(0 < s < 1 for s in int8._layer_seconds(torch.float32, 2).values())

@@ -1,0 +1,77 @@
+"""Plans made as poses come: the same rows as from the whole clip, and a memory that stays diverse."""
+
+import numpy as np
+import pytest
+import torch
+
+from iasa.config import InputError, MaskOptions
+from iasa.grid import TokenGrid
+from iasa.keypoints import COUNT, LEFT_HAND, UPPER_BODY, Keypoints
+from iasa.masks import make_plan, rigid_distance
+from iasa.masks.plan_stream import PlanStream, join_rows
+
+
+def walk(frames: int, seed: int = 0, step: float = 0.02) -> Keypoints:
+    """A random walk of poses with a hand that is missing now and then."""
+    rng = np.random.default_rng(seed)
+    xy = rng.uniform(0.3, 0.7, (1, COUNT, 2)) + step * rng.normal(size=(frames, COUNT, 2)).cumsum(0)
+    confidence = np.ones((frames, COUNT), np.float32)
+    confidence[2:5, LEFT_HAND] = 0
+    return Keypoints(xy, confidence, 12.5)
+
+
+@pytest.mark.parametrize("options", [
+    MaskOptions(), MaskOptions(top_k=3, window=3, reach=9), MaskOptions(sink=False, method="hull"),
+    MaskOptions(top_k=2, window=0, local=False), MaskOptions(top_k=0, window=1),
+])  # fmt: skip
+@pytest.mark.parametrize("piece", [1, 7])
+def test_rows_are_those_of_the_whole_clip(options, piece):
+    poses = walk(24)
+    plan = make_plan(poses, TokenGrid(24, 6, 7), options)
+    stream = PlanStream(options, 6, 7)
+    rows = [row for i in range(0, 24, piece) for row in stream.push(poses[i : i + piece])]
+    joined = join_rows(rows, options, TokenGrid(1, 6, 7))
+    assert joined.frame_table.equal(plan.frame_table) and joined.region_bits.equal(plan.region_bits)
+    assert [list(row.past) for row in rows] == [plan.past_frames(t) for t in range(24)]
+    assert joined.density() == pytest.approx(plan.density())
+
+
+def test_a_part_that_shows_later_has_its_shape_from_there():
+    """The first frame lacks the left hand: its shape is drawn on the first frame that has it, offline too."""
+    poses = walk(10, seed=2)
+    confidence = poses.confidence.copy()
+    confidence[0, LEFT_HAND] = 0
+    poses = Keypoints(poses.xy, confidence, poses.fps)
+    stream = PlanStream(rows=8, cols=8)
+    bits = [row.bits for i in range(10) for row in stream.push(poses[i : i + 1])]
+    plan = make_plan(poses, TokenGrid(10, 8, 8))
+    for mine, offline in zip(bits, plan.region_bits, strict=True):
+        assert mine.equal(offline)
+    assert not (bits[0] & 2).equal(bits[6] & 2)
+
+
+@pytest.mark.parametrize("budget", [5, 12])
+def test_the_memory_keeps_its_budget_and_stays_diverse(budget):
+    """Nothing forgotten is named again; what is kept is further apart than the latest frames are."""
+    options = MaskOptions(top_k=3, window=2, reach=60)
+    poses = walk(80, seed=1)
+    stream, gone, kept = PlanStream(options, 4, 4, budget), set(), set()
+    for row in stream.push(poses):
+        assert not gone & set(row.past) and set(row.past) <= kept
+        assert {row.frame - 1, row.frame - 2} & kept <= set(row.past)
+        kept |= {row.frame} - {0}
+        gone |= set(row.forgotten)
+        kept -= gone
+        assert len(kept) <= budget
+    body = list(UPPER_BODY)
+    distance = rigid_distance(torch.from_numpy(poses.xy[:, body])).numpy()
+
+    def closest(frames):
+        return np.mean([min(distance[a, b] for b in frames if b != a) for a in frames])
+
+    assert closest(sorted(kept)) > 1.2 * closest(range(80 - budget, 80))
+
+
+def test_too_small_a_memory_is_refused():
+    with pytest.raises(InputError, match="memory of 4 past frames"):
+        PlanStream(MaskOptions(top_k=4, window=1), budget=4)
