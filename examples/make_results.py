@@ -61,11 +61,11 @@ def main() -> None:
         sound, _ = read_audio(SPEECH / f"{clip}.mp3")
         sound = sound[: int(SECONDS * AUDIO_RATE)]
         started = time.perf_counter()
-        take = pipeline.speak(sound, load_speaker(speaker), seed=1)
-        frames = np.concatenate(list(take.frames))
-        report = summarise(take, started)
+        generation = pipeline.speak(sound, load_speaker(speaker), seed=1)
+        frames = np.concatenate(list(generation.frames))
+        report = summarise(generation, started)
         path = FOLDER / f"{speaker}_{clip}.mp4"
-        write_small(path, frames, sound, take.settings)
+        write_small(path, frames, sound, generation.settings)
         reports[path.stem] = report
         print(f"{path.name}: {report['frames']} frames, {report['fps']:.1f} frames/s, {path.stat().st_size // 1024} KB")
     about = {

@@ -104,9 +104,13 @@ class DistillOptions:
     steps: tuple[int, ...] = ROLL_OUT_STEPS
     dmd: float = 0.25  # weight of distribution matching
     regression: float = 1.0  # weight of the true latents under the roll-out: data are paired here
-    region: float = 0.25  # weight of the region loss: its gradient is then some five times the regression's, on fewer tokens
+    region: float = (
+        0.25  # weight of the region loss: its gradient is then some five times the regression's, on fewer tokens
+    )
     critic_updates: int = 1  # of the critic on each of the student's batches
-    critic_rate: float = 0.25  # its rates in the student's: at the same rates its own noise outweighs what it has to tell
+    critic_rate: float = (
+        0.25  # its rates in the student's: at the same rates its own noise outweighs what it has to tell
+    )
     region_frames: int = 2  # latent frames of a clip that are decoded for the region loss
 
 
@@ -117,7 +121,7 @@ PRESETS: dict[str, TrainPreset] = {
     "motion": TrainPreset(batch=16, frames=64, lr=1e-3, muon_lr=0.02, warmup=20, ema=0.995),  # frames: steps of four
     "autoencoder": TrainPreset(batch=24, frames=1, lr=1e-3, muon_lr=0.015),
     "encoders": TrainPreset(batch=64, frames=1, lr=2e-3, muon_lr=0.02, warmup=20, ema=0.99),
-    "teacher": TrainPreset(batch=4, frames=5, lr=4e-4, muon_lr=0.006),  # larger rates undo the bent reference
+    "teacher": TrainPreset(batch=4, frames=5, lr=4e-4, muon_lr=0.006),  # larger rates undo the warped reference
     "student": TrainPreset(batch=4, frames=8, lr=4e-4, muon_lr=0.006),
     "finetune": TrainPreset(batch=4, frames=6, lr=4e-4, muon_lr=0.005, warmup=20, ema=0.995),
     "finetune_global": TrainPreset(

@@ -11,7 +11,7 @@ from pathlib import Path
 from iasa.config import InputError
 
 
-def plain_name(path: str | os.PathLike) -> str:
+def display_name(path: str | os.PathLike) -> str:
     """A file's own name, fit to stand in a sentence."""
     return "".join(c if c.isprintable() else "?" for c in Path(path).name)[:80] or "the file"
 
@@ -20,9 +20,7 @@ def check_output(path: str | os.PathLike, suffixes: Sequence[str]) -> Path:
     """`path` if a file with one of the `suffixes` can be written there. Raises InputError; leaves nothing."""
     target = Path(path)
     if target.suffix.lower() not in suffixes:
-        raise InputError(
-            f"the output cannot be named {target.name}; the name must end in {' or '.join(suffixes)}"
-        )
+        raise InputError(f"the output cannot be named {target.name}; the name must end in {' or '.join(suffixes)}")
     if target.is_dir():
         raise InputError(f"the output cannot be written to {target.name}: it is a folder")
     try:
@@ -30,14 +28,12 @@ def check_output(path: str | os.PathLike, suffixes: Sequence[str]) -> Path:
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(
-            f"{target.name} cannot be written to {target.absolute().parent}: {reason}"
-        ) from error
+        raise InputError(f"{target.name} cannot be written to {target.absolute().parent}: {reason}") from error
     return target
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """A name to write to, beside `path`, that becomes `path` on leaving; an exception removes it instead."""
     target = Path(path)
     partial = target.with_name(f".{target.stem}.partial{target.suffix}")  # writers choose a format by suffix

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from iasa.config import FRAMES_PER_LATENT, MAX_UPLOAD_BYTES, VIDEO_FPS, InputError
-from iasa.files import plain_name
+from iasa.files import display_name
 
 COUNT = 133
 _BROKEN_ARCHIVE = (
@@ -101,9 +101,7 @@ class Keypoints:
 
 def concat_keypoints(*parts: Keypoints) -> Keypoints:
     """One sequence after another; the first one's frame rate counts."""
-    return Keypoints(
-        np.concatenate([p.xy for p in parts]), np.concatenate([p.confidence for p in parts]), parts[0].fps
-    )
+    return Keypoints(np.concatenate([p.xy for p in parts]), np.concatenate([p.confidence for p in parts]), parts[0].fps)
 
 
 def pool_to_latent(keypoints: Keypoints, frames: int = FRAMES_PER_LATENT) -> Keypoints:
@@ -209,7 +207,7 @@ def save_keypoints(path: str | os.PathLike, keypoints: Keypoints) -> None:
 
 def load_keypoints(path: str | os.PathLike) -> Keypoints:
     """Read an npz of `save_keypoints`; pickled content is refused. Raises InputError."""
-    name = plain_name(path)
+    name = display_name(path)
     try:
         _check_sizes(path, name)
         with np.load(path, allow_pickle=False) as data:

@@ -11,7 +11,9 @@ from torch import Tensor
 from iasa.masks.region_masks import SOFT_REGIONS, soft_masks
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # noisy [b, f, c, h, w], level [b, f] -> x0; its condition is bound
-FaceEmbedding = Callable[[Tensor, Tensor], Tensor]  # images [m, 3, H, W], xy [m, 133, 2] in their pixels -> [m, d] of length 1
+FaceEmbedding = Callable[
+    [Tensor, Tensor], Tensor
+]  # images [m, 3, H, W], xy [m, 133, 2] in their pixels -> [m, d] of length 1
 Features = Callable[[Tensor], list[Tensor]]  # images [m, 3, H, W] -> feature maps [m, c, h, w], any number of them
 
 
@@ -49,18 +51,18 @@ def flow_loss(
     output: Tensor,  # [b, f, c, h, w] predicted x0
     clean: Tensor,  # [b, f, c, h, w]
     level: Tensor,  # [b, f] in [0, 1]
-    importance: Tensor | None = None,  # [b, f, n] 0..2, how much more a token counts
-    emphasis: float = 3.0,
+    token_weight: Tensor | None = None,  # [b, f, n] 0..2, how much more a token counts
+    weight_scale: float = 3.0,
     floor: float = 0.2,
 ) -> Tensor:
     """Flow matching (Lipman et al. 2023) for a network that predicts x0.
 
     The velocity is (x_t - x0) / t, so its squared error is the error of x0 over t^2. Here the weight is 1 / (t + floor):
-    it falls with t too, but near t = 0 it stays bounded. Tokens with importance 1 count 1 + emphasis times.
+    it falls with t too, but near t = 0 it stays bounded. Tokens with token_weight 1 count 1 + weight_scale times.
     """
     error = (output - clean).square().mean(2).flatten(2) / (level[..., None] + floor)  # [b, f, n]
-    if importance is not None:
-        weight = 1 + emphasis * importance
+    if token_weight is not None:
+        weight = 1 + weight_scale * token_weight
         return (error * weight).sum() / weight.sum()
     return error.mean()
 
@@ -92,20 +94,20 @@ def dmd_loss(
     critic: Denoiser,
     level: Tensor,  # [b, f]
     noise: Tensor,  # [b, f, c, h, w]
-    importance: Tensor | None = None,  # [b, f, n] 0..2
-    emphasis: float = 3.0,
+    token_weight: Tensor | None = None,  # [b, f, n] 0..2
+    weight_scale: float = 3.0,
 ) -> Tensor:
     """Distribution matching distillation (Yin et al. 2024): a scalar whose gradient by x0 is `dmd_grad`'s mean.
 
     Teacher and critic are only read. There is no classifier-free guidance: the teacher was never trained without its
-    poses, so it has no unconditional score. `importance` weights tokens as in `flow_loss`; that scales the steps of
+    poses, so it has no unconditional score. `token_weight` weights tokens as in `flow_loss`; that scales the steps of
     each token and does not move the point at which the two scores agree.
     """
     with torch.no_grad():
         noisy = add_noise(x0, noise, level)
         grad = dmd_grad(teacher(noisy, level).float(), critic(noisy, level).float(), x0)
-        if importance is not None:
-            weight = 1 + emphasis * importance
+        if token_weight is not None:
+            weight = 1 + weight_scale * token_weight
             weight = weight / weight.mean()
             grad = grad * weight.unflatten(-1, x0.shape[-2:])[:, :, None]
         target = x0 - grad
@@ -117,11 +119,11 @@ def critic_loss(
     x0: Tensor,  # [b, f, c, h, w] the student's sample; nothing flows back into it
     level: Tensor,  # [b, f]
     noise: Tensor,  # [b, f, c, h, w]
-    importance: Tensor | None = None,
+    token_weight: Tensor | None = None,
 ) -> Tensor:
     """Flow matching on the student's own samples: the critic learns the score of what the student makes."""
     x0 = x0.detach()
-    return flow_loss(critic(add_noise(x0, noise, level), level).float(), x0, level, importance)
+    return flow_loss(critic(add_noise(x0, noise, level), level).float(), x0, level, token_weight)
 
 
 def feature_distance(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

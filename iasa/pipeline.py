@@ -31,20 +31,20 @@ from iasa.config import (
 from iasa.device import pick_device, pick_dtype, release_memory
 from iasa.grid import TokenGrid
 from iasa.inference import int8 as eight_bits
-from iasa.inference.fast_codec import LeanCodec
+from iasa.inference.fast_codec import FastCodec
 from iasa.inference.generation import (
     Cancelled,
+    Generation,
     Progress,
     Reporter,
-    Take,
     Timing,
     first_frames,
     summarise,
-    write_take,
+    write_video,
 )
-from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, perform_poses
-from iasa.inference.prefetch import RunAhead
-from iasa.inference.streaming_rollout import FrameInput, StudentStream
+from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, generate_poses
+from iasa.inference.prefetch import Prefetcher
+from iasa.inference.streaming_rollout import DenoiserInput, StudentStream
 from iasa.inference.windows import denoise_windows
 from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
 from iasa.masks import make_plan
@@ -55,26 +55,26 @@ from iasa.models.transformer import Condition, VideoTransformer
 from iasa.motion.rules import GestureStyle
 from iasa.paths import WEIGHTS
 from iasa.sampling import sample_euler
-from iasa.speech import recognizer as recogniser
-from iasa.speech.chunked import ClipHearing
+from iasa.speech import recognizer as recognizer
+from iasa.speech.chunked import ChunkedSpeech
 from iasa.warp.reference_warp import ReferenceWarp
 
-__all__ = ["Cancelled", "CoSpeechPipeline", "Progress", "Take", "Timing", "generate", "summarise", "write_take"]
+__all__ = ["Cancelled", "CoSpeechPipeline", "Progress", "Generation", "Timing", "generate", "summarise", "write_video"]
 
 TEACHER_WINDOW, TEACHER_OVERLAP = 6, 2  # latent frames
 RELEASE_EVERY = 125  # latent frames, 10 s of video, after which freed memory is handed back
-PAST_BUDGET = 48  # latent frames whose keys a roll-out keeps: over 12 s the same PSNR as with all of the last 125
+PAST_CAPACITY = 48  # latent frames whose keys a roll-out keeps: over 12 s the same PSNR as with all of the last 125
 STILL = np.zeros(FRAMES_PER_LATENT, int)  # frames of the reference's pose in latent frame 0
 
 Speaker = tuple[Tensor, Tensor, Tensor]  # picture [1, 3, H, W] in [-1, 1], pose [1, 133, 2], [1, 133]
 
 
-class Canvas(NamedTuple):
+class DecoderInput(NamedTuple):
     """What the decoder needs beside latents, for the video frames of one latent frame."""
 
     xy: Tensor  # [t, 133, 2]
     confidence: Tensor  # [t, 133]
-    patches: Tensor  # of the reference bent to these poses
+    patches: Tensor  # of the reference warped to these poses
 
 
 class CoSpeechPipeline:
@@ -87,22 +87,27 @@ class CoSpeechPipeline:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         mask: MaskOptions | None = None,
-        int8: bool | None = None,  # 8-bit products in student and codec; None: where they are faster, unless dtype is given
+        int8: bool
+        | None = None,  # 8-bit products in student and codec; None: where they are faster, unless dtype is given
     ) -> None:
         self.device = torch.device(device or pick_device())
         self.dtype = dtype or pick_dtype(self.device.type)
-        self.int8 = dtype is None and self.device.type == "cpu" and eight_bits.pays(self.dtype) if int8 is None else int8
+        self.int8 = (
+            dtype is None and self.device.type == "cpu" and eight_bits.is_faster(self.dtype) if int8 is None else int8
+        )
         self.mask = mask or MaskOptions()
         # torch's own to(): diffusers' warns of an empty list of float32 modules
         place = partial(torch.nn.Module.to, device=self.device, dtype=self.dtype)
         self.autoencoder = place(autoencoder, memory_format=torch.channels_last).eval()
         self.models = {name: place(model).eval() for name, model in models.items()}
-        self.codec = LeanCodec(self.autoencoder, self.int8)
+        self.codec = FastCodec(self.autoencoder, self.int8)
         sides = next(iter(self.models.values())).config if self.models else TransformerConfig()
         self.grid = TokenGrid(1, sides.rows, sides.cols)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path | None = None, models: tuple[str, ...] = MODELS, **options) -> CoSpeechPipeline:
+    def from_pretrained(
+        cls, folder: str | Path | None = None, models: tuple[str, ...] = MODELS, **options
+    ) -> CoSpeechPipeline:
         """Load the weights that ship with the package, or a folder that `save_pretrained` wrote."""
         if folder is None:
             autoencoder = load_weights(Autoencoder, WEIGHTS / "autoencoder")
@@ -131,19 +136,19 @@ class CoSpeechPipeline:
         should_stop: Callable[[], bool] | None = None,
         edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
         motion: str = DEFAULT_MOTION,  # who performs: "learned" or "rules"
-    ) -> Take:
-        """A video as long as the sound. Words are recognised, and poses made, while earlier frames are painted."""
+    ) -> Generation:
+        """A video as long as the sound. Words are recognized, and poses made, while earlier frames are painted."""
         self._check(model, steps)
         check_motion(motion)
-        hearing, timing = ClipHearing(audio), Timing()
+        speech, timing = ChunkedSpeech(audio), Timing()
         if progress:
             progress("motion", 0.0)
-        poses = RunAhead(perform_poses(hearing, reference, seed, style, timing, edit, motion), 1)
-        take = self._take(poses, hearing.frames, reference, model, steps, seed, progress, should_stop, timing)
-        take.settings["motion"] = motion
-        take.settings["audio_seconds"] = round(len(audio) / AUDIO_RATE, 3)
-        take.settings["phones_from"] = "recogniser" if recogniser.available() else "signal"
-        return take
+        poses = Prefetcher(generate_poses(speech, reference, seed, style, timing, edit, motion), 1)
+        generation = self._generate(poses, speech.frames, reference, model, steps, seed, progress, should_stop, timing)
+        generation.settings["motion"] = motion
+        generation.settings["audio_seconds"] = round(len(audio) / AUDIO_RATE, 3)
+        generation.settings["phones_from"] = "recognizer" if recognizer.available() else "signal"
+        return generation
 
     def animate(
         self,
@@ -155,12 +160,12 @@ class CoSpeechPipeline:
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
         timing: Timing | None = None,
-    ) -> Take:
+    ) -> Generation:
         """A video that follows the poses."""
         poses, timing = (part for part in [keypoints]), timing or Timing()
-        return self._take(poses, len(keypoints), reference, model, steps, seed, progress, should_stop, timing)
+        return self._generate(poses, len(keypoints), reference, model, steps, seed, progress, should_stop, timing)
 
-    def _take(
+    def _generate(
         self,
         poses: Iterator[Keypoints],
         count: int,  # frames in all
@@ -171,7 +176,7 @@ class CoSpeechPipeline:
         progress: Progress | None,
         should_stop: Callable[[], bool] | None,
         timing: Timing,
-    ) -> Take:
+    ) -> Generation:
         """The video of poses that come in pieces; the last pose is repeated to fill a latent frame."""
         steps = self._check(model, steps)
         settings = self.settings(model, steps, seed, reference)
@@ -184,9 +189,11 @@ class CoSpeechPipeline:
         else:
             filled = concat_keypoints(*cut_poses(poses, known))
             whole = concat_keypoints(reference.keypoints[STILL], filled)
-            plan = cache(lambda: make_plan(pool_to_latent(whole), replace(self.grid, frames=report.total + 1), self.mask))
+            plan = cache(
+                lambda: make_plan(pool_to_latent(whole), replace(self.grid, frames=report.total + 1), self.mask)
+            )
             frames = self._teacher_frames(filled, reference, steps, seed, timing, report)
-        return Take(first_frames(frames, count, report), count, known, plan, timing, settings)
+        return Generation(first_frames(frames, count, report), count, known, plan, timing, settings)
 
     def stream(
         self,
@@ -203,7 +210,7 @@ class CoSpeechPipeline:
         next; memory and the cost of a frame stay the same. Close the iterator to end them.
         """
         timing = timing or Timing()
-        ahead = RunAhead if self.device.type == "cpu" else (lambda source, depth: source)
+        ahead = Prefetcher if self.device.type == "cpu" else (lambda source, depth: source)
         student, prepared = self._start(pieces, reference, steps, seed, timing, rows)
         made = ahead(_denoise(ahead(prepared, 2 * LARGEST_PIECE), student, timing), 2)
         return ahead(self._paint(made, timing), 2)
@@ -224,12 +231,12 @@ class CoSpeechPipeline:
         seed: int,
         timing: Timing,
         rows: list[PlanRow] | None,
-    ) -> tuple[StudentStream, Iterator[tuple[FrameInput, Canvas]]]:
+    ) -> tuple[StudentStream, Iterator[tuple[DenoiserInput, DecoderInput]]]:
         """A student that has seen the reference, and what it will be given."""
         steps = self._check("student", steps)
         generator = torch.Generator().manual_seed(seed)
-        budget = max(PAST_BUDGET, self.mask.top_k + self.mask.window)
-        plan = PlanStream(self.mask, self.grid.rows, self.grid.cols, budget)
+        capacity = max(PAST_CAPACITY, self.mask.top_k + self.mask.window)
+        plan = PlanStream(self.mask, self.grid.rows, self.grid.cols, capacity)
         still = reference.keypoints[STILL]
         (first,) = plan.push(pool_to_latent(still))
         if rows is not None:
@@ -237,7 +244,9 @@ class CoSpeechPipeline:
         model, speaker = self.models["student"], self._reference(reference)
         with torch.inference_mode(), timing.stage("condition"):
             condition = self._reference_condition(model, speaker, still)
-            student = StudentStream(model, condition, first.bits, plan.room, steps, self.mask.sink, generator, self.int8)
+            student = StudentStream(
+                model, condition, first.bits, plan.capacity, steps, self.mask.sink, generator, self.int8
+            )
         return student, self._prepare(pieces, student, plan, speaker, timing, rows)
 
     def settings(self, model: str, steps: int | None, seed: int, reference: Reference) -> dict:
@@ -245,13 +254,13 @@ class CoSpeechPipeline:
         steps = self._check(model, steps)
         return {
             "model": model, "steps": steps, "seed": seed, "reference": reference.name, "fps": VIDEO_FPS,
-            "top_k": self.mask.top_k, "device": self.device.type, "dtype": self.number_type,
+            "top_k": self.mask.top_k, "device": self.device.type, "dtype": self.precision,
         }  # fmt: skip
 
     @property
-    def number_type(self) -> str:
+    def precision(self) -> str:
         """Of the student and the codec, as reports name it."""
-        return eight_bits.name_numbers(self.dtype, self.int8)
+        return eight_bits.name_precision(self.dtype, self.int8)
 
     def _check(self, model: str, steps: int | None) -> int:
         steps = check_steps(model, steps)
@@ -261,7 +270,7 @@ class CoSpeechPipeline:
 
     def _reference_condition(self, model: VideoTransformer, speaker: Speaker, still: Keypoints) -> Condition:
         xy, confidence = self._poses(still)
-        pictures = speaker[0][:, None].expand(-1, FRAMES_PER_LATENT, -1, -1, -1)  # the reference itself is not bent
+        pictures = speaker[0][:, None].expand(-1, FRAMES_PER_LATENT, -1, -1, -1)  # the reference itself is not warped
         base = self.codec.encode(self.codec.to_patches(pictures[0]))[None]
         return model.condition(base, speaker[0].to(self.dtype), xy[:, None], confidence[:, None])
 
@@ -273,9 +282,9 @@ class CoSpeechPipeline:
         speaker: Speaker,
         timing: Timing,
         rows: list[PlanRow] | None,
-    ) -> Iterator[tuple[FrameInput, Canvas]]:
+    ) -> Iterator[tuple[DenoiserInput, DecoderInput]]:
         """Everything about each latent frame that does not need the one before."""
-        bend = ReferenceWarp(*speaker)
+        warp = ReferenceWarp(*speaker)
         t = FRAMES_PER_LATENT
         with closing(pieces):
             for piece in pieces:
@@ -285,22 +294,24 @@ class CoSpeechPipeline:
                     rows += new
                 with torch.inference_mode(), timing.stage("condition"):
                     xy, confidence = (part[0] for part in self._poses(piece))
-                    patches = self.codec.to_patches(bend(xy[None], confidence[None])[0])
+                    patches = self.codec.to_patches(warp(xy[None], confidence[None])[0])
                     base = self.codec.encode(patches)
-                    tokens, summary = student.lean.model.pose(xy.unflatten(0, (-1, t)), confidence.unflatten(0, (-1, t)))
+                    tokens, summary = student.fast.model.pose(
+                        xy.unflatten(0, (-1, t)), confidence.unflatten(0, (-1, t))
+                    )
                     modulation = student.modulations(summary)
                 for i, row in enumerate(new):
                     pair = slice(i * t, (i + 1) * t)
                     yield (
-                        FrameInput(row, base[i], tokens[i], modulation[:, :, i]),
-                        Canvas(xy[pair], confidence[pair], patches[pair]),
+                        DenoiserInput(row, base[i], tokens[i], modulation[:, :, i]),
+                        DecoderInput(xy[pair], confidence[pair], patches[pair]),
                     )
 
-    def _paint(self, made: Iterator[tuple[Tensor, Canvas]], timing: Timing) -> Iterator[np.ndarray]:
+    def _paint(self, made: Iterator[tuple[Tensor, DecoderInput]], timing: Timing) -> Iterator[np.ndarray]:
         try:
-            for count, (latent, canvas) in enumerate(made, 1):
+            for count, (latent, extra) in enumerate(made, 1):
                 with torch.inference_mode(), timing.stage("decode"):
-                    frames = self.codec.decode(latent, *canvas).cpu().numpy()
+                    frames = self.codec.decode(latent, *extra).cpu().numpy()
                 yield frames
                 if count % RELEASE_EVERY == 0:
                     release_memory()
@@ -311,11 +322,11 @@ class CoSpeechPipeline:
     def condition(self, model: VideoTransformer, poses: Keypoints, reference: Reference) -> Condition:
         """Of the reference and all latent frames at once, for the teacher."""
         speaker, t = self._reference(reference), FRAMES_PER_LATENT
-        bend = ReferenceWarp(*speaker)
+        warp = ReferenceWarp(*speaker)
         parts = [self._reference_condition(model, speaker, reference.keypoints[STILL])]
         for piece in cut_poses(p for p in [poses]):
             xy, confidence = self._poses(piece)
-            base = self.codec.encode(self.codec.to_patches(bend(xy, confidence)[0]))[None]
+            base = self.codec.encode(self.codec.to_patches(warp(xy, confidence)[0]))[None]
             tokens, summary = model.pose(*(part[0].unflatten(0, (-1, t)) for part in (xy, confidence)))
             parts.append(Condition(base, parts[0].image_tokens, tokens[None], summary[None]))
         joined = [torch.cat([getattr(p, n) for p in parts], 1) for n in ("base", "pose_tokens", "pose_summary")]
@@ -336,7 +347,9 @@ class CoSpeechPipeline:
             picked = condition.frames([0, *range(which.start + 1, which.stop + 1)])
             clean = model(with_reference, levels, picked, attend_window)[:, 1:]
             done += 1
-            report("denoise", min(frames, frames * done / (steps * max(1, frames / (TEACHER_WINDOW - TEACHER_OVERLAP)))))
+            report(
+                "denoise", min(frames, frames * done / (steps * max(1, frames / (TEACHER_WINDOW - TEACHER_OVERLAP))))
+            )
             return clean
 
         def denoise(x: Tensor, level: float) -> Tensor:
@@ -368,12 +381,14 @@ class CoSpeechPipeline:
         return image, xy[:, 0], confidence[:, 0]
 
 
-def _denoise(prepared: Iterator[tuple[FrameInput, Canvas]], student: StudentStream, timing: Timing) -> Iterator:
+def _denoise(
+    prepared: Iterator[tuple[DenoiserInput, DecoderInput]], student: StudentStream, timing: Timing
+) -> Iterator:
     try:
-        for given, canvas in prepared:
+        for given, extra in prepared:
             with timing.stage("denoise"):
                 latent = student.next_frame(given)
-            yield latent, canvas
+            yield latent, extra
     finally:
         prepared.close()
 
@@ -392,5 +407,5 @@ def generate(
     With `keypoints` the motion stage is skipped. Nothing is left behind if it fails half-way.
     """
     if keypoints is None:
-        return write_take(lambda: pipeline.speak(audio, reference, **options), out, audio, mark)[1]
-    return write_take(lambda: pipeline.animate(keypoints, reference, **options), out, audio, mark)[1]
+        return write_video(lambda: pipeline.speak(audio, reference, **options), out, audio, mark)[1]
+    return write_video(lambda: pipeline.animate(keypoints, reference, **options), out, audio, mark)[1]

@@ -16,7 +16,7 @@ from iasa.avatar.speaker import Reference
 from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, IMAGE_SIZE, VIDEO_FPS, InputError
 from iasa.inference.generation import Cancelled, Progress, Timing
 from iasa.keypoints import Keypoints, fill_latent
-from iasa.motion import live_performer
+from iasa.motion import live_motion_model
 from iasa.motion.rules import GestureStyle
 from iasa.motion.rules_streaming import LOOK_AHEAD as MOTION_AHEAD
 from iasa.pipeline import CoSpeechPipeline
@@ -33,7 +33,7 @@ _END = object()
 class LiveSpeaker:
     """`push` sound and get the frames that are ready, `finish` for the rest, `close` (or leave the context) to drop it.
 
-    A frame waits for at most LOOK_AHEAD (0.68 s) of sound, with the learned performer for 0.9 s more, and is then made; the
+    A frame waits for at most LOOK_AHEAD (0.68 s) of sound, with the learned motion model for 0.9 s more, and is then made; the
     lips follow the sound alone. Where frames are made more slowly than sound comes, `push` waits, so that no more than
     BUFFER seconds pile up. If sound stops coming nothing is made until more comes. How the sound is cut decides which push
     returns a frame, and nothing else. Every speaker has threads of its own, so several may run at once.
@@ -50,9 +50,11 @@ class LiveSpeaker:
     ) -> None:
         self.timing, self.reference = Timing(), reference
         self.heard, self.posed, self.made = 0, 0, 0  # video frames
-        self._speech, self._motion = SpeechStream(), live_performer(seed, style, motion)
+        self._speech, self._motion = SpeechStream(), live_motion_model(seed, style, motion)
         self._poses: SimpleQueue[Keypoints | None] = SimpleQueue()
-        self._frames = pipeline.stream((poses for poses in iter(self._poses.get, None)), reference, steps, seed, self.timing)
+        self._frames = pipeline.stream(
+            (poses for poses in iter(self._poses.get, None)), reference, steps, seed, self.timing
+        )
         self._worker = ThreadPoolExecutor(1)
         self._next = self._worker.submit(next, self._frames, _END)
         self._open = True

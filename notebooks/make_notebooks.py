@@ -39,7 +39,9 @@ SOURCES = HERE / "src"
 SOLUTIONS = HERE / "solutions"
 PICTURES = HERE / "pictures"
 PLACEHOLDER = "OWNER/iasa"  # stands in the sources for the repository
-REPOSITORY = os.environ.get("IASA_REPOSITORY", PLACEHOLDER)  # owner/name on GitHub: what badges open and first cells fetch
+REPOSITORY = os.environ.get(
+    "IASA_REPOSITORY", PLACEHOLDER
+)  # owner/name on GitHub: what badges open and first cells fetch
 SECONDS = 900  # limit of one cell: generous, for a busy machine
 MOST_BYTES = 500_000  # of a solution
 ALONE = ("04", "08")  # they measure time: nothing else runs beside them
@@ -64,7 +66,10 @@ def read_source(path: Path) -> NotebookNode:
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
         if "setup" in tags:
             cell.source = (SOURCES / "_setup.py").read_text().rstrip()
-            cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}  # folded on Colab and in JupyterLab
+            cell.metadata |= {
+                "cellView": "form",
+                "jupyter": {"source_hidden": True},
+            }  # folded on Colab and in JupyterLab
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         cell.source = cell.source.replace(PLACEHOLDER, REPOSITORY)

@@ -61,7 +61,12 @@ def png_of_size(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10_000_000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 10_000_000))
+        + chunk(b"IEND", b"")
+    )
 
 
 class Evil:
@@ -126,7 +131,10 @@ def make_uploads(folder: Path, count: int, seed: int = 0) -> Iterator[Upload]:
         "odd shapes": lambda: ("poses", make_poses(xy=np.zeros(rng.integers(0, 5, 3)), confidence=np.zeros((2, 2)))),
         "pickle": lambda: ("poses", make_poses(xy=np.array([Evil()], dtype=object))),
         "bare pickle": lambda: ("poses", pickle.dumps(Evil())),
-        "SVG": lambda: ("photo", f'<svg xmlns="http://www.w3.org/2000/svg"><image href="file://{secret}"/></svg>'.encode()),
+        "SVG": lambda: (
+            "photo",
+            f'<svg xmlns="http://www.w3.org/2000/svg"><image href="file://{secret}"/></svg>'.encode(),
+        ),
         "JSON": lambda: ("poses", json.dumps([[0] * 1000] * 500).encode()),
         "HTML": lambda: (str(rng.choice(list(DOORS))), f"<html>{SCRIPT}</html>".encode()),
     }

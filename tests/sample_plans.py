@@ -53,13 +53,9 @@ def random_plan(seed: int, frames=4, rows=2, cols=3, k=2, sink=True, mode="exact
     random = np.random.default_rng(seed)
     distance = random.uniform(size=(frames, frames))
     table = top_k_past(torch.from_numpy(distance), k, 1 if sink else 0)
-    bits = random.integers(0, 32, (frames, rows * cols)) * (
-        random.uniform(size=(frames, rows * cols)) > 1 / 3
-    )
+    bits = random.integers(0, 32, (frames, rows * cols)) * (random.uniform(size=(frames, rows * cols)) > 1 / 3)
     options = MaskOptions(top_k=k, window=0, sink=sink, mode=mode, block=block)
-    return AttentionPlan(
-        TokenGrid(frames, rows, cols), table, torch.from_numpy(bits).to(torch.uint8), None, options
-    )
+    return AttentionPlan(TokenGrid(frames, rows, cols), table, torch.from_numpy(bits).to(torch.uint8), None, options)
 
 
 plans = st.builds(

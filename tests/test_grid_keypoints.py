@@ -74,9 +74,7 @@ def test_the_layout_is_coco_wholebody():
     assert [i for part in parts for i in part] == list(range(COUNT))  # no gap, no overlap
     assert len(MESH_TO_FACE) == 68 and len(set(MESH_TO_FACE)) == 68
     assert set(MOUTH) >= {UPPER_LIP, LOWER_LIP, *MOUTH_CORNERS} and len(MOUTH) == 20
-    assert len(set(BONES)) == len(BONES) and all(
-        0 <= a < COUNT and 0 <= b < COUNT and a != b for a, b in BONES
-    )
+    assert len(set(BONES)) == len(BONES) and all(0 <= a < COUNT and 0 <= b < COUNT and a != b for a, b in BONES)
     tips = {hand.start + tip for hand in (LEFT_HAND, RIGHT_HAND) for tip in (4, 8, 12, 16, 20)}
     assert tips < set(UPPER_BODY) and len(set(UPPER_BODY)) == len(UPPER_BODY) == 19
 
@@ -173,9 +171,7 @@ def test_concatenation_and_slices():
     a, b = make_poses(2, 1), make_poses(3, 2)
     both = concat_keypoints(a, b)
     np.testing.assert_array_equal(both[2:].xy, b.xy)
-    np.testing.assert_array_equal(
-        both[np.array([4, 0])].confidence, np.stack([b.confidence[2], a.confidence[0]])
-    )
+    np.testing.assert_array_equal(both[np.array([4, 0])].confidence, np.stack([b.confidence[2], a.confidence[0]]))
 
 
 @settings(max_examples=20, deadline=None)

@@ -163,7 +163,9 @@ def test_the_demo_alone_needs_gradio():
     for path in python_files():
         names = imports(path)
         if unit(module_name(path)) != "demo":
-            assert not {name for name in names if name.split(".")[0] == "gradio" or name.startswith("iasa.demo")}, path.name
+            assert not {name for name in names if name.split(".")[0] == "gradio" or name.startswith("iasa.demo")}, (
+                path.name
+            )
         else:
             assert not {"mediapipe", "skia", "c2pa"} & {name.split(".")[0] for name in imports(path, anywhere=False)}
 

@@ -39,8 +39,8 @@ def poses(speaker) -> Keypoints:
     return speech_to_keypoints(features, speaker.identity, seed=1)[1][30:41]
 
 
-def frames_of(take) -> np.ndarray:
-    return np.concatenate(list(take.frames))
+def frames_of(generation) -> np.ndarray:
+    return np.concatenate(list(generation.frames))
 
 
 def test_the_autoencoder_ships_trained(pipeline, speaker):
@@ -79,7 +79,9 @@ def test_freed_memory_is_handed_back_again_and_again(pipeline, speaker, poses, m
     assert len(given_back) == -(-len(poses) // 2) // 2
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps freed memory by rules of its own")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library keeps freed memory by rules of its own"
+)
 def test_release_memory_hands_back_what_lies_between_the_living():
     def resident() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
@@ -125,10 +127,10 @@ def test_either_performer_can_make_the_poses(pipeline, speaker):
     audio = (0.4 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 2 * time) ** 2).astype(np.float32)
     made = {}
     for motion in MOTION_MODELS:
-        take = pipeline.speak(audio, speaker, steps=1, seed=3, motion=motion)
-        assert len(frames_of(take)) == take.count == len(take.keypoints) == 60
-        assert take.settings["motion"] == motion
-        made[motion] = take.keypoints.xy
+        generation = pipeline.speak(audio, speaker, steps=1, seed=3, motion=motion)
+        assert len(frames_of(generation)) == generation.count == len(generation.keypoints) == 60
+        assert generation.settings["motion"] == motion
+        made[motion] = generation.keypoints.xy
     moved = np.abs(made["learned"] - made["rules"]).max((0, 2))
     assert moved[kp.LEFT_WRIST] > 0.01 and moved[kp.RIGHT_WRIST] > 0.01
 

@@ -18,17 +18,17 @@ from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import AUDIO_RATE, InputError
 from iasa.inference import streaming_rollout
 from iasa.inference.generation import Cancelled
-from iasa.inference.prefetch import RunAhead
+from iasa.inference.prefetch import Prefetcher
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
-from iasa.motion.rules import perform
-from iasa.motion.rules_streaming import PerformanceStream
+from iasa.motion.rules import generate_gestures
+from iasa.motion.rules_streaming import GestureStream
 from iasa.paths import SPEECH
 from iasa.pipeline import CoSpeechPipeline
 from iasa.session import LOOK_AHEAD, LiveSpeaker, stream_speech, write_live
 from iasa.speech import analyse, read_audio
 from iasa.speech import chunked as pieces
-from iasa.speech import recognizer as recogniser
+from iasa.speech import recognizer as recognizer
 from iasa.speech.features import CONTOURS
 from iasa.speech.streaming import SpeechStream, join_features
 
@@ -57,7 +57,9 @@ def speaker():
 
 def hear(sound: np.ndarray, piece: int, rate: int = AUDIO_RATE):
     stream = SpeechStream()
-    return join_features([*(stream.push(sound[i : i + piece], rate) for i in range(0, len(sound), piece)), stream.finish()])
+    return join_features(
+        [*(stream.push(sound[i : i + piece], rate) for i in range(0, len(sound), piece)), stream.finish()]
+    )
 
 
 def test_live_features_do_not_depend_on_the_cut_and_follow_the_clip(speech):
@@ -94,7 +96,11 @@ def test_the_rate_may_change_on_the_way(speech):
 
 @pytest.mark.parametrize(
     ("sound", "rate", "words"),
-    [(np.zeros((2, 5)), 16_000, "shape"), (np.array([np.nan]), 16_000, "not numbers"), (np.zeros(5), 10, "10 samples a second")],
+    [
+        (np.zeros((2, 5)), 16_000, "shape"),
+        (np.array([np.nan]), 16_000, "not numbers"),
+        (np.zeros(5), 10, "10 samples a second"),
+    ],
 )
 def test_what_is_no_sound_is_refused(sound, rate, words):
     with pytest.raises(InputError, match=words):
@@ -104,7 +110,7 @@ def test_what_is_no_sound_is_refused(sound, rate, words):
 def test_more_speech_does_not_change_the_performance_before_it(speech):
     """Up to the end of the phrase that was cut."""
     features = analyse(speech[: 8 * AUDIO_RATE], method="signal")
-    whole, part = perform(features, 3), perform(features[:150], 3)
+    whole, part = generate_gestures(features, 3), generate_gestures(features[:150], 3)
     for name in ("head", "face", "twist", "breath"):
         np.testing.assert_allclose(getattr(whole, name)[:110], getattr(part, name)[:110], atol=1e-3)
 
@@ -113,13 +119,13 @@ def test_live_motion_does_not_depend_on_the_cut_and_is_smooth(speech):
     features = join_features([analyse(speech[: 7 * AUDIO_RATE], method="signal")] * 2)
 
     def move(piece: int):
-        stream = PerformanceStream(3)
+        stream = GestureStream(3)
         return concat_motions(
             *(stream.push(features[i : min(i + piece, features.frames)]) for i in range(0, features.frames, piece)),
             stream.finish(),
         )
 
-    mine, other, whole = move(5), move(90), perform(features, 3)
+    mine, other, whole = move(5), move(90), generate_gestures(features, 3)
     assert len(mine) == features.frames
     for name in ("head", "face", "hands"):
         np.testing.assert_allclose(getattr(mine, name), getattr(other, name), atol=1e-5)
@@ -199,7 +205,7 @@ def test_a_cancelled_file_leaves_nothing(pipeline, speaker, speech, tmp_path):
     with pytest.raises(Cancelled):
         write_live(pipeline, speech, speaker, tmp_path / "out.mp4", steps=1, should_stop=lambda: next(calls))
     assert not list(tmp_path.iterdir())
-    report = write_live(pipeline, speech[: AUDIO_RATE], speaker, tmp_path / "out.mp4", steps=1)
+    report = write_live(pipeline, speech[:AUDIO_RATE], speaker, tmp_path / "out.mp4", steps=1)
     assert report["frames"] == 25 and report["first_frame"] <= report["elapsed"]
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -250,7 +256,7 @@ def test_a_slow_viewer_holds_up_the_maker(pipeline, speaker):
 
 
 class Listening:
-    """A recogniser that finds nothing, and waits at its second piece until it is let go."""
+    """A recognizer that finds nothing, and waits at its second piece until it is let go."""
 
     def __init__(self) -> None:
         self.calls, self.go = 0, threading.Event()
@@ -264,39 +270,41 @@ class Listening:
 @pytest.fixture
 def listening(monkeypatch) -> Listening:
     listener = Listening()
-    monkeypatch.setattr(pieces, "shared_listener", lambda: listener)
-    monkeypatch.setattr(recogniser, "available", lambda: True)
+    monkeypatch.setattr(pieces, "shared_recognizer", lambda: listener)
+    monkeypatch.setattr(recognizer, "available", lambda: True)
     return listener
 
 
 def test_the_first_frame_of_a_clip_does_not_wait_for_its_last_word(pipeline, speaker, speech, listening):
     """And the frames are those of the same poses given at once, but for rounding."""
     sound = speech[: int(4.22 * AUDIO_RATE)]
-    take = pipeline.speak(sound, speaker, steps=1, seed=2)
-    frames = [next(take.frames)]
-    assert len(frames[0]) == 2 and listening.calls <= 2 and len(take.keypoints) < take.count
+    generation = pipeline.speak(sound, speaker, steps=1, seed=2)
+    frames = [next(generation.frames)]
+    assert len(frames[0]) == 2 and listening.calls <= 2 and len(generation.keypoints) < generation.count
     listening.go.set()
-    made = np.concatenate([*frames, *take.frames])
-    assert len(made) == take.count == len(take.keypoints) == 106  # 105.5 frames of sound
-    again = np.concatenate(list(pipeline.animate(take.keypoints, speaker, steps=1, seed=2).frames))
+    made = np.concatenate([*frames, *generation.frames])
+    assert len(made) == generation.count == len(generation.keypoints) == 106  # 105.5 frames of sound
+    again = np.concatenate(list(pipeline.animate(generation.keypoints, speaker, steps=1, seed=2).frames))
     assert np.abs(made.astype(int) - again).max() <= 2
 
 
 def test_a_dropped_clip_ends_its_threads_and_gives_its_memory_back(pipeline, speaker, speech, listening, monkeypatch):
     listening.go.set()
     caches = []
-    keep = streaming_rollout.KeyArena.__init__
+    keep = streaming_rollout.KVCachePool.__init__
     monkeypatch.setattr(
-        streaming_rollout.KeyArena, "__init__", lambda self, *given: caches.append(weakref.ref(self)) or keep(self, *given)
+        streaming_rollout.KVCachePool,
+        "__init__",
+        lambda self, *given: caches.append(weakref.ref(self)) or keep(self, *given),
     )
     before = threading.active_count()
     stop = iter([False] * 3 + [True] * 100)
-    take = pipeline.speak(speech[: 5 * AUDIO_RATE], speaker, steps=1, should_stop=lambda: next(stop))
+    generation = pipeline.speak(speech[: 5 * AUDIO_RATE], speaker, steps=1, should_stop=lambda: next(stop))
     with pytest.raises(Cancelled):
-        for _ in take.frames:
+        for _ in generation.frames:
             pass
     assert threading.active_count() == before
-    del take
+    del generation
     gc.collect()
     assert len(caches) == 1 and caches[0]() is None
 
@@ -312,7 +320,7 @@ def test_run_ahead_keeps_order_stays_near_and_closes():
         finally:
             closed.append(True)
 
-    ahead = RunAhead(count(), 3)
+    ahead = Prefetcher(count(), 3)
     assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
     assert len(made) <= 5 + 3 + 1
     ahead.close()
@@ -322,7 +330,7 @@ def test_run_ahead_keeps_order_stays_near_and_closes():
         yield 1
         raise InputError("broken")
 
-    ahead = RunAhead(fail())
+    ahead = Prefetcher(fail())
     assert next(ahead) == 1
     with pytest.raises(InputError, match="broken"):
         next(ahead)

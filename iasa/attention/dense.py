@@ -9,17 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iasa.attention.gathered import (
+    GatherPlan,
     QueryGroup,
-    Schedule,
-    bf16_pays,
-    grouped_attention,
+    gathered_attention,
+    is_bf16_faster,
 )
 from iasa.config import InputError
 
 if TYPE_CHECKING:
     pass
-
-
 
 
 _LOGITS = 1 << 22  # elements of one block of dense logits
@@ -32,26 +30,22 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     of queries is about three times faster.
     """
     q, k, v = match_types(q, k, v)
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not bf16_pays():
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not is_bf16_faster():
         return F.scaled_dot_product_attention(q, k, v)
     queries, keys = q.shape[2], k.shape[2]
     rows = max(64, _LOGITS // max(1, q.shape[0] * q.shape[1] * keys))
     starts = range(0, queries, rows)
     groups = tuple(QueryGroup(start, min(start + rows, queries), ((0, keys),)) for start in starts)
-    return grouped_attention(q, k, v, Schedule(None, groups, keys))
+    return gathered_attention(q, k, v, GatherPlan(None, groups, keys))
 
 
 def match_types(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """q, k, v in one type (autocast's if it is on), or InputError."""
     for name, tensor in (("queries", q), ("keys", k), ("values", v)):
         if tensor.ndim != 4:
-            raise InputError(
-                f"{name} have shape {list(tensor.shape)}; [batch, heads, tokens, width] is needed"
-            )
+            raise InputError(f"{name} have shape {list(tensor.shape)}; [batch, heads, tokens, width] is needed")
     if k.shape != v.shape:
-        raise InputError(
-            f"keys have shape {list(k.shape)} and values have {list(v.shape)}; they must be equal"
-        )
+        raise InputError(f"keys have shape {list(k.shape)} and values have {list(v.shape)}; they must be equal")
     if (*q.shape[:2], q.shape[3]) != (*k.shape[:2], k.shape[3]):
         raise InputError(
             f"queries have shape {list(q.shape)} and keys have {list(k.shape)}; only their tokens may differ"
@@ -60,7 +54,5 @@ def match_types(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor
         dtype = torch.get_autocast_dtype(q.device.type)
         return q.to(dtype), k.to(dtype), v.to(dtype)
     if not q.dtype == k.dtype == v.dtype:
-        raise InputError(
-            f"queries, keys and values are {q.dtype}, {k.dtype} and {v.dtype}; one type is needed"
-        )
+        raise InputError(f"queries, keys and values are {q.dtype}, {k.dtype} and {v.dtype}; one type is needed")
     return q, k, v

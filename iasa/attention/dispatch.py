@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iasa.attention.gathered import (
-    Schedule,
-    bf16_pays,
-    grouped_attention,
+    GatherPlan,
+    gathered_attention,
+    is_bf16_faster,
     once,
-    plan_schedule,
+    plan_gather,
 )
 from iasa.config import InputError
 from iasa.masks.plan import MAX_DENSE_TOKENS, AttentionPlan
@@ -75,15 +75,11 @@ def sparse_attention(
     """
     q, k, v = match_types(q, k, v)
     if k.shape != q.shape:
-        raise InputError(
-            f"queries have shape {list(q.shape)} and keys have {list(k.shape)}; they must be equal"
-        )
+        raise InputError(f"queries have shape {list(q.shape)} and keys have {list(k.shape)}; they must be equal")
     if isinstance(plan, AttentionPlan):
         return _one_plan(q, k, v, plan, backend)
     if len(plan) != len(q):
-        raise InputError(
-            f"there are {len(plan)} plans for a batch of {len(q)}; one for each or one for all is needed"
-        )
+        raise InputError(f"there are {len(plan)} plans for a batch of {len(q)}; one for each or one for all is needed")
     parts = zip(q.split(1), k.split(1), v.split(1), plan, strict=True)
     return torch.cat([_one_plan(*tensors, one, backend) for *tensors, one in parts])
 
@@ -96,7 +92,7 @@ def _one_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, backend: str
         )
     name = choose_backend(plan, backend, q.device, q.dtype, q.shape[0] * q.shape[1]).backend
     if name == "cpu":
-        return grouped_attention(q, k, v, plan_schedule(plan, q.device))
+        return gathered_attention(q, k, v, plan_gather(plan, q.device))
     if name == "flex":
         return attend_flex(q, k, v, plan)
     if name in ("triton", "two-pass"):
@@ -136,11 +132,11 @@ def choose_backend(
 
 
 def _best_on_processor(plan: AttentionPlan, dtype: torch.dtype, heads: int) -> tuple[str, str]:
-    schedule, dense = plan_schedule(plan), plan.grid.tokens**2
-    quick = dtype == torch.bfloat16 and bf16_pays()
-    cost = _PAIR[quick] * schedule.pairs + _GROUP[quick] * len(schedule.groups) / heads
+    gather, dense = plan_gather(plan), plan.grid.tokens**2
+    quick = dtype == torch.bfloat16 and is_bf16_faster()
+    cost = _PAIR[quick] * gather.pairs + _GROUP[quick] * len(gather.groups) / heads
     reason = (
-        f"{schedule.pairs / dense:.1%} of the dense pairs in {len(schedule.groups)} groups "
+        f"{gather.pairs / dense:.1%} of the dense pairs in {len(gather.groups)} groups "
         f"cost {cost / dense:.0%} of the dense call"
     )
     if cost < dense:
@@ -166,7 +162,7 @@ def _pairs(plan: AttentionPlan, backend: str) -> int:
     if backend in ("reference", "dense"):
         return plan.grid.tokens**2
     if backend == "cpu":
-        return plan_schedule(plan).pairs
+        return plan_gather(plan).pairs
     csr = plan.block_csr(128 if backend == "flex" else None)
     return int((csr.size[csr.rows] * csr.size[csr.columns]).sum())
 
@@ -177,28 +173,26 @@ def frame_attention(
     v_own: Tensor,  # [b, nh, m0, d]
     k_past: Tensor | None = None,  # [b, nh, m, d]: gathered region tokens of the chosen past frames
     v_past: Tensor | None = None,  # [b, nh, m, d]
-    schedule: Schedule | None = None,
+    gather: GatherPlan | None = None,
 ) -> Tensor:
     """One frame of a causal roll-out: [b, nh, n, d].
 
-    All queries see `k_own`; the schedule, from `frame_schedule` or `plan_frame_schedule`, says who sees which
+    All queries see `k_own`; the gather, from `frame_gather_plan` or `plan_frame_gather`, says who sees which
     past key. It is the same for all layers and steps of a frame: make it once. Raises InputError if it does
     not fit.
     """
     if k_past is None or v_past is None or k_past.shape[2] == 0:
-        if schedule is None:
+        if gather is None:
             return dense_attention(q, k_own, v_own)
         keys, values = k_own, v_own
     else:
-        if schedule is None:
-            raise InputError(
-                "past keys need a schedule; make one with frame_schedule(q_bits, k_bits, own_keys)"
-            )
+        if gather is None:
+            raise InputError("past keys need a gather; make one with frame_gather_plan(q_bits, k_bits, own_keys)")
         keys, values = torch.cat([k_own, k_past], dim=2), torch.cat([v_own, v_past], dim=2)
     q, keys, values = match_types(q, keys, values)
-    if (schedule.queries, schedule.keys) != (q.shape[2], keys.shape[2]):
+    if (gather.queries, gather.keys) != (q.shape[2], keys.shape[2]):
         raise InputError(
-            f"the schedule is for {schedule.queries} queries and {schedule.keys} keys; "
+            f"the gather is for {gather.queries} queries and {gather.keys} keys; "
             f"there are {q.shape[2]} queries and {keys.shape[2]} keys"
         )
-    return grouped_attention(q, keys, values, schedule.to(q.device))
+    return gathered_attention(q, keys, values, gather.to(q.device))

@@ -27,7 +27,7 @@ _CALL_PAIRS = 10_000  # what one more group costs, in query-key pairs of one hea
 
 @dataclass(frozen=True)
 class QueryGroup:
-    """Queries start..stop of the schedule's order, the keys they meet, and pairs that are not allowed.
+    """Queries start..stop of the gather's order, the keys they meet, and pairs that are not allowed.
 
     The keys are those of the spans (whole frames: no index needed) and then those listed one by one.
     """
@@ -45,7 +45,7 @@ class QueryGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class Schedule:
+class GatherPlan:
     """How the queries are grouped: `order` sorts them, `groups` cover the sorted queries in turn."""
 
     order: Tensor | None  # int64 [queries]; None where they stay in order and no group lists keys
@@ -66,13 +66,11 @@ class Schedule:
         """Query-key pairs that are computed, for one head; at least the allowed ones."""
         return sum(group.pairs for group in self.groups)
 
-    def to(self, device: torch.device) -> Schedule:
+    def to(self, device: torch.device) -> GatherPlan:
         if self.order is None or self.order.device == device:
             return self
-        groups = tuple(
-            replace(g, keys=_to(g.keys, device), blocked=_to(g.blocked, device)) for g in self.groups
-        )
-        return Schedule(self.order.to(device), groups, self.keys)
+        groups = tuple(replace(g, keys=_to(g.keys, device), blocked=_to(g.blocked, device)) for g in self.groups)
+        return GatherPlan(self.order.to(device), groups, self.keys)
 
     def bias(self, number: int, dtype: torch.dtype) -> Tensor | None:
         """What is added to the logits of group `number`: 0 or -inf, [queries, t]; None if all are allowed."""
@@ -85,18 +83,18 @@ class Schedule:
         return self._bias[key]
 
 
-def frame_schedule(
+def frame_gather_plan(
     q_bits: Tensor,  # uint8 [n], region bits of the frame's tokens
     k_bits: Tensor,  # uint8 [m], region bits of the past keys
     own_keys: int,  # keys in front of the past ones that every query sees
-) -> Schedule:
+) -> GatherPlan:
     """Groups for `frame_attention`: query i sees the own keys, and past key j iff q_bits[i] & k_bits[j]."""
     past = np.arange(own_keys, own_keys + len(k_bits))
     order, groups = _frame_groups(_numpy(q_bits), _numpy(k_bits), ((0, own_keys),), past, 0)
-    return Schedule(torch.from_numpy(order), tuple(groups), own_keys + len(k_bits))
+    return GatherPlan(torch.from_numpy(order), tuple(groups), own_keys + len(k_bits))
 
 
-def plan_frame_schedule(plan: AttentionPlan, frame: int) -> tuple[Tensor, Schedule]:
+def plan_frame_gather(plan: AttentionPlan, frame: int) -> tuple[Tensor, GatherPlan]:
     """What a roll-out needs for one frame of a plan: (positions of the past keys int64 [m], groups).
 
     The positions count tokens of the whole sequence. The own keys are the frame's n tokens, and then the
@@ -105,7 +103,7 @@ def plan_frame_schedule(plan: AttentionPlan, frame: int) -> tuple[Tensor, Schedu
     n = plan.grid.tokens_per_frame
     positions = plan.past_tokens(frame)
     own = 2 * n if plan.has_sink(frame) else n
-    return positions, frame_schedule(plan.region_bits[frame], plan.region_bits.flatten()[positions], own)
+    return positions, frame_gather_plan(plan.region_bits[frame], plan.region_bits.flatten()[positions], own)
 
 
 _made: WeakKeyDictionary[AttentionPlan, dict] = WeakKeyDictionary()
@@ -119,14 +117,14 @@ def once(plan: AttentionPlan, key: Hashable, make: Callable[[], Any]) -> Any:
     return known[key]
 
 
-def plan_schedule(plan: AttentionPlan, device: torch.device | str = "cpu") -> Schedule:
-    """The plan's groups for `grouped_attention`, made once for each plan and device."""
+def plan_gather(plan: AttentionPlan, device: torch.device | str = "cpu") -> GatherPlan:
+    """The plan's groups for `gathered_attention`, made once for each plan and device."""
     device = torch.device(device)
-    make = _pooled_schedule if plan.options.mode == "pooled" else _exact_schedule
-    return once(plan, ("schedule", device), lambda: make(plan).to(device))
+    make = _pooled_gather if plan.options.mode == "pooled" else _exact_gather
+    return once(plan, ("gather", device), lambda: make(plan).to(device))
 
 
-def _exact_schedule(plan: AttentionPlan) -> Schedule:
+def _exact_gather(plan: AttentionPlan) -> GatherPlan:
     n = plan.grid.tokens_per_frame
     bits = _numpy(plan.region_bits)
     orders, groups = [], []
@@ -137,10 +135,10 @@ def _exact_schedule(plan: AttentionPlan) -> Schedule:
         order, frame_groups = _frame_groups(bits[t], bits.reshape(-1)[past], spans, past, t * n)
         orders.append(order + t * n)
         groups += frame_groups
-    return Schedule(torch.from_numpy(np.concatenate(orders)), tuple(groups), plan.grid.tokens)
+    return GatherPlan(torch.from_numpy(np.concatenate(orders)), tuple(groups), plan.grid.tokens)
 
 
-def _pooled_schedule(plan: AttentionPlan) -> Schedule:
+def _pooled_gather(plan: AttentionPlan) -> GatherPlan:
     """One group for each row of kept blocks."""
     csr, order = plan.block_csr(), plan.permutation()
     pieces = order.split(csr.size.tolist())
@@ -150,7 +148,7 @@ def _pooled_schedule(plan: AttentionPlan) -> Schedule:
     for row, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         kept = columns[pointer[row] : pointer[row + 1]]
         groups.append(QueryGroup(start, start + size, keys=torch.cat([pieces[column] for column in kept])))
-    return Schedule(order, tuple(groups), plan.grid.tokens)
+    return GatherPlan(order, tuple(groups), plan.grid.tokens)
 
 
 def _frame_groups(
@@ -170,9 +168,7 @@ def _frame_groups(
         blocked = (q_bits[members, None] & k_bits[seen]) == 0
         keys = torch.from_numpy(past[seen]) if len(seen) else None
         stop = start + len(members)
-        groups.append(
-            QueryGroup(start, stop, spans, keys, torch.from_numpy(blocked) if blocked.any() else None)
-        )
+        groups.append(QueryGroup(start, stop, spans, keys, torch.from_numpy(blocked) if blocked.any() else None))
         order.append(members)
         start = stop
     return np.concatenate(order), groups
@@ -208,54 +204,52 @@ def _merge_signatures(q_bits: np.ndarray, k_bits: np.ndarray) -> list[tuple[list
     return ([(bare, 0)] if bare else []) + list(zip(sets, bits.tolist(), strict=True))
 
 
-def grouped_attention(q: Tensor, k: Tensor, v: Tensor, schedule: Schedule) -> Tensor:
+def gathered_attention(q: Tensor, k: Tensor, v: Tensor, gather: GatherPlan) -> Tensor:
     """Attention of each group over its keys: q [b, nh, nq, d], k and v [b, nh, nk, d] -> [b, nh, nq, d]."""
     if q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16):
-        if q.dtype == torch.float16 or not bf16_pays():
-            return _GroupedAttention.apply(q.float(), k.float(), v.float(), schedule).to(q.dtype)
-    return _GroupedAttention.apply(q, k, v, schedule)
+        if q.dtype == torch.float16 or not is_bf16_faster():
+            return _GatheredAttention.apply(q.float(), k.float(), v.float(), gather).to(q.dtype)
+    return _GatheredAttention.apply(q, k, v, gather)
 
 
-class _GroupedAttention(torch.autograd.Function):
+class _GatheredAttention(torch.autograd.Function):
     """Keeps q, k and v alone; the backward pass makes each group's weights again, as flash attention does."""
 
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, schedule: Schedule) -> Tensor:
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, gather: GatherPlan) -> Tensor:
         ctx.save_for_backward(q, k, v)
-        ctx.schedule = schedule
+        ctx.gather = gather
         with torch.autocast(q.device.type, enabled=False):
-            q3, k3, v3 = _sorted(q, schedule.order) * _scale(q), k.flatten(0, 1), v.flatten(0, 1)
+            q3, k3, v3 = _sorted(q, gather.order) * _scale(q), k.flatten(0, 1), v.flatten(0, 1)
             out = torch.empty_like(q3)  # [b*nh, nq, d]; the groups cover every row
-            for number, group in enumerate(schedule.groups):
+            for number, group in enumerate(gather.groups):
                 rows = slice(group.start, group.stop)
-                weights = _weights(q3[:, rows], _gathered(k3, group), schedule.bias(number, q.dtype))
+                weights = _weights(q3[:, rows], _gathered(k3, group), gather.bias(number, q.dtype))
                 out[:, rows] = torch.bmm(weights, _gathered(v3, group))
-            return _unsorted(out, schedule.inverse).view(q.shape)
+            return _unsorted(out, gather.inverse).view(q.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
         q, k, v = ctx.saved_tensors
-        schedule = ctx.schedule
-        wide = torch.promote_types(
-            q.dtype, torch.float32
-        )  # keys are met by many groups: their sums need the digits
+        gather = ctx.gather
+        wide = torch.promote_types(q.dtype, torch.float32)  # keys are met by many groups: their sums need the digits
         with torch.autocast(q.device.type, enabled=False):
-            q3, k3, v3 = _sorted(q, schedule.order) * _scale(q), k.flatten(0, 1), v.flatten(0, 1)
-            grad3 = _sorted(grad, schedule.order)
+            q3, k3, v3 = _sorted(q, gather.order) * _scale(q), k.flatten(0, 1), v.flatten(0, 1)
+            grad3 = _sorted(grad, gather.order)
             dq = torch.empty_like(q3)
             dk, dv = torch.zeros_like(k3, dtype=wide), torch.zeros_like(v3, dtype=wide)
-            for number, group in enumerate(schedule.groups):
+            for number, group in enumerate(gather.groups):
                 rows = slice(group.start, group.stop)
                 q_group, grad_group = q3[:, rows], grad3[:, rows]
                 keys, values = _gathered(k3, group), _gathered(v3, group)
-                weights = _weights(q_group, keys, schedule.bias(number, q.dtype))
+                weights = _weights(q_group, keys, gather.bias(number, q.dtype))
                 _scatter_add(dv, group, torch.bmm(weights.transpose(1, 2), grad_group))
                 d_weights = torch.bmm(grad_group, values.transpose(1, 2))
                 d_logits = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, q.dtype)
                 dq[:, rows] = torch.bmm(d_logits, keys)
                 _scatter_add(dk, group, torch.bmm(d_logits.transpose(1, 2), q_group))  # q carries the scale
-            dq = _unsorted(dq, schedule.inverse) * _scale(q)
+            dq = _unsorted(dq, gather.inverse) * _scale(q)
         return dq.view(q.shape), dk.to(k.dtype).view(k.shape), dv.to(v.dtype).view(v.shape), None
 
 
@@ -264,7 +258,7 @@ def _scale(q: Tensor) -> float:
 
 
 def _sorted(x: Tensor, order: Tensor | None) -> Tensor:
-    """[b, nh, nq, d] -> [b*nh, nq, d] in the schedule's order."""
+    """[b, nh, nq, d] -> [b*nh, nq, d] in the gather's order."""
     x = x.flatten(0, 1)
     return x if order is None else x.index_select(1, order)
 
@@ -300,7 +294,7 @@ def _weights(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def bf16_pays() -> bool:
+def is_bf16_faster() -> bool:
     """Whether this processor multiplies bf16 matrices faster than float32 ones, by a short measurement."""
     best = {}
     for dtype in (torch.float32, torch.bfloat16):

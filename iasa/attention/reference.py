@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     pass
 
 
-
-
 def reference_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Masked dense attention with float32 logits (float64 for float64 inputs): the oracle of all backends.
 

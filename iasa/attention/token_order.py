@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     pass
 
 
-
-
 def permute_tokens(x: Tensor, plan: AttentionPlan) -> Tensor:
     """Tokens in the plan's order, in which blocks are runs: [b, nh, f*n, d]."""
     return x.index_select(2, once(plan, ("order", x.device), lambda: plan.permutation().to(x.device)))

@@ -53,9 +53,7 @@ def _forearm_pieces(scene: Scene, elbow: np.ndarray, wrist: np.ndarray) -> list[
         return [_Piece(bare, skin, shade(skin, -0.02), 0.25)]
     if identity.sleeve == "mid":
         bare = limb(elbow, wrist, np.array([2.7, 2.9, 2.7, 2.4, WRIST_RADIUS]) * k)
-        sleeve = limb(
-            elbow, elbow * 0.58 + wrist * 0.42, np.array([ELBOW_RADIUS, 3.7, 3.45]) * k, (True, False)
-        )
+        sleeve = limb(elbow, elbow * 0.58 + wrist * 0.42, np.array([ELBOW_RADIUS, 3.7, 3.45]) * k, (True, False))
         return [_Piece(bare, skin, shade(skin, -0.02), 0.25), _Piece(sleeve, cloth, paint, 0.2)]
     start = elbow * 0.2 + wrist * 0.8
     pieces = [_Piece(limb(start, wrist, np.array([2.4, WRIST_RADIUS]) * k), skin, skin, 0.2)]
@@ -82,9 +80,7 @@ def _draw_forearm(scene: Scene, side: int) -> None:
     radii = np.array([3.1, 2.95, 2.75] if bare else [ELBOW_RADIUS * 0.98] * 3)
     end = c.path(limb(shoulder * 0.3 + elbow * 0.7, elbow, radii * k, (False, True)))
     with c.clip(scene.upper_arms[side]):
-        c.fill(
-            end, shade(identity.skin, -0.03) if bare else cloth_paint(scene, identity.cloth_color), blur=2.5
-        )
+        c.fill(end, shade(identity.skin, -0.03) if bare else cloth_paint(scene, identity.cloth_color), blur=2.5)
 
     for path, piece in zip(paths, pieces, strict=True):
         c.fill(path, piece.paint)

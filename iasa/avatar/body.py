@@ -74,9 +74,7 @@ def _draw_neck(scene: Scene) -> None:
     away = 0.18 * np.array([scene.light_side > 0, scene.light_side < 0])
     c.fill(
         neck,
-        Linear(
-            ends[0], ends[1], [shade(skin, -0.10 - away[0]), shade(skin, -0.06), shade(skin, -0.10 - away[1])]
-        ),
+        Linear(ends[0], ends[1], [shade(skin, -0.10 - away[0]), shade(skin, -0.06), shade(skin, -0.10 - away[1])]),
     )
     with c.clip(neck):
         offsets = (
@@ -135,9 +133,7 @@ def _draw_torso(scene: Scene) -> Any:
     with c.clip(torso):
         if identity.stripes:
             for y in range(-8, -56, -6):
-                band = scene.trunk(
-                    [(-w - 3, y + 0.8), (-w * 0.4, y - 0.6), (w * 0.4, y - 0.6), (w + 3, y + 0.8)]
-                )
+                band = scene.trunk([(-w - 3, y + 0.8), (-w * 0.4, y - 0.6), (w * 0.4, y - 0.6), (w + 3, y + 0.8)])
                 c.stroke(c.path(band, False), (*identity.cloth_second, 0.8), 10)
         c.ellipse(scene.trunk([(-4 * scene.identity.light[0], -3.5)])[0], 60, 18, (0, 0, 0, 0.18), blur=9)
         for sign in (-1, 1):
@@ -168,9 +164,7 @@ def _draw_clothes(scene: Scene) -> None:
         front = [(n + 0.5, -2.2), (n + 0.9, -6), (4.6, -16), (0.4, -31)]
         shirt = c.path(scene.trunk([*front, *((-x, y) for x, y in front[::-1]), *_neckline(scene)[::-1]]))
         c.fill(shirt, cloth_paint(scene, identity.cloth_second))
-        c.stroke(
-            c.path(scene.trunk([(0.3, -30), (1.2, -42), (1.5, -56)]), False), (*shade(color, -0.6), 0.5), 1.2
-        )
+        c.stroke(c.path(scene.trunk([(0.3, -30), (1.2, -42), (1.5, -56)]), False), (*shade(color, -0.6), 0.5), 1.2)
         for sign in (-1, 1):
             lapel = [(n + 0.2, 1.0), (n + 3.4, -1.2), (n + 4.8, -8.5), (n + 3.2, -9.4)]
             lapel += [(n + 4.0, -12), (0.5, -30.5), (3.6, -17), (n - 0.2, -4)]

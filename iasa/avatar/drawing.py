@@ -43,15 +43,12 @@ def load_skia() -> Any:
         import skia
     except ImportError as error:
         raise ImportError(
-            "the speaker needs Skia: pip install skia-python; on Linux also apt-get install libgl1 libegl1"
-            f" ({error})"
+            f"the speaker needs Skia: pip install skia-python; on Linux also apt-get install libgl1 libegl1 ({error})"
         ) from error
     return skia
 
 
-def smooth_curve(
-    points: np.ndarray, closed: bool = True, tension: float = 1 / 6
-) -> tuple[np.ndarray, np.ndarray]:
+def smooth_curve(points: np.ndarray, closed: bool = True, tension: float = 1 / 6) -> tuple[np.ndarray, np.ndarray]:
     """A Catmull-Rom curve through points [n, 2]: its start [2] and cubic Bezier controls [segments, 3, 2]."""
     p = np.asarray(points, np.float64)
     n = len(p)
@@ -69,9 +66,7 @@ def smooth_curve(
     return here[0], controls
 
 
-_HALF_TURN = {
-    n: np.stack([np.cos(a), np.sin(a)], 1) for n in (4, 5, 6, 7) for a in [np.linspace(0.5, 1.5, n) * np.pi]
-}
+_HALF_TURN = {n: np.stack([np.cos(a), np.sin(a)], 1) for n in (4, 5, 6, 7) for a in [np.linspace(0.5, 1.5, n) * np.pi]}
 
 
 def capsule(a: np.ndarray, b: np.ndarray, radius_a: float, radius_b: float, points: int = 6) -> np.ndarray:
@@ -83,9 +78,7 @@ def capsule(a: np.ndarray, b: np.ndarray, radius_a: float, radius_b: float, poin
     return np.concatenate([a + radius_a * arc, b - radius_b * arc])
 
 
-def limb(
-    a: np.ndarray, b: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (True, True)
-) -> np.ndarray:
+def limb(a: np.ndarray, b: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (True, True)) -> np.ndarray:
     """Outline [n, 2] of a limb from `a` to `b` of half widths `radii`; `caps` says which ends are round."""
     axis = (b - a) / (np.linalg.norm(b - a) + 1e-9)
     side = np.array([-axis[1], axis[0]])
@@ -178,9 +171,7 @@ class Canvas:
         canvas.save()
         canvas.translate(float(center[0]), float(center[1]))
         canvas.rotate(float(degrees))
-        canvas.drawOval(
-            self.skia.Rect.MakeLTRB(-float(rx), -float(ry), float(rx), float(ry)), self._paint(paint, blur)
-        )
+        canvas.drawOval(self.skia.Rect.MakeLTRB(-float(rx), -float(ry), float(rx), float(ry)), self._paint(paint, blur))
         canvas.restore()
 
     @contextmanager
@@ -217,9 +208,7 @@ class Canvas:
             triangles.reshape(-1).tolist(),
         )  # fmt: skip
         paint = skia.Paint(AntiAlias=True)
-        sampling = skia.SamplingOptions(
-            skia.FilterMode.kLinear
-        )  # mipmaps fail on triangles seen edge-on in the photo
+        sampling = skia.SamplingOptions(skia.FilterMode.kLinear)  # mipmaps fail on triangles seen edge-on in the photo
         paint.setShader(texture.makeShader(skia.TileMode.kClamp, skia.TileMode.kClamp, sampling))
         self._canvas.drawVertices(vertices, paint, skia.BlendMode.kSrcOver)
 

@@ -82,9 +82,7 @@ def _draw_ears(scene: Scene) -> None:
         ear = c.path(scene.head(np.multiply(outer, mirror)))
         c.fill(ear, shade(mix(skin, (0.85, 0.35, 0.3), 0.08), -0.06))
         c.stroke(ear, (*shade(skin, -0.55), 0.55), 1.1)
-        c.stroke(
-            c.path(scene.head(np.multiply(inner, mirror)), False), (*shade(skin, -0.4), 0.7), 1.6, blur=0.5
-        )
+        c.stroke(c.path(scene.head(np.multiply(inner, mirror)), False), (*shade(skin, -0.4), 0.7), 1.6, blur=0.5)
         if scene.identity.earring:
             c.circle(scene.head((sign * 7.7, -1.7, -7)), 2.6, (0.95, 0.85, 0.5))
 

@@ -12,9 +12,7 @@ from iasa.avatar.scene import Scene
 _HALF_RING = np.linspace(np.pi * 1.05, -np.pi * 0.05, 13)
 
 
-def _mirrored(
-    points: list[tuple[float, float, float]], middle: tuple[float, float, float] | None = None
-) -> np.ndarray:
+def _mirrored(points: list[tuple[float, float, float]], middle: tuple[float, float, float] | None = None) -> np.ndarray:
     """A line from the person's left to the right: the given left half, a middle point, the mirrored half."""
     right = [(-x, y, z) for x, y, z in points[::-1]]
     return np.array([*points, *([middle] if middle else []), *right], float)
@@ -29,12 +27,10 @@ def draw_hair_back(scene: Scene) -> None:
         top = skull_outline(scene, _HALF_RING, size + 0.03)
         y = -12 - 9 * identity.volume
         left = [(9.4, -4.0), (10.2, y * 0.5 - 2), (8.6, y - 1.5), (5.0, y + 2)]
-        bottom = scene.trunk(
-            [*left, (0, y + 6), *((-a, b) for a, b in left[::-1])]
-        ) + scene.identity.scale * np.array([0, -5.5])
-        path = c.path(
-            np.concatenate([top, scene.head([(9.3, -3, -5)]), bottom, scene.head([(-9.3, -3, -5)])])
+        bottom = scene.trunk([*left, (0, y + 6), *((-a, b) for a, b in left[::-1])]) + scene.identity.scale * np.array(
+            [0, -5.5]
         )
+        path = c.path(np.concatenate([top, scene.head([(9.3, -3, -5)]), bottom, scene.head([(-9.3, -3, -5)])]))
         c.fill(path, Linear(top[6], bottom[4], [hair, dark, shade(hair, -0.5)]))
     elif style == "bob":
         top = skull_outline(scene, _HALF_RING, size + 0.04)
@@ -64,8 +60,7 @@ def draw_hair_back(scene: Scene) -> None:
 
 
 _CURL = (
-    np.stack([np.cos(np.linspace(0.6, 4.6, 6)), np.sin(np.linspace(0.6, 4.6, 6))], 1)
-    * np.linspace(1, 0.6, 6)[:, None]
+    np.stack([np.cos(np.linspace(0.6, 4.6, 6)), np.sin(np.linspace(0.6, 4.6, 6))], 1) * np.linspace(1, 0.6, 6)[:, None]
 )
 
 
@@ -173,9 +168,7 @@ def _hairline(scene: Scene) -> np.ndarray:
              (-6.9, 1.2, -3.6)]
         )  # fmt: skip
     y = 8.3 - 1.9 * identity.fringe * (identity.hair == "short")
-    return _mirrored(
-        [(6.9, 1.0, -4.2), (6.4, 3.0, -2.2), (6.2, 5.8, -0.6), (4.4, y - 0.5, 1.2)], (0, y + 0.3, 2.0)
-    )
+    return _mirrored([(6.9, 1.0, -4.2), (6.4, 3.0, -2.2), (6.2, 5.8, -0.6), (4.4, y - 0.5, 1.2)], (0, y + 0.3, 2.0))
 
 
 def _draw_strands(scene: Scene, outer: np.ndarray, line: np.ndarray) -> None:

@@ -78,9 +78,7 @@ class _Hand:
         c, h, size = self.canvas, self.joints, self.size
         c.stroke(c.path(self.palm_outline, False), (*self.outline, 0.9), self.width * 1.5)
         tones = [shade(self.color, 0.12), self.color, shade(self.color, -0.22)]
-        c.fill(
-            self.palm, Radial((h[0] + h[9]) / 2 + self.light * size * 0.18, size * 0.55, tones, [0, 0.55, 1])
-        )
+        c.fill(self.palm, Radial((h[0] + h[9]) / 2 + self.light * size * 0.18, size * 0.55, tones, [0, 0.55, 1]))
         with c.clip(self.wrist):
             c.circle(h[0], size * 0.12, (*shade(self.color, -0.06), 0.9), blur=3)
         if self.palm_seen:
@@ -110,9 +108,7 @@ class _Hand:
         c = self.canvas
         chain = [root, root + 1, root + 2, root + 3]
         points, radii = self.joints[chain], self.radii[chain]
-        pieces = [
-            c.path(capsule(points[j], points[j + 1], radii[j], radii[j + 1]), curved=False) for j in range(3)
-        ]
+        pieces = [c.path(capsule(points[j], points[j + 1], radii[j], radii[j + 1]), curved=False) for j in range(3)]
         for piece in pieces:
             self.scene.add_region("hands", piece)
             c.stroke(piece, (*self.outline, 0.9), self.width * 1.5)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-SHAPE_SIZE = (
-    11  # four knuckle bends, four finger bends, thumb bend, thumb abduction, spread (radians; spread is free)
-)
+SHAPE_SIZE = 11  # four knuckle bends, four finger bends, thumb bend, thumb abduction, spread (radians; spread is free)
 
 # knuckles (index..little), fingers, thumb bend, thumb abduction, spread
 HAND_SHAPES = {
@@ -92,9 +90,7 @@ def _fold(angle: np.ndarray, limit: float) -> np.ndarray:
     return np.sign(angle) * np.minimum(size, back)
 
 
-def hand_frame(
-    forearm: np.ndarray, middle: np.ndarray, direction: np.ndarray, normal: np.ndarray
-) -> np.ndarray:
+def hand_frame(forearm: np.ndarray, middle: np.ndarray, direction: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Axes of the hand: columns x (to a right thumb), y (to the fingers), z (out of the palm): [f, 3, 3].
 
     forearm: unit [f, 3]. middle: [f, 3] where the palm looks half way between palm up and palm down, at right
@@ -111,12 +107,8 @@ def hand_frame(
     z0 = _unit(middle - _dot(middle, y) * y)
     x0 = np.cross(y, z0)
     wish = normal - _dot(normal, y) * y
-    size = np.linalg.norm(wish, axis=-1, keepdims=True) / (
-        np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
-    )
+    size = np.linalg.norm(wish, axis=-1, keepdims=True) / (np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9)
     twist = _fold(np.arctan2(_dot(wish, x0), _dot(wish, z0)), TWIST_LIMIT)
-    twist = (
-        twist * size**2 / (size**2 + 0.06)
-    )  # a palm that should look along the fingers says nothing about the twist
+    twist = twist * size**2 / (size**2 + 0.06)  # a palm that should look along the fingers says nothing about the twist
     z = np.cos(twist) * z0 + np.sin(twist) * x0
     return np.stack([np.cross(y, z), y, z], -1)

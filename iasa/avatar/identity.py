@@ -152,9 +152,7 @@ def make_identity(seed: int) -> Identity:
         mouth_width=uniform(0.9, 1.1),
     )
     natural = tuple(np.array(shade(skin, -0.28)) * (1, 0.72, 0.75))
-    lips = mix(
-        natural, hsv(uniform(0.95, 1.02), 0.62, 0.72), uniform(0.3, 0.7) if feminine else uniform(0, 0.18)
-    )
+    lips = mix(natural, hsv(uniform(0.95, 1.02), 0.62, 0.72), uniform(0.3, 0.7) if feminine else uniform(0, 0.18))
     clothes = str(pick(CLOTHES))
     hue = uniform(0, 1)
     second_hue = hue + uniform(-0.1, 0.1) if chance(0.6) else uniform(0, 1)
@@ -165,9 +163,7 @@ def make_identity(seed: int) -> Identity:
         skin=skin,
         lips=lips,
         iris=pick(_IRISES),
-        nails=hsv(uniform(0.9, 1.05), uniform(0.3, 0.8), uniform(0.6, 0.95))
-        if feminine and chance(0.5)
-        else None,
+        nails=hsv(uniform(0.9, 1.05), uniform(0.3, 0.8), uniform(0.6, 0.95)) if feminine and chance(0.5) else None,
         hair_color=hair_color,
         hair=str(hair),
         fringe=uniform(0, 1),
@@ -183,9 +179,7 @@ def make_identity(seed: int) -> Identity:
         cloth_color=hsv(hue, uniform(0.15, 0.75), uniform(0.25, 0.9)),
         cloth_second=hsv(second_hue, uniform(0, 0.5), uniform(0.6, 1)),
         stripes=clothes in ("crew", "turtle") and chance(0.15),
-        sleeve="long"
-        if clothes in ("blazer", "hoodie", "turtle")
-        else str(pick(("long", "long", "short", "mid"))),
+        sleeve="long" if clothes in ("blazer", "hoodie", "turtle") else str(pick(("long", "long", "short", "mid"))),
         shoulder_width=uniform(0.94, 1.02) * (16.2 if feminine else 18.2),
         backdrop=str(pick(BACKDROPS)),
         backdrop_color=hsv(uniform(0, 1), uniform(0.05, 0.35), uniform(0.55, 0.95)),

@@ -35,8 +35,7 @@ def make_photo_identity(image: np.ndarray) -> Identity:
         )
     if min(image.shape[:2]) < MIN_SIDE or max(image.shape[:2]) > MAX_SIDE:
         raise InputError(
-            f"the portrait has {image.shape[1]} x {image.shape[0]} pixels; "
-            f"{MIN_SIDE} to {MAX_SIDE} a side are accepted"
+            f"the portrait has {image.shape[1]} x {image.shape[0]} pixels; {MIN_SIDE} to {MAX_SIDE} a side are accepted"
         )
     crop = _crop_face(image)
     points = _find_mesh(crop)
@@ -68,9 +67,7 @@ def _solutions() -> Any:
     except ImportError as error:
         raise InputError(f"a portrait needs mediapipe: pip install mediapipe==0.10.21 ({error})") from error
     if not hasattr(mediapipe, "solutions"):
-        raise InputError(
-            f"mediapipe {mediapipe.__version__} has no models inside: pip install mediapipe==0.10.21"
-        )
+        raise InputError(f"mediapipe {mediapipe.__version__} has no models inside: pip install mediapipe==0.10.21")
     return mediapipe.solutions
 
 
@@ -87,9 +84,7 @@ def _crop_face(image: np.ndarray) -> np.ndarray:
     small = _resize(image, max(1, round(w * shrink)), max(1, round(h * shrink))) if shrink < 1 else image
     boxes = []
     for model in (0, 1):  # faces near the camera, then small ones
-        with _solutions().face_detection.FaceDetection(
-            model_selection=model, min_detection_confidence=0.4
-        ) as detector:
+        with _solutions().face_detection.FaceDetection(model_selection=model, min_detection_confidence=0.4) as detector:
             found = detector.process(small).detections or []
         boxes += [d.location_data.relative_bounding_box for d in found]
         if boxes:
@@ -163,9 +158,7 @@ def _fit_head(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.nda
         rotation, local = rotation @ half.T, local @ half.T
     symmetric = (local + (local - local[:468].mean(0) * [1, 0, 0])[base.mirror] * [-1, 1, 1]) / 2
     unit = 14.0 / (symmetric[454, 0] - symmetric[234, 0])
-    shift = np.array(
-        [symmetric[:468, 0].mean(), (symmetric[10, 1] + symmetric[152, 1]) / 2, symmetric[:, 2].mean()]
-    )
+    shift = np.array([symmetric[:468, 0].mean(), (symmetric[10, 1] + symmetric[152, 1]) / 2, symmetric[:, 2].mean()])
     mesh = (symmetric - shift) * unit
     gap = np.linalg.norm(points[13] - points[14]) / np.linalg.norm(points[61] - points[291])
     turned, scale = _kabsch(mesh, flipped)
@@ -229,16 +222,12 @@ def _measure_colors(image: np.ndarray, points: np.ndarray, person: np.ndarray) -
         "hair_color": hair,
         "cloth_color": cloth,
         "cloth_second": mix(cloth, (1, 1, 1), 0.5),
-        "backdrop_color": tuple(float(c) for c in np.median(wall, 0) / 255)
-        if len(wall) > 500
-        else (0.7, 0.72, 0.75),
+        "backdrop_color": tuple(float(c) for c in np.median(wall, 0) / 255) if len(wall) > 500 else (0.7, 0.72, 0.75),
         "light": tuple(float(c) for c in direction),
     }
 
 
-def _cut_out(
-    image: np.ndarray, points: np.ndarray, person: np.ndarray, hair: Color, skin: Color
-) -> np.ndarray:
+def _cut_out(image: np.ndarray, points: np.ndarray, person: np.ndarray, hair: Color, skin: Color) -> np.ndarray:
     """The head with its hair on a clear ground: uint8 [h, w, 4]. The neck is drawn."""
     size, p = len(image), points[:, :2]
     yy, xx = np.mgrid[:size, :size]

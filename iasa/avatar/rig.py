@@ -60,9 +60,7 @@ class RigMotion:
             width = _WIDTHS.get(field.name)
             shape = (frames, 2, HAND_SIZE) if width is None else (frames, width) if width else (frames,)
             if value.shape != shape:
-                raise InputError(
-                    f"motion: {field.name} has shape {list(value.shape)}; {list(shape)} is needed"
-                )
+                raise InputError(f"motion: {field.name} has shape {list(value.shape)}; {list(shape)} is needed")
             if not np.isfinite(value).all():
                 raise InputError(f"motion: {field.name} holds NaN or infinite values")
             object.__setattr__(self, field.name, value)
@@ -102,9 +100,7 @@ class RigMotion:
 
 def concat_motions(*parts: RigMotion) -> RigMotion:
     """One motion after another."""
-    return RigMotion(
-        *(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(RigMotion))
-    )
+    return RigMotion(*(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(RigMotion)))
 
 
 def rest_hands(rest: int = 0) -> np.ndarray:
@@ -144,9 +140,7 @@ class Geometry:
 
     lean: np.ndarray  # [3] shift of the trunk
     head_rotation: np.ndarray  # [3, 3]
-    head_origin: (
-        np.ndarray
-    )  # [3], so that a point q of the head lies at rotation @ (q - pivot) * size + origin
+    head_origin: np.ndarray  # [3], so that a point q of the head lies at rotation @ (q - pivot) * size + origin
     face_local: np.ndarray  # [478, 3] expression without the head's pose
     face: np.ndarray  # [478, 3]
     gaze: np.ndarray  # [2]
@@ -160,9 +154,7 @@ class Geometry:
 
     def at(self, i: int) -> Geometry:
         """Frame i of a batch."""
-        return Geometry(
-            *(v if np.ndim(v) == 0 else v[i] for v in (getattr(self, f.name) for f in fields(self)))
-        )
+        return Geometry(*(v if np.ndim(v) == 0 else v[i] for v in (getattr(self, f.name) for f in fields(self))))
 
     def head_points(self, points: np.ndarray) -> np.ndarray:
         """Points [..., 3] fixed to the head (cm, head frame) -> where they are now."""
@@ -209,9 +201,7 @@ def _reach(shoulder: np.ndarray, wrist: np.ndarray, upper: float, fore: float, p
 def _pose_arm(shoulder, wrist, hand, side: int, k: float, joints):
     """One arm to a wrist target: (elbow, wrist, hand frame [f, 3, 3], hand joints [f, 21, 3])."""
     sign = 1 if side else -1
-    elbow, wrist, plane = _reach(
-        shoulder, wrist, UPPER_ARM * k, FOREARM * k, np.array([sign * 0.55, -0.75, -0.8])
-    )
+    elbow, wrist, plane = _reach(shoulder, wrist, UPPER_ARM * k, FOREARM * k, np.array([sign * 0.55, -0.75, -0.8]))
     frame = hand_frame(_unit(wrist - elbow), -sign * plane, hand[:, 6:9], hand[:, 3:6])
     return elbow, wrist, frame, joints @ np.swapaxes(frame, -1, -2) + wrist[:, None]
 
@@ -272,9 +262,7 @@ def make_geometries(identity: Identity, motion: RigMotion) -> Geometry:
             arm = _pose_arm(shoulders[:, side], target, hand, side, k, joints)
             middle = 0.4 * face[:, 4, 0] + 0.6 * neutral_chin[:, 0]
             excess = _too_high(arm[3], neutral_chin[:, 1], middle)
-            target = np.stack(
-                [target[:, 0], np.minimum(arm[1][:, 1], target[:, 1]) - excess, target[:, 2]], 1
-            )
+            target = np.stack([target[:, 0], np.minimum(arm[1][:, 1], target[:, 1]) - excess, target[:, 2]], 1)
         arms.append(_pose_arm(shoulders[:, side], target, hand, side, k, joints))
     elbows, wrists, hand_frames, joints = (np.stack(parts, 1) for parts in zip(*arms, strict=True))
     hips = np.array([[-9.5, -52, 0], [9.5, -52, 0]]) + 0.3 * lean[:, None]

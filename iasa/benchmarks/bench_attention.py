@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from iasa.attention.dense import dense_attention
 from iasa.attention.dispatch import choose_backend, sparse_attention
-from iasa.attention.gathered import QueryGroup, Schedule, grouped_attention, plan_schedule
+from iasa.attention.gathered import GatherPlan, QueryGroup, gathered_attention, plan_gather
 from iasa.attention.triton import import_kernels, plan_layout
 from iasa.benchmarks.bench_plan import example_poses
 from iasa.config import MaskOptions
@@ -148,8 +148,8 @@ def _grouped_call(kept: Tensor, tokens: int, device: torch.device) -> tuple[Call
         QueryGroup(int(own[0]), int(own[-1]) + 1, keys=torch.cat([pieces[c] for c in row.nonzero()[:, 0].tolist()]))
         for own, row in zip(pieces, kept, strict=True)
     )
-    schedule = Schedule(torch.arange(tokens), groups, tokens).to(device)
-    return (lambda q, k, v: grouped_attention(q, k, v, schedule)), schedule.pairs
+    gather = GatherPlan(torch.arange(tokens), groups, tokens).to(device)
+    return (lambda q, k, v: gathered_attention(q, k, v, gather)), gather.pairs
 
 
 def _kernel_call(kept: Tensor, tokens: int, device: torch.device) -> tuple[Call, int]:
@@ -206,15 +206,13 @@ def measure_case(case: Case) -> dict:
         plan_layout(plan, case.device)
         wait(case.device)
     else:
-        plan_schedule(plan)
+        plan_gather(plan)
     laid = time.perf_counter()
     pooled = AttentionPlan(plan.grid, plan.frame_table, plan.region_bits, None, MaskOptions(block=64, mode="pooled"))
     tokens = plan.grid.tokens
     generator = torch.Generator().manual_seed(0)
     shape = (1, case.heads, tokens, case.width)
-    tensors = [
-        torch.randn(shape, generator=generator).to(case.device, case.dtype).requires_grad_() for _ in range(3)
-    ]
+    tensors = [torch.randn(shape, generator=generator).to(case.device, case.dtype).requires_grad_() for _ in range(3)]
     rows, truth = [], None
     for method in (*dense_methods(case, tokens), *plan_methods(case, plan, pooled), *random_methods(case, tokens)):
         row, out = measure(method, case, tensors, truth)
@@ -262,7 +260,11 @@ def make_table(case: dict) -> str:
     ]
     for row in case["rows"]:
         cells = [row["method"], f"{row['pairs'] / case['tokens'] ** 2:.1%}", f"{1e3 * row['forward']:.2f}"]
-        cells += [f"{row['forward_tflops']:.3g}", f"{row['forward_rate_of_dense']:.0%}", f"{row['forward_speedup']:.2f}"]
+        cells += [
+            f"{row['forward_tflops']:.3g}",
+            f"{row['forward_rate_of_dense']:.0%}",
+            f"{row['forward_speedup']:.2f}",
+        ]
         if "backward" in row:
             cells += [f"{1e3 * row['backward']:.2f}", f"{row['backward_rate_of_dense']:.0%}"]
             cells += [f"{row['backward_speedup']:.2f}"]

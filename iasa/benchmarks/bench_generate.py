@@ -3,7 +3,7 @@
 Every row is the whole path but for the writing of a file: speech, motion, plan, bending and encoding the reference,
 denoising, decoding. Stages run side by side, so their processor times add up to more than the time that passes; figures
 are per latent frame (two video frames, 80 ms of video). "End over start" is what a frame costs in the last seconds over
-what it cost around second ten, by processor time without the recogniser's, which is a process of its own; memory counts
+what it cost around second ten, by processor time without the recognizer's, which is a process of its own; memory counts
 both. `--breakdown` tells what the denoising consists of, in kind of the paper's Figure 8; `--drift M` looks at M minutes of
 one video, minute by minute; `--soak N` watches the memory; `--dtype` says what other numbers would give.
 """
@@ -60,7 +60,11 @@ def example_speech(seconds: float) -> np.ndarray:
 def resident_mb() -> float:
     """Memory of this process and of those that it started, in MB (Linux)."""
     children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
-    places = [path for path in map(Path, ("/proc/self/statm", *(f"/proc/{child}/statm" for child in children))) if path.exists()]
+    places = [
+        path
+        for path in map(Path, ("/proc/self/statm", *(f"/proc/{child}/statm" for child in children)))
+        if path.exists()
+    ]
     return sum(int(path.read_text().split()[1]) for path in places) * resource.getpagesize() / 1e6
 
 
@@ -70,27 +74,27 @@ def measure(pipeline: CoSpeechPipeline, reference: Reference, row: str, sound: n
         return measure_live(pipeline, reference, sound, steps)
     model = row.split()[0]
     begun, spent = time.perf_counter(), time.process_time()
-    take = pipeline.speak(sound, reference, model, steps)
+    generation = pipeline.speak(sound, reference, model, steps)
     marks, memory = [], []
-    for frames in take.frames:
+    for frames in generation.frames:
         marks += [(time.perf_counter() - begun, time.process_time() - spent)] * len(frames)
         memory.append(resident_mb())
     wall, processor = np.array(marks).T
-    latents = take.count / FRAMES_PER_LATENT
+    latents = generation.count / FRAMES_PER_LATENT
     return {
         "row": row,
         "seconds": round(len(sound) / AUDIO_RATE, 2),
-        "steps": take.settings["steps"],
-        "fps": round(take.count / wall[-1], 2),
-        "fps_after_first": round((take.count - FRAMES_PER_LATENT) / (wall[-1] - wall[0]), 2),
+        "steps": generation.settings["steps"],
+        "fps": round(generation.count / wall[-1], 2),
+        "fps_after_first": round((generation.count - FRAMES_PER_LATENT) / (wall[-1] - wall[0]), 2),
         "first_frame": round(float(wall[0]), 3),
-        "motion": round(take.timing.seconds["motion"], 3),
+        "motion": round(generation.timing.seconds["motion"], 3),
         "end_over_start": _cost_ratio(processor) if model == "student" else None,
         "peak_mb": round(max(memory)),
         "end_mb_over_middle": round(float(np.mean(memory[-5:]) / memory[len(memory) // 2]), 3),
-        "density": take.density,
-        "ms_wall": {name: round(1e3 * s / latents, 2) for name, s in take.timing.seconds.items()},
-        "ms_processor": {name: round(1e3 * s / latents, 2) for name, s in take.timing.processor.items()},
+        "density": generation.density,
+        "ms_wall": {name: round(1e3 * s / latents, 2) for name, s in generation.timing.seconds.items()},
+        "ms_processor": {name: round(1e3 * s / latents, 2) for name, s in generation.timing.processor.items()},
     }
 
 
@@ -169,11 +173,15 @@ def _keypoints(reference: Reference, motion) -> Keypoints:
 def drift(pipeline: CoSpeechPipeline, reference: Reference, minutes: int, steps: int | None) -> list[dict]:
     """What each minute of one long video looks like, on LOOKED_AT frames in its middle, beside the drawn truth."""
     from iasa.avatar.renderer import Renderer
-    from iasa.metrics.proxy import Judges
+    from iasa.metrics.proxy import ProxyMetrics
     from iasa.pose import extract_keypoints
 
     motion = speech_to_motion(analyse(example_speech(60.0 * minutes), method="signal"), 0)
-    poses, renderer, judges = fill_latent(_keypoints(reference, motion)), Renderer(reference.identity), Judges.load()
+    poses, renderer, proxy = (
+        fill_latent(_keypoints(reference, motion)),
+        Renderer(reference.identity),
+        ProxyMetrics.load(),
+    )
     frames = _frames(pipeline, poses, reference, steps)
     rows, minute = [], round(60 * VIDEO_FPS)
     for number in range(minutes):
@@ -190,8 +198,8 @@ def drift(pipeline: CoSpeechPipeline, reference: Reference, minutes: int, steps:
             "hands_of_truth": round(detection_rates(drawn, poses[at])["hands"], 4),
             "memory_mb": round(resident_mb()),
         }
-        if judges is not None:
-            likeness = judges.embed(made, found) @ judges.embed(reference.image[None], reference.keypoints)[0]
+        if proxy is not None:
+            likeness = proxy.embed(made, found) @ proxy.embed(reference.image[None], reference.keypoints)[0]
             row["identity"] = round(float(np.nanmean(likeness)), 4)
         rows.append(row)
     return rows
@@ -210,7 +218,9 @@ def soak(pipeline: CoSpeechPipeline, reference: Reference, count: int) -> list[d
     return rows
 
 
-def _frames(pipeline: CoSpeechPipeline, poses: Keypoints, reference: Reference, steps: int | None) -> Iterator[np.ndarray]:
+def _frames(
+    pipeline: CoSpeechPipeline, poses: Keypoints, reference: Reference, steps: int | None
+) -> Iterator[np.ndarray]:
     for pair in pipeline.animate(poses, reference, "student", steps).frames:
         yield from pair
 
@@ -218,15 +228,21 @@ def _frames(pipeline: CoSpeechPipeline, poses: Keypoints, reference: Reference, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `bench generate`."""
     group = parser.add_argument_group("of bench generate")
-    group.add_argument("--seconds", type=float, nargs="+", default=list(SECONDS), help="lengths of speech (default: 4 30 180)")
+    group.add_argument(
+        "--seconds", type=float, nargs="+", default=list(SECONDS), help="lengths of speech (default: 4 30 180)"
+    )
     group.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     group.add_argument("--steps", type=int, help="of the student")
     group.add_argument("--teacher-steps", type=int)
-    group.add_argument("--dtype", choices=("int8", "bfloat16", "float32"), help="number type (default: what suits the machine)")
+    group.add_argument(
+        "--dtype", choices=("int8", "bfloat16", "float32"), help="number type (default: what suits the machine)"
+    )
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
     group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
-    group.add_argument("--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)")
+    group.add_argument(
+        "--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> tuple[str, dict]:
@@ -238,7 +254,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, dict]:
         numbers["dtype"] = getattr(torch, arguments.dtype)
     sparse = CoSpeechPipeline.from_pretrained(models=("student",), **numbers)
     reference = load_speaker(speaker_names()[0])
-    kind = {"dtype": sparse.number_type, "speaker": reference.name}
+    kind = {"dtype": sparse.precision, "speaker": reference.name}
     if arguments.drift:
         rows = drift(sparse, reference, arguments.drift, arguments.steps)
         return to_table(rows, tuple(rows[0])), {**kind, "drift": rows}

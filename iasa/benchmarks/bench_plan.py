@@ -65,7 +65,10 @@ def run(arguments: argparse.Namespace) -> tuple[str, dict]:
     clips = sorted(path.stem for path in POSES.glob("*.npz"))
     density = [row for clip in clips for row in density_rows(clip)]
     seconds = [plan_seconds(shape, 3 if arguments.quick else 10) for shape in (LONG, *GRIDS)]
-    lines = ["| clip | latent frames | tokens | block | token density | permuted | picture order |", "|---|" + "---|" * 6]
+    lines = [
+        "| clip | latent frames | tokens | block | token density | permuted | picture order |",
+        "|---|" + "---|" * 6,
+    ]
     for row in density:
         f, h, w = row["grid"]
         lines.append(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions, check_steps
-from iasa.files import check_output, whole_file
+from iasa.files import atomic_write, check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 DRAWN_AT_A_TIME = 50  # frames
 MAX_GRID = 128  # rows and columns of tokens
 MASK_SUFFIXES = (".npz", ".json", ".png", ".html")
-BENCHES = ("attention", "generate", "plan")  # each is a module iasa.benchmarks.bench_NAME with run(arguments) -> (table, figures)
+BENCHES = (
+    "attention",
+    "generate",
+    "plan",
+)  # each is a module iasa.benchmarks.bench_NAME with run(arguments) -> (table, figures)
 
 
 def generate(arguments: argparse.Namespace) -> dict:
@@ -45,9 +49,9 @@ def generate(arguments: argparse.Namespace) -> dict:
     try:
         started = time.perf_counter()
         if poses is None and not arguments.stream:
-            from iasa.speech.recognizer_process import shared_listener
+            from iasa.speech.recognizer_process import shared_recognizer
 
-            shared_listener().start()  # loads beside the networks
+            shared_recognizer().start()  # loads beside the networks
         from iasa.pipeline import CoSpeechPipeline
         from iasa.pipeline import generate as make_video
 
@@ -86,8 +90,8 @@ def motion(arguments: argparse.Namespace) -> dict:
     from iasa.avatar.rig import concat_motions, make_keypoints
     from iasa.avatar.speaker import load_speaker
     from iasa.keypoints import save_keypoints
-    from iasa.motion import perform_clip
-    from iasa.speech.chunked import ClipHearing
+    from iasa.motion import generate_clip_motion
+    from iasa.speech.chunked import ChunkedSpeech
 
     audio = _read_speech(arguments.audio)
     if arguments.avatar is not None:
@@ -95,15 +99,17 @@ def motion(arguments: argparse.Namespace) -> dict:
     else:
         identity = load_speaker(arguments.speaker or _first_speaker()).identity
     started = time.perf_counter()
-    hearing = ClipHearing(audio)
-    keypoints = make_keypoints(identity, concat_motions(*perform_clip(hearing, arguments.seed, model=arguments.model)))
+    speech = ChunkedSpeech(audio)
+    keypoints = make_keypoints(
+        identity, concat_motions(*generate_clip_motion(speech, arguments.seed, model=arguments.model))
+    )
     save_keypoints(arguments.out, keypoints)
     seconds = round(time.perf_counter() - started, 3)
-    _tell(arguments, f"{arguments.out}: poses of {len(keypoints)} frames, mouth from the {hearing.source}")
+    _tell(arguments, f"{arguments.out}: poses of {len(keypoints)} frames, mouth from the {speech.source}")
     return {
         "frames": len(keypoints),
         "seconds": seconds,
-        "phones_from": hearing.source,
+        "phones_from": speech.source,
         "model": arguments.model,
         "out": arguments.out,
     }
@@ -228,7 +234,7 @@ def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskO
 def _write_explorer(path: str, plan: AttentionPlan, latent: Keypoints, pictures=None, attention=None) -> None:
     from iasa.explorer import explorer_html, read_bench
 
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(explorer_html(plan, latent, pictures, attention, read_bench()), encoding="utf-8")
 
 
@@ -312,14 +318,14 @@ def bench(arguments: argparse.Namespace) -> dict:
     if arguments.out:
         check_output(arguments.out, (".json",))
     from iasa.device import describe_machine
-    from iasa.files import whole_file
+    from iasa.files import atomic_write
 
     table, figures = importlib.import_module(f"iasa.benchmarks.bench_{arguments.what}").run(arguments)
     quick = " --quick" if arguments.quick else ""
     report = {"command": f"python -m iasa bench {arguments.what}{quick}", **describe_machine(), **figures}
     _tell(arguments, table)
     if arguments.out:
-        with whole_file(arguments.out) as partial:
+        with atomic_write(arguments.out) as partial:
             partial.write_text(json.dumps(report, indent=1) + "\n")
     return report
 
@@ -366,9 +372,7 @@ def _first_speaker() -> str:
 
     names = speaker_names()
     if not names:
-        raise InputError(
-            "the example speakers are not there; name another with --avatar N or --reference IMG"
-        )
+        raise InputError("the example speakers are not there; name another with --avatar N or --reference IMG")
     return names[0]
 
 

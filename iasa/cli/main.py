@@ -54,9 +54,7 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser(command: str = "") -> argparse.ArgumentParser:
     """All commands; only the named one's options are filled in where that would load torch."""
-    parser = Parser(
-        prog="iasa", description="Speech and a picture in, a talking speaker out.", allow_abbrev=False
-    )
+    parser = Parser(prog="iasa", description="Speech and a picture in, a talking speaker out.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -65,9 +63,7 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=text, description=text)
         sub.set_defaults(command=run)
-        sub.add_argument(
-            "--json", action="store_true", help="print the figures as one line of JSON, last on stdout"
-        )
+        sub.add_argument("--json", action="store_true", help="print the figures as one line of JSON, last on stdout")
         if seed:
             sub.add_argument("--seed", type=_seed, default=0, help="of everything random (default: 0)")
         return sub
@@ -88,9 +84,13 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
     sub.add_argument("--audio", required=True, help="speech in any usual sound or video file")
     sub.add_argument("--size", type=int, choices=(256, 512), default=256, help="pixels (default: 256)")
     sub.add_argument("--out", required=True, help="V.mp4")
-    sub = add("motion-data", commands.motion_data, "videos of people who talk to clips for `train motion` (needs mediapipe)")
+    sub = add(
+        "motion-data", commands.motion_data, "videos of people who talk to clips for `train motion` (needs mediapipe)"
+    )
     sub.add_argument("--videos", required=True, metavar="DIR", help="folder of videos, each of up to two minutes")
-    sub.add_argument("--run", default="runs", help="the training's folder; clips go to RUN/motion/clips (default: runs)")
+    sub.add_argument(
+        "--run", default="runs", help="the training's folder; clips go to RUN/motion/clips (default: runs)"
+    )
     sub = add("train", commands.train, "train one stage, from the data to the distilled student", seed=False)
     if command == "train":
         from iasa.training.stages import add_arguments as add_stages
@@ -101,7 +101,9 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
         from iasa.evaluation.run import add_arguments as add_evaluation
 
         add_evaluation(sub)
-    sub = add("evaluate-motion", commands.evaluate_motion, "measure the learned performer beside the rules and the truth")
+    sub = add(
+        "evaluate-motion", commands.evaluate_motion, "measure the learned motion model beside the rules and the truth"
+    )
     if command == "evaluate-motion":
         from iasa.evaluation.evaluate_motion import add_arguments as add_motion_evaluation
 
@@ -119,9 +121,7 @@ def make_parser(command: str = "") -> argparse.ArgumentParser:
 
 def _seed(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_SEED:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a seed; a whole number from 0 to {MAX_SEED} is needed"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; a whole number from 0 to {MAX_SEED} is needed")
     return int(text)
 
 
@@ -134,19 +134,15 @@ def _add_body(sub: argparse.ArgumentParser) -> None:
 def _add_generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--audio", required=True, help="speech in any usual sound or video file")
     speaker = sub.add_mutually_exclusive_group()
-    speaker.add_argument(
-        "--reference", metavar="IMG", help="a portrait photograph (needs mediapipe and Skia)"
-    )
-    speaker.add_argument(
-        "--avatar", type=_seed, metavar="N", help="the drawn speaker of this seed (needs Skia)"
-    )
+    speaker.add_argument("--reference", metavar="IMG", help="a portrait photograph (needs mediapipe and Skia)")
+    speaker.add_argument("--avatar", type=_seed, metavar="N", help="the drawn speaker of this seed (needs Skia)")
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
-    sub.add_argument(
-        "--pose", metavar="P.npz", help="follow these poses instead of those made from the speech"
-    )
+    sub.add_argument("--pose", metavar="P.npz", help="follow these poses instead of those made from the speech")
     sub.add_argument("--model", choices=MODELS, default="student", help="default: student")
     sub.add_argument(
-        "--motion", choices=MOTION_MODELS, help=f"who performs: the learned performer, or rules (default: {DEFAULT_MOTION})"
+        "--motion",
+        choices=MOTION_MODELS,
+        help=f"who performs: the learned motion model, or rules (default: {DEFAULT_MOTION})",
     )
     limits = ", ".join(f"{name} 1 to {MAX_STEPS[name]}, default {DEFAULT_STEPS[name]}" for name in MODELS)
     sub.add_argument("--steps", type=int, help=f"denoising steps ({limits})")
@@ -162,24 +158,19 @@ def _add_mask(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--pose", required=True, metavar="P.npz")
     sub.add_argument("--rows", type=int, default=16, help="token rows of a frame (default: 16)")
     sub.add_argument("--cols", type=int, default=16, help="token columns of a frame (default: 16)")
-    sub.add_argument(
-        "--top-k", type=int, default=default.top_k, help=f"chosen past frames (default: {default.top_k})"
-    )
+    sub.add_argument("--top-k", type=int, default=default.top_k, help=f"chosen past frames (default: {default.top_k})")
     sub.add_argument(
         "--window",
         type=int,
         default=default.window,
         help=f"frames just before, always seen (default: {default.window})",
     )
-    sub.add_argument(
-        "--method", choices=("mls", "hull"), default=default.method, help="how regions are found"
-    )
-    sub.add_argument(
-        "--block", type=int, default=default.block, help=f"tile of the matrix (default: {default.block})"
-    )
+    sub.add_argument("--method", choices=("mls", "hull"), default=default.method, help="how regions are found")
+    sub.add_argument("--block", type=int, default=default.block, help=f"tile of the matrix (default: {default.block})")
     sub.add_argument("--no-sink", action="store_true", help="the first frame is not visible to all")
     sub.add_argument(
-        "--out", help="plan.npz or plan.json (everything), mask.png (a picture), explorer.html (to explore in a browser)"
+        "--out",
+        help="plan.npz or plan.json (everything), mask.png (a picture), explorer.html (to explore in a browser)",
     )
     sub.add_argument("--video", metavar="V.mp4", help="the video of these poses, for the explorer's pictures")
     sub.add_argument(

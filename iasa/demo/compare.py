@@ -45,7 +45,7 @@ LABEL = 22  # pixels of the strip under each picture
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ComparisonRow:
     """One row of the table. density: share of all token pairs of the clip; flop: of attention, all steps."""
 
     name: str
@@ -128,7 +128,7 @@ def make_comparison(
     teacher_steps: int = SHORT_TEACHER,
     progress: Callable[[str, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> list[Contestant]:
+) -> list[ComparisonRow]:
     """Write the three side by side, with the sound, and return their figures.
 
     PSNR and SSIM compare with the rendered truth; they are left out for a photo, and where Skia is missing.
@@ -157,12 +157,12 @@ def make_comparison(
                     progress(name, (number + share) / len(runs))
 
             started = time.perf_counter()
-            take = run.animate(poses, reference, model, steps, seed, report, should_stop)
-            frames = np.concatenate(list(take.frames))
+            generation = run.animate(poses, reference, model, steps, seed, report, should_stop)
+            frames = np.concatenate(list(generation.frames))
             seconds = time.perf_counter() - started
-            density, flop = attention_cost(take.plan, model, run.models[model].config, steps)
+            density, flop = attention_cost(generation.plan, model, run.models[model].config, steps)
             rows.append(
-                Contestant(
+                ComparisonRow(
                     name,
                     steps,
                     density,
@@ -201,7 +201,7 @@ def add_label(frames: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([frames, under], 1)
 
 
-def to_table(rows: list[Contestant], device: str) -> str:
+def to_table(rows: list[ComparisonRow], device: str) -> str:
     """The figures as Markdown."""
     lines = [
         "| | steps | frames/s | seconds | density | attention GFLOP | PSNR dB | SSIM |",

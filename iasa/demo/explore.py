@@ -10,8 +10,8 @@ import numpy as np
 
 from iasa.avatar.speaker import Reference, load_speaker, speaker_names
 from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, InputError, MaskOptions
-from iasa.demo.motion_edits import MAX_POSES, Wishes, follow_person, perform_speech, read_poses
-from iasa.demo.service import Made, language_of, load_pipeline, new_output, plain_errors
+from iasa.demo.motion_edits import MAX_POSES, MotionEdits, follow_person, perform_speech, read_poses
+from iasa.demo.service import SessionClip, language_of, load_pipeline, new_output, plain_errors
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
 from iasa.explorer import explorer_frame, explorer_html, latent_poses, read_bench, record_attention
@@ -40,7 +40,7 @@ window.addEventListener("message", (event) => {
 def explore(
     clip: str | None,
     record: bool = False,
-    made: Made | None = None,
+    made: SessionClip | None = None,
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> tuple[str, str]:
@@ -82,7 +82,7 @@ def explore(
     return explorer_frame(page), str(file)
 
 
-def made_clip(made: Made) -> tuple[Keypoints, Reference, list[np.ndarray]]:
+def made_clip(made: SessionClip) -> tuple[Keypoints, Reference, list[np.ndarray]]:
     """Poses, speaker, and a picture for each latent frame, the reference first."""
     if not Path(made.video).exists():
         raise InputError("the video made last is no longer kept; make another one")
@@ -94,7 +94,7 @@ def example_clip() -> tuple[Keypoints, Reference, None]:
     """Some seconds of an example speaker on an example speech."""
     reference = load_speaker(speaker_names()[0])
     sound, _ = read_audio(sorted(SPEECH.glob("*.mp3"))[0])
-    return perform_speech(sound[: int(3.2 * AUDIO_RATE)], reference, 0, Wishes()), reference, None
+    return perform_speech(sound[: int(3.2 * AUDIO_RATE)], reference, 0, MotionEdits()), reference, None
 
 
 def mask(
@@ -102,7 +102,7 @@ def mask(
     top_k: float,
     method: str,
     block: float,
-    made: Made | None = None,
+    made: SessionClip | None = None,
     request: gr.Request = None,
 ) -> tuple[np.ndarray, str]:
     """Draw the attention plan of a pose file (npz with xy, confidence and fps), or of the video made last.

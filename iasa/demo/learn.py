@@ -12,14 +12,14 @@ from iasa.demo.translations import translate
 from iasa.models.checkpoint import read_card
 from iasa.paths import CHECKOUT, WEIGHTS
 
-CLIENT = '''from gradio_client import Client, handle_file
+CLIENT = """from gradio_client import Client, handle_file
 
 client = Client("{address}")
 video, figures, poses = client.predict(
     audio=handle_file("speech.mp3"), kind="Example speaker", example="{name}", model="student", steps=1, seed=0,
     api_name="/speak",
 )
-client.view_api()  # all endpoints: /speak, /poses, /compare, /explore, /mask'''
+client.view_api()  # all endpoints: /speak, /poses, /compare, /explore, /mask"""
 
 
 def about(language: str = "en") -> str:

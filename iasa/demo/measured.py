@@ -18,7 +18,9 @@ def quality_table(path: Path | None = None) -> str:
     if not reports or not reports[-1].exists():
         return "No evaluation has been stored yet (`python -m iasa evaluate --out results/evaluate.json`)."
     report = json.loads(reports[-1].read_text())
-    shared = not any("fps" in row for row in report["rows"].values())  # processes that share a machine: of one processor alone
+    shared = not any(
+        "fps" in row for row in report["rows"].values()
+    )  # processes that share a machine: of one processor alone
     speed, title = ("fps_processor", "frames/s of a processor") if shared else ("fps", "frames/s")
     lines = ["| | " + " | ".join(title for _, title, _ in COLUMNS) + f" | {title} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, row in report["rows"].items():

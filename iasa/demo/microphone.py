@@ -41,7 +41,7 @@ MAX_CHUNK_BYTES = 20 * 2**20
 _HEADER = struct.Struct("<HHIIHH")  # of WAV: format, channels, rate, bytes a second, bytes a sample, bits
 
 
-class Listener:
+class MicrophoneSession:
     """One visitor's live run: `push` sound, `message` for the page, `finish` or `stop`."""
 
     def __init__(
@@ -161,11 +161,11 @@ class Listener:
                 self._frames, self.first = 0, self._latest - self.started
 
 
-_current: list[Listener] = []  # at most one
+_current: list[MicrophoneSession] = []  # at most one
 _entrance = threading.Lock()
 
 
-def enter(session: str, start: Callable[[], Listener]) -> Listener:
+def enter(session: str, start: Callable[[], MicrophoneSession]) -> MicrophoneSession:
     """The session's own run, or a new one. Raises InputError while another visitor speaks."""
     with _entrance:
         run = next(iter(_current), None)
@@ -177,7 +177,7 @@ def enter(session: str, start: Callable[[], Listener]) -> Listener:
         return _current[0]
 
 
-def own_run(request: gr.Request | None) -> Listener | None:
+def own_run(request: gr.Request | None) -> MicrophoneSession | None:
     return next((run for run in _current if run.session == session_name(request)), None)
 
 
@@ -198,11 +198,11 @@ def listen(
         sound, rate = read_chunk(chunk)
         Path(chunk).unlink(missing_ok=True)  # nothing of a live run is kept
 
-        def start() -> Listener:
+        def start() -> MicrophoneSession:
             def choose() -> Reference:
                 return choose_speaker(kind, example, number, photo, consent)
 
-            return Listener(session_name(request), load_pipeline(), choose, check_seed(seed))
+            return MicrophoneSession(session_name(request), load_pipeline(), choose, check_seed(seed))
 
         listener = enter(session_name(request), start)
         listener.push(sound, rate)

@@ -12,12 +12,12 @@ import numpy as np
 from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference
 from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError, check_motion
-from iasa.files import plain_name
+from iasa.files import display_name
 from iasa.inference.generation import Timing
-from iasa.inference.pose_chunks import perform_poses
+from iasa.inference.pose_chunks import generate_poses
 from iasa.keypoints import Keypoints, concat_keypoints, load_keypoints
 from iasa.motion.rules import GestureStyle, make_style
-from iasa.speech.chunked import ClipHearing
+from iasa.speech.chunked import ChunkedSpeech
 
 MAX_POSES = 3000  # frames
 MAX_DRIVING_SECONDS = 30.0  # of a video that a person is followed in
@@ -25,7 +25,7 @@ LONGEST_RAISE = 12.0  # cm
 
 
 @dataclass(frozen=True)
-class Wishes:
+class MotionEdits:
     """1 is as the speaker would by itself; hand_height in cm up; head_lock keeps head and trunk still.
 
     `motion` names who performs, one of MOTION_MODELS.
@@ -45,24 +45,24 @@ class Wishes:
                 raise InputError(f"{name.replace('_', ' ')} is {value}; {low:g} to {high:g} is accepted")
 
 
-def wish_style(seed: int, wishes: Wishes) -> GestureStyle:
-    """The performer's manner for the seed, with the wishes."""
+def wish_style(seed: int, wishes: MotionEdits) -> GestureStyle:
+    """The motion model's manner for the seed, with the wishes."""
     style = make_style(seed)
     style = replace(style, amount=style.amount * wishes.amount, blink=style.blink * wishes.blink)
     return replace(style, nod=0.0, sway=0.0) if wishes.head_lock else style
 
 
-def perform_speech(audio: np.ndarray, reference: Reference, seed: int, wishes: Wishes) -> Keypoints:
+def perform_speech(audio: np.ndarray, reference: Reference, seed: int, wishes: MotionEdits) -> Keypoints:
     """Poses of the speaker for the sound, with the wishes, at 25 a second: those of `CoSpeechPipeline.speak`.
 
     Raises InputError on unusable sound.
     """
     edit = partial(edit_motion, wishes=wishes)
-    hearing, style = ClipHearing(audio), wish_style(seed, wishes)
-    return concat_keypoints(*perform_poses(hearing, reference, seed, style, Timing(), edit, wishes.motion))
+    speech, style = ChunkedSpeech(audio), wish_style(seed, wishes)
+    return concat_keypoints(*generate_poses(speech, reference, seed, style, Timing(), edit, wishes.motion))
 
 
-def edit_motion(motion: RigMotion, wishes: Wishes) -> RigMotion:
+def edit_motion(motion: RigMotion, wishes: MotionEdits) -> RigMotion:
     """The motion with higher hands and a still head, where that is wished."""
     changed = {}
     if wishes.hand_height:
@@ -79,7 +79,7 @@ def read_poses(path: str | os.PathLike) -> Keypoints:
     if Path(path).suffix.lower() == ".npz":
         poses = load_keypoints(path)
         if abs(poses.fps - VIDEO_FPS) > 0.01:
-            raise InputError(f"{plain_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+            raise InputError(f"{display_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
     else:
         poses, _ = follow_person(path)
     if not 1 <= len(poses) <= MAX_POSES:
@@ -91,7 +91,9 @@ def read_poses(path: str | os.PathLike) -> Keypoints:
     return poses
 
 
-def follow_person(path: str | os.PathLike, max_seconds: float = MAX_DRIVING_SECONDS) -> tuple[Keypoints, list[np.ndarray]]:
+def follow_person(
+    path: str | os.PathLike, max_seconds: float = MAX_DRIVING_SECONDS
+) -> tuple[Keypoints, list[np.ndarray]]:
     """Keypoints of the person in a video at 25 a second, and the first picture of each latent frame.
 
     Raises InputError where the video cannot be used or shows nobody.
@@ -111,9 +113,7 @@ def follow_person(path: str | os.PathLike, max_seconds: float = MAX_DRIVING_SECO
     with open_video(path, max_seconds, fps=VIDEO_FPS) as (frames, _):
         poses = extract_keypoints(keep(frames), VIDEO_FPS)
     if not (poses.confidence > 0).any():
-        raise InputError(
-            f"no person is found in {plain_name(path)}; one who faces the camera, waist up, is needed"
-        )
+        raise InputError(f"no person is found in {display_name(path)}; one who faces the camera, waist up, is needed")
     return poses, pictures
 
 

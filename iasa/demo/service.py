@@ -19,7 +19,7 @@ import numpy as np
 
 from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker
 from iasa.config import AUDIO_RATE, MODELS, VIDEO_FPS, InputError
-from iasa.demo.motion_edits import Wishes, perform_speech, read_poses
+from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
 from iasa.demo.translations import translate
 from iasa.keypoints import Keypoints
 from iasa.media.reader import read_image
@@ -44,7 +44,7 @@ OPTIONAL = {
 
 
 @dataclass(frozen=True)
-class Made:
+class SessionClip:
     """The clip made last: its poses at 25 a second, its file, and who speaks."""
 
     poses: Keypoints
@@ -74,7 +74,7 @@ def missing_parts() -> list[str]:
 
 
 def language_of(request: gr.Request | None) -> str:
-    """"de" for a browser that asks for German first, else "en"; programs ask for nothing."""
+    """ "de" for a browser that asks for German first, else "en"; programs ask for nothing."""
     headers = getattr(request, "headers", None) or {}
     return "de" if str(headers.get("accept-language") or "").lower().startswith("de") else "en"
 
@@ -120,9 +120,7 @@ def request_stop(request: gr.Request) -> str:
     return translate("Stopped.", language_of(request))
 
 
-def choose_speaker(
-    kind: str, example: str | None, number: float | None, photo: str | None, consent: bool
-) -> Reference:
+def choose_speaker(kind: str, example: str | None, number: float | None, photo: str | None, consent: bool) -> Reference:
     if kind == DRAWN:
         return draw_speaker(check_seed(number))
     if kind == PHOTO:
@@ -150,7 +148,7 @@ def read_speech(audio: str | None, seconds: float = MAX_SECONDS) -> np.ndarray:
 
 
 def choose_poses(
-    sound: np.ndarray, reference: Reference, seed: int, driving: str | None, wishes: Wishes
+    sound: np.ndarray, reference: Reference, seed: int, driving: str | None, wishes: MotionEdits
 ) -> Keypoints:
     """Poses as long as the sound: from the given file, or from the sound itself."""
     if driving is None:

@@ -23,13 +23,13 @@ from iasa.config import (
 )
 from iasa.demo.compare import attention_cost
 from iasa.demo.measured import measured_fps
-from iasa.demo.motion_edits import Wishes, edit_motion, wish_style
+from iasa.demo.motion_edits import MotionEdits, edit_motion, wish_style
 from iasa.demo.player import LiveVideo
 from iasa.demo.service import (
     DRAWN,
     EXAMPLE,
     MAX_SEED,
-    Made,
+    SessionClip,
     check_seed,
     choose_poses,
     choose_speaker,
@@ -59,7 +59,7 @@ REMEMBERED_SPEED: dict[tuple[str, int], float] = {}  # frames a second of this m
 def speak_steps(
     audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
 ) -> Iterator[tuple]:
-    """Messages for the live player with a line of figures; last (video, figures, poses file, Made) or "Stopped."."""
+    """Messages for the live player with a line of figures; last (video, figures, poses file, SessionClip) or "Stopped."."""
     stop, language = stop_flag(request), language_of(request)
     stop.unlink(missing_ok=True)
     started = time.perf_counter()
@@ -74,17 +74,17 @@ def speak_steps(
         with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE, mark=True) as writer:
             if driving is None:
                 style, edit = wish_style(seed, wishes), partial(edit_motion, wishes=wishes)
-                take = pipeline.speak(
+                generation = pipeline.speak(
                     sound, reference, model, int(steps), seed, style, watch, stop.exists, edit, wishes.motion
                 )
             else:
                 poses = choose_poses(sound, reference, seed, driving, wishes)
-                take = pipeline.animate(poses, reference, model, int(steps), seed, watch, stop.exists)
-            writer.describe(take.settings)
+                generation = pipeline.animate(poses, reference, model, int(steps), seed, watch, stop.exists)
+            writer.describe(generation.settings)
             live, waiting, first, done = LiveVideo(video.stem, sound), [], None, 0
-            for frames in take.frames:
+            for frames in generation.frames:
                 first = first or time.perf_counter() - started
-                with take.timing.stage("write"):
+                with generation.timing.stage("write"):
                     writer.add_frames(frames)
                 waiting.append(frames)
                 done += len(frames)
@@ -97,19 +97,19 @@ def speak_steps(
             if waiting:
                 live.add_frames(np.concatenate(waiting))
             live.finish()
-            report = summarise(take, started)
+            report = summarise(generation, started)
     except Cancelled:
         yield None, translate("Stopped.", language), None, None
         return
     sign_if_asked(video)
     file = new_output(".npz")
-    save_keypoints(file, take.keypoints)
+    save_keypoints(file, generation.keypoints)
     REMEMBERED_SPEED[model, int(steps)] = report["fps"]
     note = translate(f"First frame after {first:.1f} s, {report['fps']:.1f} frames/s in all", language)
     yield live.message(note, ended=True), note
-    _, flop = attention_cost(take.plan, model, pipeline.models[model].config, int(steps))
+    _, flop = attention_cost(generation.plan, model, pipeline.models[model].config, int(steps))
     figures = translate(to_figures(report | {"flop": flop}), language)
-    yield str(video), figures, str(file), Made(take.keypoints, str(video), reference)
+    yield str(video), figures, str(file), SessionClip(generation.keypoints, str(video), reference)
 
 
 @gpu(60)
@@ -131,7 +131,7 @@ def speak(
     motion: str = DEFAULT_MOTION,
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
-) -> tuple[str | None, str, str | None, Made | None]:
+) -> tuple[str | None, str, str | None, SessionClip | None]:
     """Make a video of a speaker who says the given speech.
 
     Returns the mp4, a line of figures, and the poses as an npz file. The speech may last 60 seconds. The kind of
@@ -141,7 +141,7 @@ def speak(
     blinking 0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person.
     """
     with plain_errors(request):
-        wishes = Wishes(amount, blink, height, bool(lock), motion)
+        wishes = MotionEdits(amount, blink, height, bool(lock), motion)
         return list(
             speak_steps(
                 audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
@@ -155,10 +155,10 @@ def speak_live(
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple]:  # fmt: skip
-    """`speak`, playing while it is made: (live message, video, figures, poses file, Made)."""
+    """`speak`, playing while it is made: (live message, video, figures, poses file, SessionClip)."""
     keep = gr.skip()
     with plain_errors(request):
-        wishes = Wishes(amount, blink, height, bool(lock), motion)
+        wishes = MotionEdits(amount, blink, height, bool(lock), motion)
         yield "", None, "", None, keep
         for update in speak_steps(
             audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
@@ -170,14 +170,17 @@ def speak_live(
 
 
 def estimate(audio: str | None, model: str, steps: float, request: gr.Request = None) -> str:
-    """How long the run will take, before it."""
+    """How long the run will generation, before it."""
     if audio is None:
         return ""
     with plain_errors(request):
         seconds = len(read_speech(audio)) / AUDIO_RATE
     speed, where = REMEMBERED_SPEED.get((model, int(steps))), "by the last run here"
     if speed is None:
-        speed, where = measured_fps(model), "by the machine of the table in Learn; the first run also loads the networks"
+        speed, where = (
+            measured_fps(model),
+            "by the machine of the table in Learn; the first run also loads the networks",
+        )
     text = f"{seconds:.1f} s of speech."
     if speed:
         text = f"{seconds:.1f} s of speech: about {2 + seconds * VIDEO_FPS / speed:.0f} s of work ({where})."
@@ -216,7 +219,9 @@ def preview_poses(
     """
     with plain_errors(request):
         sound, reference = read_speech(audio), choose_speaker(kind, example, number, photo, consent)
-        poses = choose_poses(sound, reference, check_seed(seed), driving, Wishes(amount, blink, height, bool(lock), motion))
+        poses = choose_poses(
+            sound, reference, check_seed(seed), driving, MotionEdits(amount, blink, height, bool(lock), motion)
+        )
         video, file = new_output(".mp4"), new_output(".npz")
         with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE) as writer:
             for start in range(0, len(poses), 50):

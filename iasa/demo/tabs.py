@@ -44,9 +44,7 @@ QUIET = {"api_visibility": "private", "queue": False}
 
 def make_page() -> gr.Blocks:
     """The page."""
-    with gr.Blocks(
-        title="IASA: a talking speaker", analytics_enabled=False, delete_cache=(3600, 3600)
-    ) as page:
+    with gr.Blocks(title="IASA: a talking speaker", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(words("title"))
         lacking = missing_parts()
         if lacking:
@@ -87,7 +85,9 @@ def speak_tab(made: gr.State) -> None:
                 read.click(read_text, text, audio, api_visibility="private")
             speaker = choose_speaker_controls()
             with gr.Accordion(words("movement"), open=False):
-                motion = gr.Radio(list(MOTION_MODELS), value=DEFAULT_MOTION, label=words("motion"), info=words("motion_info"))
+                motion = gr.Radio(
+                    list(MOTION_MODELS), value=DEFAULT_MOTION, label=words("motion"), info=words("motion_info")
+                )
                 amount = gr.Slider(0, 2, 1, step=0.1, label=words("amount"))
                 blink = gr.Slider(0, 2, 1, step=0.1, label=words("blink"))
                 height = gr.Slider(-12, 12, 0, step=1, label=words("height"))
@@ -130,9 +130,7 @@ def speak_tab(made: gr.State) -> None:
     )  # fmt: skip
     kind, example, number, *_ = speaker
     restore.change(restore_settings, restore, [kind, example, number, model, steps, seed, motion], **QUIET)
-    model.input(
-        lambda name: gr.update(maximum=MAX_STEPS[name], value=DEFAULT_STEPS[name]), model, steps, **QUIET
-    )
+    model.input(lambda name: gr.update(maximum=MAX_STEPS[name], value=DEFAULT_STEPS[name]), model, steps, **QUIET)
     for changed in (audio, model, steps):
         changed.change(estimate, [audio, model, steps], expected, show_progress="hidden", **QUIET)
 
@@ -152,9 +150,7 @@ def choose_speaker_controls() -> list[gr.components.Component]:
     with gr.Column(visible=not names) as drawn:
         number = gr.Number(7, label=words("number"), precision=0, minimum=0, maximum=MAX_SEED)
     with gr.Column(visible=False) as photographed:
-        photo = hand_over_unopened(
-            gr.Image(sources=["upload", "webcam"], type="filepath", label=words("photo"))
-        )
+        photo = hand_over_unopened(gr.Image(sources=["upload", "webcam"], type="filepath", label=words("photo")))
         consent = gr.Checkbox(label=words("consent"))
     kind.change(
         lambda kind: [gr.update(visible=kind == name) for name in (EXAMPLE, DRAWN, PHOTO)],

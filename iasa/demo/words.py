@@ -31,7 +31,7 @@ WORDS = {
         "consent": "This is me, or the person in the picture agreed to this use",
         "movement": "Movement",
         "motion": "Who makes the gestures",
-        "motion_info": "rules: by syllables and pauses; learned: a trained performer, which begins somewhat later",
+        "motion_info": "rules: by syllables and pauses; learned: a trained motion model, which begins somewhat later",
         "amount": "Amount of gestures",
         "blink": "Blinking",
         "height": "Hands higher, in cm",
@@ -49,7 +49,7 @@ WORDS = {
         "generate": "Generate",
         "cancel": "Cancel",
         "video": "The speaker (AI-generated)",
-        "made_before": "### Made before\nWatch at once; nothing is computed.",
+        "made_before": "### SessionClip before\nWatch at once; nothing is computed.",
         "compare_intro": "One clip, three ways: the many-step dense teacher, the student with dense attention to all of the "
         "past, and the student with the input-aware mask.",
         "seconds": "Seconds of the speech",

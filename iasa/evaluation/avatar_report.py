@@ -41,9 +41,7 @@ def random_motion(frames: int, seed: int) -> RigMotion:
                 r.uniform(0, 0.6),
             )
             hands[i, side, 9:] = hand_shape(str(r.choice(list(HAND_SHAPES)))) * (0.6 + 0.4 * r.random())
-    return RigMotion(
-        head, r.normal(size=frames) * 1.2, rest.breath, rest.twist, rest.shrug, rest.gaze, face, hands
-    )
+    return RigMotion(head, r.normal(size=frames) * 1.2, rest.breath, rest.twist, rest.shrug, rest.gaze, face, hands)
 
 
 def measure_speed(size: int, frames: int = 160, identities: int = 8) -> float:
@@ -86,19 +84,17 @@ def measure_detection(frames: int, size: int, seed: int = 5, performed: bool = F
 
 def performed_motion(frames: int, seed: int, apart: int = 12) -> RigMotion:
     """Every `apart`-th frame of gesture performances to a made-up signal with the rhythm of speech."""
-    from iasa.motion.rules import perform
+    from iasa.motion.rules import generate_gestures
     from iasa.speech import analyse
 
     r = np.random.default_rng(seed)
     parts: list[RigMotion] = []
     while sum(len(part) for part in parts) < frames:
         t = np.arange(10 * AUDIO_RATE) / AUDIO_RATE
-        syllables = np.clip(
-            np.sin(2 * np.pi * 2.2 * t + r.uniform(0, 6)) + 0.2 * np.sin(2 * np.pi * 0.4 * t), 0, 1
-        )
+        syllables = np.clip(np.sin(2 * np.pi * 2.2 * t + r.uniform(0, 6)) + 0.2 * np.sin(2 * np.pi * 0.4 * t), 0, 1)
         voice = sum(np.sin(2 * np.pi * k * 140 * t) / k for k in range(1, 12))
         audio = (0.1 * syllables * voice + 0.002 * r.normal(size=len(t))).astype(np.float32)
-        parts.append(perform(analyse(audio), seed=seed + len(parts))[::apart])
+        parts.append(generate_gestures(analyse(audio), seed=seed + len(parts))[::apart])
     return concat_motions(*parts)[:frames]
 
 

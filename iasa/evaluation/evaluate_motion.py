@@ -1,7 +1,7 @@
-"""`python -m iasa evaluate-motion`: the learned performer beside the rules and the truth on speech that training never saw.
+"""`python -m iasa evaluate-motion`: the learned motion model beside the rules and the truth on speech that training never saw.
 
-The truth is the avatar's performer given what the networks never see: true phones, and accents on truly stressed
-syllables. The rules and the learned performer both get `iasa.speech.analyse` of the noisy sound.
+The truth is the avatar's motion model given what the networks never see: true phones, and accents on truly stressed
+syllables. The rules and the learned motion model both get `iasa.speech.analyse` of the noisy sound.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from iasa.keypoints import Keypoints
 from iasa.metrics import motion_quality as measure
 from iasa.metrics.video_quality import bootstrap_interval, correlation, frechet_distance
 from iasa.motion.generator import MotionGenerator
-from iasa.motion.generator_streaming import TEMPERATURE, load_generator, perform_learned
-from iasa.motion.rules import make_style, perform
+from iasa.motion.generator_streaming import TEMPERATURE, generate_learned_gestures, load_generator
+from iasa.motion.rules import generate_gestures, make_style
 from iasa.speech import SpeechFeatures
 from iasa.training.speech_data.heldout_speech import HeldoutSpeech, example_clips, real_clips, synthetic_clips
 from iasa.training.speech_data.performances import join_features, pause_features
@@ -55,21 +55,21 @@ Performer = Callable[[SpeechFeatures, int], RigMotion]
 
 def performers(temperature: float, model: MotionGenerator | None) -> dict[str, Performer]:
     return {
-        "truth": lambda speech, seed: perform(speech, seed),
-        "rules": lambda speech, seed: perform(speech, seed),
-        "learned": lambda speech, seed: perform_learned(speech, seed, temperature=temperature, model=model),
+        "truth": lambda speech, seed: generate_gestures(speech, seed),
+        "rules": lambda speech, seed: generate_gestures(speech, seed),
+        "learned": lambda speech, seed: generate_learned_gestures(speech, seed, temperature=temperature, model=model),
     }
 
 
 def score_clip(clip: HeldoutSpeech, name: str, play: Performer, seeds: int) -> dict:
-    """Every figure of one performer on one clip, means over its seeds; "features" are left for the Frechet distance."""
+    """Every figure of one motion model on one clip, means over its seeds; "features" are left for the Frechet distance."""
     frames = min(clip.heard.frames, clip.true.frames)
     speech = (clip.true if name == "truth" else clip.heard)[:frames]
     speech = join_features([speech, pause_features(SILENCE)])
     accents = np.array([t for t, _ in clip.true.accents])
     identity = make_identity(HELDOUT_IDENTITY)
     rows, features, motions = [], [], []
-    true = make_keypoints(identity, perform(clip.true[:frames], SEEDS["truth"]))
+    true = make_keypoints(identity, generate_gestures(clip.true[:frames], SEEDS["truth"]))
     for k in range(seeds):
         seed = SEEDS[name] + k
         whole = play(speech, seed)
@@ -93,7 +93,7 @@ def score_clip(clip: HeldoutSpeech, name: str, play: Performer, seeds: int) -> d
     names = dict.fromkeys(n for row in rows for n in row)
     score = {n: _mean([row[n] for row in rows if n in row]) for n in names}
     score["diversity"] = measure.spread_over_seeds(motions) if seeds > 1 else float("nan")
-    return {"clip": clip.name, "kind": clip.kind, "performer": name, **score, "features": features}
+    return {"clip": clip.name, "kind": clip.kind, "motion model": name, **score, "features": features}
 
 
 def _last_quiet(frames: int) -> slice:
@@ -122,16 +122,21 @@ def frechet(rows: list[dict], others: list[dict], samples: int = 200) -> dict:
         for _ in range(samples)
     ]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"mean": frechet_distance(project(rows), against), "low": float(low), "high": float(high), "clips": len(rows)}
+    return {
+        "mean": frechet_distance(project(rows), against),
+        "low": float(low),
+        "high": float(high),
+        "clips": len(rows),
+    }
 
 
 def summarise(rows: list[dict]) -> dict:
-    """{kind: {performer: {figure: mean, low, high, clips}}}; FGD on all synthetic clips together."""
+    """{kind: {motion model: {figure: mean, low, high, clips}}}; FGD on all synthetic clips together."""
     out: dict = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
-        truth = [row for row in rows if row["kind"] == kind and row["performer"] == "truth"]
+        truth = [row for row in rows if row["kind"] == kind and row["motion model"] == "truth"]
         for name in SEEDS:
-            some = [row for row in rows if row["kind"] == kind and row["performer"] == name]
+            some = [row for row in rows if row["kind"] == kind and row["motion model"] == name]
             figures = out.setdefault(kind, {}).setdefault(name, {})
             for figure in FIGURES:
                 values = [row[figure] for row in some if figure in row and np.isfinite(row[figure])]
@@ -170,8 +175,15 @@ def to_page(report: dict) -> str:
             lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in video[name].values()) + " |")
     if ablation:
         names = {name: FIGURES[name] for name in ("opening_r", "beats", "fgd", "diversity", "jerk", "rest")}
-        lines += ["", f"**ablation, {ablation['steps']} steps each from the shipped weights, {ablation['clips']} clips**", ""]
-        lines += ["| | " + " | ".join(heading for heading, _ in names.values()) + " | nats |", "|---" * (len(names) + 2) + "|"]
+        lines += [
+            "",
+            f"**ablation, {ablation['steps']} steps each from the shipped weights, {ablation['clips']} clips**",
+            "",
+        ]
+        lines += [
+            "| | " + " | ".join(heading for heading, _ in names.values()) + " | nats |",
+            "|---" * (len(names) + 2) + "|",
+        ]
         for name, figures in ablation["variants"].items():
             cells = [f"{figures[figure]:.{decimals}f}" for figure, (_, decimals) in names.items()]
             nats = f"{figures['nats']:.3f}" if "nats" in figures else "-"
@@ -188,9 +200,9 @@ def _cell(figure: dict | None, decimals: int) -> str:
 
 def measure_speed(model: MotionGenerator | None, speech: SpeechFeatures) -> dict:
     """Seconds of motion made in a second of the processor's time, one thread."""
-    perform_learned(speech[:50], model=model)
+    generate_learned_gestures(speech[:50], model=model)
     began, wall = time.process_time(), time.perf_counter()
-    perform_learned(speech, model=model)
+    generate_learned_gestures(speech, model=model)
     used, passed = time.process_time() - began, time.perf_counter() - wall
     return {"x_real_time_cpu": round(speech.seconds / used, 1), "x_real_time_wall": round(speech.seconds / passed, 1)}
 
@@ -209,7 +221,7 @@ def read_back(clips: Sequence[HeldoutSpeech], play: dict[str, Performer], frames
             motion = play[name](clip.heard, SEEDS[name])[:frames]
             keypoints = make_keypoints(_speaker(i), motion)
             found = extract_keypoints(pictures_of(i, motion, keypoints))
-            true = make_keypoints(_speaker(i), perform(clip.true, SEEDS["truth"])[: len(motion)])
+            true = make_keypoints(_speaker(i), generate_gestures(clip.true, SEEDS["truth"])[: len(motion)])
             scores.append((mouth_correlation(found, keypoints), mouth_correlation(found, true)))
         means = [_mean(s) for s in zip(*scores, strict=True)]
         report[name] = dict(zip(("against_driving", "against_truth"), means, strict=True))
@@ -259,7 +271,14 @@ def ablate(run: Path, steps: int, clips: list[HeldoutSpeech], temperature: float
         model.load_state_dict({k: v for k, v in shipped.state_dict().items() if k in own}, strict=False)
         folder = run / "motion" / "ablation" / name.replace(" ", "_")
         trainer = train_generator(
-            folder, make_schedule("motion", preset, steps, 0), ABLATION_BATCH, preset.frames, model, bank, False, float("inf")
+            folder,
+            make_schedule("motion", preset, steps, 0),
+            ABLATION_BATCH,
+            preset.frames,
+            model,
+            bank,
+            False,
+            float("inf"),
         )
         model = trainer.averaged().requires_grad_(False)
         play = performers(temperature, model)["learned"]
@@ -288,12 +307,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=12, help="synthetic clips with known stress (default: 12)")
     parser.add_argument("--seeds", type=int, default=10, help="performances of each clip (default: 10)")
     parser.add_argument("--real", type=Path, help="folder of real recordings, with their words in NAME.txt")
-    parser.add_argument("--languages", nargs="*", default=[], choices=sorted(LANGUAGES), help="synthetic clips of these too")
+    parser.add_argument(
+        "--languages", nargs="*", default=[], choices=sorted(LANGUAGES), help="synthetic clips of these too"
+    )
     parser.add_argument("--temperature", type=float, default=TEMPERATURE, help=f"default: {TEMPERATURE}")
-    parser.add_argument("--video", type=int, default=0, metavar="N", help="clips made to video and read back by mediapipe")
+    parser.add_argument(
+        "--video", type=int, default=0, metavar="N", help="clips made to video and read back by mediapipe"
+    )
     parser.add_argument("--through", choices=("renderer", "student"), default="renderer", help="what makes that video")
     parser.add_argument("--ablation", type=int, default=0, metavar="STEPS", help="also train each ablation that long")
-    parser.add_argument("--run", type=Path, default=Path("runs"), help="folder of held-out speech and of the training's data")
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs"), help="folder of held-out speech and of the training's data"
+    )
     parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
     parser.add_argument("--out", type=Path, help="write the report as JSON, and its page beside it as .md")
 
@@ -302,7 +327,9 @@ def run(options: argparse.Namespace) -> dict:
     """The command: prints the table, returns the report."""
     from iasa.models.checkpoint import load_weights
 
-    model = load_weights(MotionGenerator, options.weights).requires_grad_(False) if options.weights else load_generator()
+    model = (
+        load_weights(MotionGenerator, options.weights).requires_grad_(False) if options.weights else load_generator()
+    )
     cache = options.run / "motion" / "heldout"
     clips = [*synthetic_clips(options.clips, cache), *example_clips(cache)]
     if options.real:

@@ -4,7 +4,7 @@ Every clip is a drawn identity that training never saw (seeds from HELDOUT_IDENT
 networks get its rest picture and its true keypoints, so the rendered truth can be compared pixel by pixel.
 `--ablation` takes the rows of the paper's table 2 instead. With `--keep FILE` each clip's figures are kept as they come,
 so that a long evaluation may be stopped and goes on. `--workers N` shares the clips out to processes of one thread each,
-which together are faster than one process of N threads. `--judge NAME=FILE` adds a published judge's own figures.
+which together are faster than one process of N threads. `--metric NAME=FILE` adds a published metric's own figures.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tqdm import tqdm
 from iasa.config import HELDOUT_IDENTITY, InputError
 from iasa.device import pick_device, pick_dtype
 from iasa.evaluation.tables import COMPARED, compare_rows, make_table, summarise
-from iasa.evaluation.variants import ABLATION, DEFAULT_ROWS, ROWS, STUDENT, Row, find_weights
-from iasa.evaluation.worker import FIRST_CLIP, Work, examine_all, make_heldout_clips, unpack
-from iasa.files import check_output, plain_name, whole_file
-from iasa.inference.int8 import name_numbers, pays
+from iasa.evaluation.variants import ABLATION, DEFAULT_ROWS, ROWS, STUDENT, Variant, find_weights
+from iasa.evaluation.worker import FIRST_CLIP, EvaluationJob, evaluate_all, make_heldout_clips, unpack
+from iasa.files import atomic_write, check_output, display_name
+from iasa.inference.int8 import is_faster, name_precision
 from iasa.metrics.proxy import compare_features
-from iasa.metrics.published import BORROWED
+from iasa.metrics.published import PUBLISHED
 
 TABLE = (  # the columns that the Markdown opens with; all of them follow
     "fps", "fps_processor", "psnr", "psnr_face", "psnr_hands", "psnr_arms", "ssim", "hands", "hkc", "mouth_r", "lips_r", "sync",
@@ -44,22 +44,22 @@ POOLED = {"parts": "fd_parts", "fid": "fid", "fvd": "fvd"}  # features that are 
 
 
 def evaluate(
-    rows: list[Row],
+    rows: list[Variant],
     clips: int,
     frames: int,
     steps: dict[str, int | None],
     run: Path | None = None,
     keep: Path | None = None,
     workers: int = 1,
-    borrowed: Mapping[str, Path] | None = None,
+    published: Mapping[str, Path] | None = None,
 ) -> tuple[str, dict]:
     """(Markdown, report) over `clips` held-out clips of `frames` frames; rows without weights are listed as not trained."""
     missing = [row for row in rows if row.kind != "given" and find_weights(row, run) is None]
     rows = [row for row in rows if row not in missing]
-    work = Work(tuple(rows), steps, run, keep, borrowed or {}, workers == 1)
+    work = EvaluationJob(tuple(rows), steps, run, keep, published or {}, workers == 1)
     scores, looks = [], {row.name: {} for row in rows}
     heldout = make_heldout_clips(clips, frames)
-    for number, records in enumerate(tqdm(examine_all(work, heldout, workers), total=clips, desc="clips")):
+    for number, records in enumerate(tqdm(evaluate_all(work, heldout, workers), total=clips, desc="clips")):
         for row, one in zip(rows, records, strict=True):
             scores.append({"model": row.title, "clip": number, **one["scores"]})
             for name, packed in one["features"].items():
@@ -68,9 +68,13 @@ def evaluate(
     table, summary = summarise(scores, pooled)
     there = {row.name: row.title for row in rows}
     pairs = [(there[a], there[b]) for a, b in PAIRS if a in there and b in there]
-    asked = {"steps": steps.get("student"), "teacher-steps": steps.get("teacher"), "workers": workers if workers > 1 else None}
+    asked = {
+        "steps": steps.get("student"),
+        "teacher-steps": steps.get("teacher"),
+        "workers": workers if workers > 1 else None,
+    }
     extra = "".join(f" --{name} {value}" for name, value in asked.items() if value)
-    extra += "".join(f" --judge {name}={plain_name(path)}" for name, path in sorted(work.borrowed.items()))
+    extra += "".join(f" --metric {name}={display_name(path)}" for name, path in sorted(work.published.items()))
     report = {
         "command": f"python -m iasa evaluate --clips {clips} --frames {frames} --rows {' '.join(r.name for r in rows)}{extra}",
         "date": date.today().isoformat(),
@@ -98,7 +102,7 @@ def _describe_device(workers: int) -> str:
     threads = f"{torch.get_num_threads()} threads" if workers == 1 else f"{workers} processes of one thread"
     kind = pick_device().type
     dtype = pick_dtype(kind)
-    return f"{kind} ({platform.machine()}, {threads}, {name_numbers(dtype, kind == 'cpu' and pays(dtype))})"
+    return f"{kind} ({platform.machine()}, {threads}, {name_precision(dtype, kind == 'cpu' and is_faster(dtype))})"
 
 
 def write_markdown(report: dict, table: str) -> str:
@@ -118,14 +122,21 @@ def write_markdown(report: dict, table: str) -> str:
     lines += [f"Denoising steps: {steps}."]
     if report["differences"]:
         compared = make_table(report["differences"], counts, COMPARED, "difference", "+")
-        lines += ["", "Differences over the same clips, mean [95 % bootstrap interval of the paired differences]:", "", compared]
+        lines += [
+            "",
+            "Differences over the same clips, mean [95 % bootstrap interval of the paired differences]:",
+            "",
+            compared,
+        ]
     lines += ["", "All figures:", "", table]
     return "\n".join(lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="8 clips of 48 frames instead of 64 of 100")
-    parser.add_argument("--ablation", action="store_true", help="the rows of the paper's table 2, as far as they are trained")
+    parser.add_argument(
+        "--ablation", action="store_true", help="the rows of the paper's table 2, as far as they are trained"
+    )
     parser.add_argument("--clips", type=int)
     parser.add_argument("--frames", type=int)
     parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), help=f"default: {' '.join(DEFAULT_ROWS)}")
@@ -135,13 +146,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", type=Path, help="keep each clip's figures in this file, and go on from it")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share the clips")
     parser.add_argument(
-        "--judge", action="append", metavar="NAME=FILE",
-        help=f"a published judge by your own weights ({', '.join(BORROWED)}; see iasa/metrics/published.py); may be repeated",
+        "--metric", action="append", metavar="NAME=FILE",
+        help=f"a published metric by your own weights ({', '.join(PUBLISHED)}; see iasa/metrics/published.py); may be repeated",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, help="write the report as JSON, and for reading beside it as .md")
 
 
-def choose_rows(options: argparse.Namespace) -> list[Row]:
+def choose_rows(options: argparse.Namespace) -> list[Variant]:
     """The rows asked for. Raises InputError if one that was named is not trained."""
     if options.ablation:
         return [ROWS["truth"], ROWS["autoencoder"], *ABLATION]  # the second: what perfect latents would get
@@ -153,15 +164,15 @@ def choose_rows(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def read_judges(given: Sequence[str] | None) -> dict[str, Path]:
-    """Files by judge, of NAME=FILE. Raises InputError."""
+def read_metric_files(given: Sequence[str] | None) -> dict[str, Path]:
+    """Files by metric, of NAME=FILE. Raises InputError."""
     files = {}
     for text in given or ():
         name, sign, file = text.partition("=")
-        if not sign or name not in BORROWED:
-            raise InputError(f"the judge is {text!r}; NAME=FILE is accepted, NAME one of {', '.join(BORROWED)}")
+        if not sign or name not in PUBLISHED:
+            raise InputError(f"the metric is {text!r}; NAME=FILE is accepted, NAME one of {', '.join(PUBLISHED)}")
         if not Path(file).is_file():
-            raise InputError(f"there is no file {plain_name(file)} for the judge {name}")
+            raise InputError(f"there is no file {display_name(file)} for the metric {name}")
         files[name] = Path(file)
     return files
 
@@ -175,11 +186,11 @@ def run(options: argparse.Namespace) -> dict:
     if options.workers < 1:
         raise InputError(f"{options.workers} workers asked for; 1 or more are accepted")
     steps = {"student": options.steps, "teacher": options.teacher_steps}
-    rows, borrowed = choose_rows(options), read_judges(options.judge)
-    text, report = evaluate(rows, clips, frames, steps, options.run, options.keep, options.workers, borrowed)
+    rows, published = choose_rows(options), read_metric_files(options.metric)
+    text, report = evaluate(rows, clips, frames, steps, options.run, options.keep, options.workers, published)
     print(text)
     if options.out:
         for path, content in ((options.out, json.dumps(report, indent=1)), (options.out.with_suffix(".md"), text)):
-            with whole_file(path) as partial:
+            with atomic_write(path) as partial:
                 partial.write_text(content + "\n")
     return report

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from iasa.keypoints import LEFT_HAND, REGIONS, RIGHT_HAND, Keypoints
-from iasa.metrics.proxy import Judges
+from iasa.metrics.proxy import ProxyMetrics
 from iasa.metrics.video_quality import (
     bootstrap_interval,
     detection_rates,
@@ -69,14 +69,14 @@ def score_video(
     truth_frames: np.ndarray | None,  # the same, None where there is no truth (a real video)
     keypoints_true: Keypoints,  # the poses that drove the video
     masks: np.ndarray | None = None,  # bool [f, 5, H, W], rows as iasa.keypoints.REGIONS
-    judges: Judges | None = None,
-    reference: tuple[np.ndarray, Keypoints] | None = None,  # picture uint8 [H, W, 3] and its pose, for the judges
+    proxy: ProxyMetrics | None = None,
+    reference: tuple[np.ndarray, Keypoints] | None = None,  # picture uint8 [H, W, 3] and its pose, for the proxy
     audio: np.ndarray | None = None,  # float32 [n] at 16 kHz, for the sync score
     found: Keypoints | None = None,  # what the pose detector finds in the frames, where that is known
 ) -> dict[str, float]:
     """Every figure of one clip by name (see `COLUMNS`), by one tracking pass of the pose detector.
 
-    Without truth frames, masks, judges, reference or sound the figures that need them are left out. Raises
+    Without truth frames, masks, proxy, reference or sound the figures that need them are left out. Raises
     ValueError on unequal lengths.
     """
     if len(frames) != len(keypoints_true):
@@ -96,8 +96,8 @@ def score_video(
         "lips_lag": float("nan") if lips_lag is None else float(lips_lag),
         "hand_error": keypoint_error(found, keypoints_true, both_hands),
     }
-    if judges is not None and reference is not None:
-        scores |= judges.score(frames, found, reference, audio)
+    if proxy is not None and reference is not None:
+        scores |= proxy.score(frames, found, reference, audio)
     if truth_frames is not None:
         scores["psnr"] = psnr(frames, truth_frames)
         scores["ssim"] = ssim(frames, truth_frames)

@@ -24,11 +24,11 @@ from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
 from iasa.sampling import sample_euler
 
-CHUNK = 8  # latent frames that are bent or decoded at a time
+CHUNK = 8  # latent frames that are warped or decoded at a time
 
 
 @dataclass(frozen=True)
-class Row:
+class Variant:
     """One line of a table."""
 
     name: str
@@ -49,26 +49,26 @@ class Row:
 
 
 GIVEN = (
-    Row("truth", "rendered truth", "given"),
-    Row("autoencoder", "autoencoder", "given"),
-    Row("copy", "copy of the reference", "given"),
+    Variant("truth", "rendered truth", "given"),
+    Variant("autoencoder", "autoencoder", "given"),
+    Variant("copy", "copy of the reference", "given"),
 )
 ABLATION = (  # the paper's table 2 in kind
-    Row("teacher", "teacher", "teacher", "teacher", "teacher"),
-    Row("finetuned", "+ fine-tuned", "teacher", "finetune", "finetune"),
-    Row("global", "+ global mask", "sparse", "finetune_global", "finetune_global", MaskOptions(local=False)),
-    Row("local", "+ local mask", "sparse", "finetune_local", "finetune_local"),
-    Row("regression", "few steps, by regression", "student", "student", "student"),
-    Row("rollout", "+ own roll-out", "student", "self_forcing", "self_forcing"),
-    Row("dmd", "+ DMD", "student", "distill", "distill"),
-    Row("region", "+ region loss", "student", "distill_region", "student"),
+    Variant("teacher", "teacher", "teacher", "teacher", "teacher"),
+    Variant("finetuned", "+ fine-tuned", "teacher", "finetune", "finetune"),
+    Variant("global", "+ global mask", "sparse", "finetune_global", "finetune_global", MaskOptions(local=False)),
+    Variant("local", "+ local mask", "sparse", "finetune_local", "finetune_local"),
+    Variant("regression", "few steps, by regression", "student", "student", "student"),
+    Variant("rollout", "+ own roll-out", "student", "self_forcing", "self_forcing"),
+    Variant("dmd", "+ DMD", "student", "distill", "distill"),
+    Variant("region", "+ region loss", "student", "distill_region", "student"),
 )
-STUDENT = Row("student", "student", "student", "", "student")  # as shipped, whichever stage it comes from
+STUDENT = Variant("student", "student", "student", "", "student")  # as shipped, whichever stage it comes from
 ROWS = {row.name: row for row in (*GIVEN, *ABLATION, STUDENT)}
 DEFAULT_ROWS = ("truth", "autoencoder", "copy", "teacher", "student")
 
 
-def find_weights(row: Row, run: Path | None = None) -> Path | None:
+def find_weights(row: Variant, run: Path | None = None) -> Path | None:
     """The folder with the row's weights: of the run if it trained them, else shipped ones that the row's stage made."""
     if run and row.stage and (run / row.stage / "export" / "config.json").exists():
         return run / row.stage / "export"
@@ -96,17 +96,19 @@ def mark_of(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-class Player:
+class VariantRunner:
     """Makes a row's video of a clip."""
 
-    def __init__(self, row: Row, autoencoder: Autoencoder, weights: Path | None, steps: int) -> None:
+    def __init__(self, row: Variant, autoencoder: Autoencoder, weights: Path | None, steps: int) -> None:
         self.row, self.step_count = row, steps
         models = {}
         if weights is not None:
             models["student" if row.kind == "student" else "teacher"] = load_weights(VideoTransformer, weights)
         self.pipeline = CoSpeechPipeline(autoencoder, models, mask=row.mask)
 
-    def play(self, keypoints: Keypoints, reference: Reference, truth: np.ndarray, seed: int = 0) -> tuple[np.ndarray, Timing]:
+    def play(
+        self, keypoints: Keypoints, reference: Reference, truth: np.ndarray, seed: int = 0
+    ) -> tuple[np.ndarray, Timing]:
         """Frames uint8 [f, H, W, 3] and the seconds of each stage."""
         if self.row.name == "truth":
             return truth, Timing()
@@ -117,8 +119,8 @@ class Player:
         if self.row.kind == "sparse":
             return animate_sparse(self.pipeline, keypoints, reference, self.step_count, seed)
         model = "student" if self.row.kind == "student" else "teacher"
-        take = self.pipeline.animate(keypoints, reference, model=model, steps=self.step_count, seed=seed)
-        return np.concatenate(list(take.frames)), take.timing
+        generation = self.pipeline.animate(keypoints, reference, model=model, steps=self.step_count, seed=seed)
+        return np.concatenate(list(generation.frames)), generation.timing
 
     @torch.inference_mode()
     def _recode(self, truth: np.ndarray, keypoints: Keypoints, reference: Reference) -> np.ndarray:
@@ -158,7 +160,9 @@ def animate_sparse(
         return model(latents, levels, condition, attend)[:, 1:].float()
 
     with timing.stage("denoise"):
-        noise = torch.randn((1, grid.frames - 1, *condition.base.shape[2:]), generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(
+            (1, grid.frames - 1, *condition.base.shape[2:]), generator=torch.Generator().manual_seed(seed)
+        )
         latents = sample_euler(denoise, noise.to(pipeline.device), steps)
     frames = []
     for start in range(0, grid.frames - 1, CHUNK):

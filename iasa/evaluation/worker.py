@@ -1,4 +1,4 @@
-"""What an evaluation is made of: held-out clips, the file that keeps figures, and the examiner that makes and measures."""
+"""What an evaluation is made of: held-out clips, the file that keeps figures, and the worker that makes and measures."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.avatar.speaker import Reference
 from iasa.config import AUDIO_RATE, HELDOUT_IDENTITY, IMAGE_SIZE, VIDEO_FPS, InputError
 from iasa.evaluation.tables import score_video
-from iasa.evaluation.variants import Player, Row, find_autoencoder, find_weights, mark_of
-from iasa.files import plain_name
+from iasa.evaluation.variants import Variant, VariantRunner, find_autoencoder, find_weights, mark_of
+from iasa.files import display_name
 from iasa.keypoints import Keypoints
-from iasa.metrics.proxy import NAMES, Judges, find_judge
-from iasa.metrics.published import Borrowed
+from iasa.metrics.proxy import NAMES, ProxyMetrics, find_metric_weights
+from iasa.metrics.published import PublishedMetrics
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import load_weights
-from iasa.motion.rules import perform
+from iasa.motion.rules import generate_gestures
 from iasa.pose import extract_keypoints
 from iasa.training.speech_data.corpus import Utterance, make_corpus
 
@@ -57,7 +57,7 @@ class HeldoutClip:
 
     @cached_property
     def motion(self):
-        return perform(self.utterance.features, seed=self.seed)[self.start : self.start + self.frames]
+        return generate_gestures(self.utterance.features, seed=self.seed)[self.start : self.start + self.frames]
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -96,7 +96,7 @@ def make_heldout_clips(count: int, frames: int) -> list[HeldoutClip]:
     return [HeldoutClip(HELDOUT_IDENTITY + FIRST_CLIP + i, corpus[i % len(corpus)], frames) for i in range(count)]
 
 
-class Ledger:
+class ResultCache:
     """Figures of (row, clip, frames, steps, weights), kept in a file of one JSON object a line if there is one.
 
     Several processes may add to one file: each waits for the lock and appends a whole line.
@@ -123,7 +123,9 @@ class Ledger:
             try:
                 self._append(json.dumps(one) + "\n")
             except OSError as error:
-                raise InputError(f"{plain_name(self.path)} cannot take the figures: {error.strerror or error}") from error
+                raise InputError(
+                    f"{display_name(self.path)} cannot take the figures: {error.strerror or error}"
+                ) from error
         return one
 
     def _append(self, line: str) -> None:
@@ -149,48 +151,51 @@ def unpack(packed: dict) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Work:
+class EvaluationJob:
     """What every process of an evaluation needs to know."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Variant, ...]
     steps: Mapping[str, int | None]
     run: Path | None = None
     keep: Path | None = None
-    borrowed: Mapping[str, Path] = field(default_factory=dict)
+    published: Mapping[str, Path] = field(default_factory=dict)
     alone: bool = True  # whether its time on the clock tells anything
 
 
-class Examiner:
+class EvaluationWorker:
     """Makes and measures the rows' videos of one clip after the other; networks are loaded when first needed."""
 
-    def __init__(self, work: Work) -> None:
-        self.work, self.ledger, self.players = work, Ledger(work.keep), {}
+    def __init__(self, work: EvaluationJob) -> None:
+        self.work, self.ledger, self.players = work, ResultCache(work.keep), {}
         self.places = {row.name: find_weights(row, work.run) for row in work.rows if row.kind != "given"}
         codec = find_autoencoder(work.run)
-        self.autoencoder, self.judges = load_weights(Autoencoder, codec), Judges.load(work.run)
-        self.borrowed = Borrowed.load(work.borrowed)
-        judged = [mark_of(find_judge(name, work.run)) for name in NAMES] if self.judges else []
-        judged += [f"{name}:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" for name, path in sorted(work.borrowed.items())]
-        self.judged = "+".join(judged) or "no judges"
+        self.autoencoder, self.proxy = load_weights(Autoencoder, codec), ProxyMetrics.load(work.run)
+        self.published = PublishedMetrics.load(work.published)
+        measured_by = [mark_of(find_metric_weights(name, work.run)) for name in NAMES] if self.proxy else []
+        measured_by += [
+            f"{name}:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+            for name, path in sorted(work.published.items())
+        ]
+        self.measured_by = "+".join(measured_by) or "no proxy"
         self.marks = {row.name: "drawn" if row.name in DRAWN else mark_of(codec) for row in work.rows}
         self.marks |= {name: f"{self.marks[name]}+{mark_of(place)}" for name, place in self.places.items()}
 
-    def examine(self, clip: HeldoutClip) -> list[dict]:
+    def evaluate_clip(self, clip: HeldoutClip) -> list[dict]:
         """What the ledger holds of each row's video of the clip, measured now where it does not yet."""
         clip = copy.copy(clip)  # what is drawn of it is let go afterwards
         found = []
         for row in self.work.rows:
             steps = 0 if row.kind == "given" else row.steps(self.work.steps)
-            key = f"{row.name} {clip.seed} {clip.frames} {steps} {self.marks[row.name]} {self.judged}"
+            key = f"{row.name} {clip.seed} {clip.frames} {steps} {self.marks[row.name]} {self.measured_by}"
             one = self.ledger.get(key)
             if one is None:
                 if row.name not in self.players:
-                    self.players[row.name] = Player(row, self.autoencoder, self.places.get(row.name), steps)
+                    self.players[row.name] = VariantRunner(row, self.autoencoder, self.places.get(row.name), steps)
                 one = self.ledger.put(key, *self.measure(self.players[row.name], clip))
             found.append(one)
         return found
 
-    def measure(self, player: Player, clip: HeldoutClip) -> tuple[dict, dict[str, np.ndarray]]:
+    def measure(self, player: VariantRunner, clip: HeldoutClip) -> tuple[dict, dict[str, np.ndarray]]:
         """Figures of one clip, and the features that Frechet distances need."""
         given = clip.keypoints, clip.reference, clip.truth  # drawn before the clock starts
         began, busy = time.perf_counter(), time.process_time()
@@ -198,26 +203,26 @@ class Examiner:
         elapsed, busy = time.perf_counter() - began, time.process_time() - busy
         reference = clip.reference.image, clip.reference.keypoints
         found = extract_keypoints(made, fps=clip.keypoints.fps)
-        scores = score_video(made, clip.truth, clip.keypoints, clip.masks, self.judges, reference, clip.audio, found)
-        scores |= self.borrowed.score(made, clip.truth, found, reference, clip.audio)
+        scores = score_video(made, clip.truth, clip.keypoints, clip.masks, self.proxy, reference, clip.audio, found)
+        scores |= self.published.score(made, clip.truth, found, reference, clip.audio)
         if "denoise" in timing.seconds:
             scores["fps_processor"] = len(made) / busy
             if self.work.alone:
                 scores |= {"fps": len(made) / elapsed, "fps_denoise": len(made) / timing.seconds["denoise"]}
-        features = self.borrowed.look(made)
-        if self.judges is not None:
-            features["parts"] = self.judges.look(made, clip.keypoints)
+        features = self.published.extract_features(made)
+        if self.proxy is not None:
+            features["parts"] = self.proxy.extract_features(made, clip.keypoints)
         return scores, features
 
 
-_examiner: Examiner | None = None  # of a process that was started to share the clips
+_examiner: EvaluationWorker | None = None  # of a process that was started to share the clips
 
 
-def _begin(work: Work) -> None:
+def _begin(work: EvaluationJob) -> None:
     global _examiner
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _examiner = Examiner(work)
+    _examiner = EvaluationWorker(work)
 
 
 def _end_with_parent() -> None:
@@ -226,8 +231,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _examine(clip: HeldoutClip) -> list[dict]:
-    return _examiner.examine(clip)
+def _evaluate_clip(clip: HeldoutClip) -> list[dict]:
+    return _examiner.evaluate_clip(clip)
 
 
 @contextmanager
@@ -244,15 +249,17 @@ def _one_thread_each() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def examine_all(work: Work, clips: Sequence[HeldoutClip], workers: int) -> Iterator[list[dict]]:
-    """`Examiner.examine` of every clip, in order. Raises InputError if one of several processes ends by itself."""
+def evaluate_all(work: EvaluationJob, clips: Sequence[HeldoutClip], workers: int) -> Iterator[list[dict]]:
+    """`EvaluationWorker.evaluate_clip` of every clip, in order. Raises InputError if one of several processes ends by itself."""
     if workers == 1:
-        yield from map(Examiner(work).examine, clips)
+        yield from map(EvaluationWorker(work).evaluate_clip, clips)
         return
     try:
         with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (work,)) as pool:
             with _one_thread_each():
-                found = pool.map(_examine, clips)  # starts the processes
+                found = pool.map(_evaluate_clip, clips)  # starts the processes
             yield from found
     except BrokenProcessPool as error:
-        raise InputError("a process of the evaluation ended by itself (memory?); with --keep another try goes on") from error
+        raise InputError(
+            "a process of the evaluation ended by itself (memory?); with --keep another try goes on"
+        ) from error

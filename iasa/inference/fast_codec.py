@@ -18,7 +18,7 @@ STRIPE = 8  # rows of cells for which the decoder's pose fields are made at once
 POINTS = 8  # their keypoints come in multiples of this: oneDNN compiles a kernel for every size
 
 
-class LeanCodec:
+class FastCodec:
     """Pictures <-> latents. Pictures come as patches [m, 48, H / 4, W / 4] with channels last (`to_patches`).
 
     With `int8` latent frames are taken one by one: levels span what comes in, and must not depend on its neighbours.
@@ -64,7 +64,7 @@ class LeanCodec:
         latents: Tensor,  # [f, c, h, w] normalised
         xy: Tensor,  # [f * frames, 133, 2] image units
         confidence: Tensor,  # [f * frames, 133]
-        patches: Tensor,  # [f * frames, 48, H / 4, W / 4] of the reference bent to these poses
+        patches: Tensor,  # [f * frames, 48, H / 4, W / 4] of the reference warped to these poses
     ) -> Tensor:  # uint8 [f * frames, H, W, 3]
         net, t, a = self.net, self.frames, self.width
         if self.int8 and len(latents) > 1:
@@ -75,7 +75,9 @@ class LeanCodec:
         rows, cols = x.shape[-2:]
         fields = self._pose_fields(xy, confidence, rows, cols).unflatten(0, (-1, t))  # [f, t, cells, 2 a]
         own, shared = fields.split(a, -1)
-        shared = sum(shared.unbind(1), x.permute(0, 2, 3, 1).reshape(len(latents), -1, a))  # faster than a sum over a dimension
+        shared = sum(
+            shared.unbind(1), x.permute(0, 2, 3, 1).reshape(len(latents), -1, a)
+        )  # faster than a sum over a dimension
         x = (own + shared[:, None]).view(-1, rows, cols, a).permute(0, 3, 1, 2) + self.guide(patches)
         x = self.fine(x)
         painted = torch.empty(len(x), rows, cols, 64, dtype=x.dtype, device=x.device)
@@ -97,7 +99,9 @@ class LeanCodec:
         """
         visible = self.net.pose.visible
         points = xy[:, visible] * xy.new_tensor((cols, rows))  # [m, p, 2] in cells
-        dx = (points[..., 0] - (torch.arange(cols, device=xy.device)[:, None, None] + 0.5)).movedim(1, 0)  # [m, cols, p]
+        dx = (points[..., 0] - (torch.arange(cols, device=xy.device)[:, None, None] + 0.5)).movedim(
+            1, 0
+        )  # [m, cols, p]
         dy = (points[..., 1] - (torch.arange(rows, device=xy.device)[:, None, None] + 0.5)).movedim(1, 0)
         across = window(dx) * confidence[:, None, visible]
         down = window(dy)

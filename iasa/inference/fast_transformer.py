@@ -1,6 +1,6 @@
 """The networks as a roll-out runs them: the arithmetic of their modules, one latent frame at a time, in fewer passes.
 
-`LeanTransformer` is a denoising step of one frame of `VideoTransformer`; `LeanCodec` is `Autoencoder` between pictures and
+`FastTransformer` is a denoising step of one frame of `VideoTransformer`; `FastCodec` is `Autoencoder` between pictures and
 latents. Both take their weights from a module in evaluation mode, and differ from it by rounding alone. On a processor it
 is not the products that they save but what lies around them: shift and scale ride on the norm, rotations write to where
 attention reads, queries and keys of bounded length need no maximum in the softmax, modulations and image keys are made
@@ -30,7 +30,7 @@ class Past(NamedTuple):
     allowed: Tensor | None  # [k, m] 1 where the query sees the key, else 0, in the keys' type; None where all do
 
 
-class LeanTransformer:
+class FastTransformer:
     """One frame at a time, of one clip. `own` are the keys and values of the frame under way, after its last step so far."""
 
     def __init__(self, model: VideoTransformer, int8: bool = False) -> None:
@@ -38,8 +38,8 @@ class LeanTransformer:
         config = model.config
         self.tokens = config.rows * config.cols
         self.dtype, self.device = model.role.dtype, model.role.device
-        self.layers = [_LeanBlock(block, config.rows, config.cols, int8) for block in model.blocks]
-        self.turn = model.cos.to(self.dtype), model.sin.to(self.dtype)
+        self.layers = [_FastBlock(block, config.rows, config.cols, int8) for block in model.blocks]
+        self.rope = model.cos.to(self.dtype), model.sin.to(self.dtype)
         # Keys and values [2, layers, nh, 2 n, d] of the frame's own tokens, which every step writes, and of the reference's.
         shape = (2, len(self.layers), config.heads, 2 * self.tokens, config.width // config.heads)
         self._near = torch.zeros(shape, dtype=self.dtype, device=self.device)
@@ -54,7 +54,9 @@ class LeanTransformer:
         """Make the image's keys and the reference's: once a clip, from frame 0 of the condition."""
         self.image = [layer.image_keys(condition.image_tokens[0]) for layer in self.layers]
         modulation = self.modulations([0.0], condition.pose_summary[0, :1])[:, 0, 0]
-        self.step(condition.base[0, 0], condition.base[0, 0], condition.pose_tokens[0, 0], modulation, sink=False, role=0)
+        self.step(
+            condition.base[0, 0], condition.base[0, 0], condition.pose_tokens[0, 0], modulation, sink=False, role=0
+        )
         self._near[..., self.tokens :, :] = self.own
 
     def modulations(self, levels: list[float], pose_summary: Tensor) -> Tensor:
@@ -82,18 +84,20 @@ class LeanTransformer:
         near = self._near if sink else self.own
         for i, layer in enumerate(self.layers):
             seen = past and Past(past.keys[i], past.values[i], past.queries, past.allowed)
-            x = layer.step(x, modulation[i], *near[:, i], seen, self.image[i], self.turn)
+            x = layer.step(x, modulation[i], *near[:, i], seen, self.image[i], self.rope)
         change = model.patch_out(model.norm(x)).T.unflatten(1, latents.shape[1:])
         return base + change.float()
 
 
-class _LeanBlock:
+class _FastBlock:
     def __init__(self, block: Block, rows: int, cols: int, int8: bool) -> None:
         self.block, self.grid = block, (rows, cols)
         self.width, self.heads = block.out.in_features, block.heads
         self.modulation = block.modulation
         if int8:
-            self.qkv, self.out, self.down = (int8_linear(layer, rows * cols) for layer in (block.qkv, block.out, block.down))
+            self.qkv, self.out, self.down = (
+                int8_linear(layer, rows * cols) for layer in (block.qkv, block.out, block.down)
+            )
             self.up = int8_linear(block.up, rows * cols, "gelu")
         else:
             self.qkv, self.out, self.down = block.qkv, block.out, block.down
@@ -111,15 +115,15 @@ class _LeanBlock:
         values: Tensor,
         past: Past | None,  # of this layer
         image: tuple[Tensor, Tensor],
-        turn: tuple[Tensor, Tensor],  # cos, sin [n, d / 2]
+        rope: tuple[Tensor, Tensor],  # cos, sin [n, d / 2]
     ) -> Tensor:
         block, n = self.block, len(x)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(0)
         h = F.layer_norm(x, (self.width,), scale1, shift1)
         qkv = self.qkv(h).view(n, 3, self.heads, -1)
         q, k = F.rms_norm(qkv[:, :2], qkv.shape[-1:]).permute(1, 2, 0, 3).unbind(0)  # [nh, n, d]
-        q = _rotate_into(torch.empty_like(keys[:, :n]), q, turn).mul_(q.shape[-1] ** -0.5)
-        _rotate_into(keys[:, :n], k, turn)
+        q = _rotate_into(torch.empty_like(keys[:, :n]), q, rope).mul_(q.shape[-1] ** -0.5)
+        _rotate_into(keys[:, :n], k, rope)
         values[:, :n] = qkv[:, 2].transpose(0, 1)
 
         weights = torch.bmm(q, keys.transpose(1, 2)).exp_()  # norms of 1 and sqrt(d): a logit is below 10
@@ -141,9 +145,9 @@ class _LeanBlock:
         return torch.addcmul(x, gate2, self.down(self.up(h)))
 
 
-def _rotate_into(out: Tensor, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+def _rotate_into(out: Tensor, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     """`iasa.models.transformer.rotate`, written to `out` [nh, n, d]."""
-    (a, b), (cos, sin) = x.chunk(2, -1), turn
+    (a, b), (cos, sin) = x.chunk(2, -1), rope
     first, second = out.chunk(2, -1)
     torch.mul(a, cos, out=first)
     torch.mul(b, cos, out=second)

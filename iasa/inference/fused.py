@@ -21,7 +21,13 @@ def linear_gelu(layer: nn.Linear, rows: int) -> Callable[[Tensor], Tensor]:
 
 
 def conv_silu(
-    weight: Tensor, bias: Tensor, shape: Sequence[int], stride: Sequence[int], padding: Sequence[int], silu: bool, int8: bool
+    weight: Tensor,
+    bias: Tensor,
+    shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    silu: bool,
+    int8: bool,
 ) -> Callable[[Tensor], Tensor]:
     """A convolution, and silu if asked for, on weights packed once for inputs like `shape`: in one pass where oneDNN has it."""
     if int8:

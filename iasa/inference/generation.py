@@ -38,7 +38,7 @@ class Timing:
             self.processor[name] = self.processor.get(name, 0.0) + time.thread_time() - busy
 
 
-class Take:
+class Generation:
     """A generation under way: iterate `frames` to get uint8 [m, 256, 256, 3] chunks; the rest fills up meanwhile."""
 
     def __init__(
@@ -93,30 +93,34 @@ class Reporter:
             self.progress(stage, done / max(1, self.total))
 
 
-def summarise(take: Take, started: float) -> dict:
+def summarise(generation: Generation, started: float) -> dict:
     """What --json prints: frames, seconds of each stage (they overlap) and in all, fps end to end, and the settings."""
     elapsed = time.perf_counter() - started
     return {
-        "frames": take.count,
-        "seconds": {name: round(value, 3) for name, value in take.timing.seconds.items()},
+        "frames": generation.count,
+        "seconds": {name: round(value, 3) for name, value in generation.timing.seconds.items()},
         "elapsed": round(elapsed, 3),
-        "fps": round(take.count / max(elapsed, 1e-9), 2),
-        "density": take.density,
-        **{k: take.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
+        "fps": round(generation.count / max(elapsed, 1e-9), 2),
+        "density": generation.density,
+        **{k: generation.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
         "latent_fps": LATENT_FPS,
     }
 
 
-def write_take(start: Callable[[], Take], out: str | Path, audio: np.ndarray, mark: bool = True) -> tuple[Take, dict]:
-    """Write the take that `start` begins, with its sound and the visible AI mark; returns it and `summarise`'s report."""
+def write_video(
+    start: Callable[[], Generation], out: str | Path, audio: np.ndarray, mark: bool = True
+) -> tuple[Generation, dict]:
+    """Write the generation that `start` begins, with its sound and the visible AI mark; returns it and `summarise`'s report."""
     from iasa.media.writer import VideoWriter
 
     started, first = time.perf_counter(), 0.0
-    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark) as writer:  # entered first: an unwritable target costs no work
-        take = start()
-        writer.describe(take.settings)
-        for frames in take.frames:
+    with VideoWriter(
+        out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark
+    ) as writer:  # entered first: an unwritable target costs no work
+        generation = start()
+        writer.describe(generation.settings)
+        for frames in generation.frames:
             first = first or time.perf_counter() - started
-            with take.timing.stage("write"):
+            with generation.timing.stage("write"):
                 writer.add_frames(frames)
-    return take, summarise(take, started) | {"first_frame": round(first, 3)}
+    return generation, summarise(generation, started) | {"first_frame": round(first, 3)}

@@ -22,9 +22,13 @@ ACTIVATIONS = {"none": ("none", ""), "silu": ("swish", ""), "gelu": ("gelu", "ta
 
 
 @functools.cache
-def pays(dtype: torch.dtype) -> bool:
+def is_faster(dtype: torch.dtype) -> bool:
     """Whether this processor computes a layer faster so than in `dtype`, the rounding of what comes in counted (measured)."""
-    if not CPUINFO.exists() or not FLAGS & set(CPUINFO.read_text().split()) or not hasattr(torch.ops.onednn, "qlinear_pointwise"):
+    if (
+        not CPUINFO.exists()
+        or not FLAGS & set(CPUINFO.read_text().split())
+        or not hasattr(torch.ops.onednn, "qlinear_pointwise")
+    ):
         return False
     seconds = _layer_seconds(dtype)
     return seconds["int8"] < GAIN * seconds["plain"]
@@ -47,7 +51,7 @@ def _layer_seconds(dtype: torch.dtype, repeats: int = 15) -> dict[str, float]:
     return best
 
 
-def name_numbers(dtype: torch.dtype, int8: bool) -> str:
+def name_precision(dtype: torch.dtype, int8: bool) -> str:
     """What a report says of a run's numbers: "bfloat16", or "int8, bfloat16" where products are in 8 bits."""
     name = str(dtype).removeprefix("torch.")
     return f"int8, {name}" if int8 else name

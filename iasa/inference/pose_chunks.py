@@ -9,17 +9,17 @@ from iasa.avatar.rig import RigMotion, make_keypoints
 from iasa.avatar.speaker import Reference
 from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT
 from iasa.inference.generation import Timing
-from iasa.inference.prefetch import RunAhead
+from iasa.inference.prefetch import Prefetcher
 from iasa.keypoints import Keypoints, concat_keypoints, fill_latent
-from iasa.motion import perform_clip
+from iasa.motion import generate_clip_motion
 from iasa.motion.rules import GestureStyle
-from iasa.speech.chunked import ClipHearing
+from iasa.speech.chunked import ChunkedSpeech
 
-LARGEST_PIECE = 8  # latent frames that are bent and embedded at a time
+LARGEST_PIECE = 8  # latent frames that are warped and embedded at a time
 
 
-def perform_poses(
-    hearing: ClipHearing,
+def generate_poses(
+    speech: ChunkedSpeech,
     reference: Reference,
     seed: int,
     style: GestureStyle | None,
@@ -28,22 +28,22 @@ def perform_poses(
     model: str = DEFAULT_MOTION,
 ) -> Iterator[Keypoints]:
     """The poses of a clip, piece by piece, by one of MOTION_MODELS; `edit` changes every piece of the motion."""
-    motions = perform_clip(hearing, seed, style, model)
+    motions = generate_clip_motion(speech, seed, style, model)
     spent, keypoints = 0.0, None
     while True:
         with timing.stage("motion"):
             motion = next(motions, None)
             if motion is not None:
                 keypoints = make_keypoints(reference.identity, edit(motion) if edit else motion)
-        timing.processor["motion"] += hearing.spent - spent
-        spent = hearing.spent
+        timing.processor["motion"] += speech.spent - spent
+        spent = speech.spent
         if motion is None:
             return
         yield keypoints
 
 
 def cut_poses(
-    poses: Generator[Keypoints] | RunAhead[Keypoints], known: list[Keypoints] | None = None
+    poses: Generator[Keypoints] | Prefetcher[Keypoints], known: list[Keypoints] | None = None
 ) -> Iterator[Keypoints]:
     """Poses that come in pieces, in whole latent frames: few at first, so that the first frame comes soon; later ones are
     prepared together. The last pose is repeated to fill a latent frame. `known` takes up what has come."""

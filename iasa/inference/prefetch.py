@@ -15,7 +15,7 @@ _END = object()
 _THREADS = torch.get_num_threads()  # before any stage set its own
 
 
-class RunAhead(Iterator[Item]):
+class Prefetcher(Iterator[Item]):
     """The items of `source`, made in a thread of its own, at most `depth` of them before they are asked for.
 
     With one such thread for each stage of a pipeline, the stages share the processor's cores; each computes with one

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from iasa.attention.dense import dense_attention
 from iasa.attention.dispatch import frame_attention
-from iasa.attention.gathered import Schedule, plan_frame_schedule
+from iasa.attention.gathered import GatherPlan, plan_frame_gather
 from iasa.masks import AttentionPlan
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.sampling import sample_few_step
 
 
 class KeyCache:
-    """Keys and values of past latent frames, per layer; a frame is forgotten after the last frame that chose it.
+    """Keys and values of past latent frames, per layer; a frame is evicted after the last frame that chose it.
 
     Frame 0 is the reference, the sink that every frame sees. What is kept of a past frame are the keys of its last
     denoising step: no extra pass is spent on the cache.
@@ -78,7 +78,7 @@ class CausalStudent:
         frame = self.frame
         if frame >= self.plan.grid.frames:
             raise IndexError(f"the plan has {self.plan.grid.frames - 1} frames to make; there is no frame {frame}")
-        positions, schedule = plan_frame_schedule(self.plan, frame)
+        positions, gather = plan_frame_gather(self.plan, frame)
         chosen = split_by_frame(positions, self.plan.grid.tokens_per_frame)
         past = {layer: self.cache.gather(layer, chosen) for layer in range(len(self.model.blocks))}
         sink = self.cache.kept[0] if self.plan.has_sink(frame) else None
@@ -87,7 +87,7 @@ class CausalStudent:
 
         def denoise(x: Tensor, level: float) -> Tensor:
             levels = torch.full(x.shape[:2], level, device=x.device)
-            attend = self.make_attend(sink, past, schedule, keys)
+            attend = self.make_attend(sink, past, gather, keys)
             return self.model(x, levels, condition, attend, first_is_reference=False)
 
         base = self.condition.base[:, :1]
@@ -97,8 +97,9 @@ class CausalStudent:
         return clean[:, 0]
 
     @staticmethod
-    def make_attend(sink, past, schedule: Schedule, keys: dict) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+    def make_attend(sink, past, gather: GatherPlan, keys: dict) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
         """Attention of one new frame: to itself, the sink and its chosen past; its keys and values are put into `keys`."""
+
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             q, k, v = q[:, :, 0], k[:, :, 0], v[:, :, 0]
             keys[layer] = (k, v)
@@ -107,7 +108,7 @@ class CausalStudent:
                 own_k, own_v = torch.cat([k, sink[layer][0]], 2), torch.cat([v, sink[layer][1]], 2)
             if past[layer] is None:
                 return frame_attention(q, own_k, own_v)[:, :, None]
-            return frame_attention(q, own_k, own_v, *past[layer], schedule)[:, :, None]
+            return frame_attention(q, own_k, own_v, *past[layer], gather)[:, :, None]
 
         return attend
 

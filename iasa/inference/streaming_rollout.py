@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iasa.inference.fast_transformer import LeanTransformer, Past
+from iasa.inference.fast_transformer import FastTransformer, Past
 from iasa.masks.plan_stream import PlanRow
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.sampling import make_levels, sample_few_step
@@ -20,23 +20,23 @@ QUERIES, KEYS = 32, 64  # those of the past come in multiples of these: oneDNN c
 
 
 @dataclass(frozen=True)
-class FrameInput:
+class DenoiserInput:
     """What one latent frame is made from, beside noise."""
 
     row: PlanRow
-    base: Tensor  # [c, h, w] latents of the reference bent to its pose
+    base: Tensor  # [c, h, w] latents of the reference warped to its pose
     pose_tokens: Tensor  # [n, width]
     modulation: Tensor  # [layers, steps, 6, width]
 
 
-class KeyArena:
+class KVCachePool:
     """Keys and values of the past frames that may be asked for, each at a place that is reserved once."""
 
-    def __init__(self, frame: Tensor, room: int) -> None:  # keys and values of one frame [2, layers, nh, n, d]
-        shape = (*frame.shape[:3], room, *frame.shape[3:])
+    def __init__(self, frame: Tensor, capacity: int) -> None:  # keys and values of one frame [2, layers, nh, n, d]
+        shape = (*frame.shape[:3], capacity, *frame.shape[3:])
         self._store = torch.empty(shape, dtype=frame.dtype, device=frame.device)
         self._gathered = self._store.new_empty(0)  # filled again and again: fresh pages cost more than the copy
-        self._free, self._place = list(range(room)), {}
+        self._free, self._place = list(range(capacity)), {}
 
     @property
     def frames(self) -> list[int]:
@@ -46,7 +46,7 @@ class KeyArena:
         self._place[frame] = self._free.pop()
         self._store[:, :, :, self._place[frame]] = keys_values
 
-    def forget(self, frames: Iterable[int]) -> None:
+    def evict(self, frames: Iterable[int]) -> None:
         for frame in frames:
             self._free.append(self._place.pop(frame))
 
@@ -73,40 +73,40 @@ class StudentStream:
         model: VideoTransformer,
         reference: Condition,  # whose frame 0 is the reference
         bits: Tensor,  # uint8 [n], regions of the reference
-        room: int,  # past frames that the plan's rows may name
+        capacity: int,  # past frames that the plan's rows may name
         steps: int,
         sink: bool = True,
         generator: torch.Generator | None = None,
         int8: bool = False,
     ) -> None:
-        self.lean = LeanTransformer(model, int8)
+        self.fast = FastTransformer(model, int8)
         self.levels = make_levels(steps)
         self.sink, self.generator = sink, generator
         with torch.inference_mode():
-            self.lean.read_reference(reference)
-            self.arena = KeyArena(self.lean.own, room + 1)
+            self.fast.read_reference(reference)
+            self.pool = KVCachePool(self.fast.own, capacity + 1)
             self._bits = {0: bits}
             if not sink:
-                self.arena.keep(0, self.lean.own)
+                self.pool.keep(0, self.fast.own)
 
     def modulations(self, pose_summary: Tensor) -> Tensor:  # [f, width] -> [layers, steps, f, 6, width]
-        return self.lean.modulations(self.levels, pose_summary)
+        return self.fast.modulations(self.levels, pose_summary)
 
     @torch.inference_mode()
-    def next_frame(self, given: FrameInput) -> Tensor:  # [1, c, h, w]
+    def next_frame(self, given: DenoiserInput) -> Tensor:  # [1, c, h, w]
         """The latents of the next frame."""
         row, step = given.row, iter(range(len(self.levels)))
         past = self._past(row)
 
         def denoise(x: Tensor, level: float) -> Tensor:
-            return self.lean.step(x, given.base, given.pose_tokens, given.modulation[:, next(step)], past, self.sink)
+            return self.fast.step(x, given.base, given.pose_tokens, given.modulation[:, next(step)], past, self.sink)
 
         noise = torch.randn(given.base.shape, generator=self.generator).to(given.base.device)
         clean = sample_few_step(denoise, noise, len(self.levels), self.generator)
-        self.arena.keep(row.frame, self.lean.own)
+        self.pool.keep(row.frame, self.fast.own)
         self._bits[row.frame] = row.bits
-        self.arena.forget(row.forgotten)
-        for frame in row.forgotten:
+        self.pool.evict(row.evicted)
+        for frame in row.evicted:
             del self._bits[frame]
         return clean[None]
 
@@ -120,7 +120,7 @@ class StudentStream:
         queries = allowed.any(1).nonzero()[:, 0]
         if not len(queries):
             return None
-        keys, values = self.arena.gather(row.past, tokens, KEYS)
+        keys, values = self.pool.gather(row.past, tokens, KEYS)
         spare = -len(queries) % QUERIES
         allowed = F.pad(allowed[queries], (0, keys.shape[2] - len(k_bits), 0, spare))
         queries = F.pad(queries, (0, spare))

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
 from iasa.config import InputError, MaskOptions
-from iasa.files import check_output, whole_file
+from iasa.files import atomic_write, check_output
 from iasa.grid import TokenGrid
 from iasa.masks.plan import AttentionPlan
 from iasa.masks.plot import draw_plan
@@ -142,7 +142,7 @@ SUFFIXES = (".npz", ".json", ".png")
 def save_plan(path: str | os.PathLike, plan: AttentionPlan) -> None:
     """Write a plan in the format that the name's ending asks for. Raises InputError."""
     suffix = check_output(path, SUFFIXES).suffix.lower()
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         if suffix == ".json":
             partial.write_text(plan.to_json() + "\n")
         elif suffix == ".png":

@@ -194,13 +194,13 @@ class AttentionPlan:
         return kept_blocks(bits, self.past, self.options.sink, self.options.block if block is None else block)
 
     def to_flex(self, block: int = 128, device: torch.device | str = "cpu") -> BlockMask:
-        """This mask for torch's FlexAttention, over tokens in the order of `permutation`; see masks/exports.py."""
+        """This mask for torch's FlexAttention, over tokens in the order of `permutation`; see masks/export.py."""
         from iasa.masks.export import to_flex
 
         return to_flex(self, block, device)
 
     def to_flashinfer(self, block: int | None = None) -> FlashInferBlocks:
-        """The kept blocks as FlashInfer's block-sparse wrappers take them; see masks/exports.py."""
+        """The kept blocks as FlashInfer's block-sparse wrappers take them; see masks/export.py."""
         from iasa.masks.export import to_flashinfer
 
         return to_flashinfer(self, block)

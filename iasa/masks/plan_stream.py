@@ -1,9 +1,9 @@
 """The plan made as poses come: each frame's row, from a bounded memory of past poses.
 
 `make_plan` sees a whole clip; a roll-out that must run for hours sees one pose after the other. Both give the same rows
-as long as the memory holds all frames within `MaskOptions.reach`. With a smaller `budget` something must be forgotten:
+as long as the memory holds all frames within `MaskOptions.reach`. With a smaller `capacity` something must be evicted:
 of the two poses in memory that are most alike the older goes, so that what stays is diverse (and the frames just before
-always stay). The reference is the sink and is never forgotten.
+always stay). The reference is the sink and is never evicted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PlanRow:
     past: tuple[int, ...]  # frames that it sees through the region rule, ascending, without the sink
     bits: Tensor  # uint8 [n]
     chosen: tuple[int, ...]  # its row of `AttentionPlan.frame_table`: K by pose, then the window; -1 pads
-    forgotten: tuple[int, ...]  # frames that no later row will name
+    evicted: tuple[int, ...]  # frames that no later row will name
 
 
 class PlanStream:
@@ -41,15 +41,15 @@ class PlanStream:
         options: MaskOptions | None = None,
         rows: int = 16,
         cols: int = 16,
-        budget: int | None = None,  # past frames that are remembered; all within reach for None
+        capacity: int | None = None,  # past frames that are remembered; all within reach for None
     ) -> None:
         self.options = options or MaskOptions()
         check_options(self.options)
         least = self.options.top_k + self.options.window
-        if budget is not None and budget < max(least, 1):
-            raise InputError(f"a memory of {budget} past frames is too small; each frame sees {least} of them")
+        if capacity is not None and capacity < max(least, 1):
+            raise InputError(f"a memory of {capacity} past frames is too small; each frame sees {least} of them")
         self.grid = TokenGrid(1, rows, cols)
-        self.room = min(budget or self.options.reach, self.options.reach)  # frames in memory at most
+        self.capacity = min(capacity or self.options.reach, self.options.reach)  # frames in memory at most
         self.frame = 0  # of the next pose
         self._shapes: Keypoints | None = None  # the first frames that show each part of the body
         self._shown = np.zeros(0, bool)
@@ -102,11 +102,11 @@ class PlanStream:
         return PlanRow(frame, tuple(sorted(set(padded) - {-1})), bits, tuple(padded), self._forget())
 
     def _forget(self) -> tuple[int, ...]:
-        """Take out of the memory what the next row may not name, and what there is no room for."""
+        """Generation out of the memory what the next row may not name, and what there is no room for."""
         gone = [f for f in self._frames if f < self.frame - self.options.reach]
         for frame in gone:
             self._drop(self._frames.index(frame))
-        while len(self._frames) > self.room:
+        while len(self._frames) > self.capacity:
             free = sum(f < self.frame - self.options.window for f in self._frames)
             nearest = self._apart[:, :free].min(0)  # of each, to a newer one
             gone.append(self._frames[int(nearest.argmin())])

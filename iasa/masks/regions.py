@@ -127,8 +127,7 @@ def _part_tokens(
     tokens: Tensor,  # [n, 2]
     points: Tensor,  # [f, p, 2]
     weight: Tensor,  # [f, p]
-    shape: tuple[Tensor, Tensor]
-    | None,  # the part's points [1, p, 2] and weights [1, p] in the reference, for mls
+    shape: tuple[Tensor, Tensor] | None,  # the part's points [1, p, 2] and weights [1, p] in the reference, for mls
     reach: float,
 ) -> Tensor:
     """Tokens of one part: bool [f, n]."""

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from iasa.config import InputError
-from iasa.files import whole_file
+from iasa.files import atomic_write
 from iasa.media.writer import AI_SOURCE
 
 # Environment variables that name PEM files: the certificates, the signer's first, and the private key (ES256).
@@ -49,7 +49,7 @@ def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str
         raise InputError(f"{error.filename}: {error.strerror}") from error
     try:
         signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", *pems, None))  # without a time stamp's server
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             c2pa.Builder(json.dumps(manifest)).sign_file(path, partial, signer)
     except c2pa.C2paError as error:
         raise InputError(f"the content credentials cannot be signed: {error}") from error

@@ -34,7 +34,7 @@ from iasa.config import (
     VIDEO_FPS,
     InputError,
 )
-from iasa.files import plain_name as _name
+from iasa.files import display_name as _name
 
 ACCEPTED_MEDIA = "wav, mp3, flac, ogg, opus, m4a, mp4, mov, webm, mkv and avi"
 ACCEPTED_VIDEO = "mp4, mov, webm, mkv and avi"
@@ -159,9 +159,7 @@ def _decode(container: InputContainer, stream: Stream, name: str) -> Iterator[An
             yield frame
             start = time.monotonic()
         if spent + time.monotonic() - start > MAX_DECODE_SECONDS:
-            raise InputError(
-                f"{name} takes over {MAX_DECODE_SECONDS:.0f} s to decode; a simpler file is needed"
-            )
+            raise InputError(f"{name} takes over {MAX_DECODE_SECONDS:.0f} s to decode; a simpler file is needed")
     if broken > MAX_DAMAGE * packets:
         raise InputError(f"{name} is damaged: {broken} of its {packets} parts cannot be decoded")
 
@@ -214,9 +212,7 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
     return np.array(picture.convert("RGB"))
 
 
-def read_audio_track(
-    path: str | os.PathLike, max_seconds: float = MAX_AUDIO_SECONDS
-) -> tuple[np.ndarray, int]:
+def read_audio_track(path: str | os.PathLike, max_seconds: float = MAX_AUDIO_SECONDS) -> tuple[np.ndarray, int]:
     """The sound of any accepted file, channels averaged: (float32 [n], full scale 1.0; samples a second).
 
     The rate is the file's own, at most 48 kHz. Raises InputError: no sound, too much of it, a damaged file.
@@ -228,9 +224,7 @@ def read_audio_track(
             raise InputError(f"{name} has no sound track; a file with sound is needed")
         stream = container.streams.audio[0]
         if stream.codec_context is None:
-            raise InputError(
-                f"{name} has sound in a format that cannot be decoded; accepted are {ACCEPTED_MEDIA}"
-            )
+            raise InputError(f"{name} has sound in a format that cannot be decoded; accepted are {ACCEPTED_MEDIA}")
         rate = min(stream.rate or 0, MAX_RATE)
         if rate < 1000:
             raise InputError(f"{name} has {rate} samples a second; 1,000 or more are needed")
@@ -282,9 +276,7 @@ def open_video(
             raise InputError(f"{name} has no moving picture; accepted are {ACCEPTED_VIDEO}")
         stream = streams[0]
         if stream.codec_context is None:
-            raise InputError(
-                f"{name} has pictures in a format that cannot be decoded; accepted are {ACCEPTED_VIDEO}"
-            )
+            raise InputError(f"{name} has pictures in a format that cannot be decoded; accepted are {ACCEPTED_VIDEO}")
         if stream.width * stream.height > max_pixels:
             raise InputError(
                 f"{name} has {stream.width} x {stream.height} pixels; "

@@ -17,7 +17,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from iasa.config import VIDEO_FPS, InputError
-from iasa.files import plain_name as _name
+from iasa.files import display_name as _name
 from iasa.media.watermark import add_mark
 
 AI_MARK = "AI-generated video: the speaker's picture and movement were made by a computer program (IASA)"
@@ -77,7 +77,9 @@ class VideoWriter:
         self._metadata = {
             "title": "AI-generated video",
             "description": AI_MARK,
-            "comment": json.dumps({**metadata, "ai_generated": True, "digital_source_type": AI_SOURCE}, default=_to_json),
+            "comment": json.dumps(
+                {**metadata, "ai_generated": True, "digital_source_type": AI_SOURCE}, default=_to_json
+            ),
         }
 
     def add_frames(self, frames: np.ndarray) -> None:

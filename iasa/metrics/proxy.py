@@ -1,4 +1,4 @@
-"""The trained judges of the quality report: is it the same face, do the lips go with the sound, do parts look drawn?
+"""The trained proxy of the quality report: is it the same face, do the lips go with the sound, do parts look drawn?
 
 Their networks were trained here on the avatar, so their figures carry their own names: identity is no ArcFace likeness,
 sync is not Sync-C, and the Frechet distance on the part encoder is not FID. For these see `iasa.metrics.published`.
@@ -31,7 +31,7 @@ NAMES = ("face_encoder", "part_encoder", "sync_encoder")
 
 
 @dataclass(frozen=True)
-class Judges:
+class ProxyMetrics:
     """`face` may be any embedding of the form of `FaceEncoder.embed`."""
 
     face: Callable[[Tensor, Tensor], Tensor]
@@ -39,12 +39,13 @@ class Judges:
     sync: SyncEncoder
 
     @classmethod
-    def load(cls, run: Path | None = None) -> Judges | None:
+    def load(cls, run: Path | None = None) -> ProxyMetrics | None:
         """Those that a run folder holds, else the shipped ones; None if there are none yet."""
         kinds = (FaceEncoder, PartEncoder, SyncEncoder)
         try:
             face, parts, sync = (
-                load_weights(kind, find_judge(name, run)).requires_grad_(False) for kind, name in zip(kinds, NAMES, strict=True)
+                load_weights(kind, find_metric_weights(name, run)).requires_grad_(False)
+                for kind, name in zip(kinds, NAMES, strict=True)
             )
         except InputError:
             return None
@@ -68,10 +69,10 @@ class Judges:
         return scores | {"sync": sync_margin(curve), "sync_lag": float(curve.argmax() - LONGEST)}
 
     def embed(self, frames: np.ndarray, poses: Keypoints) -> np.ndarray:
-        """`embed_faces` by this judge."""
+        """`embed_faces` by this metric."""
         return embed_faces(self.face, frames, poses)
 
-    def look(self, frames: np.ndarray, truth: Keypoints) -> np.ndarray:
+    def extract_features(self, frames: np.ndarray, truth: Keypoints) -> np.ndarray:
         """Features float32 [m, 96] of face and hands in some frames, where the true pose has them."""
         crops = []
         for i in range(0, len(frames), EVERY):
@@ -83,7 +84,7 @@ class Judges:
         return self.parts.pooled(images).numpy()
 
 
-def find_judge(name: str, run: Path | None = None) -> Path:
+def find_metric_weights(name: str, run: Path | None = None) -> Path:
     """The folder of a judge's weights: of the run if it trained them, else the shipped one."""
     trained = run / name / "export" if run else None
     return trained if trained and (trained / "config.json").exists() else WEIGHTS / name
@@ -97,7 +98,9 @@ def embed_faces(face: Callable[[Tensor, Tensor], Tensor], frames: np.ndarray, po
     for start in range(0, len(frames), CHUNK):
         which = slice(start, start + CHUNK)
         images = torch.from_numpy(frames[which]).movedim(-1, 1).float() / 127.5 - 1
-        xy = torch.from_numpy(np.where(seen[which, None, None], poses.xy[which], 0.5)).float()  # missing ones may be NaN
+        xy = torch.from_numpy(
+            np.where(seen[which, None, None], poses.xy[which], 0.5)
+        ).float()  # missing ones may be NaN
         parts.append(face(images, xy * frames.shape[1]).numpy())
     return np.where(seen[:, None], np.concatenate(parts), np.nan)
 

@@ -1,6 +1,6 @@
-"""Judges whose weights a user brings: LPIPS, SyncNet, FID, FVD, ArcFace. Only with these does a table bear their names.
+"""Published metrics by a user's own weights: LPIPS, SyncNet, FID, FVD, ArcFace. Only with these are they named so.
 
-`python -m iasa evaluate --judge NAME=FILE` reads, without pickle:
+`python -m iasa evaluate --metric NAME=FILE` reads, without pickle:
 
   lpips      AlexNet's weights as torchvision publishes them (.pth or .safetensors); the rest of LPIPS is torchmetrics'
   syncnet    syncnet_v2.model as its authors publish it (tensors alone; .safetensors too): Sync-C and Sync-D
@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError
-from iasa.files import plain_name
+from iasa.files import display_name
 from iasa.keypoints import EYE_CORNERS, FACE, Keypoints
 from iasa.metrics.mfcc import make_cepstra
 from iasa.metrics.networks import syncnet
@@ -34,7 +34,7 @@ from iasa.metrics.networks.syncnet import SyncNet, sync_distances
 from iasa.metrics.proxy import EVERY, embed_faces
 from iasa.metrics.video_quality import identity_figures
 
-BORROWED = ("lpips", "syncnet", "inception", "i3d", "arcface")
+PUBLISHED = ("lpips", "syncnet", "inception", "i3d", "arcface")
 PIECE = 16  # video frames that FVD's network sees at a time
 CHUNK = 8  # pictures, or windows of SyncNet, at a time
 ARC_SIDE = 112
@@ -48,8 +48,8 @@ FaceEmbedding = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Borrowed:
-    """The judges that were given; each of the figures comes with its own."""
+class PublishedMetrics:
+    """The proxy that were given; each of the figures comes with its own."""
 
     lpips: nn.Module | None = None
     syncnet: SyncNet | None = None
@@ -58,14 +58,14 @@ class Borrowed:
     arcface: FaceEmbedding | None = None
 
     @classmethod
-    def load(cls, files: Mapping[str, Path]) -> Borrowed:
-        """From files by name. Raises InputError on a name that is not in BORROWED and on a file that is not that network."""
+    def load(cls, files: Mapping[str, Path]) -> PublishedMetrics:
+        """From files by name. Raises InputError on a name that is not in PUBLISHED and on a file that is not that network."""
         readers = {
             "lpips": read_lpips, "syncnet": read_syncnet, "inception": read_inception, "i3d": read_i3d, "arcface": read_arcface,
         }  # fmt: skip
         for name in files:
             if name not in readers:
-                raise InputError(f"there is no judge {name!r}; accepted: {', '.join(BORROWED)}")
+                raise InputError(f"there is no metric {name!r}; accepted: {', '.join(PUBLISHED)}")
         return cls(**{name: readers[name](Path(path)) for name, path in files.items()})
 
     @torch.no_grad()
@@ -92,7 +92,7 @@ class Borrowed:
         return scores
 
     @torch.no_grad()
-    def look(self, frames: np.ndarray) -> dict[str, np.ndarray]:
+    def extract_features(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """Features [m, d] that the Frechet distances compare: `fid` of every eighth picture, `fvd` of pieces of 16."""
         features = {}
         if self.inception is not None:
@@ -153,7 +153,9 @@ def read_arcface(path: Path) -> FaceEmbedding:
     network = read_script(path)
     _try(path, "ArcFace network", lambda: network(torch.zeros(2, 3, ARC_SIDE, ARC_SIDE)))
 
-    def embed(images: Tensor, xy: Tensor) -> Tensor:  # [m, 3, H, W] in [-1, 1], [m, 133, 2] pixels -> [m, d] of length 1
+    def embed(
+        images: Tensor, xy: Tensor
+    ) -> Tensor:  # [m, 3, H, W] in [-1, 1], [m, 133, 2] pixels -> [m, d] of length 1
         return F.normalize(network(align_five(images, xy)).float(), dim=-1)
 
     return embed
@@ -218,7 +220,10 @@ def cut_faces(frames: np.ndarray, found: Keypoints) -> Tensor | None:
     side = half * 2 * (1 + ROOM)
     step = (torch.arange(syncnet.SIDE) + 0.5) / syncnet.SIDE
     y, x = torch.meshgrid(step, step, indexing="ij")
-    places = torch.stack([x, y], -1) * torch.from_numpy(side)[:, None, None, None] + torch.from_numpy(left_top)[:, None, None]
+    places = (
+        torch.stack([x, y], -1) * torch.from_numpy(side)[:, None, None, None]
+        + torch.from_numpy(left_top)[:, None, None]
+    )
     grid = places / torch.tensor([frames.shape[2], frames.shape[1]]) * 2 - 1
     return F.grid_sample(_planes(frames).flip(1).float(), grid, padding_mode="border", align_corners=False)
 
@@ -226,20 +231,34 @@ def cut_faces(frames: np.ndarray, found: Keypoints) -> Tensor | None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """A file of tensors alone, .safetensors or torch's own. Raises InputError on anything else."""
     try:
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError) as error:
-        raise InputError(f"{plain_name(path)} holds no tensors that can be read safely: {_first_line(error)}") from error
+        found = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        SafetensorError,
+    ) as error:
+        raise InputError(
+            f"{display_name(path)} holds no tensors that can be read safely: {_first_line(error)}"
+        ) from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{plain_name(path)} holds a {type(found).__name__}; a dictionary of tensors is needed")
+        raise InputError(f"{display_name(path)} holds a {type(found).__name__}; a dictionary of tensors is needed")
     return found
 
 
 def read_script(path: Path) -> nn.Module:
-    """A TorchScript file, ready to judge. Raises InputError on anything else."""
+    """A TorchScript file, ready to metric. Raises InputError on anything else."""
     try:
         network = torch.jit.load(str(path), map_location="cpu").eval()
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{plain_name(path)} is no TorchScript file: {_first_line(error)}") from error
+        raise InputError(f"{display_name(path)} is no TorchScript file: {_first_line(error)}") from error
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network
@@ -248,10 +267,10 @@ def read_script(path: Path) -> nn.Module:
 def _check_tensors(path: Path, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], kind: str) -> None:
     for name, tensor in wanted.items():
         if name not in given:
-            raise InputError(f"{plain_name(path)} is no {kind}: it lacks {name}")
+            raise InputError(f"{display_name(path)} is no {kind}: it lacks {name}")
         if given[name].shape != tensor.shape:
             raise InputError(
-                f"{plain_name(path)} is no {kind}: {name} has shape {list(given[name].shape)}; {list(tensor.shape)} is needed"
+                f"{display_name(path)} is no {kind}: {name} has shape {list(given[name].shape)}; {list(tensor.shape)} is needed"
             )
 
 
@@ -261,10 +280,12 @@ def _try(path: Path, kind: str, call: Callable[[], Tensor]) -> None:
     try:
         answer = call()
     except (RuntimeError, TypeError, ValueError, torch.jit.Error) as error:
-        raise InputError(f"{plain_name(path)} is no {kind} of the form needed: {_first_line(error)}") from error
+        raise InputError(f"{display_name(path)} is no {kind} of the form needed: {_first_line(error)}") from error
     if not isinstance(answer, Tensor) or answer.ndim != 2:
         shape = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        raise InputError(f"{plain_name(path)} is no {kind} of the form needed: it answers {shape}; [m, features] is needed")
+        raise InputError(
+            f"{display_name(path)} is no {kind} of the form needed: it answers {shape}; [m, features] is needed"
+        )
 
 
 def _first_line(error: Exception) -> str:

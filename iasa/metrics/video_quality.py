@@ -95,9 +95,7 @@ def region_psnr(
     masks = torch.as_tensor(masks).bool()
     error = (_to_planes(pred) - _to_planes(truth)).square().mean(1)  # [f, H, W]
     if masks.shape != (error.shape[0], len(names), *error.shape[1:]):
-        raise ValueError(
-            f"masks are {list(masks.shape)}; {[error.shape[0], len(names), *error.shape[1:]]} are needed"
-        )
+        raise ValueError(f"masks are {list(masks.shape)}; {[error.shape[0], len(names), *error.shape[1:]]} are needed")
     scores = {}
     for row, name in enumerate(names):
         inside = error[masks[:, row]]

@@ -1,8 +1,8 @@
 """The f16 autoencoder: two video frames of 256 x 256 <-> one latent frame of c x 16 x 16 (the VAE of the paper's backbone).
 
-Its decoder is told the pose, and shown the reference bent to that pose (`iasa.warp.reference_warp`): both are known wherever
+Its decoder is told the pose, and shown the reference warped to that pose (`iasa.warp.reference_warp`): both are known wherever
 latents are decoded, so that fingers and lips, glasses and collars need not be spelt out by latents of 16 x 16 pixels.
-The last convolutions paint one frame at a time, each with its own pose and its own bent reference, else what moves
+The last convolutions paint one frame at a time, each with its own pose and its own warped reference, else what moves
 between the two frames of a pair comes out as their blend.
 """
 
@@ -79,12 +79,12 @@ class Autoencoder(ModelMixin, ConfigMixin):
         )
         self.poses = PoseField(a, size // 4, size // 4, frames)  # of all frames of the latent frame
         self.pose = PoseField(a, size // 4, size // 4, 1)  # of the one frame that is being painted
-        self.guide = nn.Conv2d(48, a, 3, padding=1)  # of the bent reference
+        self.guide = nn.Conv2d(48, a, 3, padding=1)  # of the warped reference
         nn.init.zeros_(self.guide.weight)
         nn.init.zeros_(self.guide.bias)
         self.fine = nn.Sequential(ResidualBlock(a), ResidualBlock(a), ResidualBlock(a))
         self.heads = nn.ModuleList(nn.Conv2d(a, 48, 3, padding=1) for _ in range(frames))
-        self.gate = nn.Conv2d(a, 16, 3, padding=1)  # how far each pixel is taken from the bent reference as it is
+        self.gate = nn.Conv2d(a, 16, 3, padding=1)  # how far each pixel is taken from the warped reference as it is
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, -3.0)
         self.shuffle, self.unshuffle = nn.PixelShuffle(4), nn.PixelUnshuffle(4)
@@ -100,21 +100,21 @@ class Autoencoder(ModelMixin, ConfigMixin):
         latents: Tensor,  # [m, c, h, w], raw
         xy: Tensor,  # [m, frames, 133, 2] image units
         confidence: Tensor,  # [m, frames, 133]
-        bent: Tensor,  # [m, 3 * frames, H, W] the reference bent to each pose
+        warped: Tensor,  # [m, 3 * frames, H, W] the reference warped to each pose
         origin: Tensor | None = None,  # [m, 2]
     ) -> Tensor:  # [m, 3 * frames, H, W]
-        """Pictures. For a crop, `origin` is its corner (x, y) in pixels; xy still spans the whole picture, `bent` does not."""
+        """Pictures. For a crop, `origin` is its corner (x, y) in pixels; xy still spans the whole picture, `warped` does not."""
         x = self.coarse(latents)  # [m, a, H / 4, W / 4]
         where = (x.shape[-2:], None if origin is None else origin / 4)
         x = x + self.poses(xy, confidence, *where)
         frames = range(self.config.frames)
         each = [
             x + self.pose(xy[:, t : t + 1], confidence[:, t : t + 1], *where) + self.guide(self.unshuffle(seen))
-            for t, seen in zip(frames, bent.chunk(len(frames), 1), strict=True)
+            for t, seen in zip(frames, warped.chunk(len(frames), 1), strict=True)
         ]
         finished = []
         features = self.fine(torch.cat(each)).chunk(len(each))
-        for head, part, seen in zip(self.heads, features, bent.chunk(len(each), 1), strict=True):
+        for head, part, seen in zip(self.heads, features, warped.chunk(len(each), 1), strict=True):
             painted = self.shuffle(head(part))
             finished.append(painted + self.shuffle(self.gate(part)).sigmoid() * (seen - painted))
         return torch.cat(finished, 1)
@@ -129,16 +129,16 @@ class Autoencoder(ModelMixin, ConfigMixin):
         latents = (raw - self.mean[:, None, None]) / self.std[:, None, None]
         return rearrange(latents, "(b f) c h w -> b f c h w", b=images.shape[0])
 
-    def decode(self, latents: Tensor, xy: Tensor, confidence: Tensor, bent: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, xy: Tensor, confidence: Tensor, warped: Tensor) -> Tensor:
         """Images [b, f * frames, 3, H, W] in [-1, 1] of normalised latents [b, f, c, h, w].
 
-        xy [b, f * frames, 133, 2] in image units, confidence [b, f * frames, 133]; `bent` [b, f * frames, 3, H, W] is the
-        reference bent to each of these poses.
+        xy [b, f * frames, 133, 2] in image units, confidence [b, f * frames, 133]; `warped` [b, f * frames, 3, H, W] is the
+        reference warped to each of these poses.
         """
         t = self.config.frames
         raw = latents.flatten(0, 1) * self.std[:, None, None] + self.mean[:, None, None]
         xy = rearrange(xy, "b (f t) p a -> (b f) t p a", t=t)
         confidence = rearrange(confidence, "b (f t) p -> (b f) t p", t=t)
-        bent = rearrange(bent.to(raw.dtype), "b (f t) c h w -> (b f) (t c) h w", t=t)
-        pairs = self.to_pairs(raw.to(memory_format=torch.channels_last), xy, confidence, bent).float().clamp(-1, 1)
+        warped = rearrange(warped.to(raw.dtype), "b (f t) c h w -> (b f) (t c) h w", t=t)
+        pairs = self.to_pairs(raw.to(memory_format=torch.channels_last), xy, confidence, warped).float().clamp(-1, 1)
         return rearrange(pairs, "(b f) (t c) h w -> b (f t) c h w", b=latents.shape[0], t=t)

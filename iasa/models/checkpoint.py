@@ -83,7 +83,9 @@ def load_weights(kind: type[ModelMixin], folder: Path) -> ModelMixin:
         if name not in state:
             raise InputError(f"the weights in {folder.name} lack {name}")
         if state[name].shape != tensor.shape:
-            raise InputError(f"{name} in {folder.name} has shape {list(state[name].shape)}; {list(tensor.shape)} is needed")
+            raise InputError(
+                f"{name} in {folder.name} has shape {list(state[name].shape)}; {list(tensor.shape)} is needed"
+            )
     model.load_state_dict(state)
     return model.eval()
 

@@ -60,7 +60,7 @@ class PoseEmbedding(nn.Module):
         summary = self.summary_out(F.silu(self.summary_in(summary.to(self.summary_in.weight.dtype))))
         return self.token_out(F.silu(tokens)), summary
 
-    def importance(self, xy: Tensor, confidence: Tensor) -> Tensor:
+    def token_weight(self, xy: Tensor, confidence: Tensor) -> Tensor:
         """How near each token is to a face or hand keypoint, 0..1, and to the mouth, another 0..1 (weights of the loss).
 
         [m, t, 133, 2] -> [m, n].

@@ -25,14 +25,16 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 class Condition:
     """What does not change over denoising steps. Frame 0 is the reference; 1..f are the video's latent frames."""
 
-    base: Tensor  # [b, 1 + f, c, h, w] normalised latents: the reference, then the reference bent to each pose
+    base: Tensor  # [b, 1 + f, c, h, w] normalised latents: the reference, then the reference warped to each pose
     image_tokens: Tensor  # [b, m, width]
     pose_tokens: Tensor  # [b, 1 + f, n, width]
     pose_summary: Tensor  # [b, 1 + f, width]
 
     def frames(self, which: slice | Tensor) -> Condition:
         """The same condition for some of the frames (0 is the reference)."""
-        return Condition(self.base[:, which], self.image_tokens, self.pose_tokens[:, which], self.pose_summary[:, which])
+        return Condition(
+            self.base[:, which], self.image_tokens, self.pose_tokens[:, which], self.pose_summary[:, which]
+        )
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., n, d] with [n, d / 2]
@@ -116,9 +118,9 @@ class Block(nn.Module):
 class VideoTransformer(ModelMixin, ConfigMixin):
     """Predicts clean latents x0 from noisy ones, a pose per video frame, and a reference frame.
 
-    The reference enters three times: as frame 0 of the sequence (tokens to attend to); bent to each frame's pose
-    (`iasa.warp.reference_warp`) beside the noisy latents; and, so bent, as the base that the output is added to: an untrained
-    network returns the bent reference.
+    The reference enters three times: as frame 0 of the sequence (tokens to attend to); warped to each frame's pose
+    (`iasa.warp.reference_warp`) beside the noisy latents; and, so warped, as the base that the output is added to: an untrained
+    network returns the warped reference.
     """
 
     adam_parameters = (
@@ -164,7 +166,7 @@ class VideoTransformer(ModelMixin, ConfigMixin):
 
     def condition(
         self,
-        base: Tensor,  # [b, 1 + f, c, h, w] latents of the reference, and of the reference bent to each pose
+        base: Tensor,  # [b, 1 + f, c, h, w] latents of the reference, and of the reference warped to each pose
         reference_image: Tensor,  # [b, 3, H, W] in [-1, 1]
         xy: Tensor,  # [b, 1 + f, t, 133, 2] image units; frame 0 is the reference's pose, repeated t times
         confidence: Tensor,  # [b, 1 + f, t, 133]

@@ -9,14 +9,14 @@ from iasa.avatar.identity import Identity
 from iasa.avatar.rig import RigMotion, make_keypoints
 from iasa.config import DEFAULT_MOTION, check_motion
 from iasa.keypoints import Keypoints
-from iasa.motion.rules import GestureStyle, perform
-from iasa.motion.rules_streaming import PerformanceStream
+from iasa.motion.rules import GestureStyle, generate_gestures
+from iasa.motion.rules_streaming import GestureStream
 from iasa.speech import SpeechFeatures
 
 if TYPE_CHECKING:
     from iasa.motion.generator_streaming import MotionStream
 
-__all__ = ["live_performer", "perform_clip", "speech_to_keypoints", "speech_to_motion"]
+__all__ = ["live_motion_model", "generate_clip_motion", "speech_to_keypoints", "speech_to_motion"]
 
 CLIP_AHEAD = 12  # frames of speech that are heard before one is made, in a clip that is all there
 CLIP_WINDOW = 1500  # frames that are performed as one; in a longer clip the hands join two such stretches
@@ -31,10 +31,10 @@ def speech_to_motion(
     """
     check_motion(model)
     if model == "rules":
-        return perform(features, seed, style)
-    from iasa.motion.generator_streaming import perform_learned  # torch, which the rules do without
+        return generate_gestures(features, seed, style)
+    from iasa.motion.generator_streaming import generate_learned_gestures  # torch, which the rules do without
 
-    return perform_learned(features, seed, style)
+    return generate_learned_gestures(features, seed, style)
 
 
 def speech_to_keypoints(
@@ -49,14 +49,14 @@ def speech_to_keypoints(
     return motion, make_keypoints(identity, motion)
 
 
-def perform_clip(
+def generate_clip_motion(
     pieces: Iterable[SpeechFeatures], seed: int = 0, style: GestureStyle | None = None, model: str = DEFAULT_MOTION
 ) -> Iterator[RigMotion]:
     """`speech_to_motion` of features that come piece by piece, in as many frames: the motion that each makes certain.
 
     The first pieces wait for what follows, so motion comes a little later than its speech.
     """
-    stream = _performer(seed, style, model, None, CLIP_AHEAD, CLIP_WINDOW)
+    stream = _motion_model(seed, style, model, None, CLIP_AHEAD, CLIP_WINDOW)
     for features in pieces:
         motion = stream.push(features)
         if len(motion):
@@ -64,16 +64,20 @@ def perform_clip(
     yield stream.finish()
 
 
-def live_performer(seed: int, style: GestureStyle | None, model: str = DEFAULT_MOTION) -> PerformanceStream | MotionStream:
+def live_motion_model(
+    seed: int, style: GestureStyle | None, model: str = DEFAULT_MOTION
+) -> GestureStream | MotionStream:
     """`push` features as they come and get the motion that is certain, `finish` for the rest; the cut changes nothing."""
-    return _performer(seed, style, model)
+    return _motion_model(seed, style, model)
 
 
-def _performer(seed: int, style: GestureStyle | None, model: str, *blocks: int | None) -> PerformanceStream | MotionStream:
+def _motion_model(
+    seed: int, style: GestureStyle | None, model: str, *blocks: int | None
+) -> GestureStream | MotionStream:
     """`blocks` are the rules' own."""
     check_motion(model)
     if model == "rules":
-        return PerformanceStream(seed, style, *blocks)
+        return GestureStream(seed, style, *blocks)
     from iasa.motion.generator_streaming import MotionStream  # torch, which the rules do without
 
     return MotionStream(seed, style)

@@ -46,7 +46,7 @@ class ResidualCodebook(nn.Module):
         return torch.stack([self.table(level)[codes[..., level]] for level in range(self.levels)]).sum(0)
 
 
-class Following(nn.Module):
+class EMACodebookUpdate(nn.Module):
     """How a codebook learns: entries move to the running mean of what they stand for, unused ones to where data lie."""
 
     def __init__(self, codebook: ResidualCodebook) -> None:
@@ -95,7 +95,11 @@ class RegionCodec(nn.Module):
         )
         self.codebook = ResidualCodebook(levels, entries, dim)
         self.decoder = nn.Sequential(
-            nn.Linear(2 * dim + audio, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, REACH * size)
+            nn.Linear(2 * dim + audio, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, REACH * size),
         )
 
     def latents(self, values: Tensor) -> Tensor:

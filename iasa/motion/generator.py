@@ -1,4 +1,4 @@
-"""The learned performer: region-codebook attention over a causal trunk that hears the speech and remembers its codes.
+"""The learned motion model: region-codebook attention over a causal trunk that hears the speech and remembers its codes.
 
 For every step of four frames the trunk turns the sound (AudioEmbedding), the speaker's style and the codes of the
 steps before into a state. Slot after slot (a region and a level of its codebook, arms first, face last) a query made of
@@ -26,7 +26,7 @@ HEARD_BY_DECODERS = ("sound", "rhythm")
 ARTICULATION = 7  # its place in a style vector
 
 
-def make_turns(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def make_rope(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Rotary positions (Su et al. 2021): cosines and sines [s, width / 2] of positions [s]."""
     half = width // 2
     speed = 200.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
@@ -34,9 +34,9 @@ def make_turns(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-def _rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
     """Turn pairs of x [b, nh, s, d]."""
-    (cos, sin), (a, b) = (turn.to(x.dtype) for turn in turns), x.chunk(2, -1)
+    (cos, sin), (a, b) = (part.to(x.dtype) for part in rope), x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
@@ -55,12 +55,12 @@ class Block(nn.Module):
         self,
         x: Tensor,  # [b, s, width]
         mask: Tensor | None,  # bool [s, past + s], None: everything is seen
-        turns: tuple[Tensor, Tensor] | None = None,  # of make_turns
+        rope: tuple[Tensor, Tensor] | None = None,  # of make_rope
         past: tuple[Tensor, Tensor] | None = None,  # keys and values [b, nh, past, d]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         q, k, v = rearrange(self.qkv(self.norms[0](x)), "b s (three nh d) -> three b nh s d", three=3, nh=self.heads)
-        if turns is not None:
-            q, k = _rotate(q, turns), _rotate(k, turns)
+        if rope is not None:
+            q, k = _rotate(q, rope), _rotate(k, rope)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -103,9 +103,7 @@ class MotionGenerator(ModelMixin, ConfigMixin):
         self.register_buffer("std", torch.ones(PARAMETERS))
         self.listen = AudioEmbedding(listen_width, HEARD_BY_DECODERS)
         self.codecs = nn.ModuleDict(
-            {
-                name: RegionCodec(size, listen_width, levels, entries, dim) for name, size in CODED.items()
-            }
+            {name: RegionCodec(size, listen_width, levels, entries, dim) for name, size in CODED.items()}
         )
         self.audio = AudioEmbedding(width, scales)
         self.style = nn.Linear(STYLE_SIZE, width)
@@ -204,9 +202,9 @@ class MotionGenerator(ModelMixin, ConfigMixin):
             x = x + self.remember(past_codes, first)
         steps = x.shape[1]
         mask = recent_mask(steps).to(x.device)
-        turns = make_turns(torch.arange(steps, device=x.device), self.head_width)
+        rope = make_rope(torch.arange(steps, device=x.device), self.head_width)
         for block in self.blocks:
-            x, _ = block(x, mask, turns)
+            x, _ = block(x, mask, rope)
         return self.norm(x)
 
     @property

@@ -1,4 +1,4 @@
-"""Running the learned performer: speech features in, in pieces of any size, motion out, the same as all at once."""
+"""Running the learned motion model: speech features in, in pieces of any size, motion out, the same as all at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from iasa.config import InputError
 from iasa.models.checkpoint import load_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, WINDOW
 from iasa.motion.codebooks import REACH
-from iasa.motion.generator import MEMORY, MotionGenerator, make_turns
+from iasa.motion.generator import MEMORY, MotionGenerator, make_rope
 from iasa.motion.rig_regions import (
     CHANNELS,
     LIPS,
@@ -27,14 +27,16 @@ from iasa.motion.rules import GestureStyle, make_style
 from iasa.paths import WEIGHTS
 from iasa.speech import SpeechFeatures
 
-SOFT = np.full(PARAMETERS, 0.07, np.float32)  # share of each neighbouring frame in a frame: what trembles is no movement
+SOFT = np.full(
+    PARAMETERS, 0.07, np.float32
+)  # share of each neighbouring frame in a frame: what trembles is no movement
 SOFT[region_slices()["face"].start :][:LIPS] = 0  # lips follow the sound
 TEMPERATURE = 1.0  # of the draws; 0 takes the most likely entry
 
 
 @lru_cache(maxsize=1)
 def load_generator() -> MotionGenerator:
-    """The shipped performer. Raises InputError where its weights are missing."""
+    """The shipped motion model. Raises InputError where its weights are missing."""
     return load_weights(MotionGenerator, WEIGHTS / "motion").requires_grad_(False)
 
 
@@ -133,9 +135,9 @@ class MotionStream:
         if model.config.codebooks:
             known = self._codes if self._codes is not None else torch.zeros(1, 1, len(model.slots), dtype=torch.long)
             x = x + model.remember(known, first=self._codes is None)
-        turns = make_turns(torch.tensor([self._step]), model.head_width)
+        rope = make_rope(torch.tensor([self._step]), model.head_width)
         for i, block in enumerate(model.blocks):
-            x, (k, v) = block(x, None, turns, self._keys[i])
+            x, (k, v) = block(x, None, rope, self._keys[i])
             self._keys[i] = (k[:, :, 1 - MEMORY :], v[:, :, 1 - MEMORY :])
         return model.norm(x)
 
@@ -162,7 +164,7 @@ class MotionStream:
         return dict(zip(REGIONS, self.model.regress(state).chunk(len(REGIONS), -1), strict=True))
 
 
-def perform_learned(
+def generate_learned_gestures(
     features: SpeechFeatures,
     seed: int = 0,
     style: GestureStyle | None = None,

@@ -124,4 +124,6 @@ def fit_motion(keypoints: Keypoints) -> Fit:
 
 def _stack(parts: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> np.ndarray:
     """All parts of a frame in one row, 0 where unseen: [f, m]."""
-    return np.concatenate([(part * weights[name][:, None, None]).reshape(len(part), -1) for name, part in parts.items()], 1)
+    return np.concatenate(
+        [(part * weights[name][:, None, None]).reshape(len(part), -1) for name, part in parts.items()], 1
+    )

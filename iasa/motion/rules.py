@@ -15,7 +15,7 @@ from iasa.config import VIDEO_FPS
 from iasa.motion.strokes import GESTURES, LEFT, RIGHT, follow, make_keys, phrases, plan_strokes
 from iasa.speech import SpeechFeatures
 
-__all__ = ["GESTURES", "GestureStyle", "make_style", "perform", "phrases", "plan_strokes"]
+__all__ = ["GESTURES", "GestureStyle", "make_style", "generate_gestures", "phrases", "plan_strokes"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def make_style(seed: int) -> GestureStyle:
     )
 
 
-def perform(speech: SpeechFeatures, seed: int = 0, style: GestureStyle | None = None) -> RigMotion:
+def generate_gestures(speech: SpeechFeatures, seed: int = 0, style: GestureStyle | None = None) -> RigMotion:
     """A performance of the speech at 25 frames a second; the same seed and style give the same motion.
 
     Every list of draws has a stream of its own: more speech does not change the draws for what came before it.
@@ -89,9 +89,7 @@ def _wander(rng: np.random.Generator, frames: int, seconds: float) -> np.ndarray
     return gaussian_filter1d(path, 5)[warm:]
 
 
-def _pulses(
-    times: np.ndarray, accents: Sequence[tuple[float, float]], delay: float, width: float
-) -> np.ndarray:
+def _pulses(times: np.ndarray, accents: Sequence[tuple[float, float]], delay: float, width: float) -> np.ndarray:
     """A smooth bump [f] for each accent, as high as its strength."""
     out = np.zeros(len(times))
     for when, strength in accents:
@@ -106,9 +104,7 @@ def _breath(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return 0.25 * np.sin(phase)
 
 
-def _head(
-    speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
-) -> np.ndarray:
+def _head(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator) -> np.ndarray:
     """Yaw, pitch (down) and roll [f, 3]: nods on accents, a pitch that follows the voice, slow wandering."""
     frames = len(times)
     alive = 0.45 + 0.55 * gaussian_filter1d(speech.speaking.astype(float), 10, mode="nearest")
@@ -125,9 +121,7 @@ def _head(
     return limit * np.tanh(np.stack([yaw, pitch, roll], 1) / limit)
 
 
-def _face(
-    speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
-) -> np.ndarray:
+def _face(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator) -> np.ndarray:
     """Face channels [f, 9]."""
     frames = len(times)
     face = np.zeros((frames, len(FACE_CHANNELS)))
@@ -149,9 +143,7 @@ def _face(
     return np.clip(face, limits[:, 0], limits[:, 1])
 
 
-def _blinks(
-    speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
-) -> np.ndarray:
+def _blinks(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator) -> np.ndarray:
     """Eyes closed, 0..1 [f]: every few seconds, more readily in pauses; closing is faster than opening."""
     out = np.zeros(len(times))
     if style.blink <= 0:
@@ -168,9 +160,7 @@ def _blinks(
     return out
 
 
-def _hands(
-    speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator
-) -> np.ndarray:
+def _hands(speech: SpeechFeatures, times: np.ndarray, style: GestureStyle, rng: np.random.Generator) -> np.ndarray:
     """Hand parameters [f, 2, 20]."""
     planning, *moving = rng.spawn(3)
     strokes = plan_strokes(speech, style, planning)

@@ -1,6 +1,6 @@
 """The rule-based performance while the speech is still coming.
 
-`perform` draws the same path for what it has heard however much follows, so it is called anew for each block of frames
+`generate_gestures` draws the same path for what it has heard however much follows, so it is called anew for each block of frames
 with all speech since an anchor; what a new accent changes in the past (a hand that should have been on its way) is not
 taken back: the difference is carried over and dies away within a few frames. The anchor moves on every few seconds.
 """
@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from iasa.avatar.rig import RigMotion, concat_motions, gaze_of, rest_motion
-from iasa.motion.rules import GestureStyle, make_style, perform
+from iasa.motion.rules import GestureStyle, generate_gestures, make_style
 from iasa.speech import SpeechFeatures
 from iasa.speech.features import CONTOURS
 from iasa.speech.streaming import BLOCK, join_features
@@ -29,11 +29,11 @@ def _silence() -> SpeechFeatures:
     return replace(none, **contours)
 
 
-class PerformanceStream:
+class GestureStream:
     """Push features as they come, get the motion of the frames that they make certain.
 
     In blocks of a set size, how the features are cut changes nothing; without one (None) each push makes what is certain
-    at a time, which costs less. `window` bounds what is kept: the draws are those of `perform` until the anchor moves.
+    at a time, which costs less. `window` bounds what is kept: the draws are those of `generate_gestures` until the anchor moves.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class PerformanceStream:
     def _make(self, end: int, heard: int) -> RigMotion:
         """Frames `_made`..`end` since the anchor, from the speech up to `heard`."""
         seed = self.seed + self._anchors * 1_000_003
-        new = perform(join_features([self._heard[:heard], _silence()]), seed, self.style)
+        new = generate_gestures(join_features([self._heard[:heard], _silence()]), seed, self.style)
         here = new[self._made : end]
         if self._last is not None:
             before = new[max(self._made - 1, 0) : max(self._made, 1)]

@@ -149,9 +149,7 @@ def make_keys(
     return keys
 
 
-def _stroke_keys(
-    stroke: Stroke, time: float, mirror: np.ndarray, rng: np.random.Generator
-) -> tuple[Key, Key]:
+def _stroke_keys(stroke: Stroke, time: float, mirror: np.ndarray, rng: np.random.Generator) -> tuple[Key, Key]:
     """Where a stroke starts and where it ends."""
     gesture = stroke.gesture
     normal = np.array(gesture.normal) + 0.06 * rng.normal(size=3)

@@ -131,9 +131,7 @@ class HolisticDetector:
         return HolisticFrame(**parts, visibility=visibility, **scores)
 
 
-def to_keypoints(
-    found: list[HolisticFrame], fps: float = VIDEO_FPS, height: int = 1, width: int = 1
-) -> Keypoints:
+def to_keypoints(found: list[HolisticFrame], fps: float = VIDEO_FPS, height: int = 1, width: int = 1) -> Keypoints:
     """Detections of frames of `height` x `width` as the 133 points.
 
     Image units are those of the square: a frame that is not square counts as cut to its middle, and what lies
@@ -190,9 +188,7 @@ def _import_solution() -> type:
     try:
         from mediapipe.python.solution_base import SolutionBase
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"finding poses and faces needs mediapipe with its models inside: {INSTALL}"
-        ) from error
+        raise InputError(f"finding poses and faces needs mediapipe with its models inside: {INSTALL}") from error
     except ImportError as error:  # cv2, which mediapipe imports, misses a system library
         raise InputError(
             f"mediapipe cannot be loaded ({error}): apt-get install libgl1 libegl1 libglib2.0-0"

@@ -29,11 +29,7 @@ def keep_frames(keypoints: Keypoints, thresholds: PoseFilter | None = None) -> n
     xy = keypoints.xy[:, UPPER_BODY_POINTS]
     inside = ((xy >= 0) & (xy <= 1)).all(-1)
     visible = (inside & (confidence >= thresholds.seen)).mean(1)
-    return (
-        (face > thresholds.face)
-        & (confidence.mean(1) > thresholds.upper_body)
-        & (visible >= thresholds.visible)
-    )
+    return (face > thresholds.face) & (confidence.mean(1) > thresholds.upper_body) & (visible >= thresholds.visible)
 
 
 def find_runs(keep: np.ndarray, shortest: int = 1) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
-"""Speech features of a whole clip, piece by piece: later words are recognised while earlier frames are made.
+"""Speech features of a whole clip, piece by piece: later words are recognized while earlier frames are made.
 
 The clip is cut in its pauses. The first piece is short, so that the first frame comes soon; the others grow. Words are
-recognised a little beyond each end, and levels are taken over the seconds around each piece.
+recognized a little beyond each end, and levels are taken over the seconds around each piece.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from iasa.config import AUDIO_RATE, VIDEO_FPS
-from iasa.speech import recognizer as recogniser
+from iasa.speech import recognizer as recognizer
 from iasa.speech.features import SpeechFeatures, count_frames, make_features
 from iasa.speech.prosody import HOP_RATE, Prosody, make_prosody
-from iasa.speech.recognizer_process import shared_listener
+from iasa.speech.recognizer_process import shared_recognizer
 from iasa.speech.streaming import FRAME, space_accents
 from iasa.speech.visemes import Phone
 
 PIECES = ((0.8, 1.2), (2.0, 4.0), (4.0, 8.0))  # seconds, least and most; the last pair goes on
-OVERLAP = 0.5  # seconds after a piece in which words are still recognised
+OVERLAP = 0.5  # seconds after a piece in which words are still recognized
 AROUND = 8.0  # seconds before and after a piece over which levels are taken
 HOPS = round(HOP_RATE / VIDEO_FPS)  # in a frame
 
 
-class ClipHearing:
+class ChunkedSpeech:
     """Iterate to get the features of float32 [n] at 16 kHz, piece after piece; joined they are `frames` long."""
 
     def __init__(self, audio: np.ndarray) -> None:
@@ -32,10 +32,10 @@ class ClipHearing:
         if self.audio.ndim != 1:
             raise ValueError(f"audio has shape {self.audio.shape}; expected one channel [n]")
         self.frames = count_frames(self.audio)
-        self.spent = 0.0  # processor seconds of the recogniser, which is a process of its own
-        self._words = recogniser.check_available()
+        self.spent = 0.0  # processor seconds of the recognizer, which is a process of its own
+        self._words = recognizer.check_available()
         self._phones: list[Phone] = []  # seconds of the clip
-        self.source = "signal"  # "recogniser" once it has read something
+        self.source = "signal"  # "recognizer" once it has read something
 
     def __iter__(self) -> Iterator[SpeechFeatures]:
         made, accent, limits = 0, -1.0, list(PIECES)
@@ -55,18 +55,18 @@ class ClipHearing:
             start = first / VIDEO_FPS
             self._phones = [phone for phone in self._phones if phone[2] > start]
             phones = [(name, a - start, b - start) for name, a, b in self._phones]
-            self.source = "recogniser" if phones else self.source
+            self.source = "recognizer" if phones else self.source
             features = make_features(sound, prosody, phones, self.source, stop - first, read - first)
             part, accent = space_accents(features[made - first : end - first], made, accent)
             yield part
             made = end
 
     def _read(self, first: int, end: int) -> None:
-        """Replace what is known of frames `first`..`end` by the words that are recognised there."""
+        """Replace what is known of frames `first`..`end` by the words that are recognized there."""
         low, high = first / VIDEO_FPS, end / VIDEO_FPS
-        start = max(0.0, low - recogniser.MARGIN)
+        start = max(0.0, low - recognizer.MARGIN)
         part = self.audio[int(start * AUDIO_RATE) : int(high * AUDIO_RATE)]
-        found, spent = shared_listener().read(recogniser.to_samples(part)) if self._words else ([], 0.0)
+        found, spent = shared_recognizer().read(recognizer.to_samples(part)) if self._words else ([], 0.0)
         self.spent += spent
         before = [(name, a, min(b, low)) for name, a, b in self._phones if a < low]
         after = [(name, max(a + start, low), b + start) for name, a, b in found if b + start > low]
@@ -80,4 +80,4 @@ def _frames(seconds: float) -> int:
 def _find_cut(prosody: Prosody, first: int, end: int) -> int:
     """The frame in first..end where the speech pauses, or is softest."""
     hops = slice(first * HOPS, end * HOPS)
-    return first + round(recogniser.quietest(prosody.speaking[hops], prosody.loudness[hops]) / HOPS)
+    return first + round(recognizer.quietest(prosody.speaking[hops], prosody.loudness[hops]) / HOPS)

@@ -10,14 +10,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
-from iasa.speech import recognizer as recogniser
+from iasa.speech import recognizer as recognizer
 from iasa.speech.lip_network import guess_visemes
 from iasa.speech.prosody import Prosody, make_prosody
 from iasa.speech.visemes import Phone, make_visemes
 
 MIN_AUDIO_SECONDS = 0.2
 SILENT_PEAK = 1e-3  # of full scale, -60 dB
-TRUST = 0.75  # weight of recognised phones against the guess from sound, where the two agree
+TRUST = 0.75  # weight of recognized phones against the guess from sound, where the two agree
 AGREEMENT_SPAN = 2.0  # seconds
 TAIL = 2  # frames around loud sound in which the mouth may still move: the ends of phrases are soft
 METHODS = ("auto", "words", "phones", "signal")
@@ -36,7 +36,7 @@ class SpeechFeatures:
     speaking: np.ndarray  # float32 [f] 0..1, 0 in pauses
     onset: np.ndarray  # float32 [f] 0..1
     accents: list[tuple[float, float]]  # seconds, strength 0..3
-    source: str  # "given", "recogniser" or "signal"
+    source: str  # "given", "recognizer" or "signal"
 
     @property
     def frames(self) -> int:
@@ -118,9 +118,7 @@ def check_audio(audio: np.ndarray, name: str = "the audio", max_seconds: float =
         raise InputError(f"{name} holds values that are not numbers; give a sound file that plays.")
     peak = float(np.abs(audio).max())
     if peak < SILENT_PEAK:
-        raise InputError(
-            f"{name} is silent (peak {peak:.5f} of full scale; at least {SILENT_PEAK} is needed)."
-        )
+        raise InputError(f"{name} is silent (peak {peak:.5f} of full scale; at least {SILENT_PEAK} is needed).")
 
 
 def analyse(
@@ -131,7 +129,7 @@ def analyse(
 ) -> SpeechFeatures:
     """Features of a clip; silence gives a closed mouth and no accents.
 
-    Phones come from `phones` when given, else from `text` aligned to the sound, else from the recogniser
+    Phones come from `phones` when given, else from `text` aligned to the sound, else from the recognizer
     (`method` "words" or "phones"; "auto" chooses by length). What it reads is blended with what sound alone
     says; without pocketsphinx, or with `method` "signal", the sound alone is used and `source` says so.
     """
@@ -194,17 +192,17 @@ def _find_phones(
         return list(phones), "given"
     if method == "signal" or not prosody.speaking.any():
         return [], "signal"
-    if not recogniser.check_available():
+    if not recognizer.check_available():
         return [], "signal"
-    found = recogniser.find_phones(audio, prosody, text, method)
-    return found, "recogniser" if found else "signal"
+    found = recognizer.find_phones(audio, prosody, text, method)
+    return found, "recognizer" if found else "signal"
 
 
 def blend_visemes(
-    read: np.ndarray,  # [f, 5] from recognised phones
+    read: np.ndarray,  # [f, 5] from recognized phones
     guess: np.ndarray,  # [f, 5] from sound alone
 ) -> np.ndarray:
-    """Recognised mouth shapes, corrected by the guess: a recogniser that misheard disagrees with the sound.
+    """Recognized mouth shapes, corrected by the guess: a recognizer that misheard disagrees with the sound.
 
     Where the two openings go together (locally, over some seconds) the phones have `TRUST` of the say on the
     opening and nearly all on closed lips, which cannot be heard; where they do not, the guess has it.

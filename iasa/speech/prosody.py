@@ -119,9 +119,7 @@ def find_accents(
     if speaking.sum() < 5:
         return []
     score = prominence(loudness, pitch, onset, speaking)
-    peaks, found = find_peaks(
-        np.r_[-3.0, score, -3.0], height=ACCENT_SCORE, distance=int(ACCENT_SPACING * HOP_RATE)
-    )
+    peaks, found = find_peaks(np.r_[-3.0, score, -3.0], height=ACCENT_SCORE, distance=int(ACCENT_SPACING * HOP_RATE))
     heights = np.clip(found["peak_heights"], 0, 3)
     return [((p - 0.5) / HOP_RATE, float(h)) for p, h in zip(peaks, heights, strict=True)]
 

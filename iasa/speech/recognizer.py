@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_CHUNK = 20.0  # seconds handed to the recogniser at once
+MAX_CHUNK = 20.0  # seconds handed to the recognizer at once
 MIN_PAUSE = 0.15  # seconds; a cut falls into a pause of this length where there is one
 MARGIN = 0.2  # seconds of surrounding sound around each chunk
 WORDS_LIMIT = 60.0  # seconds; longer clips are read as phones without words, several times faster
@@ -63,9 +63,7 @@ def make_chunks(prosody: Prosody) -> list[tuple[float, float]]:
     chunks = []
     while end - first > longest:
         window = speaking[first + longest // 2 : first + longest]
-        cut = (
-            first + longest // 2 + quietest(window, prosody.loudness[first + longest // 2 : first + longest])
-        )
+        cut = first + longest // 2 + quietest(window, prosody.loudness[first + longest // 2 : first + longest])
         chunks.append((first / HOP_RATE, cut / HOP_RATE))
         first = cut
     return [*chunks, (first / HOP_RATE, end / HOP_RATE)]
@@ -82,7 +80,7 @@ def quietest(speaking: np.ndarray, loudness: np.ndarray) -> int:
 
 
 def to_samples(audio: np.ndarray) -> np.ndarray:
-    """int16 [n] as the recogniser hears it, of float32 [n] of any level."""
+    """int16 [n] as the recognizer hears it, of float32 [n] of any level."""
     gain = 0.7 / (np.abs(audio).max(initial=0) + 1e-9)
     return np.clip(audio * gain * 32767, -32768, 32767).astype(np.int16)
 
@@ -95,7 +93,7 @@ def find_phones(
 ) -> list[Phone]:
     """Timed ARPAbet phones; empty when nothing could be read, without those of words that do not fit the sound.
 
-    With `text` they are aligned to it if that fits the sound. "words" recognises English words and aligns
+    With `text` they are aligned to it if that fits the sound. "words" recognizes English words and aligns
     their phones, at 0.1 to 0.4 times real time; "phones" needs no words, 0.05 times; "auto" takes "words" for
     clips of up to a minute.
     """
@@ -132,7 +130,7 @@ def prepare() -> None:
 
 
 def _read_words(samples: np.ndarray) -> list[Phone]:
-    """Phones of the recognised words; none if these were misheard, phones alone where there are no words."""
+    """Phones of the recognized words; none if these were misheard, phones alone where there are no words."""
     words = _recognise(samples)
     if not words:
         return _phones_only(samples)

@@ -1,4 +1,4 @@
-"""The recogniser in a process of its own.
+"""The recognizer in a process of its own.
 
 It keeps Python's lock while it searches: in a thread it would hold up the threads that make frames. One process serves
 all streams, one stretch of speech after the other; it ends with the process that started it.
@@ -23,7 +23,7 @@ import numpy as np
 
 from iasa.config import AUDIO_RATE
 from iasa.paths import CHECKOUT
-from iasa.speech import recognizer as recogniser
+from iasa.speech import recognizer as recognizer
 from iasa.speech.visemes import Phone
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _LENGTH = struct.Struct("<Q")  # bytes of sound that follow
 
 
-class Listener:
+class RecognizerProcess:
     """Reads phones elsewhere. If that process fails the stretch at hand has no phones, and the next starts another."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Listener:
             self._started()
 
     def read(self, samples: np.ndarray) -> tuple[list[Phone], float]:
-        """`recogniser.read_words` of int16 [n], and the processor seconds that it took."""
+        """`recognizer.read_words` of int16 [n], and the processor seconds that it took."""
         with self._lock:
             try:
                 process = self._started()
@@ -53,7 +53,7 @@ class Listener:
                 phones, seconds = json.loads(process.stdout.readline())
             except (OSError, ValueError) as error:
                 logger.warning(
-                    "the recogniser failed (%s): the mouth follows the sound alone for %.1f s",
+                    "the recognizer failed (%s): the mouth follows the sound alone for %.1f s",
                     error, len(samples) / AUDIO_RATE,
                 )  # fmt: skip
                 self._drop()
@@ -88,11 +88,11 @@ class Listener:
 
 
 @lru_cache(maxsize=1)
-def shared_listener() -> Listener:
+def shared_recognizer() -> RecognizerProcess:
     """The one of this process."""
-    listener = Listener()
-    atexit.register(listener.close)
-    return listener
+    recognizer = RecognizerProcess()
+    atexit.register(recognizer.close)
+    return recognizer
 
 
 def main() -> None:
@@ -100,12 +100,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter decides when it ends
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints is no answer
-    recogniser.prepare()
+    recognizer.prepare()
     with contextlib.suppress(BrokenPipeError):  # whoever asked has been killed
         while length := sys.stdin.buffer.read(_LENGTH.size):
             samples = np.frombuffer(sys.stdin.buffer.read(_LENGTH.unpack(length)[0]), np.int16)
             spent = time.process_time()
-            phones = recogniser.read_words(samples)
+            phones = recognizer.read_words(samples)
             answers.write(json.dumps([phones, time.process_time() - spent]).encode() + b"\n")
 
 

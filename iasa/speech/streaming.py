@@ -1,6 +1,6 @@
 """Speech features while the sound is still coming: the signal path of `analyse`, in overlapping windows.
 
-Words cannot be recognised before they are spoken, so lips come from sound alone (`iasa.speech.lip_network`), as with
+Words cannot be recognized before they are spoken, so lips come from sound alone (`iasa.speech.lip_network`), as with
 `analyse(method="signal")`. A frame is final `LOOK_AHEAD` frames after it was heard. Levels need a longer memory than a
 window: the loudest second of the last minute is put before each window, or noise in a long pause would pass for speech.
 """
@@ -46,7 +46,9 @@ class SpeechStream:
     def finish(self) -> SpeechFeatures:
         """The remaining frames, rounded as `analyse` rounds."""
         if self._resampler is not None:
-            self._sound = np.concatenate([self._sound, self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
+            self._sound = np.concatenate(
+                [self._sound, self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)]
+            )
         end = round((self._first * FRAME + len(self._sound)) / AUDIO_RATE * VIDEO_FPS)
         missing = (end - self._first) * FRAME - len(self._sound)
         self._sound = np.pad(self._sound, (0, max(0, missing)))
@@ -72,7 +74,9 @@ class SpeechStream:
 
     def _to_rate(self, sound: np.ndarray, rate: int) -> np.ndarray:
         if rate != self._rate:
-            before = [] if self._resampler is None else [self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)]
+            before = (
+                [] if self._resampler is None else [self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)]
+            )
             self._rate, self._resampler = rate, None
             if rate != AUDIO_RATE:
                 import soxr
@@ -98,7 +102,9 @@ class SpeechStream:
     def _remember_loud(self, window: np.ndarray, heard: int) -> None:
         second = window[-AUDIO_RATE:]
         old = heard - self._loud_at > MEMORY * VIDEO_FPS
-        if len(second) == AUDIO_RATE and (old or not len(self._loud) or np.square(second).sum() > np.square(self._loud).sum()):
+        if len(second) == AUDIO_RATE and (
+            old or not len(self._loud) or np.square(second).sum() > np.square(self._loud).sum()
+        ):
             self._loud, self._loud_at = second.copy(), heard
 
 

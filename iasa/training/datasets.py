@@ -27,7 +27,7 @@ from iasa.config import FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE
 from iasa.device import pick_dtype
 from iasa.keypoints import FACE, LEFT_HAND, MOUTH, RIGHT_HAND
 from iasa.models.autoencoder import Autoencoder
-from iasa.motion.rules import perform
+from iasa.motion.rules import generate_gestures
 from iasa.training.speech_data.corpus import Utterance, make_corpus
 from iasa.warp.reference_warp import warp_reference
 
@@ -39,7 +39,7 @@ def make_clip(seed: int, utterance: Utterance, segments: int = SEGMENTS, segment
     """One identity, one performance: frames uint8 [1 + L, H, W, 3], xy [1 + L, 133, 2], confidence [1 + L, 133]."""
     rng = np.random.default_rng([seed, 7])
     identity = make_identity(seed)
-    motion = perform(utterance.features, seed=seed)
+    motion = generate_gestures(utterance.features, seed=seed)
     keep = min(len(motion), segments * segment * 12)
     start = int(rng.integers(0, len(motion) - keep + 1))
     motion = motion[start : start + keep]
@@ -64,7 +64,9 @@ def make_shard(folder: Path, name: str, seeds: range, corpus: list[Utterance]) -
     os.replace(partial, folder / f"{name}.frames.npy")
 
 
-def make_shards(folder: Path, clips: int, corpus_cache: Path | None = None, heldout: bool = False, first: int = 0) -> None:
+def make_shards(
+    folder: Path, clips: int, corpus_cache: Path | None = None, heldout: bool = False, first: int = 0
+) -> None:
     """Fill `folder` with `clips` clips; shards that are there already are kept, so an interrupted run goes on."""
     folder.mkdir(parents=True, exist_ok=True)
     corpus = make_corpus("heldout" if heldout else "train", corpus_cache)
@@ -147,7 +149,7 @@ class Crops:
     xy: Tensor  # [m, frames, 133, 2] of the whole picture
     confidence: Tensor  # [m, frames, 133]
     corner: Tensor  # [m, 2] pixels, (x, y) of the crop
-    bent: Tensor  # [m, 3 * frames, size, size] the reference bent to the pose
+    warped: Tensor  # [m, 3 * frames, size, size] the reference warped to the pose
 
     def to(self, device: torch.device) -> Crops:
         return Crops(*(part.to(device) for part in vars(self).values()))
@@ -160,7 +162,7 @@ class CropSampler:
     the arithmetic where the detail is.
     """
 
-    A_PAIR = 3  # crops of one pair of frames: the reference is bent once for all of them
+    A_PAIR = 3  # crops of one pair of frames: the reference is warped once for all of them
     WEIGHTS = ((LEFT_HAND, 5.0), (RIGHT_HAND, 5.0), (FACE, 2.5), (MOUTH, 8.0))  # of pixels in these keypoints' boxes
     MARGIN = 6  # pixels around the box
 
@@ -180,8 +182,10 @@ class CropSampler:
         reference = 0 if rng.random() < self.rest_share else int(rng.integers(length))
         xy, confidence = (torch.from_numpy(part[clip]).float() for part in (shard.xy, shard.confidence))
         image = to_model_images(shard.frames[clip, reference])[None]
-        bent = warp_reference(image, xy[None, reference], confidence[None, reference], xy[None, pair], confidence[None, pair])
-        truth, bent = to_model_images(shard.frames[clip, pair]).flatten(0, 1), bent[0].flatten(0, 1)
+        warped = warp_reference(
+            image, xy[None, reference], confidence[None, reference], xy[None, pair], confidence[None, pair]
+        )
+        truth, warped = to_model_images(shard.frames[clip, pair]).flatten(0, 1), warped[0].flatten(0, 1)
         hands = [LEFT_HAND, RIGHT_HAND] if rng.random() < 0.5 else [RIGHT_HAND, LEFT_HAND]
         crops = []
         for part in (hands[0], FACE, hands[1] if rng.random() < 0.5 else None):
@@ -189,7 +193,7 @@ class CropSampler:
             cut = (slice(None), slice(y, y + self.size), slice(x, x + self.size))
             weight = torch.from_numpy(self.weigh(shard.xy[clip, pair] * side - (x, y), self.size))
             corner = torch.tensor([x, y], dtype=torch.float32)
-            crops.append((truth[cut], weight, xy[pair], confidence[pair], corner, bent[cut]))
+            crops.append((truth[cut], weight, xy[pair], confidence[pair], corner, warped[cut]))
         return crops
 
     @classmethod
@@ -218,25 +222,25 @@ class Window:
     image: Tensor  # [b, 3, H, W] the reference picture
     xy: Tensor  # [b, 1 + f, t, 133, 2]
     confidence: Tensor  # [b, 1 + f, t, 133]
-    base: Tensor | None = None  # [b, 1 + f, c, h, w] latents of the reference, and of the reference bent to each pose
-    bent: Tensor | None = None  # [b, f t, 3, H, W] the reference bent to each pose
+    base: Tensor | None = None  # [b, 1 + f, c, h, w] latents of the reference, and of the reference warped to each pose
+    warped: Tensor | None = None  # [b, f t, 3, H, W] the reference warped to each pose
 
     def to(self, device: torch.device) -> Window:
         return Window(*(part.to(device) for part in (self.latents, self.image, self.xy, self.confidence)))
 
     @torch.no_grad()
     def with_base(self, autoencoder: Autoencoder) -> Window:
-        """The same window with `base` and `bent` filled in."""
+        """The same window with `base` and `warped` filled in."""
         poses = self.xy[:, 1:].flatten(1, 2), self.confidence[:, 1:].flatten(1, 2)
-        bent = warp_reference(self.image, self.xy[:, 0, 0], self.confidence[:, 0, 0], *poses)
-        base = torch.cat([self.latents[:, :1], autoencoder.encode(bent).float()], 1)
-        return replace(self, base=base, bent=bent)
+        warped = warp_reference(self.image, self.xy[:, 0, 0], self.confidence[:, 0, 0], *poses)
+        base = torch.cat([self.latents[:, :1], autoencoder.encode(warped).float()], 1)
+        return replace(self, base=base, warped=warped)
 
 
 class WindowSampler:
     """Windows of latent frames with a reference: half of the time the clip's rest picture, else another moment.
 
-    Clips are drawn at random, or come by number: `turns` (of `Trainer.turns`) go through all clips in an order of each
+    Clips are drawn at random, or come by number: `indices` (of `Trainer.sample_indices`) go through all clips in an order of each
     epoch's own, so that several processes share them out without repeats.
     """
 
@@ -244,16 +248,16 @@ class WindowSampler:
         self.shards, self.frames, self.rest_share, self.seed = shards, frames, rest_share, seed
         self.starts = np.cumsum([0] + [len(shard.frames) for shard in shards])  # number of each shard's first clip
 
-    def sample(self, rng: np.random.Generator, count: int, turns: Sequence[int] | None = None) -> Window:
-        return self.stack([read_window(*chosen) for chosen in self.choose(rng, count, turns)])
+    def sample(self, rng: np.random.Generator, count: int, indices: Sequence[int] | None = None) -> Window:
+        return self.stack([read_window(*chosen) for chosen in self.choose(rng, count, indices)])
 
-    def choose(self, rng: np.random.Generator, count: int, turns: Sequence[int] | None = None):
+    def choose(self, rng: np.random.Generator, count: int, indices: Sequence[int] | None = None):
         """(shard, clip, reference, latent frames) of each window, as `read_window` and `read_truth` take them."""
-        return [self._one(rng, None if turns is None else turns[i]) for i in range(count)]
+        return [self._one(rng, None if indices is None else indices[i]) for i in range(count)]
 
-    def clip_of(self, turn: int) -> tuple[Shard, int]:
-        """The clip whose turn it is."""
-        epoch, place = divmod(int(turn), int(self.starts[-1]))
+    def clip_of(self, index: int) -> tuple[Shard, int]:
+        """The clip of an index, in an order of each epoch's own."""
+        epoch, place = divmod(int(index), int(self.starts[-1]))
         number = int(np.random.default_rng([self.seed, epoch]).permutation(self.starts[-1])[place])
         shard = int(np.searchsorted(self.starts, number, side="right")) - 1
         return self.shards[shard], number - int(self.starts[shard])
@@ -268,12 +272,12 @@ class WindowSampler:
             torch.from_numpy(confidence).float(),
         )
 
-    def _one(self, rng: np.random.Generator, turn: int | None):
-        if turn is None:
+    def _one(self, rng: np.random.Generator, index: int | None):
+        if index is None:
             shard = self.shards[rng.integers(len(self.shards))]
             clip = int(rng.integers(len(shard.frames)))
         else:
-            shard, clip = self.clip_of(turn)
+            shard, clip = self.clip_of(index)
         total = shard.latents.shape[1] - 1
         start = int(rng.integers(1, total - self.frames + 2))
         chosen = np.arange(start, start + self.frames)

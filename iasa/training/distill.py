@@ -24,7 +24,7 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.training.datasets import Window, WindowSampler, find_shards, read_truth, read_window
 from iasa.training.self_forcing import roll_out
-from iasa.training.train_teacher import make_sheet
+from iasa.training.train_teacher import make_sample_grid
 from iasa.training.trainer import Schedule, Trainer
 from iasa.training.window_loss import make_plans, predict
 
@@ -43,8 +43,10 @@ def distill(
     """Train `start` under `run`; the critic starts as a copy of `teacher`, which stays as it is. Returns the averaged student."""
     options = options or DistillOptions()
     critic = copy.deepcopy(teacher).requires_grad_(True).train()
-    companions = {"critic": critic} if options.dmd else {}
-    trainer = Trainer(start.train(), run, schedule, companions=companions, companion_rate=options.critic_rate)
+    auxiliary_models = {"critic": critic} if options.dmd else {}
+    trainer = Trainer(
+        start.train(), run, schedule, auxiliary_models=auxiliary_models, auxiliary_rate=options.critic_rate
+    )
     if resume:
         trainer.resume()
     accelerator, device = trainer.accelerator, trainer.accelerator.device
@@ -52,14 +54,14 @@ def distill(
     windows = WindowSampler(find_shards(data, "train"), preset.frames)
 
     def loss_of(student: nn.Module, rng: np.random.Generator) -> Tensor:
-        chosen = windows.choose(rng, preset.batch, trainer.turns(preset.batch))
+        chosen = windows.choose(rng, preset.batch, trainer.sample_indices(preset.batch))
         window = windows.stack([read_window(*one) for one in chosen])
         plans = make_plans(window, preset.mask)
         with torch.no_grad(), accelerator.autocast():
             window = window.to(device).with_base(autoencoder)
         clean = window.latents[:, 1:]
-        importance = student.pose.importance(window.xy[:, 1:].flatten(0, 1), window.confidence[:, 1:].flatten(0, 1))
-        importance = importance.view(*clean.shape[:2], -1)
+        token_weight = student.pose.token_weight(window.xy[:, 1:].flatten(0, 1), window.confidence[:, 1:].flatten(0, 1))
+        token_weight = token_weight.view(*clean.shape[:2], -1)
         with accelerator.autocast():
             condition = student.condition(window.base, window.image, window.xy, window.confidence)
         steps = int(rng.choice(options.steps))
@@ -75,23 +77,29 @@ def distill(
         def draw() -> tuple[Tensor, Tensor]:
             return draw_levels(clean.shape[:2], device), torch.randn_like(clean)
 
-        regression = flow_loss(x0, clean, torch.ones_like(clean[:, :, 0, 0, 0]), importance)
-        trainer.note(regression=regression.item())
+        regression = flow_loss(x0, clean, torch.ones_like(clean[:, :, 0, 0, 0]), token_weight)
+        trainer.log(regression=regression.item())
         loss = options.regression * regression
         if options.dmd:
             for _ in range(options.critic_updates):
-                found = trainer.companions["critic"].update(critic_loss(denoiser(critic), x0, *draw(), importance))
-                trainer.note(critic=found)
-            matching = dmd_loss(x0, denoiser(teacher), denoiser(critic), *draw(), importance)
-            trainer.note(dmd=matching.item())
+                found = trainer.auxiliary_models["critic"].update(
+                    critic_loss(denoiser(critic), x0, *draw(), token_weight)
+                )
+                trainer.log(critic=found)
+            matching = dmd_loss(x0, denoiser(teacher), denoiser(critic), *draw(), token_weight)
+            trainer.log(dmd=matching.item())
             loss = loss + options.dmd * matching
         if region_term is not None:
             region = region_term(x0, window, np.stack([read_truth(*one) for one in chosen]), rng)
-            trainer.note(region=region.item())
+            trainer.log(region=region.item())
             loss = loss + options.region * region
         return loss
 
-    trainer.fit(loss_of, make_sheet(data, autoencoder, trainer, preset.frames, roll_out_sampler(trainer, preset)), stop_after)
+    trainer.fit(
+        loss_of,
+        make_sample_grid(data, autoencoder, trainer, preset.frames, roll_out_sampler(trainer, preset)),
+        stop_after,
+    )
     return trainer.averaged(), trainer
 
 

@@ -1,4 +1,4 @@
-"""Train the judges that losses and metrics need: the face encoder and the part encoder, on crops of the drawn clips, and
+"""Train the proxy metrics that losses and metrics need: the face encoder and the part encoder, on crops of the drawn clips, and
 the sync encoder (`train_sync`). Each takes a minute or two on two cores.
 """
 

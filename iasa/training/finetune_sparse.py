@@ -15,7 +15,7 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import Attend, VideoTransformer
 from iasa.sampling import sample_euler
 from iasa.training.datasets import Window, WindowSampler, find_shards
-from iasa.training.train_teacher import make_sheet
+from iasa.training.train_teacher import make_sample_grid
 from iasa.training.trainer import Schedule, Trainer
 from iasa.training.window_loss import make_plans, predict, window_loss
 
@@ -38,7 +38,7 @@ def finetune_sparse(
     device = trainer.accelerator.device
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
-        window = windows.sample(rng, preset.batch, trainer.turns(preset.batch))
+        window = windows.sample(rng, preset.batch, trainer.sample_indices(preset.batch))
         attend = make_pattern(window, mask)
         with trainer.accelerator.autocast():
             window = window.to(device).with_base(autoencoder)
@@ -53,7 +53,7 @@ def finetune_sparse(
 
         return sample_euler(denoise, torch.randn_like(window.latents[:, 1:]), SHEET_STEPS)
 
-    trainer.fit(loss_of, make_sheet(data, autoencoder, trainer, preset.frames, sampler), stop_after)
+    trainer.fit(loss_of, make_sample_grid(data, autoencoder, trainer, preset.frames, sampler), stop_after)
     return trainer.averaged(), trainer
 
 

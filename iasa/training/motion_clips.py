@@ -42,7 +42,13 @@ def make_clips(videos: Path, folder: Path) -> dict:
         if pieces:
             save_pieces(target, pieces)
     share = kept / frames if frames else 0.0
-    return {"videos": len(paths), "clips": clips, "frames": frames, "kept": round(share, 4), "seconds": kept / VIDEO_FPS}
+    return {
+        "videos": len(paths),
+        "clips": clips,
+        "frames": frames,
+        "kept": round(share, 4),
+        "seconds": kept / VIDEO_FPS,
+    }
 
 
 def read_clips(path: Path) -> tuple[list[Piece], int, int]:

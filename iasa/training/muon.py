@@ -16,7 +16,9 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose iteration drives sin
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:  # [rows, cols] -> [rows, cols]
     """The nearest semi-orthogonal matrix, roughly: singular values end in about 0.7..1.2."""
     a, b, c = _NEWTON_SCHULZ
-    x = matrix.to(pick_dtype(matrix.device.type))  # without bfloat16 products a processor takes thirty times as long for them
+    x = matrix.to(
+        pick_dtype(matrix.device.type)
+    )  # without bfloat16 products a processor takes thirty times as long for them
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T

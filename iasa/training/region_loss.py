@@ -22,7 +22,7 @@ CROP = 96  # pixels: a whole face, or a hand with its wrist
 class RegionLoss:
     """Callable as `distill` wants it. Only a few crops are decoded: whole pictures would cost more than the roll-out.
 
-    `face` and `features` may be any callables of these forms: `FaceEncoder.embed` and `PartEncoder`, or a recogniser of
+    `face` and `features` may be any callables of these forms: `FaceEncoder.embed` and `PartEncoder`, or a recognizer of
     real faces on `align_faces`' crops and the layers of LPIPS. All networks are read alone. Regions that `weights` does
     not name do not count.
     """
@@ -62,21 +62,27 @@ class RegionLoss:
         xy, confidence = window.xy[clips, frames + 1], window.confidence[clips, frames + 1]  # [m, t, 133, 2]
         centre = xy[:, :, part].mean((1, 2)) * side
         corner = ((centre - CROP / 2) / patch).round().clamp(0, side // patch - cells).long() * patch  # [m, 2] (x, y)
-        bent = window.bent.unflatten(1, (-1, t))
+        warped = window.warped.unflatten(1, (-1, t))
         latents, seen, drawn = [], [], []
         for (clip, frame), (x, y) in zip(picked, corner.tolist(), strict=True):
             here = (slice(y // patch, y // patch + cells), slice(x // patch, x // patch + cells))
             cut = (slice(y, y + CROP), slice(x, x + CROP))
             latents.append(x0[clip, frame, :, *here])
-            seen.append(bent[clip, frame, :, :, *cut])
+            seen.append(warped[clip, frame, :, :, *cut])
             drawn.append(truth[clip, frame * t : (frame + 1) * t, *cut])
         codec, kind, dtype = self.autoencoder, x0.device.type, pick_dtype(x0.device.type)
         with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
             raw = torch.stack(latents) * codec.std[:, None, None] + codec.mean[:, None, None]
             pairs = codec.to_pairs(
-                raw.to(memory_format=torch.channels_last), xy, confidence, torch.stack(seen).flatten(1, 2), corner.float()
+                raw.to(memory_format=torch.channels_last),
+                xy,
+                confidence,
+                torch.stack(seen).flatten(1, 2),
+                corner.float(),
             )
             output = rearrange(pairs.float(), "m (t c) h w -> (m t) c h w", t=t)
             target = to_model_images(np.stack(drawn)).flatten(0, 1).to(x0.device)
             pixels = (xy * side - corner[:, None, None]).flatten(0, 1)
-            return region_terms(output, target, pixels, confidence.flatten(0, 1), self.face, self.features, regions, side)
+            return region_terms(
+                output, target, pixels, confidence.flatten(0, 1), self.face, self.features, regions, side
+            )

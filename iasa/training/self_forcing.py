@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from iasa.attention.dense import dense_attention
-from iasa.attention.gathered import plan_frame_schedule
+from iasa.attention.gathered import plan_frame_gather
 from iasa.inference.rollout import CausalStudent, KeyCache, split_by_frame
 from iasa.masks import AttentionPlan
 from iasa.models.transformer import Attend, Condition, VideoTransformer
@@ -41,7 +41,9 @@ def roll_out(
             cache.keep(0, keys)
     frames = []
     for frame in range(1, 1 + noise.shape[1]):
-        clean, found = _next_frame(model, condition, plans, caches, frame, noise[:, frame - 1 : frame], steps, precision)
+        clean, found = _next_frame(
+            model, condition, plans, caches, frame, noise[:, frame - 1 : frame], steps, precision
+        )
         for cache, keys in zip(caches, found, strict=True):
             cache.keep(frame, {layer: (k.detach(), v.detach()) for layer, (k, v) in keys.items()})
         frames.append(clean)
@@ -66,7 +68,7 @@ def _next_frame(model, condition, plans, caches, frame, noise, steps, precision)
     """A frame [b, 1, c, h, w] of every clip, and each clip's keys and values of its last step."""
     attends, keys = [], []
     for plan, cache in zip(plans, caches, strict=True):
-        positions, schedule = plan_frame_schedule(plan, frame)
+        positions, schedule = plan_frame_gather(plan, frame)
         chosen = split_by_frame(positions, plan.grid.tokens_per_frame)
         past = {layer: cache.gather(layer, chosen) for layer in range(len(model.blocks))}
         keys.append({})

@@ -54,8 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, default=Path("runs"), help="folder for data, checkpoints, sheets and logs")
     parser.add_argument("--preset", choices=sorted(PRESETS), help="sizes and rates; by default the stage's own")
     parser.add_argument("--steps", type=int, help=f"length of the run (default: {STEPS})")
-    parser.add_argument("--clips", type=int, default=2000, help="data: training clips to render (50 held-out ones come along)")
-    parser.add_argument("--first", type=int, default=0, help="data: the first clip's number; another number is another speaker")
+    parser.add_argument(
+        "--clips", type=int, default=2000, help="data: training clips to render (50 held-out ones come along)"
+    )
+    parser.add_argument(
+        "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
     parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then save and leave")
@@ -65,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="distill_region: those that count, with their weights of iasa/config.py (default: all)",
     )  # fmt: skip
     parser.add_argument(
-        "--arcface", type=Path, help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder"
+        "--arcface",
+        type=Path,
+        help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder",
     )
     parser.add_argument("--seed", type=int, default=0)
 
@@ -110,12 +116,17 @@ def run_stage(options: argparse.Namespace) -> dict:
 
 def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int) -> Schedule:
     return Schedule(
-        steps=steps or STEPS[stage], seed=seed, warmup=preset.warmup, lr=preset.lr, muon_lr=preset.muon_lr, ema=preset.ema
+        steps=steps or STEPS[stage],
+        seed=seed,
+        warmup=preset.warmup,
+        lr=preset.lr,
+        muon_lr=preset.muon_lr,
+        ema=preset.ema,
     )
 
 
 def _train_encoders(options: argparse.Namespace, data: Path, preset: TrainPreset) -> dict:
-    """The three judges, one after another; --export names the folder that gets a folder for each."""
+    """The three proxy metrics, one after another; --export names the folder that gets a folder for each."""
     from iasa.training.encoders import train_face_encoder, train_part_encoder
     from iasa.training.train_sync import train_sync_encoder
 
@@ -177,7 +188,9 @@ def _train(
 
     teacher = earlier(VideoTransformer, options.run, "finetune", "teacher")
     if options.stage == "self_forcing":
-        return distill(data, run, schedule, preset, autoencoder, start, teacher, **common, options=DistillOptions(dmd=0.0))
+        return distill(
+            data, run, schedule, preset, autoencoder, start, teacher, **common, options=DistillOptions(dmd=0.0)
+        )
     if options.stage == "distill":
         return distill(data, run, schedule, preset, autoencoder, start, teacher, **common)
     from iasa.metrics.networks.part_encoder import PartEncoder
@@ -239,7 +252,9 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
     return {
         "name": name,
         "made_by": f"python -m iasa train {stage}",
-        "began_at": f"{before['name']}, {before['steps']} steps, {before.get('made_by', '')}".rstrip(", ") if before else "noise",
+        "began_at": f"{before['name']}, {before['steps']} steps, {before.get('made_by', '')}".rstrip(", ")
+        if before
+        else "noise",
         "data": "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s; no real people",
         "clips": 50 * len(list(data.glob("train_*.frames.npy"))),
         "steps": trainer.step + (before["steps"] if refined else 0),

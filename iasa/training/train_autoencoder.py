@@ -41,27 +41,27 @@ def train_autoencoder(
         with trainer.accelerator.autocast():
             latents = trainer.bare.to_latents(pairs)
             noise = NOISE * torch.rand(len(pairs), 1, 1, 1, device=device) * torch.randn_like(latents)
-            output = trainer.bare.to_pairs(latents + noise, crop.xy, crop.confidence, crop.bent, crop.corner)
+            output = trainer.bare.to_pairs(latents + noise, crop.xy, crop.confidence, crop.warped, crop.corner)
         return reconstruction_loss(output.float(), pairs, crop.weight)
 
-    trainer.fit(loss_of, make_sheet(data, trainer), stop_after)
+    trainer.fit(loss_of, make_sample_grid(data, trainer), stop_after)
     model = trainer.averaged()
     measure_latents(model, shards, trainer)
     return model, trainer
 
 
-def make_sheet(data: Path, trainer: Trainer) -> Callable[[nn.Module, Path, int], str]:
+def make_sample_grid(data: Path, trainer: Trainer) -> Callable[[nn.Module, Path, int], str]:
     """Sheets of held-out pictures above their reconstructions, with PSNR."""
 
-    def sheet(network: nn.Module, folder: Path, step: int) -> str:
+    def sample_grid(network: nn.Module, folder: Path, step: int) -> str:
         truth, output = reconstruct(network, find_shards(data, "heldout"), trainer)
         rows = [np.hstack(list(to_pictures(part[:6, :3]))) for part in (truth, output)]
-        Image.fromarray(np.vstack(rows)).save(folder / "sheet.png")
+        Image.fromarray(np.vstack(rows)).save(folder / "samples.png")
         planes = [rearrange(part, "m (t c) h w -> m t c h w", c=3) for part in (output, truth)]
         hands = hand_psnr(output, truth, find_shards(data, "heldout"))
         return f"held-out PSNR {psnr(*planes, peak=2.0):.2f} dB, in the hands' boxes {hands:.2f} dB"
 
-    return sheet
+    return sample_grid
 
 
 @torch.no_grad()
@@ -69,16 +69,17 @@ def reconstruct(model: Autoencoder, shards: list[Shard], trainer: Trainer, clips
     """(truth, reconstruction) [clips, 6, H, W] of one frame pair of each of the first clips."""
     shown = [0, 3, 4]  # the reference and a pair
     frames, xy, confidence = (
-        np.concatenate([getattr(s, name)[:clips, shown] for s in shards])[:clips] for name in ("frames", "xy", "confidence")
+        np.concatenate([getattr(s, name)[:clips, shown] for s in shards])[:clips]
+        for name in ("frames", "xy", "confidence")
     )
     device = trainer.accelerator.device
     images = to_model_images(frames).to(device)
     xy, confidence = (torch.from_numpy(part).float().to(device) for part in (xy, confidence))
-    bent = warp_reference(images[:, 0], xy[:, 0], confidence[:, 0], xy[:, 1:], confidence[:, 1:]).flatten(1, 2)
+    warped = warp_reference(images[:, 0], xy[:, 0], confidence[:, 0], xy[:, 1:], confidence[:, 1:]).flatten(1, 2)
     truth = images[:, 1:].flatten(1, 2)
     with trainer.accelerator.autocast():
         latents = model.to_latents(truth.to(memory_format=torch.channels_last))
-        output = model.to_pairs(latents, xy[:, 1:], confidence[:, 1:], bent)
+        output = model.to_pairs(latents, xy[:, 1:], confidence[:, 1:], warped)
     return truth, output.float().clamp(-1, 1)
 
 

@@ -30,7 +30,7 @@ from iasa.training.datasets import (
     read_window,
     to_model_images,
 )
-from iasa.training.train_autoencoder import make_sheet
+from iasa.training.train_autoencoder import make_sample_grid
 from iasa.training.trainer import Schedule, Trainer
 from iasa.training.window_loss import predict
 
@@ -39,12 +39,18 @@ ADVERSARIAL, FEATURES = 0.03, 0.5  # weights of the verdict and of matching the 
 PREDICTED = 0.6  # share of steps on predicted latents
 DISCRIMINATOR_RATE = 2e-4
 CLIPS, FRAMES = 3, 2  # of one step
-# One crop around each in every latent frame (at the elbows the bent reference is least like the truth), and one anywhere.
+# One crop around each in every latent frame (at the elbows the warped reference is least like the truth), and one anywhere.
 PARTS = (LEFT_HAND, RIGHT_HAND, FACE, [LEFT_ELBOW], [RIGHT_ELBOW], None)
 
 
 def train_decoder(
-    data: Path, run: Path, schedule: Schedule, generator: VideoTransformer, start: Autoencoder, resume: bool, stop_after: float
+    data: Path,
+    run: Path,
+    schedule: Schedule,
+    generator: VideoTransformer,
+    start: Autoencoder,
+    resume: bool,
+    stop_after: float,
 ) -> tuple[Autoencoder, Trainer]:
     """Train only the decoding half of `start`; returns the averaged autoencoder."""
     shards = find_shards(data, "train")
@@ -59,11 +65,11 @@ def train_decoder(
     judging = torch.optim.Adam(judge.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.95))
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
-        latents, truth, weight, xy, confidence, bent, corner = draw_batch(shards, rng, generator, trainer)
+        latents, truth, weight, xy, confidence, warped, corner = draw_batch(shards, rng, generator, trainer)
         with trainer.accelerator.autocast():
             raw = latents * start.std[:, None, None] + start.mean[:, None, None]
             raw = raw.to(memory_format=torch.channels_last)
-            output = trainer.bare.to_pairs(raw, xy, confidence, bent, corner)
+            output = trainer.bare.to_pairs(raw, xy, confidence, warped, corner)
             real, fake = judge(truth)[0], judge(output.detach())[0]
         verdict = F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()  # hinge
         judging.zero_grad()
@@ -77,12 +83,12 @@ def train_decoder(
         loss = reconstruction_loss(output.float(), truth, weight)
         return loss + ADVERSARIAL * -fooled.float().mean() + FEATURES * matching.float()
 
-    trainer.fit(loss_of, make_sheet(data, trainer), stop_after)
+    trainer.fit(loss_of, make_sample_grid(data, trainer), stop_after)
     return trainer.averaged(), trainer
 
 
 def draw_batch(shards: list[Shard], rng: np.random.Generator, generator: VideoTransformer, trainer: Trainer):
-    """Latents [m, c, 6, 6], pictures, pixel weights, poses, bent references and corners of crops around hands and faces."""
+    """Latents [m, c, 6, 6], pictures, pixel weights, poses, warped references and corners of crops around hands and faces."""
     device = trainer.accelerator.device
     parts, truths = [], []
     for _ in range(CLIPS):
@@ -103,12 +109,12 @@ def draw_batch(shards: list[Shard], rng: np.random.Generator, generator: VideoTr
     latents = latents.flatten(0, 1)
     truth = rearrange(to_model_images(np.stack(truths)), "b f t c h w -> (b f) (t c) h w").to(device)
     xy, confidence = window.xy[:, 1:].flatten(0, 1), window.confidence[:, 1:].flatten(0, 1)
-    bent = rearrange(window.bent, "b (f t) c h w -> (b f) (t c) h w", t=FRAMES_PER_LATENT)
-    return cut(latents, truth, xy, confidence, bent, rng, truth.shape[-1] // latents.shape[-1])
+    warped = rearrange(window.warped, "b (f t) c h w -> (b f) (t c) h w", t=FRAMES_PER_LATENT)
+    return cut(latents, truth, xy, confidence, warped, rng, truth.shape[-1] // latents.shape[-1])
 
 
 def cut(
-    latents: Tensor, truth: Tensor, xy: Tensor, confidence: Tensor, bent: Tensor, rng: np.random.Generator, patch: int
+    latents: Tensor, truth: Tensor, xy: Tensor, confidence: Tensor, warped: Tensor, rng: np.random.Generator, patch: int
 ):
     """Crops of whole tokens from each latent frame, one for each of PARTS."""
     side = truth.shape[-1]
@@ -128,7 +134,7 @@ def cut(
                     torch.from_numpy(weight).to(truth.device),
                     xy[i],
                     confidence[i],
-                    bent[i, :, y : y + CROP, x : x + CROP],
+                    warped[i, :, y : y + CROP, x : x + CROP],
                     torch.tensor([x, y], dtype=torch.float32, device=truth.device),
                 )
             )

@@ -38,9 +38,7 @@ def disturb(windows: Tensor) -> Tensor:
     return windows + (level + tilt + noise).flatten(1)
 
 
-def train(
-    corpus: list[Utterance], steps: int, batch: int = 512, lr: float = 1e-3, seed: int = 0
-) -> nn.Sequential:
+def train(corpus: list[Utterance], steps: int, batch: int = 512, lr: float = 1e-3, seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
     network = make_network()
     x = torch.from_numpy(np.concatenate([make_windows(u.audio, u.features.frames) for u in corpus]))
@@ -71,11 +69,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder of the analysed training speech")
     parser.add_argument("--steps", type=int, default=5000)
     options = parser.parse_args()
-    corpus = [
-        u
-        for u in make_corpus("train", options.cache)
-        if u.features.source == "given" and "real" not in u.name
-    ]
+    corpus = [u for u in make_corpus("train", options.cache) if u.features.source == "given" and "real" not in u.name]
     save(train(corpus, options.steps), LIP_NETWORK)
     for utterance in make_corpus("heldout"):
         guess = guess_visemes(utterance.audio, utterance.features.frames)

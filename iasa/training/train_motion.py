@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from iasa.config import VIDEO_FPS, InputError, TrainPreset
 from iasa.models.checkpoint import load_weights, read_card, save_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, make_windows
-from iasa.motion.codebooks import Following, code_usage
+from iasa.motion.codebooks import EMACodebookUpdate, code_usage
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rig_regions import CODED, REGIONS, coded_slices, style_vector, to_channels, to_vectors
 from iasa.paths import WEIGHTS
@@ -34,7 +34,13 @@ CODEBOOK_SHARE = 0.4  # of the steps go to the codebooks
 COMMITMENT = 0.25
 VELOCITY, ACCELERATION = 4.0, 8.0  # weights of the errors of the first and second differences
 LEVELS_DROPPED = 0.2  # chance that the decoder of a region learns with the first level alone
-CODE_WEIGHTS = {"arms": 2.0, "right_hand": 1.0, "left_hand": 1.0, "head": 1.0, "face": 0.5}  # of a region's codes in the loss
+CODE_WEIGHTS = {
+    "arms": 2.0,
+    "right_hand": 1.0,
+    "left_hand": 1.0,
+    "head": 1.0,
+    "face": 0.5,
+}  # of a region's codes in the loss
 FORGOTTEN = 0.1  # share of the past codes that the generator sees wrong, as it will err itself
 LOST = 0.1  # share of the steps of which it sees nothing true: who only goes on as before never begins a stroke
 FROM_START = 0.15  # share of the windows that begin where the speech begins
@@ -167,7 +173,9 @@ class CodebookLearner(nn.Module):
     def __init__(self, model: MotionGenerator) -> None:
         super().__init__()
         self.model = model
-        self.following = nn.ModuleDict({name: Following(codec.codebook) for name, codec in model.codecs.items()})
+        self.following = nn.ModuleDict(
+            {name: EMACodebookUpdate(codec.codebook) for name, codec in model.codecs.items()}
+        )
         self.adam_parameters = tuple(f"model.{name}" for name in model.adam_parameters)
 
     def loss(self, batch: Batch, rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -217,7 +225,7 @@ def train_codebooks(
     def loss_of(learner: CodebookLearner, rng: np.random.Generator) -> Tensor:
         some = draw_batch(train, batch, steps, rng, device)
         loss, errors, _ = learner.loss(some, rng)  # in full precision: differences of frames are small
-        trainer.note(**{name: float(error.detach()) for name, error in errors.items()})
+        trainer.log(**{name: float(error.detach()) for name, error in errors.items()})
         return loss
 
     @torch.no_grad()
@@ -229,7 +237,9 @@ def train_codebooks(
             f"{name}/{k % levels} {code_usage(codes[..., k], model.config.entries)['perplexity']:.0f}"
             for k, name in enumerate(np.repeat(REGIONS, levels))
         ]
-        return "held out " + " ".join(f"{n} {float(e):.4f}" for n, e in errors.items()) + " perplexity " + " ".join(usage)
+        return (
+            "held out " + " ".join(f"{n} {float(e):.4f}" for n, e in errors.items()) + " perplexity " + " ".join(usage)
+        )
 
     trainer.fit(loss_of, report, stop_after)
     return trainer

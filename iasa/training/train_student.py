@@ -19,7 +19,7 @@ from iasa.training.datasets import (
     find_shards,
 )
 from iasa.training.trainer import Schedule, Trainer
-from iasa.training.window_loss import make_plans, make_sheet, predict, window_loss
+from iasa.training.window_loss import make_plans, make_sample_grid, predict, window_loss
 
 
 def train_student(
@@ -42,7 +42,7 @@ def train_student(
     device = trainer.accelerator.device
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
-        window = windows.sample(rng, preset.batch, trainer.turns(preset.batch))
+        window = windows.sample(rng, preset.batch, trainer.sample_indices(preset.batch))
         plans = make_plans(window, preset.mask)
         met = torch.tensor(make_levels(int(rng.choice(ROLL_OUT_STEPS))), device=device)
         with trainer.accelerator.autocast():
@@ -58,5 +58,5 @@ def train_student(
 
         return sample_few_step(denoise, torch.randn_like(window.latents[:, 1:]), DEFAULT_STEPS["student"])
 
-    trainer.fit(loss_of, make_sheet(data, autoencoder, trainer, preset.frames, sampler), stop_after)
+    trainer.fit(loss_of, make_sample_grid(data, autoencoder, trainer, preset.frames, sampler), stop_after)
     return trainer.averaged(), trainer

@@ -14,7 +14,7 @@ from iasa.avatar.identity import make_identity
 from iasa.avatar.rig import make_keypoints
 from iasa.config import HELDOUT_IDENTITY
 from iasa.metrics.networks.sync_encoder import HOPS, LONGEST, SPAN, SyncEncoder, make_mouth, make_sound
-from iasa.motion.rules import perform
+from iasa.motion.rules import generate_gestures
 from iasa.speech.lip_network import BANDS
 from iasa.training.speech_data.corpus import Utterance, make_corpus
 from iasa.training.trainer import Schedule, Trainer
@@ -43,7 +43,7 @@ def speak(corpus: list[Utterance], speakers: int, first: int) -> list[Spoken]:
         sound = make_sound(utterance.audio, frames)
         for turn in range(speakers):
             seed = first + number * speakers + turn
-            keypoints = make_keypoints(make_identity(seed), perform(utterance.features, seed=seed))
+            keypoints = make_keypoints(make_identity(seed), generate_gestures(utterance.features, seed=seed))
             found.append(Spoken(sound, make_mouth(keypoints)))
     return found
 

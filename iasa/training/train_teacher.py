@@ -20,7 +20,7 @@ from iasa.training.datasets import (
     find_shards,
 )
 from iasa.training.trainer import Schedule, Trainer
-from iasa.training.window_loss import make_sheet, predict, window_loss
+from iasa.training.window_loss import make_sample_grid, predict, window_loss
 
 OWN_SHARE = 0.75  # of the teacher's steps with the cheap own-frame pattern, before the dense windows
 
@@ -40,7 +40,7 @@ def train_teacher(
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
         own = trainer.step < own_share * schedule.steps
         with trainer.accelerator.autocast():
-            window = (single if own else dense).sample(rng, preset.batch, trainer.turns(preset.batch))
+            window = (single if own else dense).sample(rng, preset.batch, trainer.sample_indices(preset.batch))
             window = window.to(device).with_base(autoencoder)
         if own:  # frames do not meet: each has its own noise level
             level = sample_levels(tuple(window.latents[:, 1:].shape[:2]), device=device)
@@ -54,5 +54,5 @@ def train_teacher(
 
         return sample_euler(denoise, torch.randn_like(window.latents[:, 1:]), 12)
 
-    trainer.fit(loss_of, make_sheet(data, autoencoder, trainer, 4, sampler), stop_after)
+    trainer.fit(loss_of, make_sample_grid(data, autoencoder, trainer, 4, sampler), stop_after)
     return trainer.averaged(), trainer

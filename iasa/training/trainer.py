@@ -42,7 +42,7 @@ class Schedule:
     muon_lr: float = 0.02
     ema: float = 0.999
     save_every: float = 120.0  # seconds
-    sheet_every: float = 300.0  # seconds
+    sample_grid_every: float = 300.0  # seconds
 
 
 def lr_factor(step: int, steps: int, warmup: int) -> float:
@@ -53,7 +53,9 @@ def lr_factor(step: int, steps: int, warmup: int) -> float:
 class Learner:
     """A network with its optimizers: what a step changes and a checkpoint holds."""
 
-    def __init__(self, model: nn.Module, lr: float, muon_lr: float, accelerator: Accelerator, name: str = "model") -> None:
+    def __init__(
+        self, model: nn.Module, lr: float, muon_lr: float, accelerator: Accelerator, name: str = "model"
+    ) -> None:
         self.bare, self.accelerator, self.name = model.to(accelerator.device), accelerator, name
         self.optimizers = make_optimizers(self.bare, lr, muon_lr)
         for group in self.groups():
@@ -97,7 +99,8 @@ class Learner:
 
     def save(self, folder: Path) -> None:
         save_file(
-            {k: v.detach().cpu().contiguous() for k, v in self.bare.state_dict().items()}, folder / f"{self.name}.safetensors"
+            {k: v.detach().cpu().contiguous() for k, v in self.bare.state_dict().items()},
+            folder / f"{self.name}.safetensors",
         )
         torch.save([optimizer.state_dict() for optimizer in self.optimizers], folder / self._optimizer_file)
 
@@ -126,7 +129,9 @@ def read_state(path: Path, model: nn.Module) -> dict[str, Tensor]:
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path.name} of the checkpoint in {path.parent.parent.name} cannot be read: {error}") from error
+        raise InputError(
+            f"{path.name} of the checkpoint in {path.parent.parent.name} cannot be read: {error}"
+        ) from error
     for name, tensor in model.state_dict().items():
         if name not in state:
             raise InputError(f"the checkpoint in {path.parent.parent.name} lacks {name}")
@@ -141,8 +146,8 @@ def read_state(path: Path, model: nn.Module) -> dict[str, Tensor]:
 class Trainer:
     """Runs `loss_of(model, rng)` for `schedule.steps` steps and keeps its state under `folder`.
 
-    `companions` are networks that learn beside the main one (a critic): same steps and checkpoint, optimizers of their
-    own; `loss_of` calls `trainer.companions[name].update(loss)` as often as it likes. What it hands to `note` goes to
+    `auxiliary_models` are networks that learn beside the main one (a critic): same steps and checkpoint, optimizers of their
+    own; `loss_of` calls `trainer.auxiliary_models[name].update(loss)` as often as it likes. What it hands to `log` goes to
     the log as a running mean.
     """
 
@@ -152,8 +157,8 @@ class Trainer:
         folder: Path,
         schedule: Schedule,
         accelerator: Accelerator | None = None,
-        companions: dict[str, nn.Module] | None = None,
-        companion_rate: float = 1.0,  # their rates, in the main network's
+        auxiliary_models: dict[str, nn.Module] | None = None,
+        auxiliary_rate: float = 1.0,  # their rates, in the main network's
     ) -> None:
         self.folder, self.schedule = Path(folder), schedule
         precision = "bf16" if pick_dtype() == torch.bfloat16 else "no"
@@ -161,12 +166,16 @@ class Trainer:
         self.accelerator = accelerator or Accelerator(mixed_precision=precision, cpu=cpu)
         kind = self.accelerator.distributed_type.value
         if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"):
-            raise InputError(f"{kind} would split the network; it is small and trains whole: choose multi-GPU or multi-CPU")
+            raise InputError(
+                f"{kind} would split the network; it is small and trains whole: choose multi-GPU or multi-CPU"
+            )
         self.learner = Learner(model, schedule.lr, schedule.muon_lr, self.accelerator)
         self.bare = self.learner.bare
-        self.companions = {
-            name: Learner(other, companion_rate * schedule.lr, companion_rate * schedule.muon_lr, self.accelerator, name)
-            for name, other in (companions or {}).items()
+        self.auxiliary_models = {
+            name: Learner(
+                other, auxiliary_rate * schedule.lr, auxiliary_rate * schedule.muon_lr, self.accelerator, name
+            )
+            for name, other in (auxiliary_models or {}).items()
         }
         self.ema = EMAModel(self.bare.parameters(), decay=schedule.ema, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
         self.step, self.seconds, self.saved_step = 0, 0.0, None
@@ -178,13 +187,13 @@ class Trainer:
         torch.manual_seed(int(np.random.default_rng([*key, 1]).integers(2**62)))
         return np.random.default_rng([*key, 0])
 
-    def turns(self, count: int) -> range:
+    def sample_indices(self, count: int) -> range:
         """Numbers of this step's samples for this process: over all steps and processes each number comes once."""
         accelerator = self.accelerator
         first = (self.step * accelerator.num_processes + accelerator.process_index) * count
         return range(first, first + count)
 
-    def note(self, **values: float) -> None:
+    def log(self, **values: float) -> None:
         """Running means of what a step measured."""
         for name, value in values.items():
             self.smooth[name] = 0.98 * self.smooth.get(name, value) + 0.02 * value
@@ -192,7 +201,7 @@ class Trainer:
     def fit(
         self,
         loss_of: Callable[[nn.Module, np.random.Generator], Tensor],
-        sheet: Callable[[nn.Module, Path, int], str] | None = None,
+        sample_grid: Callable[[nn.Module, Path, int], str] | None = None,
         stop_after: float = float("inf"),
     ) -> float:
         """Train to the last step, or for `stop_after` seconds; returns the last loss.
@@ -218,26 +227,30 @@ class Trainer:
                 if time.monotonic() - saved > self.schedule.save_every:
                     self.save()
                     saved = time.monotonic()
-                if sheet and time.monotonic() - drawn > self.schedule.sheet_every:
-                    self.draw(sheet)
+                if sample_grid and time.monotonic() - drawn > self.schedule.sample_grid_every:
+                    self.draw(sample_grid)
                     drawn = time.monotonic()
         self.save()
-        if sheet:
-            self.draw(sheet)
+        if sample_grid:
+            self.draw(sample_grid)
         return value
 
     def _one_step(self, loss_of: Callable[[nn.Module, np.random.Generator], Tensor]) -> float:
         factor = lr_factor(self.step, self.schedule.steps, self.schedule.warmup)
-        for learner in (self.learner, *self.companions.values()):
+        for learner in (self.learner, *self.auxiliary_models.values()):
             learner.set_rate(factor)
         try:
             value = self.learner.update(loss_of(self.bare, self.rng(self.step)))
         except FloatingPointError as error:
-            kept = "no checkpoint was written" if self.saved_step is None else f"the checkpoint is that of step {self.saved_step}"
+            kept = (
+                "no checkpoint was written"
+                if self.saved_step is None
+                else f"the checkpoint is that of step {self.saved_step}"
+            )
             raise FloatingPointError(f"{error} at step {self.step}; {kept} (in {self.folder.name})") from error
         self.ema.step(self.bare.parameters())
         self.step += 1
-        self.note(loss=value)
+        self.log(loss=value)
         return value
 
     def _agreed(self, stop: bool) -> bool:
@@ -246,15 +259,15 @@ class Trainer:
             return stop
         return bool(self.accelerator.reduce(torch.tensor(float(stop), device=self.accelerator.device), "sum") > 0)
 
-    def draw(self, sheet: Callable[[nn.Module, Path, int], str]) -> None:
-        """Let `sheet` draw with the averaged weights; its line goes to the log."""
+    def draw(self, sample_grid: Callable[[nn.Module, Path, int], str]) -> None:
+        """Let `sample_grid` draw with the averaged weights; its line goes to the log."""
         if not self.accelerator.is_main_process:
             return
         self.ema.store(self.bare.parameters())
         self.ema.copy_to(self.bare.parameters())
         self.bare.eval()
         self.folder.mkdir(parents=True, exist_ok=True)
-        line = sheet(self.bare, self.folder, self.step)
+        line = sample_grid(self.bare, self.folder, self.step)
         self.bare.train()
         self.ema.restore(self.bare.parameters())
         parts = " ".join(f"{name} {value:.4f}" for name, value in self.smooth.items())
@@ -289,7 +302,7 @@ class Trainer:
         self.saved_step = self.step
 
     def _write(self, folder: Path) -> None:
-        for learner in (self.learner, *self.companions.values()):
+        for learner in (self.learner, *self.auxiliary_models.values()):
             learner.save(folder)
         shadow = {str(i): p.detach().cpu().contiguous() for i, p in enumerate(self.ema.shadow_params)}
         save_file(shadow, folder / "ema.safetensors")
@@ -303,7 +316,7 @@ class Trainer:
             source = self.folder / "checkpoint.old"  # killed between the two renames of a save
         if not (source / "state.json").exists():
             return False
-        for learner in (self.learner, *self.companions.values()):
+        for learner in (self.learner, *self.auxiliary_models.values()):
             learner.load(source)
         try:
             shadow = load_file(source / "ema.safetensors")

@@ -1,4 +1,4 @@
-"""What the training of teacher and student share: a window's plans, its loss, and the sample sheet."""
+"""What the training of teacher and student share: a window's plans, its loss, and the sample sample_grid."""
 
 from __future__ import annotations
 
@@ -53,10 +53,12 @@ def window_loss(trainer: Trainer, window: Window, level: Tensor, attend: Attend)
     """Flow-matching loss of one batch, hands and faces weighted up."""
     clean = window.latents[:, 1:]
     noisy = add_noise(clean, torch.randn_like(clean), level)
-    importance = trainer.bare.pose.importance(window.xy[:, 1:].flatten(0, 1), window.confidence[:, 1:].flatten(0, 1))
+    token_weight = trainer.bare.pose.token_weight(
+        window.xy[:, 1:].flatten(0, 1), window.confidence[:, 1:].flatten(0, 1)
+    )
     with trainer.accelerator.autocast():
         output = predict(trainer.bare, window, level, noisy, attend)
-    return flow_loss(output.float(), clean, level, importance.view(*level.shape, -1))
+    return flow_loss(output.float(), clean, level, token_weight.view(*level.shape, -1))
 
 
 def heldout_window(shards: list[Shard], frames: int, clips: int) -> tuple[Window, np.ndarray]:
@@ -69,8 +71,12 @@ def heldout_window(shards: list[Shard], frames: int, clips: int) -> tuple[Window
     return WindowSampler.stack(parts), np.stack(truth)
 
 
-def make_sheet(
-    data: Path, autoencoder: Autoencoder, trainer: Trainer, frames: int, sampler: Callable[[VideoTransformer, Window], Tensor]
+def make_sample_grid(
+    data: Path,
+    autoencoder: Autoencoder,
+    trainer: Trainer,
+    frames: int,
+    sampler: Callable[[VideoTransformer, Window], Tensor],
 ) -> Callable[[nn.Module, Path, int], str]:
     """Sample sheets on held-out identities: reference, truth, sample; and PSNR beside that of copying the reference."""
     window, truth = heldout_window(find_shards(data, "heldout"), frames, clips=6)
@@ -79,16 +85,16 @@ def make_sheet(
     copy = to_model_images(to_pictures(window.image))[:, None].expand_as(images)
 
     @torch.no_grad()
-    def sheet(model: nn.Module, folder: Path, step: int) -> str:
+    def sample_grid(model: nn.Module, folder: Path, step: int) -> str:
         torch.manual_seed(0)
         with trainer.accelerator.autocast():
             on_device = window.to(device).with_base(autoencoder)
             poses = on_device.xy[:, 1:].flatten(1, 2), on_device.confidence[:, 1:].flatten(1, 2)
-            output = autoencoder.decode(sampler(model, on_device).float(), *poses, on_device.bent)
+            output = autoencoder.decode(sampler(model, on_device).float(), *poses, on_device.warped)
         output = output.float().cpu()
         last = [images[:, -1], output[:, -1]]
         rows = [to_pictures(window.image), *(to_pictures(row) for row in last)]
-        Image.fromarray(rearrange(np.stack(rows), "r m h w c -> (r h) (m w) c")).save(folder / "sheet.png")
+        Image.fromarray(rearrange(np.stack(rows), "r m h w c -> (r h) (m w) c")).save(folder / "samples.png")
         return f"held-out PSNR {psnr(output, images, peak=2.0):.2f} dB (copying the reference {psnr(copy, images, peak=2.0):.2f})"
 
-    return sheet
+    return sample_grid

@@ -1,1 +1,1 @@
-"""The warped reference: the speaker's picture bent to each pose, by moving least squares and rigid limbs."""
+"""The warped reference: the speaker's picture warped to each pose, by moving least squares and rigid limbs."""

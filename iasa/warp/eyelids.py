@@ -11,7 +11,9 @@ from iasa import keypoints as kp
 from iasa.warp.moving_least_squares import CELLS
 
 AROUND = 0.035  # image units around an eye's points in which pixels may move
-EYES = tuple(tuple(kp.FACE.start + i for i in range(first, first + 6)) for first in (36, 42))  # corner, upper lid, corner, lower
+EYES = tuple(
+    tuple(kp.FACE.start + i for i in range(first, first + 6)) for first in (36, 42)
+)  # corner, upper lid, corner, lower
 LIDS = {point for eye in EYES for point in (*eye[1:3], *eye[4:6])}
 ARC_AT_LIDS = (1 - (1 / 3) ** 2) ** 0.5  # height of a lid's arc, of its highest, at its two points
 ABOVE, BELOW = 0.2, 0.25  # of an eye's width: the skin beyond the lids that stretches when they move

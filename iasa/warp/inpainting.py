@@ -13,7 +13,9 @@ def fill_holes(image: Tensor, keep: Tensor) -> Tensor:  # [b, c, H, W], [b, 1, H
 
     Where neither row nor column keeps anything: `fill_softly`.
     """
-    steps = torch.stack([_mean_step(image.mT, keep.mT), _mean_step(image, keep)]) + 1e-6  # down, across: [2, b, 1, 1, 1]
+    steps = (
+        torch.stack([_mean_step(image.mT, keep.mT), _mean_step(image, keep)]) + 1e-6
+    )  # down, across: [2, b, 1, 1, 1]
     across, down = (steps / steps.sum(0)).square()  # steep down: stripes lie across
     nearest = [(colour, across * near) for colour, near in _nearest(image, keep)]
     nearest += [(colour.mT, down * near.mT) for colour, near in _nearest(image.mT, keep.mT)]

@@ -1,4 +1,4 @@
-"""The reference's arms and hands laid onto a pose bone by bone, as a jointed puppet's are.
+"""The reference's arms and hands carried to a pose by a piecewise rigid limb warp, as a jointed puppet's are.
 
 One smooth warp would smear fingers that bend. Here an upper arm and a forearm are one piece each, a finger three, a palm
 seven; each is turned with its bone and shortened along it. They are painted over one another: the upper arm, the forearm, the
@@ -22,7 +22,9 @@ LEAST = 0.4  # of a piece's width: no arm is thinner
 DIFFERS = 0.14  # of colours in [-1, 1], where an arm differs from what is behind it
 
 Pieces = dict[tuple[int, int], tuple[float, float]]
-Widths = tuple[Tensor, Tensor]  # half widths of an upper arm and a forearm at PLACES along each, image units, [b, PLACES]
+Widths = tuple[
+    Tensor, Tensor
+]  # half widths of an upper arm and a forearm at PLACES along each, image units, [b, PLACES]
 
 
 def _finger(first: int, *widths: float) -> Pieces:
@@ -59,7 +61,9 @@ def paint_arm(
         whole = _seen(pieces, seen)  # [b, m]
         poses = torch.where(whole[..., None, None], xy, reference)
         both = (_start_at(JOINT, pose).flatten(0, 1) for pose in (reference, poses))
-        share, where, corner = _lay(pieces, *both, image.shape[-1], None if width is None else width.repeat_interleave(m, 0))
+        share, where, corner = _lay(
+            pieces, *both, image.shape[-1], None if width is None else width.repeat_interleave(m, 0)
+        )
         grid = where.unflatten(0, (b, m)).flatten(1, 2) * 2 - 1  # [b, m rows, columns, 2]
         over = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
         over = over.unflatten(2, (m, -1)).movedim(2, 1).flatten(0, 1)  # [b m, 3, rows, columns]
@@ -207,7 +211,9 @@ def _lay(
     # Of the pieces that cover a pixel the last one counts.
     cells = int((end - low).amax().clamp(1, size))
     squares = _Squares.at(low, cells, bones, widths, size, measured)
-    column, row = (low[..., None] + torch.arange(cells, device=xy.device) - corner[:, None, :, None]).unbind(2)  # [m, n, cells]
+    column, row = (low[..., None] + torch.arange(cells, device=xy.device) - corner[:, None, :, None]).unbind(
+        2
+    )  # [m, n, cells]
     within = ((row >= 0) & (row < side))[..., None] & ((column >= 0) & (column < side))[:, :, None]
     pixel = (row.clamp(0, side - 1)[..., None] * side + column.clamp(0, side - 1)[:, :, None]).long().flatten(1)
     depth = torch.where(within, squares.depth, -1.0)

@@ -9,7 +9,7 @@ CELLS = 32  # the warp is computed at 32 x 32 places and interpolated; weights a
 SOFTEN = 1e-4  # added to squared distances, image units: a hundredth of the picture
 
 
-def bend(
+def moving_least_squares(
     places: Tensor,  # [cells, 2]
     controls: Tensor,  # [..., p, 2] control points where the places are
     images: Tensor,  # [..., p, 2] where these points come from

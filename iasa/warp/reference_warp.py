@@ -1,11 +1,12 @@
-"""The reference picture bent to a pose by rigid moving least squares: a first guess of the frame, made without a network.
+"""The reference picture warped to a pose by rigid moving least squares: a prior of the frame, made without a network.
 
 The paper carries its regions through the body by this warp (section 3.2, after Schaefer et al. 2006); here it carries
 the reference's pixels too, so that the transformer need not learn to shift codes of 16 x 16 pixels by a fraction of
 their size. Arms and hands are cut out of the picture and the hole is filled, clothes from clothes and the wall
-from the wall; head and shoulders bend what is left, and the eyelids, too fine for the warp's cells, are drawn over the
-eyes as far as the pose closes them; arms and hands are laid over it bone by bone (`iasa.warp.limb_warp`). What the reference
-does not show (the inside of a mouth, the buttons behind a hand) is left to the network.
+from the wall; head and shoulders warp what is left, and the eyelids, too fine for the warp's cells, are drawn over the
+eyes as far as the pose closes them; arms and hands are laid over it by a piecewise rigid limb warp
+(`iasa.warp.limb_warp`). What the reference does not show (the inside of a mouth, the buttons behind a hand) is left to
+the network.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from iasa import keypoints as kp
 from iasa.warp.eyelids import EYES, LIDS, move_lids
 from iasa.warp.inpainting import fill_holes
 from iasa.warp.limb_warp import cover_arm, measure_arm, paint_arm
-from iasa.warp.moving_least_squares import CELLS, bend
+from iasa.warp.moving_least_squares import CELLS, moving_least_squares
 
 ANCHORS = 13  # points that stay put on each side of the picture, so that the background does
 HOLD = 3.0  # weight of each of them; a face has 68 points
@@ -44,10 +45,10 @@ def warp_reference(
     image: Tensor,  # [b, 3, H, W] the reference picture
     reference_xy: Tensor,  # [b, 133, 2] its pose, image units
     reference_confidence: Tensor,  # [b, 133]
-    xy: Tensor,  # [b, m, 133, 2] the poses to bend it to
+    xy: Tensor,  # [b, m, 133, 2] the poses to warp it to
     confidence: Tensor,  # [b, m, 133]
 ) -> Tensor:  # [b, m, 3, H, W]
-    """One bent picture for each pose. A point unseen in either pose pulls at nothing."""
+    """One warped picture for each pose. A point unseen in either pose pulls at nothing."""
     return ReferenceWarp(image, reference_xy, reference_confidence)(xy, confidence)
 
 
@@ -62,7 +63,8 @@ class ReferenceWarp:
             arms = self._cover_arms(STUB)
             self.without_arms = self.image.float() * (1 - arms) + behind * arms
             self.widths = [
-                measure_arm(self.image.float(), behind, self.xy[:, arm], outer) for arm, outer in zip(ARMS, OUTER, strict=True)
+                measure_arm(self.image.float(), behind, self.xy[:, arm], outer)
+                for arm, outer in zip(ARMS, OUTER, strict=True)
             ]
 
     def _fill_behind_arms(self) -> Tensor:  # [b, 3, H, W]
@@ -80,7 +82,7 @@ class ReferenceWarp:
         return torch.maximum(*covers)[:, None]
 
     def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
-        """Poses [b, m, 133, 2], [b, m, 133] -> bent pictures [b, m, 3, H, W]."""
+        """Poses [b, m, 133, 2], [b, m, 133] -> warped pictures [b, m, 3, H, W]."""
         with torch.autocast(self.image.device.type, enabled=False):  # sums of squares cancel: float32 is needed
             return self._bend(xy.float(), confidence)
 
@@ -95,10 +97,10 @@ class ReferenceWarp:
         where = _places(controls, images, weights, self.image.shape[-1])
         for eye in EYES:
             move_lids(where, xy[:, :, eye], reference_xy[:, :, eye], seen[:, :, eye])
-        bent = _read(self.without_arms, where)
+        warped = _read(self.without_arms, where)
         for arm, widths in zip(ARMS, self.widths, strict=True):
-            paint_arm(bent, self.image, self.xy[:, arm], xy[:, :, arm], seen[:, :, arm], widths)
-        return bent.to(self.image.dtype)
+            paint_arm(warped, self.image, self.xy[:, arm], xy[:, :, arm], seen[:, :, arm], widths)
+        return warped.to(self.image.dtype)
 
 
 def _cover_trunk(
@@ -140,7 +142,7 @@ def _places(
     """Where each pixel of a picture of `side` pixels comes from, in image units."""
     middles = (torch.arange(CELLS, device=controls.device) + 0.5) / CELLS
     cells = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).view(-1, 2)
-    found = bend(cells, controls, images, weights)  # [b, m, cells, 2]
+    found = moving_least_squares(cells, controls, images, weights)  # [b, m, cells, 2]
     return _enlarge(found.unflatten(2, (CELLS, CELLS)).movedim(-1, 2), side)
 
 
@@ -148,8 +150,8 @@ def _read(image: Tensor, where: Tensor) -> Tensor:  # [b, 3, H, W], [b, m, 2, ro
     b, m = where.shape[:2]
     grid = (where * 2 - 1).flatten(0, 1).movedim(1, -1)
     pictures = image[:, None].expand(-1, m, -1, -1, -1).flatten(0, 1).float()
-    bent = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return bent.unflatten(0, (b, m))
+    warped = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return warped.unflatten(0, (b, m))
 
 
 def _enlarge(values: Tensor, size: int) -> Tensor:  # [..., n, n] -> [..., size, size]

@@ -53,7 +53,7 @@ plt.show()
 #
 # ## Speech to features
 # The mouth follows the **phones** (the sounds of speech), hands and head follow **accents** (stressed syllables) and pauses. The clip comes with its phones; for
-# any other sound they are recognised.
+# any other sound they are recognized.
 #
 # **Predict** before you run the next cell: which contour changes faster, the opening of the mouth or the loudness? How many accents does a sentence of nine seconds have?
 
@@ -107,6 +107,7 @@ plt.show()
 # | `rows`, `cols` | ints, tokens of a latent frame |
 # | returns | int |
 
+
 # %% tags=["exercise"]
 def count_tokens(video_frames: int, per_latent: int, rows: int, cols: int) -> int:
     """Tokens of a video."""
@@ -114,6 +115,7 @@ def count_tokens(video_frames: int, per_latent: int, rows: int, cols: int) -> in
     latent_frames = -(-video_frames // per_latent)
     return latent_frames * rows * cols
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_count_tokens
@@ -138,6 +140,7 @@ check_count_tokens(count_tokens)
 # | `token` | int, position in the sequence |
 # | returns | `(frame, row, column)` |
 
+
 # %% tags=["exercise"]
 def locate(token: int, rows: int, cols: int) -> tuple[int, int, int]:
     """Latent frame, row and column of a token."""
@@ -146,6 +149,7 @@ def locate(token: int, rows: int, cols: int) -> tuple[int, int, int]:
     row, column = divmod(inside, cols)
     return frame, row, column
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_locate
@@ -167,6 +171,7 @@ check_locate(locate)
 # | `frame`, `rows`, `cols` | ints |
 # | returns | int, position in the sequence |
 
+
 # %% tags=["exercise"]
 def token_of(x: float, y: float, frame: int, rows: int, cols: int) -> int:
     """The token that shows a point."""
@@ -175,6 +180,7 @@ def token_of(x: float, y: float, frame: int, rows: int, cols: int) -> int:
     column = min(max(int(np.floor(x * cols)), 0), cols - 1)
     return frame * rows * cols + row * cols + column
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_token_of
@@ -226,12 +232,14 @@ plt.show()
 # | `heads`, `width` | ints: number of heads and $d$, the width of one head |
 # | returns | number of operations |
 
+
 # %% tags=["exercise"]
 def dense_flops(tokens: int, heads: int, width: int) -> int:
     """Operations of one layer of dense attention."""
     ### BEGIN SOLUTION
     return 4 * tokens**2 * width * heads
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_dense_flops
@@ -270,6 +278,7 @@ plt.show()
 # ### Play: grid and length
 # **Predict**: halve the side of a token (so 32 x 32 of them a frame). By how much do pairs grow?
 
+
 # %%
 def price(seconds=8, side=16):
     """Tokens, pairs and operations for a length and a grid."""
@@ -279,12 +288,13 @@ def price(seconds=8, side=16):
     axis.barh(list(values)[::-1], list(values.values())[::-1], color="#0072B2")
     for y, value in enumerate(list(values.values())[::-1]):
         axis.annotate(f" {value:,}", (value, y), va="center")
-    axis.set(xscale="log", xlim=(1, 1e22), xlabel="number", title=f"{seconds} s at {side} x {side} tokens a latent frame")
+    axis.set(
+        xscale="log", xlim=(1, 1e22), xlabel="number", title=f"{seconds} s at {side} x {side} tokens a latent frame"
+    )
     plt.show()
 
 
-interact(price, seconds=IntSlider(8, min=1, max=120), side=Dropdown(options=[8, 16, 32, 64], value=16));
-
+interact(price, seconds=IntSlider(8, min=1, max=120), side=Dropdown(options=[8, 16, 32, 64], value=16))
 # %%
 price(8, 16)
 price(8, 32)
@@ -361,6 +371,6 @@ Video(str(out), embed=True)  # with sound
 # 1. The linear layers of a transformer cost in proportion to the tokens. At which length does attention cost more than they do, for a width of 320?
 # 2. Why does the autoencoder take *two* frames into one latent frame, and not eight? What moves in 0.3 seconds of speech?
 # 3. Change `seed` in `speech_to_keypoints`. What stays the same, and what should?
-# 4. Take another speaker (`load_speaker("bruno")`, ...) with the same poses. Which parts of the plan change?
+# 4. Generation another speaker (`load_speaker("bruno")`, ...) with the same poses. Which parts of the plan change?
 #
 # **Next**: [which frames matter?](02_which_frames_matter.ipynb)

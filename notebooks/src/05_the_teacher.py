@@ -49,7 +49,7 @@ plt.show()
 # These are the wrists of two talking clips, one point a frame, in deviations from their mean. We want a machine that makes new points of this kind: a *generative model* of where hands go.
 #
 # ## Paths from data to noise
-# Take a data point $x_0$ and a random point $\epsilon \sim \mathcal N(0, I)$, and join them by a straight line:
+# Generation a data point $x_0$ and a random point $\epsilon \sim \mathcal N(0, I)$, and join them by a straight line:
 #
 # $$ x_t = (1 - t)\, x_0 + t\, \epsilon, \qquad 0 \le t \le 1 . $$
 #
@@ -62,12 +62,14 @@ plt.show()
 # | `t` | float tensor `[m]`, a level for each row |
 # | returns | float tensor `[m, d]` |
 
+
 # %% tags=["exercise"]
 def mix_noise(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """Points on the straight paths from clean to noise: [m, d]."""
     ### BEGIN SOLUTION
     return (1 - t)[:, None] * clean + t[:, None] * noise
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_mix_noise
@@ -82,6 +84,7 @@ check_mix_noise(mix_noise)
 #
 # **Predict**: at which level can you no longer tell the right hand's points from the left's?
 
+
 # %%
 def show_noise(t=0.3):
     """All points at one noise level."""
@@ -94,8 +97,7 @@ def show_noise(t=0.3):
     plt.show()
 
 
-interact(show_noise, t=FloatSlider(0.3, min=0, max=1, step=0.05));
-
+interact(show_noise, t=FloatSlider(0.3, min=0, max=1, step=0.05))
 # %%
 show_noise(0.3)
 show_noise(0.8)
@@ -107,6 +109,7 @@ show_noise(0.8)
 #
 # Two choices make it learn well. Near level 0 a noisy point is nearly clean, so the network makes a *correction* that is multiplied by $t$. And its errors count more at low levels, where the fine
 # shape is made.
+
 
 # %%
 class PointDenoiser(nn.Module):
@@ -122,6 +125,7 @@ class PointDenoiser(nn.Module):
     def forward(self, x, t, label):
         angle = t[:, None] * torch.tensor([1.0, 3.0, 9.0, 27.0])
         return x + t[:, None] * self.body(torch.cat([x, angle.sin(), angle.cos(), self.name(label)], 1))
+
 
 # %%
 torch.manual_seed(0)
@@ -156,12 +160,14 @@ print(f"mean squared error of the last 100 steps: {np.mean(errors[-100:]):.3f}")
 # | `t` | float tensor `[m]`, above 0 |
 # | returns | float tensor `[m, d]`, $dx/dt$ written with these three |
 
+
 # %% tags=["exercise"]
 def velocity(clean: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """How fast a point moves along its path as t grows: [m, d]."""
     ### BEGIN SOLUTION
     return (noisy - clean) / t[:, None]
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_velocity
@@ -187,6 +193,7 @@ check_velocity(velocity)
 # | `levels` | list of falling floats, the first is 1 |
 # | returns | float tensor `[m, d]`, the sample |
 
+
 # %% tags=["exercise"]
 def euler(denoise, noise: torch.Tensor, levels: list[float]) -> torch.Tensor:
     """Follow the flow from noise to data: [m, d]."""
@@ -196,6 +203,7 @@ def euler(denoise, noise: torch.Tensor, levels: list[float]) -> torch.Tensor:
         x = x + (after - level) * (x - denoise(x, level)) / level
     return x
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_euler
@@ -267,12 +275,14 @@ plt.show()
 # | `scale` | float $s$ |
 # | returns | float tensor of that shape |
 
+
 # %% tags=["exercise"]
 def guide(told: torch.Tensor, untold: torch.Tensor, scale: float) -> torch.Tensor:
     """The guess pushed from `untold` through `told` by a scale."""
     ### BEGIN SOLUTION
     return untold + scale * (told - untold)
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_guide
@@ -286,6 +296,7 @@ check_guide(guide)
 # </details>
 #
 # **Predict**: right hand, scale 4. Will the points cover the right hand's region better, or pile up somewhere?
+
 
 # %%
 def show_guidance(scale=1.0, hand=0):
@@ -301,12 +312,17 @@ def show_guidance(scale=1.0, hand=0):
     axis.scatter(*data.T, s=6, color="lightgrey")
     axis.scatter(*data[label == hand].T, s=14, color="grey")
     axis.scatter(*made.T, s=6, color="#D55E00")
-    axis.set(xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), xlabel="x (deviations)", ylabel="y (deviations)", title=f"{('right', 'left')[hand]} hand, scale {scale:g}")
+    axis.set(
+        xlim=(-2.5, 2.5),
+        ylim=(-2.5, 2.5),
+        xlabel="x (deviations)",
+        ylabel="y (deviations)",
+        title=f"{('right', 'left')[hand]} hand, scale {scale:g}",
+    )
     plt.show()
 
 
-interact(show_guidance, scale=FloatSlider(1, min=0, max=6, step=0.5), hand=IntSlider(0, max=1));
-
+interact(show_guidance, scale=FloatSlider(1, min=0, max=6, step=0.5), hand=IntSlider(0, max=1))
 # %%
 show_guidance(1.0)
 show_guidance(4.0)
@@ -319,7 +335,7 @@ show_guidance(4.0)
 # Now $x$ is the latent frame of notebook 1: $48 \times 16 \times 16$ numbers instead of 2. The condition is a **pose** (for each token: which keypoints lie near, and where) and a **reference**
 # (the speaker's picture, which every frame may attend to).
 #
-# The truth in this notebook: the reference *bent* to the pose by the moving least squares of notebook 3. So the tiny teacher has to learn to bend a picture by its keypoints. (The shipped one was trained on
+# The truth in this notebook: the reference *warped* to the pose by the moving least squares of notebook 3. So the tiny teacher has to learn to bend a picture by its keypoints. (The shipped one was trained on
 # drawn frames, which need a drawing library.) One speaker is held out.
 
 # %%
@@ -334,6 +350,7 @@ notes = json.loads((root / "examples" / "speech" / "tea.json").read_text())
 features = analyse(read_audio(root / "examples" / "speech" / "tea.mp3")[0], phones=[tuple(p) for p in notes["phones"]])
 autoencoder = load_weights(Autoencoder, WEIGHTS / "autoencoder")
 
+
 # %%
 @torch.inference_mode()
 def make_pairs(name, count, seed):
@@ -342,12 +359,17 @@ def make_pairs(name, count, seed):
     poses = speech_to_keypoints(features, speaker.identity, seed)[1]
     first = 2 * np.random.default_rng(seed).integers(0, len(poses) // 2, count)
     poses = poses[np.stack([first, first + 1], 1).ravel()]
-    still, moving = ([torch.from_numpy(part)[None] for part in (k.xy, k.confidence)] for k in (speaker.keypoints, poses))
+    still, moving = (
+        [torch.from_numpy(part)[None] for part in (k.xy, k.confidence)] for k in (speaker.keypoints, poses)
+    )
     image = torch.from_numpy(speaker.image.copy()).movedim(-1, 0)[None] / 127.5 - 1
-    bent = warp_reference(image, still[0][:, 0], still[1][:, 0], *moving)
-    latents = autoencoder.encode(torch.cat([image[None].expand(1, 2, -1, -1, -1), bent], 1))[0]
-    xy, seen = (torch.cat([s.expand(1, 2, *s.shape[2:]), m], 1)[0].unflatten(0, (-1, 2)) for s, m in zip(still, moving, strict=True))
-    return {"image": image[0], "latents": latents, "xy": xy, "seen": seen, "bent": bent[0].unflatten(0, (-1, 2))}
+    warped = warp_reference(image, still[0][:, 0], still[1][:, 0], *moving)
+    latents = autoencoder.encode(torch.cat([image[None].expand(1, 2, -1, -1, -1), warped], 1))[0]
+    xy, seen = (
+        torch.cat([s.expand(1, 2, *s.shape[2:]), m], 1)[0].unflatten(0, (-1, 2))
+        for s, m in zip(still, moving, strict=True)
+    )
+    return {"image": image[0], "latents": latents, "xy": xy, "seen": seen, "warped": warped[0].unflatten(0, (-1, 2))}
 
 
 names, count = (["alba"], 6) if FAST else (["alba", "bruno", "chidi", "dana", "emre"], 48)
@@ -376,7 +398,10 @@ def predict(batch, noisy, level):
 
 def take(clip, which):
     """Some latent frames of a clip, each with the reference in front."""
-    both = [torch.stack([clip[key][:1].expand_as(clip[key][which]), clip[key][which]], 1) for key in ("latents", "xy", "seen")]
+    both = [
+        torch.stack([clip[key][:1].expand_as(clip[key][which]), clip[key][which]], 1)
+        for key in ("latents", "xy", "seen")
+    ]
     image = clip["image"][None].expand(len(which), -1, -1, -1)
     return {"image": image, "latents": both[0], "xy": both[1], "seen": both[2]}
 
@@ -410,6 +435,7 @@ def draw_sample(steps=4):
     noise = torch.randn(1, *goal.shape[1:], generator=torch.Generator().manual_seed(6))
     one = {key: value[:1] for key, value in test.items()}
     return sample_euler(lambda x, t: predict(one, x, torch.tensor([t])), noise, steps)[0]
+
 
 # %%
 steps = 4 if FAST else 300
@@ -447,7 +473,8 @@ plt.ylim(0)
 plt.show()
 
 # %% [markdown]
-# And in pictures. The decoder turns latents back to pixels; it is shown the *unbent* reference here, so that it cannot give the answer away.
+# And in pictures. The decoder turns latents back to pixels; it is shown the *unwarped* reference here, so that it cannot give the answer away.
+
 
 # %%
 @torch.inference_mode()
@@ -460,7 +487,7 @@ def to_picture(latent):
 
 pictures = {"reference": to_picture(held_out["latents"][0])}
 pictures |= {f"after {step} steps": to_picture(latent) for step, latent in sheets.items()}
-pictures["truth (bent)"] = to_picture(goal[0])
+pictures["truth (warped)"] = to_picture(goal[0])
 fig, axes = plt.subplots(1, len(pictures), figsize=(2.4 * len(pictures), 2.8))
 for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
     axis.imshow(picture)
@@ -473,7 +500,7 @@ plt.show()
 # more steps, more speakers and a wider network.
 #
 # ## The shipped teacher
-# It is larger, saw drawn frames of many speakers, and gets the bent reference as a start. Its card says how it was made. **Predict**: two speakers, two poses. What follows the
+# It is larger, saw drawn frames of many speakers, and gets the warped reference as a start. Its card says how it was made. **Predict**: two speakers, two poses. What follows the
 # pose, what the reference?
 
 # %%
@@ -507,7 +534,7 @@ plt.show()
 # ## Further questions
 # 1. The loss divides by $t$ plus a floor of 0.2 (`flow_loss`). Which quantity's squared error does it then (nearly) measure, and why a floor?
 # 2. `make_levels` spends more of its steps near level 1 (`shift`). Look at the ways of the points above: where do they bend?
-# 3. Why do faces and hands get a larger weight in training (`importance`)? What would plain squares care about most in these pictures?
+# 3. Why do faces and hands get a larger weight in training (`token_weight`)? What would plain squares care about most in these pictures?
 # 4. The tiny teacher never saw two frames together. What would flicker in a video, and which attention repairs it?
 #
 # **Next**: 20 steps are too slow for real time. [The student](06_the_student.ipynb).

@@ -24,18 +24,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 from iasa.motion import speech_to_motion
 from iasa.speech import analyse, read_audio
+
 plt.style.use(root / "notebooks" / "course.mplstyle")
 
 
 def hear(name):
     """Features of an example clip, from its known phones."""
     notes = json.loads((root / "examples" / "speech" / f"{name}.json").read_text())
-    return analyse(read_audio(root / "examples" / "speech" / f"{name}.mp3")[0], phones=[tuple(p) for p in notes["phones"]])
+    return analyse(
+        read_audio(root / "examples" / "speech" / f"{name}.mp3")[0], phones=[tuple(p) for p in notes["phones"]]
+    )
 
 
 features = hear("tea")
 motion = speech_to_motion(features, seed=3, model="rules")
-speed = np.r_[0, np.linalg.norm(np.diff(motion.hands[:, :, :3].reshape(-1, 6), axis=0), axis=1)] * 25  # of both wrists, cm/s
+speed = (
+    np.r_[0, np.linalg.norm(np.diff(motion.hands[:, :, :3].reshape(-1, 6), axis=0), axis=1)] * 25
+)  # of both wrists, cm/s
 time = np.arange(features.frames) / 25
 fig, axis = plt.subplots(figsize=(10, 3.6))
 axis.plot(time, features.energy * 60, color="#E69F00", label="loudness (scaled)")
@@ -67,6 +72,7 @@ plt.show()
 # | `span` | odd int: the frame, and `span // 2` on each side |
 # | returns | float array `[f]` |
 
+
 # %% tags=["exercise"]
 def moving_mean(x: np.ndarray, span: int) -> np.ndarray:
     """Centred means of `span` values, of fewer at the ends: [f]."""
@@ -76,6 +82,7 @@ def moving_mean(x: np.ndarray, span: int) -> np.ndarray:
     middle = slice(span // 2, span // 2 + len(x))
     return total[middle] / count[middle]
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_moving_mean
@@ -92,7 +99,11 @@ check_moving_mean(moving_mean)
 
 # %% tags=["check"]
 fig, axis = plt.subplots(figsize=(10, 3.4))
-for span, name, colour in ((1, "sound: 0.04 s", "#BBBBBB"), (9, "rhythm: 0.36 s", "#E69F00"), (75, "phrase: 3 s", "#0072B2")):
+for span, name, colour in (
+    (1, "sound: 0.04 s", "#BBBBBB"),
+    (9, "rhythm: 0.36 s", "#E69F00"),
+    (75, "phrase: 3 s", "#0072B2"),
+):
     axis.plot(time, moving_mean(features.energy, span), color=colour, label=name)
 axis.set(xlabel="time (s)", ylabel="loudness (0 to 1)", title="the same loudness at three scales")
 fig.legend(loc="outside lower center", ncols=3)
@@ -111,6 +122,7 @@ plt.show()
 # | `before`, `after` | ints, frames |
 # | returns | float array `[f, before + 1 + after, c]`, oldest first |
 
+
 # %% tags=["exercise"]
 def cut_windows(x: np.ndarray, before: int, after: int) -> np.ndarray:
     """What is heard around every frame: [f, before + 1 + after, c]."""
@@ -118,6 +130,7 @@ def cut_windows(x: np.ndarray, before: int, after: int) -> np.ndarray:
     padded = np.pad(x, ((before, after), (0, 0)))
     return np.stack([padded[i : i + before + 1 + after] for i in range(len(x))])
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_cut_windows
@@ -134,6 +147,7 @@ check_cut_windows(cut_windows)
 # Now a measurement. For each scale: windows of that scale go into a **linear** predictor (ridge regression), trained on four clips and tested on a fifth. Targets: how far the mouth opens, how fast the hands move, how far the trunk leans.
 #
 # **Predict** the table before you run it: mark in each row the scale that will do best.
+
 
 # %%
 def channels(f):
@@ -188,8 +202,15 @@ table = np.array([*(fit_and_test(scale) for scale in SCALES), fit_and_test(*SCAL
 fig, axis = plt.subplots(figsize=(8, 4))
 image = axis.imshow(table, vmin=0, vmax=1)
 for (row, column), value in np.ndenumerate(table):
-    axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black", fontsize=15)
-axis.set(xticks=range(4), xticklabels=[*SCALES, "all"], yticks=range(3), yticklabels=["mouth opens", "hands move", "trunk leans"])
+    axis.text(
+        column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black", fontsize=15
+    )
+axis.set(
+    xticks=range(4),
+    xticklabels=[*SCALES, "all"],
+    yticks=range(3),
+    yticklabels=["mouth opens", "hands move", "trunk leans"],
+)
 axis.spines[:].set_visible(False)
 fig.colorbar(image, label="correlation, unseen clip")
 plt.show()
@@ -213,6 +234,7 @@ plt.show()
 # | `codebook` | float array `[e, d]` |
 # | returns | int array `[m]`, the code of each row |
 
+
 # %% tags=["exercise"]
 def nearest_entry(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     """The nearest entry of every row: int [m]."""
@@ -220,6 +242,7 @@ def nearest_entry(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     squared = ((x[:, None] - codebook[None]) ** 2).sum(-1)
     return squared.argmin(1)
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_nearest_entry
@@ -244,6 +267,7 @@ check_nearest_entry(nearest_entry)
 # | `x`, `codebook`, `codes` | as above |
 # | returns | a new codebook, float array `[e, d]` |
 
+
 # %% tags=["exercise"]
 def move_entries(x: np.ndarray, codebook: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """The codebook with every used entry at the mean of its rows: [e, d]."""
@@ -253,6 +277,7 @@ def move_entries(x: np.ndarray, codebook: np.ndarray, codes: np.ndarray) -> np.n
         moved[entry] = x[codes == entry].mean(0)
     return moved
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_move_entries
@@ -279,6 +304,7 @@ def learn(x, entries, rounds=12):
         codes = ((x**2).sum(1)[:, None] - 2 * x @ codebook.T + (codebook**2).sum(1)).argmin(1)
         codebook = np.stack([x[codes == e].mean(0) if (codes == e).any() else codebook[e] for e in range(entries)])
     return codebook, codes
+
 
 # %%
 vectors = np.concatenate([to_vectors(m) for clip in moved for m in clip])  # [frames, 57] parameters of the rig
@@ -312,7 +338,9 @@ order = np.argsort(-np.bincount(codes, minlength=8))
 rows = np.repeat(to_vectors(rest_motion(1)), 8, 0)
 rows[:, arms] = codebook[order]
 fig, axes = plt.subplots(2, 4, figsize=(9.5, 5.2))
-for axis, entry, image in zip(axes.flat, order, draw_pose(make_keypoints(speaker.identity, to_motion(rows)), 280), strict=True):
+for axis, entry, image in zip(
+    axes.flat, order, draw_pose(make_keypoints(speaker.identity, to_motion(rows)), 280), strict=True
+):
     axis.imshow(image)
     axis.set_title(f"entry {entry}: {(codes == entry).mean():.0%}")
     axis.axis("off")
@@ -346,8 +374,7 @@ def temperature(tau=1.0):
     plt.show()
 
 
-interact(temperature, tau=FloatSlider(1, min=0.1, max=4, step=0.1));
-
+interact(temperature, tau=FloatSlider(1, min=0.1, max=4, step=0.1))
 # %%
 temperature(0.3)
 temperature(2.0)
@@ -366,6 +393,7 @@ temperature(2.0)
 # | `reach` | int |
 # | returns | int, positive if `late` runs behind |
 
+
 # %% tags=["exercise"]
 def best_lag(late: np.ndarray, early: np.ndarray, reach: int) -> int:
     """Frames by which `late` runs behind `early`."""
@@ -378,6 +406,7 @@ def best_lag(late: np.ndarray, early: np.ndarray, reach: int) -> int:
             best, answer = r, lag
     return answer
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_best_lag
@@ -412,8 +441,7 @@ def shift_lips(frames=2):
     plt.show()
 
 
-interact(shift_lips, frames=IntSlider(2, min=-8, max=8));
-
+interact(shift_lips, frames=IntSlider(2, min=-8, max=8))
 # %%
 shift_lips(0)
 shift_lips(4)
@@ -441,7 +469,7 @@ plt.show()
 
 # %% [markdown]
 # ## Your voice
-# Record some seconds of yourself (any recorder; mp3, wav or m4a), put the path below, and look at what your speech makes the hands do. Phones are recognised if `pocketsphinx` is installed; else the mouth
+# Record some seconds of yourself (any recorder; mp3, wav or m4a), put the path below, and look at what your speech makes the hands do. Phones are recognized if `pocketsphinx` is installed; else the mouth
 # follows the sound alone.
 
 # %%

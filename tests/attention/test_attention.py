@@ -14,7 +14,7 @@ import iasa.attention.dispatch as attention
 import iasa.attention.gathered as grouped
 from iasa.attention.dense import dense_attention
 from iasa.attention.dispatch import frame_attention, sparse_attention
-from iasa.attention.gathered import frame_schedule, plan_frame_schedule, plan_schedule
+from iasa.attention.gathered import frame_gather_plan, plan_frame_gather, plan_gather
 from iasa.attention.reference import reference_attention
 from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
@@ -31,9 +31,7 @@ def random_qkv(tokens: int, b=2, nh=2, d=8, seed=0, dtype=torch.float64) -> list
 def gradients(function, tensors, seed=1):
     leaves = [t.detach().clone().requires_grad_() for t in tensors]
     out = function(*leaves)
-    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
-        out.dtype
-    )
+    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(out.dtype)
     return out.detach(), torch.autograd.grad(out, leaves, weight)
 
 
@@ -79,9 +77,7 @@ def test_errors_of_short_types_stay_within_their_rounding(dtype):
     plan = make_plan(performance(6), TokenGrid(6, 8, 8))
     tensors = [t.to(dtype) for t in random_qkv(384, d=16)]
     out, grads = gradients(lambda *t: sparse_attention(*t, plan, "cpu"), tensors)
-    wanted, wanted_grads = gradients(
-        lambda *t: sparse_attention(*t, plan, "reference"), [t.double() for t in tensors]
-    )
+    wanted, wanted_grads = gradients(lambda *t: sparse_attention(*t, plan, "reference"), [t.double() for t in tensors])
     bound = 16 * torch.finfo(dtype).eps
     assert out.dtype == dtype
     for ours, theirs in zip((out, *grads), (wanted, *wanted_grads), strict=True):
@@ -110,9 +106,7 @@ def test_the_future_and_foreign_regions_do_not_reach_a_frame():
 @pytest.mark.parametrize("k", [0, 2])
 def test_all_background_every_region_and_no_past(bits, k):
     plan = random_plan(0, k=k)
-    plan = AttentionPlan(
-        plan.grid, plan.frame_table, torch.full_like(plan.region_bits, bits), None, plan.options
-    )
+    plan = AttentionPlan(plan.grid, plan.frame_table, torch.full_like(plan.region_bits, bits), None, plan.options)
     q, key, v = random_qkv(24)
     torch.testing.assert_close(
         sparse_attention(q, key, v, plan, "cpu"),
@@ -124,11 +118,11 @@ def test_all_background_every_region_and_no_past(bits, k):
 
 def test_groups_compute_little_more_than_the_allowed_pairs():
     plan = make_plan(performance(12), TokenGrid(12))
-    schedule = plan_schedule(plan)
+    gather = plan_gather(plan)
     allowed = plan.density() * plan.grid.tokens**2
-    assert allowed <= schedule.pairs < 1.15 * allowed
-    assert plan_schedule(plan) is schedule
-    covered = [row for group in schedule.groups for row in range(group.start, group.stop)]
+    assert allowed <= gather.pairs < 1.15 * allowed
+    assert plan_gather(plan) is gather
+    covered = [row for group in gather.groups for row in range(group.start, group.stop)]
     assert covered == list(range(plan.grid.tokens))
 
 
@@ -156,9 +150,9 @@ def test_a_rollout_frame_by_frame_is_the_whole_clip():
     for t in range(6):
         own = slice(t * n, (t + 1) * n)
         frames = [own, slice(0, n)] if plan.has_sink(t) else [own]
-        positions, schedule = plan_frame_schedule(plan, t)
+        positions, gather = plan_frame_gather(plan, t)
         k_own, v_own = (torch.cat([x[:, :, f] for f in frames], 2) for x in (k, v))
-        out = frame_attention(q[:, :, own], k_own, v_own, k[:, :, positions], v[:, :, positions], schedule)
+        out = frame_attention(q[:, :, own], k_own, v_own, k[:, :, positions], v[:, :, positions], gather)
         torch.testing.assert_close(out, whole[:, :, own], atol=1e-12, rtol=0)
 
 
@@ -166,14 +160,10 @@ def test_a_rollout_frame_by_frame_is_the_whole_clip():
 @given(st.integers(0, 1000), st.integers(1, 20), st.integers(0, 20), st.integers(0, 5))
 def test_frame_attention_masks_by_bits(seed, queries, past, own):
     random = np.random.default_rng(seed)
-    q_bits, k_bits = (
-        torch.from_numpy(random.integers(0, 8, size).astype(np.uint8)) for size in (queries, past)
-    )
-    q, k, v = (
-        torch.from_numpy(random.normal(size=(1, 2, size, 4))) for size in (queries, own + past, own + past)
-    )
-    schedule = frame_schedule(q_bits, k_bits, own)
-    out = frame_attention(q, k[:, :, :own], v[:, :, :own], k[:, :, own:], v[:, :, own:], schedule)
+    q_bits, k_bits = (torch.from_numpy(random.integers(0, 8, size).astype(np.uint8)) for size in (queries, past))
+    q, k, v = (torch.from_numpy(random.normal(size=(1, 2, size, 4))) for size in (queries, own + past, own + past))
+    gather = frame_gather_plan(q_bits, k_bits, own)
+    out = frame_attention(q, k[:, :, :own], v[:, :, :own], k[:, :, own:], v[:, :, own:], gather)
     mask = torch.cat([torch.ones(queries, own, dtype=torch.bool), (q_bits[:, None] & k_bits) != 0], 1)
     torch.testing.assert_close(out, reference_attention(q, k, v, mask), atol=1e-12, rtol=0)
 
@@ -183,8 +173,8 @@ def test_a_first_frame_needs_no_schedule_and_a_wrong_one_is_refused():
     torch.testing.assert_close(frame_attention(q, k, v), reference_attention(q, k, v), atol=1e-12, rtol=0)
     bits = torch.ones(9, dtype=torch.uint8)
     with pytest.raises(InputError, match="9 queries and 12 keys.*9 queries and 18 keys"):
-        frame_attention(q, k, v, k, v, frame_schedule(bits, bits[:3], 9))
-    with pytest.raises(InputError, match="frame_schedule"):
+        frame_attention(q, k, v, k, v, frame_gather_plan(bits, bits[:3], 9))
+    with pytest.raises(InputError, match="frame_gather_plan"):
         frame_attention(q, k, v, k, v)
 
 
@@ -194,8 +184,8 @@ def test_a_first_frame_needs_no_schedule_and_a_wrong_one_is_refused():
 @pytest.mark.parametrize("queries, keys", [(5, 7), (300, 130)])
 def test_dense_attention_in_blocks_is_dense_attention(queries, keys, monkeypatch):
     monkeypatch.setattr(attention, "_LOGITS", 1 << 12)
-    monkeypatch.setattr(attention, "bf16_pays", lambda: True)
-    monkeypatch.setattr(grouped, "bf16_pays", lambda: True)
+    monkeypatch.setattr(attention, "is_bf16_faster", lambda: True)
+    monkeypatch.setattr(grouped, "is_bf16_faster", lambda: True)
     q = random_qkv(queries, dtype=torch.bfloat16)[0]
     _, k, v = random_qkv(keys, dtype=torch.bfloat16)
     out, grads = gradients(dense_attention, (q, k, v))
@@ -206,7 +196,7 @@ def test_dense_attention_in_blocks_is_dense_attention(queries, keys, monkeypatch
 
 
 def test_without_bf16_products_the_work_is_done_in_float32(monkeypatch):
-    monkeypatch.setattr(grouped, "bf16_pays", lambda: False)
+    monkeypatch.setattr(grouped, "is_bf16_faster", lambda: False)
     plan = random_plan(2)
     q, k, v = random_qkv(24, dtype=torch.bfloat16)
     out = sparse_attention(q, k, v, plan, "cpu")

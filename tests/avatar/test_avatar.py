@@ -220,9 +220,7 @@ def test_palm_never_flips():
         normal = np.cos(turn) * middle + np.sin(turn) * (np.cos(tilt) * third + np.sin(tilt) * forearm)
         ones = np.ones_like(turn)
         frames = hand_frame(forearm * ones, middle * ones, forearm * ones, normal)
-        np.testing.assert_allclose(
-            np.swapaxes(frames, 1, 2) @ frames, np.eye(3)[None].repeat(721, 0), atol=1e-6
-        )
+        np.testing.assert_allclose(np.swapaxes(frames, 1, 2) @ frames, np.eye(3)[None].repeat(721, 0), atol=1e-6)
         assert np.linalg.det(frames).min() > 0.99
         step = np.arccos(np.clip((frames[1:, :, 2] * frames[:-1, :, 2]).sum(1), -1, 1))
         assert np.degrees(step).max() < 4  # for half a degree of the wish

@@ -67,7 +67,7 @@ def test_a_number_type_can_be_asked_for(monkeypatch, pipeline, given, meant):
     bench.add_arguments(parser)
     options = parser.parse_args(["--rows", "student", "--seconds", "1.0", "--steps", "1", "--dtype", given])
     _, figures = bench.run(argparse.Namespace(**vars(options), quick=False))
-    assert asked == [(("student",), meant)] and figures["dtype"] == pipeline.number_type == "float32"
+    assert asked == [(("student",), meant)] and figures["dtype"] == pipeline.precision == "float32"
     assert [row["seconds"] for row in figures["rows"]] == [1.0]
 
 

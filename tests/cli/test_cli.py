@@ -98,9 +98,7 @@ def make_bad_sound(folder: Path, kind: str) -> Path:
         write_wav(path, np.ones(400))
     elif kind == "playlist":
         path = folder / "speech.mp4"
-        path.write_text(
-            "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"
-        )
+        path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n")
     elif kind == "two hours":
         path = folder / "speech.flac"
         with av.open(str(path), "w") as container:
@@ -268,9 +266,7 @@ def test_the_main_job(tmp_path, speech):
     """As a user runs it: with the shipped weights, into a folder that then holds the video alone."""
     out = tmp_path / "talking.mp4"
     words = ["generate", "--audio", speech, "--seed", "5", "--steps", "1", "--json", "--out", out]
-    done = subprocess.run(
-        [sys.executable, "-m", "iasa", *map(str, words)], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "iasa", *map(str, words)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["frames"] == round(25 * SECONDS)

@@ -67,9 +67,7 @@ def own_outputs(tmp_path, monkeypatch):
     monkeypatch.setattr(service, "output_folder", lambda: tmp_path / "made")
 
 
-def speak(
-    audio, kind=EXAMPLE, example=None, number=None, photo=None, consent=False, progress=None, **changed
-):
+def speak(audio, kind=EXAMPLE, example=None, number=None, photo=None, consent=False, progress=None, **changed):
     given = {"model": "student", "steps": 1, "seed": 3} | changed
     example = example or (speaker_names() or [None])[0]
     request = SimpleNamespace(session_hash="../../visitor")
@@ -230,9 +228,7 @@ def test_long_speech_is_refused(tmp_path):
 def test_a_photo_reaches_our_reader_unopened(page, tmp_path):
     """Gradio would open the picture itself first; a hostile one must meet the guarded reader."""
     payload = gr.data_classes.ImageData(path=str(tmp_path / "bomb.svg"), orig_name="bomb.svg")
-    uploads = [
-        block for block in page.blocks.values() if isinstance(block, gr.Image) and block.interactive is None
-    ]
+    uploads = [block for block in page.blocks.values() if isinstance(block, gr.Image) and block.interactive is None]
     assert len(uploads) == 1
     assert uploads[0].preprocess(payload) == str(tmp_path / "bomb.svg")
     assert uploads[0].preprocess(None) is None
@@ -258,10 +254,28 @@ def test_old_videos_are_deleted():
 
 def test_playing_while_it_is_made(speech):
     """The page's own call: pieces of a live video with latency and speed, then the same results."""
-    inputs = [speech, EXAMPLE, speaker_names()[0], None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False, "rules"]
+    inputs = [
+        speech,
+        EXAMPLE,
+        speaker_names()[0],
+        None,
+        None,
+        False,
+        "student",
+        1,
+        3,
+        None,
+        1.0,
+        1.0,
+        0.0,
+        False,
+        "rules",
+    ]
     updates = list(speak_live(*inputs, request=SimpleNamespace(session_hash="live"), progress=Steps()))
     messages = [json.loads(update[0]) for update in updates if isinstance(update[0], str) and update[0]]
-    assert messages[-1]["ended"] and re.match(r"First frame after [\d.]+ s, [\d.]+ frames/s in all", messages[-1]["note"])
+    assert messages[-1]["ended"] and re.match(
+        r"First frame after [\d.]+ s, [\d.]+ frames/s in all", messages[-1]["note"]
+    )
     assert sum(bool(message["pieces"]) for message in messages) >= 2 and not messages[0]["ended"]
     pieces = dict(piece for message in messages for piece in message["pieces"])
     assert sorted(pieces) == list(range(len(pieces)))
@@ -284,7 +298,7 @@ def test_the_movement_alone_and_given_back(speech):
 
 
 def test_who_makes_the_gestures(speech):
-    """The learned performer moves otherwise than the rules, in the preview as in the video, which says so."""
+    """The learned motion model moves otherwise than the rules, in the preview as in the video, which says so."""
     given = [speech, EXAMPLE, speaker_names()[0], None, None, False, 3]
     _, rules = preview_poses(*given)
     _, learned = preview_poses(*given, motion="learned")
@@ -298,7 +312,12 @@ def test_who_makes_the_gestures(speech):
 
 
 def test_settings_come_back_only_from_videos_made_here(tmp_path):
-    for settings in ({}, {"model": "x"}, {"model": "student", "steps": 99, "seed": 1}, {"model": "student", "steps": 1}):
+    for settings in (
+        {},
+        {"model": "x"},
+        {"model": "student", "steps": 99, "seed": 1},
+        {"model": "student", "steps": 1},
+    ):
         path = tmp_path / "other.mp4"
         write_video(path, np.zeros((2, 64, 64, 3), np.uint8), metadata=settings)
         with pytest.raises(gr.Error, match="holds no settings"):
@@ -417,7 +436,9 @@ def test_a_video_of_a_person_drives_and_is_explored(client, speech, tmp_path):
     poses = load_keypoints(file)
     nose = poses.xy[poses.confidence[:, 0] > 0.3, 0, 0]
     assert len(poses) == 10 and np.diff(nose).min() > 0  # as the picture was moved
-    video, figures, _ = client.predict(audio=handle_file(speech), example=name, driving=handle_file(file), api_name="/speak")
+    video, figures, _ = client.predict(
+        audio=handle_file(speech), example=name, driving=handle_file(file), api_name="/speak"
+    )
     assert len(read_video(video["video"] if isinstance(video, dict) else video)[0]) == 10 and "10 frames" in figures
     _, file = client.predict(clip=person, api_name="/explore")
     page = json.loads(Path(file).read_text().partition('id="data">')[2].partition("</script>")[0])

@@ -82,7 +82,9 @@ def wait_for_video(page) -> str:
     """The address of the finished video, once it can play."""
     ready = "(() => { const v = document.querySelector('#result video'); return v && v.readyState > 1 && v.duration > 0; })()"
     page.wait_for_function(ready)
-    return page.get_attribute("#result video", "src") or page.evaluate("document.querySelector('#result video').currentSrc")
+    return page.get_attribute("#result video", "src") or page.evaluate(
+        "document.querySelector('#result video').currentSrc"
+    )
 
 
 def open_tab(page, name: str) -> None:
@@ -100,7 +102,9 @@ def test_from_speech_to_a_playing_video(visit, speech):
     take_screenshot(page, "app_speak_empty")
     give_speech(page, speech)
     page.click("#generate")
-    page.wait_for_function("document.querySelector('#live video') && document.querySelector('#live video').buffered.length > 0")
+    page.wait_for_function(
+        "document.querySelector('#live video') && document.querySelector('#live video').buffered.length > 0"
+    )
     wait_for_video(page)
     page.evaluate("document.querySelector('#result video').play()")
     page.wait_for_function("document.querySelector('#result video').currentTime > 0.2")
@@ -158,7 +162,9 @@ def test_errors_are_shown_as_text(visit, tmp_path):
     name = "<img src=x onerror=window.hacked=1>.npz"
     (tmp_path / name).write_text("no poses")
     page.get_by_role("tab", name="Explore").click()
-    page.locator("input[type=file]:visible, [role=tabpanel]:visible input[type=file]").first.set_input_files(tmp_path / name)
+    page.locator("input[type=file]:visible, [role=tabpanel]:visible input[type=file]").first.set_input_files(
+        tmp_path / name
+    )
     page.wait_for_timeout(1500)
     page.click("#explore")
     page.wait_for_selector("text=is not a pose file")
@@ -190,7 +196,11 @@ def test_a_video_of_a_person_is_explored(visit, tmp_path):
 def test_speaking_live(browser, address, tmp_path):
     """Chromium hears a file as its microphone; the speaker says it while it is heard."""
     sound = write_speech(tmp_path / "microphone.wav", 4.0)
-    fake = ("use-fake-ui-for-media-stream", "use-fake-device-for-media-stream", f"use-file-for-fake-audio-capture={sound}")
+    fake = (
+        "use-fake-ui-for-media-stream",
+        "use-fake-device-for-media-stream",
+        f"use-file-for-fake-audio-capture={sound}",
+    )
     with open_another(browser, *(f"--{flag}" for flag in fake)) as listening:
         page = listening.new_page(permissions=["microphone"])
         page.set_default_timeout(PATIENCE)
@@ -221,7 +231,9 @@ def test_two_visitors_wait_in_line(visit, speech):
 
 
 def test_a_phone_in_german_in_the_dark(visit):
-    page = visit(viewport={"width": 390, "height": 844}, locale="de-DE", color_scheme="dark", is_mobile=True, has_touch=True)
+    page = visit(
+        viewport={"width": 390, "height": 844}, locale="de-DE", color_scheme="dark", is_mobile=True, has_touch=True
+    )
     page.wait_for_selector("text=Erzeugen")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for text in ("Sprache hinein", "Wer spricht", "Einstellungen"):
@@ -255,4 +267,6 @@ def test_what_was_made_before_plays_at_once(visit):
         frames, fps = read_video(path)
         assert fps == 25 and frames.shape[1:] == (256, 256, 3)
     page = visit()
-    page.wait_for_function(f"[...document.querySelectorAll('video')].filter((v) => v.readyState > 0).length >= {len(results)}")
+    page.wait_for_function(
+        f"[...document.querySelectorAll('video')].filter((v) => v.readyState > 0).length >= {len(results)}"
+    )

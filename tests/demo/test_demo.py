@@ -12,9 +12,9 @@ pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 from iasa.avatar.rig import rest_motion  # noqa: E402
 from iasa.config import AUDIO_RATE, InputError, TransformerConfig  # noqa: E402
-from iasa.demo.compare import Contestant, add_label, attention_cost, dense_options, teacher_pairs, to_table  # noqa: E402
+from iasa.demo.compare import ComparisonRow, add_label, attention_cost, dense_options, teacher_pairs, to_table  # noqa: E402
 from iasa.demo.measured import measured_fps, quality_table  # noqa: E402
-from iasa.demo.motion_edits import Wishes, edit_motion, read_poses, shrink  # noqa: E402
+from iasa.demo.motion_edits import MotionEdits, edit_motion, read_poses, shrink  # noqa: E402
 from iasa.demo.player import CODECS, LiveVideo  # noqa: E402
 from iasa.grid import TokenGrid  # noqa: E402
 from iasa.keypoints import COUNT, Keypoints, save_keypoints  # noqa: E402
@@ -71,10 +71,10 @@ def test_the_mark_is_small_legible_and_only_in_its_corner():
 def test_wishes_change_the_movement():
     motion = rest_motion(4)
     motion.head[:] = 0.3
-    raised = edit_motion(motion, Wishes(hand_height=5))
+    raised = edit_motion(motion, MotionEdits(hand_height=5))
     np.testing.assert_allclose(raised.hands[:, :, 1], motion.hands[:, :, 1] + 5)
     np.testing.assert_array_equal(raised.hands[:, :, 0], motion.hands[:, :, 0])
-    assert not edit_motion(motion, Wishes(head_lock=True)).head.any() and raised.head.all()
+    assert not edit_motion(motion, MotionEdits(head_lock=True)).head.any() and raised.head.all()
     for wrong, part in (
         (dict(amount=3), "amount is 3"),
         (dict(blink=-1), "blink is -1"),
@@ -82,7 +82,7 @@ def test_wishes_change_the_movement():
         (dict(amount="x"), "amount is x"),
     ):
         with pytest.raises(InputError, match=part):
-            Wishes(**wrong)
+            MotionEdits(**wrong)
 
 
 def test_pose_files_are_checked(tmp_path):
@@ -127,16 +127,26 @@ def test_the_dense_student_sees_all_of_the_past():
 
 
 def test_tables(tmp_path):
-    rows = [Contestant("teacher", 8, 0.5, 2e9, 3.0, 5.0, 30.0, 0.9), Contestant("sparse student", 2, 0.1, 1e8, 1.0, 15.0)]
+    rows = [
+        ComparisonRow("teacher", 8, 0.5, 2e9, 3.0, 5.0, 30.0, 0.9),
+        ComparisonRow("sparse student", 2, 0.1, 1e8, 1.0, 15.0),
+    ]
     text = to_table(rows, "a machine")
-    assert "| teacher | 8 | 5.0 | 3.0 | 50.0% | 2.0 | 30.00 | 0.900 |" in text and "| - | - |" in text and "a machine" in text
+    assert (
+        "| teacher | 8 | 5.0 | 3.0 | 50.0% | 2.0 | 30.00 | 0.900 |" in text
+        and "| - | - |" in text
+        and "a machine" in text
+    )
     report = {
         "command": "make it", "date": "today", "device": "a machine", "clips": 2, "frames": 8,
         "rows": {"student": {"psnr": {"mean": 27.5}, "ssim": {"mean": None}, "fps": {"mean": 7.71}, "steps": 2}},
     }  # fmt: skip
     (tmp_path / "evaluate.json").write_text(json.dumps(report))
     text = quality_table(tmp_path / "evaluate.json")
-    assert "| student, 2 steps | 27.50 | - | - | - | 7.7 |" in text and "a machine, today; 2 clips of 8 frames: `make it`" in text
+    assert (
+        "| student, 2 steps | 27.50 | - | - | - | 7.7 |" in text
+        and "a machine, today; 2 clips of 8 frames: `make it`" in text
+    )
     report["rows"]["student"]["fps_processor"] = report["rows"]["student"].pop("fps")
     (tmp_path / "shared.json").write_text(json.dumps(report))
     assert "| frames/s of a processor |" in (text := quality_table(tmp_path / "shared.json")) and "| - | 7.7 |" in text

@@ -25,7 +25,12 @@ REACHED = (
     "pose/extract.py", "speech/features.py", "speech/streaming.py", "avatar/photo.py", "explorer/page.py", "explorer/recorder.py",
     *(f"demo/{path.name}" for path in sorted((CHECKOUT / "iasa" / "demo").glob("*.py"))),
 )  # fmt: skip
-OUTPUTS = ("cannot be named", "cannot be written", "cannot write", "no frames to write")  # our own files, not a visitor's
+OUTPUTS = (
+    "cannot be named",
+    "cannot be written",
+    "cannot write",
+    "no frames to write",
+)  # our own files, not a visitor's
 
 
 def raised_texts(path: str) -> list[str]:
@@ -34,7 +39,9 @@ def raised_texts(path: str) -> list[str]:
     constants = {
         node.targets[0].id: node.value.value
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
     }
     texts = []
     for node in ast.walk(tree):
@@ -79,7 +86,9 @@ def test_sentences_keep_their_values():
     figures = translate(to_figures(report), "de")
     assert "15 Bilder" in figures and "Startzahl 3" in figures and "5.0%, 2.0 GFLOP · cpu b" in figures
     skia = "skia is not installed: drawn speakers and photos are off (pip install skia-python)."
-    assert translate(skia, "de").startswith("skia ist nicht installiert: gezeichnete Sprecher und Fotos gehen nicht (pip")
+    assert translate(skia, "de").startswith(
+        "skia ist nicht installiert: gezeichnete Sprecher und Fotos gehen nicht (pip"
+    )
     for text in (*service.STAGES.values(), "Stopped.", "Reading", "Reading the clip", "Finding the person"):
         assert translate(text, "de") != text
 
@@ -123,5 +132,7 @@ def test_the_explorers_german_is_complete_and_used():
     for english, text in german.items():
         assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", text)), english
     body = template.partition("<body>")[2]
-    static = re.findall(r">([A-Z][^<>{}]+)</(?:h2|p|button)>", body) + re.findall(r'(?:aria-label|title)="([^"{]+)"', body)
+    static = re.findall(r">([A-Z][^<>{}]+)</(?:h2|p|button)>", body) + re.findall(
+        r'(?:aria-label|title)="([^"{]+)"', body
+    )
     assert not {text for text in static if text not in ("PNG", "JSON")} - set(german)

@@ -18,7 +18,7 @@ gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gra
 from iasa.avatar.speaker import speaker_names  # noqa: E402
 from iasa.config import InputError  # noqa: E402
 from iasa.demo import microphone as live  # noqa: E402
-from iasa.demo.microphone import Listener, finish_listening, listen, read_chunk, stop_listening  # noqa: E402
+from iasa.demo.microphone import MicrophoneSession, finish_listening, listen, read_chunk, stop_listening  # noqa: E402
 from iasa.demo.service import EXAMPLE, PHOTO  # noqa: E402
 from iasa.media.reader import read_audio_track, read_video  # noqa: E402
 from iasa.paths import SPEECH  # noqa: E402
@@ -132,7 +132,7 @@ def test_what_waits_is_bounded(monkeypatch):
         held.wait(20)
         raise InputError("there is no photo; upload a portrait that shows one face from the front")
 
-    run = Listener("a", None, wait_then_fail)
+    run = MicrophoneSession("a", None, wait_then_fail)
     for _ in range(6):
         run.push(np.zeros(8000, np.float32), 16_000)
     assert run.waiting <= 1.0 and run.heard == pytest.approx(1.0) and run.skipped == pytest.approx(2.0)

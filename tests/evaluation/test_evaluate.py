@@ -1,4 +1,4 @@
-"""The quality report: rows and their weights, what is kept over an interruption, judges, the many-step sparse sampler."""
+"""The quality report: rows and their weights, what is kept over an interruption, proxy, the many-step sparse sampler."""
 
 import argparse
 import json
@@ -23,12 +23,12 @@ from iasa.evaluation import variants as ablation
 from iasa.evaluation import worker as examiner_module
 from iasa.evaluation.tables import compare_rows, make_table, summarise
 from iasa.evaluation.variants import ROWS, animate_sparse, find_weights, mark_of
-from iasa.evaluation.worker import Examiner, Ledger, Work, examine_all, unpack
+from iasa.evaluation.worker import EvaluationJob, EvaluationWorker, ResultCache, evaluate_all, unpack
 from iasa.keypoints import COUNT, Keypoints, mouth_shape
 from iasa.metrics.networks.face_encoder import FaceEncoder
 from iasa.metrics.networks.part_encoder import PartEncoder
 from iasa.metrics.networks.sync_encoder import SyncEncoder
-from iasa.metrics.proxy import Judges, compare_features
+from iasa.metrics.proxy import ProxyMetrics, compare_features
 from iasa.metrics.video_quality import (
     area_under_curve,
     bootstrap_interval,
@@ -110,13 +110,15 @@ def test_an_interrupted_evaluation_goes_on_from_what_it_kept(weights, tmp_path, 
     small_weights(shipped)
     measured, killed_at = [], 3
 
-    def measure(examiner, player, clip):
+    def measure(worker, player, clip):
         measured.append((player.row.name, clip.seed))
         if len(measured) == killed_at:
             raise KeyboardInterrupt
-        return {"psnr": 20.0 + clip.seed + (player.row.name == "student"), "fps": 3.0}, {"parts": np.full((4, 2), clip.seed)}
+        return {"psnr": 20.0 + clip.seed + (player.row.name == "student"), "fps": 3.0}, {
+            "parts": np.full((4, 2), clip.seed)
+        }
 
-    monkeypatch.setattr(Examiner, "measure", measure)
+    monkeypatch.setattr(EvaluationWorker, "measure", measure)
     monkeypatch.setattr(evaluate, "make_heldout_clips", lambda count, frames: [Clip(i) for i in range(count)])
     monkeypatch.setattr(evaluate, "PAIRS", (("student", "truth"), ("dmd", "student")))
     rows, keep = [ROWS["truth"], ROWS["student"], ROWS["dmd"]], tmp_path / "kept.jsonl"
@@ -142,38 +144,40 @@ def test_an_interrupted_evaluation_goes_on_from_what_it_kept(weights, tmp_path, 
     assert measured == [("student", 0), ("student", 1), ("student", 2)]
 
 
-def test_figures_kept_for_other_weights_or_judges_are_not_taken(weights, tmp_path, monkeypatch):
+def test_figures_kept_for_other_weights_or_metrics_are_not_taken(weights, tmp_path, monkeypatch):
     shipped, run = weights
     small_weights(shipped)
     measured = []
 
-    def measure(examiner, player, clip):
+    def measure(worker, player, clip):
         measured.append(player.row.name)
         return {"psnr": 20.0}, {}
 
-    monkeypatch.setattr(Examiner, "measure", measure)
-    monkeypatch.setattr(examiner_module, "NAMES", ("student",))  # stands where the judges' folders do
+    monkeypatch.setattr(EvaluationWorker, "measure", measure)
+    monkeypatch.setattr(examiner_module, "NAMES", ("student",))  # stands where the proxy' folders do
     monkeypatch.setattr("iasa.metrics.proxy.WEIGHTS", shipped)
 
     def names():
         measured.clear()
-        examiner = Examiner(Work((ROWS["truth"], ROWS["autoencoder"], ROWS["student"]), {}, run, tmp_path / "kept.jsonl"))
-        examiner.examine(Clip(0))
+        worker = EvaluationWorker(
+            EvaluationJob((ROWS["truth"], ROWS["autoencoder"], ROWS["student"]), {}, run, tmp_path / "kept.jsonl")
+        )
+        worker.evaluate_clip(Clip(0))
         return list(measured)
 
-    monkeypatch.setattr(Judges, "load", classmethod(lambda cls, run: None))
+    monkeypatch.setattr(ProxyMetrics, "load", classmethod(lambda cls, run: None))
     assert names() == ["truth", "autoencoder", "student"] and names() == []
     torch.manual_seed(1)
     save_weights(VideoTransformer(latent_channels=4, width=16, layers=1, heads=1), shipped / "student", {})
     assert names() == ["student"]
     save_weights(Autoencoder(latent_channels=4, widths=(16, 16, 16)), shipped / "autoencoder", {})
     assert names() == ["autoencoder", "student"]
-    monkeypatch.setattr(Judges, "load", classmethod(lambda cls, run: object()))
+    monkeypatch.setattr(ProxyMetrics, "load", classmethod(lambda cls, run: object()))
     assert names() == ["truth", "autoencoder", "student"]
 
 
 def _write_many(path, writer):
-    ledger = Ledger(path)
+    ledger = ResultCache(path)
     for i in range(20):
         ledger.put(f"{writer} {i}", {"psnr": float(i)}, {"parts": np.full((13, 500), writer)})
 
@@ -188,7 +192,7 @@ def test_several_processes_keep_their_figures_in_one_file(tmp_path):
     for writer in writers:
         writer.join(60)
         assert writer.exitcode == 0
-    known = Ledger(path).known
+    known = ResultCache(path).known
     assert set(known) == {f"{number} {i}" for number in range(4) for i in range(20)}
     one = known["3 7"]
     assert one["scores"] == {"psnr": 7.0} and np.array_equal(unpack(one["features"]["parts"]), np.full((13, 500), 3.0))
@@ -197,7 +201,7 @@ def test_several_processes_keep_their_figures_in_one_file(tmp_path):
 def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):
     import resource
 
-    ledger = Ledger(tmp_path / "kept.jsonl")
+    ledger = ResultCache(tmp_path / "kept.jsonl")
     ledger.put("a", {"psnr": 1.0}, {})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
@@ -206,22 +210,22 @@ def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):
             ledger.put("b", {"psnr": 2.0}, {"parts": np.zeros((100, 10))})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    again = Ledger(tmp_path / "kept.jsonl")
+    again = ResultCache(tmp_path / "kept.jsonl")
     assert set(again.known) == {"a"}
     again.put("c", {"psnr": 3.0}, {})
-    assert set(Ledger(tmp_path / "kept.jsonl").known) == {"a", "c"}
+    assert set(ResultCache(tmp_path / "kept.jsonl").known) == {"a", "c"}
 
 
 def test_a_worker_s_threads_compute_with_one_thread_each(monkeypatch):
     """Threads that a worker starts too: they ask the environment, not torch.set_num_threads of the thread beside them."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setattr(examiner_module, "_begin", _begin_quietly)
-    monkeypatch.setattr(examiner_module, "_examine", _threads_of_a_thread)
-    assert list(examiner_module.examine_all(Work((), {}), [None, None], workers=2)) == [1, 1]
+    monkeypatch.setattr(examiner_module, "_evaluate_clip", _threads_of_a_thread)
+    assert list(examiner_module.evaluate_all(EvaluationJob((), {}), [None, None], workers=2)) == [1, 1]
     assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
-def _begin_quietly(work: Work) -> None:
+def _begin_quietly(work: EvaluationJob) -> None:
     torch.set_num_threads(1)
 
 
@@ -241,8 +245,8 @@ def test_two_workers_find_what_one_finds(tmp_path, monkeypatch):
     _, two = evaluate.evaluate([ROWS["truth"]], 2, 8, {}, None, keep, workers=2)
     assert len(keep.read_text().splitlines()) == 2 and "2 processes of one thread" in two["device"]
     clip = evaluate.make_heldout_clips(2, 8)[1]
-    (one,) = Examiner(Work((ROWS["truth"],), {})).examine(clip)
-    kept = {key.split()[1]: record for key, record in Ledger(keep).known.items()}[str(clip.seed)]
+    (one,) = EvaluationWorker(EvaluationJob((ROWS["truth"],), {})).evaluate_clip(clip)
+    kept = {key.split()[1]: record for key, record in ResultCache(keep).known.items()}[str(clip.seed)]
     assert kept["scores"].keys() == one["scores"].keys()
     for name, value in one["scores"].items():
         assert kept["scores"][name] == pytest.approx(value, rel=1e-3, nan_ok=True), name
@@ -254,12 +258,13 @@ def test_a_killed_evaluation_leaves_no_process_behind(tmp_path):
     begun = tmp_path / "begun"
     begun.mkdir()
     program = (
-        "import os, sys, time; from pathlib import Path; from iasa import examiner\n"
+        "import os, sys, time; from pathlib import Path; from iasa import worker\n"
         "class Slow:\n"
         "    def __init__(self, work): self.folder = work.keep\n"
-        "    def examine(self, clip): (self.folder / str(os.getpid())).touch(); time.sleep(120)\n"
-        "examiner.Examiner = Slow\n"
-        "if __name__ == '__main__': list(examiner.examine_all(examiner.Work((), {}, keep=Path(sys.argv[1])), [0, 1, 2], 2))\n"
+        "    def evaluate_clip(self, clip): (self.folder / str(os.getpid())).touch(); time.sleep(120)\n"
+        "worker.EvaluationWorker = Slow\n"
+        "job = worker.EvaluationJob((), {}, keep=Path(sys.argv[1]))\n"
+        "if __name__ == '__main__': list(worker.evaluate_all(job, [0, 1, 2], 2))\n"
     )
     script = tmp_path / "killed.py"
     script.write_text(program)
@@ -300,7 +305,7 @@ def test_a_worker_that_dies_is_told(monkeypatch):
 
     monkeypatch.setattr(examiner_module, "ProcessPoolExecutor", Dead)
     with pytest.raises(InputError, match="a process of the evaluation ended by itself"):
-        list(examine_all(Work((), {}), [], 2))
+        list(evaluate_all(EvaluationJob((), {}), [], 2))
 
 
 def test_differences_are_paired_by_clip():
@@ -358,23 +363,25 @@ def test_the_sparse_teacher_is_causal_and_follows_its_mask(speaker):
     assert (make(poses, local=False) != frames).any()
 
 
-def test_judges_know_a_face_from_another_and_bear_missing_ones(speaker):
+def test_proxy_metrics_know_a_face_from_another_and_bear_missing_ones(speaker):
     torch.manual_seed(0)
-    judges = Judges(FaceEncoder(width=8).eval().embed, PartEncoder(width=8).eval(), SyncEncoder(width=8).eval())
+    proxy = ProxyMetrics(FaceEncoder(width=8).eval().embed, PartEncoder(width=8).eval(), SyncEncoder(width=8).eval())
     frames, poses = np.repeat(speaker.image[None], 60, 0), speaker.keypoints[np.zeros(60, int)]
     audio = np.random.default_rng(0).normal(size=60 * 640).astype(np.float32)
-    scores = judges.score(frames, poses, (speaker.image, speaker.keypoints), audio)
-    assert scores["identity"] == pytest.approx(1.0, abs=1e-4) and scores["identity_kept"] == pytest.approx(1.0, abs=1e-4)
+    scores = proxy.score(frames, poses, (speaker.image, speaker.keypoints), audio)
+    assert scores["identity"] == pytest.approx(1.0, abs=1e-4) and scores["identity_kept"] == pytest.approx(
+        1.0, abs=1e-4
+    )
     fading = frames.copy()
     fading[40:] = fading[40:] // 3
-    assert judges.score(fading, poses, (speaker.image, speaker.keypoints))["identity_kept"] < 0.999
+    assert proxy.score(fading, poses, (speaker.image, speaker.keypoints))["identity_kept"] < 0.999
     confidence = poses.confidence.copy()
     confidence[10:20] = 0
-    holes = judges.score(frames, replace(poses, confidence=confidence), (speaker.image, speaker.keypoints), audio)
+    holes = proxy.score(frames, replace(poses, confidence=confidence), (speaker.image, speaker.keypoints), audio)
     assert holes["identity"] == pytest.approx(1.0, abs=1e-4) and np.isfinite(holes["sync"])
-    nobody = judges.score(frames, replace(poses, confidence=confidence * 0), (speaker.image, speaker.keypoints), audio)
+    nobody = proxy.score(frames, replace(poses, confidence=confidence * 0), (speaker.image, speaker.keypoints), audio)
     assert np.isnan(nobody["identity"]) and np.isnan(nobody["sync"])
-    assert judges.look(frames, poses).shape == (24, 32)
+    assert proxy.extract_features(frames, poses).shape == (24, 32)
 
 
 def test_frechet_distance_of_gaussians():

@@ -221,7 +221,9 @@ def test_a_second_patch_is_answered_in_a_sentence(visit, plan):
     there.click(t, 40)
     assert there.page.is_visible("#release")
     there.hover(far, 3)
-    why = rf"Hidden: frame {far} is not among the 4 most similar past frames of frame {t}: distance [\d.]+ [>≥] [\d.]+\."
+    why = (
+        rf"Hidden: frame {far} is not among the 4 most similar past frames of frame {t}: distance [\d.]+ [>≥] [\d.]+\."
+    )
     assert re.match(why, there.sentence)
     there.hover(0, 0)
     assert there.sentence.startswith("Visible: frame 0 is the sink")
@@ -273,7 +275,9 @@ def test_dragging_a_keypoint_changes_the_mask_as_python_has_it(visit, plan, pose
     table, bits, xy = there.page.evaluate(text)
     dragged = Keypoints(np.frombuffer(base64.b64decode(xy), "<f4").reshape(FRAMES, 133, 2), poses.confidence)
     moved = np.abs(dragged.xy - poses.xy).max(-1) > 0.05
-    assert set(np.flatnonzero(moved[12])) == {10, *range(112, 133)} == set(np.flatnonzero(moved[0]))  # the wrist and its hand
+    assert (
+        set(np.flatnonzero(moved[12])) == {10, *range(112, 133)} == set(np.flatnonzero(moved[0]))
+    )  # the wrist and its hand
     assert not moved[[1, 5, 20]].any()
     wanted = make_plan(dragged, plan.grid, plan.options)
     assert table == wanted.frame_table.tolist() != plan.frame_table.tolist()
@@ -475,7 +479,20 @@ def test_in_german(visit, address, plan):
     for view in ("similarity", "time", "attention", "compare", "matrix"):
         there.page.click(f"#tab-{view}")
         text += there.page.inner_text(f"#panel-{view}")
-    english = ("frame", "patch", "Frame", "Block of", "Rules", "whole", "Play", "Copy", "speed-up", "density", "Zoom", "layers")
+    english = (
+        "frame",
+        "patch",
+        "Frame",
+        "Block of",
+        "Rules",
+        "whole",
+        "Play",
+        "Copy",
+        "speed-up",
+        "density",
+        "Zoom",
+        "layers",
+    )
     assert not [word for word in english if re.search(rf"\b{word}\b", text.replace(EVIL, ""))]
     take_screenshot(there.page, "explorer_german")
     asked = visit(address=address + "#lang=en", locale="de-DE")
@@ -490,7 +507,9 @@ def test_in_a_frame_it_reaches_nothing_around_it(browser, plan, poses):
     inner.wait_for_selector("#figure-0")
     assert inner.inner_text("#figure-0") == percent(plan.density()).replace(".", ",")  # the language that was asked for
     assert inner.evaluate("[navigator.language.slice(0, 2), document.documentElement.lang]") == ["en", "de"]
-    assert inner.evaluate("(() => { try { return parent.document.title; } catch { return 'refused'; } })()") == "refused"
+    assert (
+        inner.evaluate("(() => { try { return parent.document.title; } catch { return 'refused'; } })()") == "refused"
+    )
     assert page.evaluate("window.hacked") is None and inner.evaluate("window.hacked") is None
     page.close()
 

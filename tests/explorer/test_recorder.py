@@ -67,8 +67,7 @@ def test_what_is_recorded_is_the_dense_softmax(model, condition, plan):
     alone = roll_out(model, condition, plan)
     onlooker = _Onlooker(plan, LAYERS, STEPS)
     handles = [
-        model.register_forward_pre_hook(hook, with_kwargs=True)
-        for hook in (spy, onlooker.replace_attend(model))
+        model.register_forward_pre_hook(hook, with_kwargs=True) for hook in (spy, onlooker.replace_attend(model))
     ]
     watched = roll_out(model, condition, plan)
     for handle in handles:
@@ -109,7 +108,9 @@ def test_a_clip_is_recorded_from_its_poses(model):
     def make_condition(network, filled, reference):
         f = 1 + len(filled) // 2
         torch.manual_seed(4)
-        return Condition(torch.randn(1, f, 4, ROWS, ROWS), torch.randn(1, 3, 16), torch.randn(1, f, N, 16), torch.randn(1, f, 16))
+        return Condition(
+            torch.randn(1, f, 4, ROWS, ROWS), torch.randn(1, 3, 16), torch.randn(1, f, N, 16), torch.randn(1, f, 16)
+        )
 
     pipeline = SimpleNamespace(
         models={"student": model}, mask=MaskOptions(), condition=make_condition,
@@ -167,7 +168,9 @@ def test_recall_of_a_changed_mask_counts_alike_pairs_evenly():
         grid=asdict(grid), options=changes, xy=to_text(poses.xy, "<f4"), confidence=to_text(poses.confidence, "<f4"),
         bits=to_text(bits, "u1"), mass=to_text(meets.sum(-1), "<f4"), meets=to_text(meets, "<f4"),
     )  # fmt: skip
-    done = subprocess.run([NODE, "-e", DRIVER, str(SCRIPT)], input=json.dumps(given), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [NODE, "-e", DRIVER, str(SCRIPT)], input=json.dumps(given), capture_output=True, text=True, check=True
+    )
     for changed, (recall, exact) in zip(changes, json.loads(done.stdout), strict=True):
         allowed = make_plan(poses, grid, MaskOptions(**changed)).dense().numpy().reshape(tokens.shape)
         assert recall == pytest.approx((tokens * allowed)[1:].sum() / tokens[1:].sum(), abs=1e-5), changed

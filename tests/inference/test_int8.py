@@ -77,7 +77,7 @@ def test_the_video_is_the_same_to_the_eye():
     for kind in ({"dtype": torch.float32}, {"dtype": torch.float32, "int8": True}):
         pipeline = CoSpeechPipeline.from_pretrained(models=("student",), **kind)
         videos.append(np.concatenate(list(pipeline.animate(poses, reference).frames)))
-    assert pipeline.number_type == "int8, float32"
+    assert pipeline.precision == "int8, float32"
     assert psnr(videos[1], videos[0]) > 45
 
 
@@ -86,7 +86,7 @@ def test_eight_bits_are_taken_where_they_are_faster(monkeypatch, tmp_path):
     monkeypatch.setattr(int8, "CPUINFO", flags)
     answers = iter([{"int8": 1.0, "plain": 3.0}, {"int8": 1.0, "plain": 1.1}])
     monkeypatch.setattr(int8, "_layer_seconds", lambda dtype: next(answers))
-    taken = int8.pays.__wrapped__
+    taken = int8.is_faster.__wrapped__
     flags.write_text("flags : sse2 avx2 avx512f")
     assert not taken(torch.float32)  # not even measured
     flags.write_text("flags : sse2 avx2 avx512_vnni")

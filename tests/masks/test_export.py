@@ -138,7 +138,7 @@ def test_the_choice_says_why():
     assert below.pairs == below.dense_pairs == 24 * 24
     above = choose_backend(large, dtype=torch.bfloat16, heads=5)
     assert above.backend == "cpu" and "% of the dense pairs" in above.reason
-    assert above.pairs == attention.plan_schedule(large).pairs < 0.1 * above.dense_pairs
+    assert above.pairs == attention.plan_gather(large).pairs < 0.1 * above.dense_pairs
     asked = choose_backend(large, "triton")
     assert asked.reason == "it was asked for"
     assert asked.pairs == plan_layout(large).kept_pairs()

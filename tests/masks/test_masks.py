@@ -46,9 +46,7 @@ def test_distance_is_the_least_squares_fit_of_every_pair():
 
 
 def test_distance_agrees_with_scikit_image():
-    transform = pytest.importorskip(
-        "skimage.transform", reason="the fit to compare with is that of scikit-image"
-    )
+    transform = pytest.importorskip("skimage.transform", reason="the fit to compare with is that of scikit-image")
     random = np.random.default_rng(1)
     poses = random.normal(size=(4, 12, 2))
     ours = rigid_distance(torch.from_numpy(poses))
@@ -141,9 +139,7 @@ def test_warp_follows_the_formula_of_the_paper():
     random = np.random.default_rng(4)
     source, target = random.uniform(size=(6, 2)), random.uniform(size=(6, 2))
     places = random.uniform(size=(20, 2))
-    ours = warp_rigid(*(torch.from_numpy(x) for x in (places, source[None], target[None])), torch.ones(1, 6))[
-        0
-    ]
+    ours = warp_rigid(*(torch.from_numpy(x) for x in (places, source[None], target[None])), torch.ones(1, 6))[0]
     wanted = np.stack([oracles.rigid_mls(place, source, target) for place in places])
     np.testing.assert_allclose(ours, wanted, atol=1e-6)
 
@@ -158,9 +154,7 @@ def test_warp_is_exact_on_rigid_motion_and_meets_its_control_points():
     np.testing.assert_allclose(moved, places @ turn.swapaxes(1, 2) + [[0.2, -0.1]], atol=1e-4)
 
     target = random.uniform(size=(3, 8, 2)).astype(np.float32)
-    met = warp_rigid(
-        torch.from_numpy(source[1]), *(torch.from_numpy(x) for x in (source, target)), torch.ones(3, 8)
-    )
+    met = warp_rigid(torch.from_numpy(source[1]), *(torch.from_numpy(x) for x in (source, target)), torch.ones(3, 8))
     np.testing.assert_allclose(met[1], target[1], atol=2e-3)
 
 
@@ -172,9 +166,7 @@ def test_warp_is_continuous_about_rigid_motion(angle, seed):
     source, places = standing_pose()[5:13], random.uniform(size=(50, 2))
     target = source @ rotation(angle).T
     noise = random.uniform(-1e-3, 1e-3, target.shape)
-    moved = warp_rigid(
-        *(torch.from_numpy(x) for x in (places, source[None], (target + noise)[None])), torch.ones(1, 8)
-    )
+    moved = warp_rigid(*(torch.from_numpy(x) for x in (places, source[None], (target + noise)[None])), torch.ones(1, 8))
     np.testing.assert_allclose(moved[0], places @ rotation(angle).T, atol=1e-2)
 
 
@@ -341,9 +333,7 @@ def test_a_plan_from_poses_keeps_the_nearest_past_frames():
     poses, grid = performance(9), TokenGrid(9)
     plan = make_plan(poses, grid, MaskOptions(top_k=3, window=0))
     body = poses.xy[:, list(UPPER_BODY)].astype(np.float64)
-    distance = np.array(
-        [[oracles.rigid_residual(a, b, np.ones(len(UPPER_BODY))) for b in body] for a in body]
-    )
+    distance = np.array([[oracles.rigid_residual(a, b, np.ones(len(UPPER_BODY))) for b in body] for a in body])
     table = [[t for t in row if t >= 0] for row in plan.frame_table.tolist()]
     assert table == oracles.past_table(distance, 3, first=1)
     np.testing.assert_allclose(plan.distance, distance * (1 - np.eye(9)), atol=1e-6)
@@ -353,12 +343,8 @@ def test_a_plan_from_poses_keeps_the_nearest_past_frames():
 @pytest.mark.parametrize("bits, density", [(0, (4 + 3) / 16), (31, (4 + 3 + 3) / 16)])
 def test_all_background_and_every_token_in_every_region(bits, density):
     plan = random_plan(0)
-    plan = AttentionPlan(
-        plan.grid, plan.frame_table, torch.full_like(plan.region_bits, bits), None, plan.options
-    )
-    assert plan.density() == pytest.approx(
-        density
-    )  # own frames, sink frames, and 1 + 2 past frames beside the sink
+    plan = AttentionPlan(plan.grid, plan.frame_table, torch.full_like(plan.region_bits, bits), None, plan.options)
+    assert plan.density() == pytest.approx(density)  # own frames, sink frames, and 1 + 2 past frames beside the sink
 
 
 def test_json_gives_the_same_plan_back():

@@ -50,28 +50,28 @@ def test_a_part_that_shows_later_has_its_shape_from_there():
     assert not (bits[0] & 2).equal(bits[6] & 2)
 
 
-@pytest.mark.parametrize("budget", [5, 12])
-def test_the_memory_keeps_its_budget_and_stays_diverse(budget):
-    """Nothing forgotten is named again; what is kept is further apart than the latest frames are."""
+@pytest.mark.parametrize("capacity", [5, 12])
+def test_the_memory_keeps_its_budget_and_stays_diverse(capacity):
+    """Nothing evicted is named again; what is kept is further apart than the latest frames are."""
     options = MaskOptions(top_k=3, window=2, reach=60)
     poses = walk(80, seed=1)
-    stream, gone, kept = PlanStream(options, 4, 4, budget), set(), set()
+    stream, gone, kept = PlanStream(options, 4, 4, capacity), set(), set()
     for row in stream.push(poses):
         assert not gone & set(row.past) and set(row.past) <= kept
         assert {row.frame - 1, row.frame - 2} & kept <= set(row.past)
         kept |= {row.frame} - {0}
-        gone |= set(row.forgotten)
+        gone |= set(row.evicted)
         kept -= gone
-        assert len(kept) <= budget
+        assert len(kept) <= capacity
     body = list(UPPER_BODY)
     distance = rigid_distance(torch.from_numpy(poses.xy[:, body])).numpy()
 
     def closest(frames):
         return np.mean([min(distance[a, b] for b in frames if b != a) for a in frames])
 
-    assert closest(sorted(kept)) > 1.2 * closest(range(80 - budget, 80))
+    assert closest(sorted(kept)) > 1.2 * closest(range(80 - capacity, 80))
 
 
 def test_too_small_a_memory_is_refused():
     with pytest.raises(InputError, match="memory of 4 past frames"):
-        PlanStream(MaskOptions(top_k=4, window=1), budget=4)
+        PlanStream(MaskOptions(top_k=4, window=1), capacity=4)

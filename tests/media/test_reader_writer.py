@@ -82,9 +82,7 @@ def loudest_hertz(samples, rate):
         ("l.avi", "avi", "pcm_s16le", 16000, None),
     ],
 )
-def test_every_accepted_sound_is_read_whatever_its_name(
-    tmp_path, name, container, codec, rate, sample_format
-):
+def test_every_accepted_sound_is_read_whatever_its_name(tmp_path, name, container, codec, rate, sample_format):
     path = encode_sound(tmp_path / name, container, codec, rate, make_tone(1.2, rate), sample_format)
     path = path.rename(path.with_suffix(".bin"))
     samples, read_rate = read_audio_track(path)
@@ -265,9 +263,7 @@ def png_header_bomb(width, height):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     body = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", body) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", body) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_images_round_trip_from_path_and_bytes(tmp_path):
@@ -344,9 +340,7 @@ def test_written_video_reads_back(tmp_path):
     read, fps = read_video(tmp_path / "v.mp4")
     assert fps == 25 and read.shape == frames.shape and read.dtype == np.uint8
     assert np.abs(read.astype(int) - frames).mean() < 3
-    np.testing.assert_allclose(
-        read[5, 5, 5], (30, 60, 90), atol=3
-    )  # the colour matrix is the one that is named
+    np.testing.assert_allclose(read[5, 5, 5], (30, 60, 90), atol=3)  # the colour matrix is the one that is named
     samples, rate = read_audio_track(tmp_path / "v.mp4")
     assert rate == RATE
     lag = np.correlate(samples, make_tone(0.48), "full").argmax() - (len(samples) - 1)

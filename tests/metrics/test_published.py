@@ -1,4 +1,4 @@
-"""Judges by a user's own weights, with random networks of the same form in their place: what is computed, and wrong files."""
+"""Published metrics by a user's own weights, with random networks of the same form: what is computed, and wrong files."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import InputError
-from iasa.evaluation.run import read_judges
+from iasa.evaluation.run import read_metric_files
 from iasa.keypoints import COUNT, Keypoints
 from iasa.losses import region_terms
-from iasa.metrics import published as borrowed
+from iasa.metrics import published as published
 from iasa.metrics.mfcc import make_cepstra
 from iasa.metrics.networks.part_encoder import PartEncoder
 from iasa.metrics.networks.syncnet import SyncNet, sync_distances
@@ -24,7 +24,7 @@ from iasa.metrics.published import (
     ARC_POINTS,
     ARC_SIDE,
     FIVE,
-    Borrowed,
+    PublishedMetrics,
     align_five,
     read_arcface,
     read_syncnet,
@@ -60,11 +60,11 @@ class TestLpips:
         torch.save({**published, "classifier.1.weight": torch.zeros(2, 2)}, tmp_path / "alexnet.pth")
         save_file(published, tmp_path / "alexnet.safetensors")
         a, b = np.random.default_rng(0).integers(0, 256, (2, 9, 64, 64, 3), dtype=np.uint8)
-        found = [Borrowed.load({"lpips": tmp_path / f"alexnet.{kind}"}) for kind in ("pth", "safetensors")]
+        found = [PublishedMetrics.load({"lpips": tmp_path / f"alexnet.{kind}"}) for kind in ("pth", "safetensors")]
         scores = [one.score(a, b, None, None, None)["lpips"] for one in found]
         assert scores[0] == scores[1] == pytest.approx(self.by_hand(backbone, a, b), rel=1e-4)
         assert found[0].score(a, a, None, None, None) == {"lpips": 0.0}
-        maps = borrowed.lpips_layers(found[0].lpips, torch.zeros(1, 3, 64, 64))
+        maps = published.lpips_layers(found[0].lpips, torch.zeros(1, 3, 64, 64))
         assert [m.shape[1] for m in maps] == list(CHANNELS[1:])
 
     @staticmethod
@@ -91,9 +91,9 @@ class TestLpips:
         torch.save({k: v for k, v in state.items() if k != "features.3.bias"}, tmp_path / "short.pth")
         torch.save({**state, "features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "vgg.pth")
         with pytest.raises(InputError, match="short.pth is no AlexNet: it lacks features.3.bias"):
-            Borrowed.load({"lpips": tmp_path / "short.pth"})
+            PublishedMetrics.load({"lpips": tmp_path / "short.pth"})
         with pytest.raises(InputError, match=r"has shape \[64, 3, 3, 3\]; \[64, 3, 11, 11\] is needed"):
-            Borrowed.load({"lpips": tmp_path / "vgg.pth"})
+            PublishedMetrics.load({"lpips": tmp_path / "vgg.pth"})
 
     def test_what_is_missing_is_named(self, tmp_path, monkeypatch):
         def absent(name, pretrained=False):
@@ -102,7 +102,7 @@ class TestLpips:
         monkeypatch.setattr("torchmetrics.functional.image.lpips._get_tv_model_features", absent)
         torch.save({}, tmp_path / "a.pth")
         with pytest.raises(InputError, match="pip install torchvision"):
-            Borrowed.load({"lpips": tmp_path / "a.pth"})
+            PublishedMetrics.load({"lpips": tmp_path / "a.pth"})
 
 
 class Pictures(nn.Module):
@@ -149,10 +149,10 @@ def test_fid_is_torchmetrics_on_the_given_encoder(scripts):
         def forward(self, images):
             return super().forward(images, True)
 
-    judge = Borrowed.load({"inception": scripts / "inception.pt"})
+    metric = PublishedMetrics.load({"inception": scripts / "inception.pt"})
     rng = np.random.default_rng(0)
     made, truth = (rng.integers(low, 256, (6, 17, 12, 12, 3), dtype=np.uint8) for low in (0, 60))
-    looks = [[judge.look(clip)["fid"] for clip in clips] for clips in (made, truth)]
+    looks = [[metric.extract_features(clip)["fid"] for clip in clips] for clips in (made, truth)]
     assert looks[0][0].shape == (3, 9)  # pictures 0, 8 and 16
     reference = FrechetInceptionDistance(feature=Encoder())
     for clips, real in ((made, False), (truth, True)):
@@ -161,13 +161,13 @@ def test_fid_is_torchmetrics_on_the_given_encoder(scripts):
 
 
 def test_fvd_looks_at_whole_pieces_of_sixteen_frames(scripts):
-    judge = Borrowed.load({"i3d": scripts / "i3d.pt"})
+    metric = PublishedMetrics.load({"i3d": scripts / "i3d.pt"})
     frames = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
-    (features,) = judge.look(frames).values()
+    (features,) = metric.extract_features(frames).values()
     colour = frames.astype(np.float64).mean((1, 2))
     expected = [np.concatenate([colour[a : a + 16].mean(0), colour[a + 15] - colour[a]]) for a in (0, 16)]
     np.testing.assert_allclose(features, expected, atol=1e-3)
-    assert judge.look(frames[:15]) == {}
+    assert metric.extract_features(frames[:15]) == {}
 
 
 class TestArcFace:
@@ -202,15 +202,17 @@ class TestArcFace:
             system += [[px, -py, 1, 0], [py, px, 0, 1]]
             wanted += [tx, ty]
         a, b, right, down = np.linalg.lstsq(np.array(system), np.array(wanted), rcond=None)[0]
-        place = np.linalg.solve([[a, -b], [b, a]], np.array([30.5, 60.5]) - [right, down])  # of the crop's pixel (30, 60)
+        place = np.linalg.solve(
+            [[a, -b], [b, a]], np.array([30.5, 60.5]) - [right, down]
+        )  # of the crop's pixel (30, 60)
         step = torch.arange(140) + 0.5
         picture = torch.stack([*torch.meshgrid(step, step, indexing="xy"), torch.zeros(140, 140)])[None]
         np.testing.assert_allclose(align_five(picture, xy)[0, :2, 60, 30].numpy(), place, atol=0.02)
 
     def test_it_judges_faces_and_serves_the_region_loss(self, scripts, speaker):
-        judge = Borrowed.load({"arcface": scripts / "arcface.pt"})
+        metric = PublishedMetrics.load({"arcface": scripts / "arcface.pt"})
         frames, poses = np.repeat(speaker.image[None], 50, 0), speaker.keypoints[np.zeros(50, int)]
-        scores = judge.score(frames, frames, poses, (speaker.image, speaker.keypoints), np.zeros(32000, np.float32))
+        scores = metric.score(frames, frames, poses, (speaker.image, speaker.keypoints), np.zeros(32000, np.float32))
         assert set(scores) == {"arcface", "arcface_kept"}
         assert scores["arcface"] == pytest.approx(1, abs=1e-4) == scores["arcface_kept"]
         image = torch.from_numpy(speaker.image.copy()).movedim(-1, 0)[None].float() / 127.5 - 1
@@ -242,7 +244,7 @@ class TestSyncNet:
         poses = speaker.keypoints[np.zeros(11, int)]
         audio = rng.normal(0, 0.1, 11 * 640).astype(np.float32)
         scores = score_sync(network, frames, poses, audio)
-        faces, columns = borrowed.cut_faces(frames, poses), torch.from_numpy(make_cepstra(audio))
+        faces, columns = published.cut_faces(frames, poses), torch.from_numpy(make_cepstra(audio))
         with torch.no_grad():
             seen = [network.embed_faces(faces[i : i + 5].movedim(0, 1)[None])[0] for i in range(6)]
             heard = [network.embed_sound(columns[None, None, :, 4 * i : 4 * i + 20])[0] for i in range(6)]
@@ -279,20 +281,20 @@ class TestSyncNet:
 
     def test_faces_are_cut_the_same_wherever_they_are(self, speaker):
         poses = speaker.keypoints
-        crop = borrowed.cut_faces(speaker.image[None], poses)[0]
+        crop = published.cut_faces(speaker.image[None], poses)[0]
         moved = np.roll(speaker.image, (12, -20), (0, 1))[None]
-        again = borrowed.cut_faces(moved, Keypoints(poses.xy + np.array([-20, 12]) / 256, poses.confidence))[0]
+        again = published.cut_faces(moved, Keypoints(poses.xy + np.array([-20, 12]) / 256, poses.confidence))[0]
         assert crop.shape == (3, 224, 224)
         assert (crop - again)[:, 40:180, 40:180].abs().mean() < 1.0
         eyes = (poses.xy[0, 23 + 36 : 23 + 48].mean(0) * 256).astype(int)
         blue = speaker.image.copy()
         blue[eyes[1] - 2 : eyes[1] + 3, eyes[0] - 2 : eyes[0] + 3] = (0, 0, 255)
-        change = (borrowed.cut_faces(blue[None], poses)[0] - crop).clamp_min(0).sum((1, 2))
+        change = (published.cut_faces(blue[None], poses)[0] - crop).clamp_min(0).sum((1, 2))
         assert change[0] > 10 * change[2]  # blue comes first
 
 
 def test_cepstra_by_hand():
-    """One column, sum by sum: emphasis, power, triangles in mel, logarithm, cosines, lifter; the energy in front."""
+    """One column, sum by sum: weight_scale, power, triangles in mel, logarithm, cosines, lifter; the energy in front."""
     rng = np.random.default_rng(0)
     audio = (rng.normal(0, 0.1, 1000)).astype(np.float32)
     found = make_cepstra(audio)
@@ -305,7 +307,9 @@ def test_cepstra_by_hand():
     bands = []
     for j in range(26):
         total = sum(power[i] * (i - edge[j]) / (edge[j + 1] - edge[j]) for i in range(edge[j], edge[j + 1]))
-        total += sum(power[i] * (edge[j + 2] - i) / (edge[j + 2] - edge[j + 1]) for i in range(edge[j + 1], edge[j + 2]))
+        total += sum(
+            power[i] * (edge[j + 2] - i) / (edge[j + 2] - edge[j + 1]) for i in range(edge[j + 1], edge[j + 2])
+        )
         bands.append(np.log(total))
     expected = [np.log(power.sum())]
     for n in range(1, 13):
@@ -315,11 +319,13 @@ def test_cepstra_by_hand():
 
 
 class TestWrongFiles:
-    @pytest.mark.parametrize("name", borrowed.BORROWED)
+    @pytest.mark.parametrize("name", published.PUBLISHED)
     def test_no_network_at_all(self, name, tmp_path):
         (tmp_path / "notes.txt").write_text("not a network")
-        with pytest.raises(InputError, match="notes.txt (is no TorchScript file|holds no tensors that can be read safely)"):
-            Borrowed.load({name: tmp_path / "notes.txt"})
+        with pytest.raises(
+            InputError, match="notes.txt (is no TorchScript file|holds no tensors that can be read safely)"
+        ):
+            PublishedMetrics.load({name: tmp_path / "notes.txt"})
 
     def test_code_in_a_pickle_is_not_run(self, tmp_path):
         class Harm:
@@ -328,25 +334,30 @@ class TestWrongFiles:
 
         torch.save({"netcnnaud.0.weight": Harm()}, tmp_path / "harmful.model")
         with pytest.raises(InputError, match="harmful.model holds no tensors that can be read safely"):
-            Borrowed.load({"syncnet": tmp_path / "harmful.model"})
+            PublishedMetrics.load({"syncnet": tmp_path / "harmful.model"})
         assert not (tmp_path / "harm").exists()
 
     @pytest.mark.parametrize("name, other", [("inception", "arcface"), ("i3d", "inception"), ("arcface", "i3d")])
     def test_a_network_of_another_form(self, name, other, scripts):
         with pytest.raises(InputError, match=f"{other}.pt is no .* of the form needed"):
-            Borrowed.load({name: scripts / f"{other}.pt"})
+            PublishedMetrics.load({name: scripts / f"{other}.pt"})
 
     def test_what_the_command_line_takes(self, tmp_path):
         (tmp_path / "a.pt").write_bytes(b"")
-        assert read_judges([f"lpips={tmp_path / 'a.pt'}"]) == {"lpips": tmp_path / "a.pt"} and read_judges(None) == {}
+        assert (
+            read_metric_files([f"lpips={tmp_path / 'a.pt'}"]) == {"lpips": tmp_path / "a.pt"}
+            and read_metric_files(None) == {}
+        )
         for wrong in ("lpips", f"vgg={tmp_path / 'a.pt'}"):
-            with pytest.raises(InputError, match="NAME=FILE is accepted, NAME one of lpips, syncnet, inception, i3d, arcface"):
-                read_judges([wrong])
-        with pytest.raises(InputError, match="there is no file b.pt for the judge lpips"):
-            read_judges([f"lpips={tmp_path / 'b.pt'}"])
+            with pytest.raises(
+                InputError, match="NAME=FILE is accepted, NAME one of lpips, syncnet, inception, i3d, arcface"
+            ):
+                read_metric_files([wrong])
+        with pytest.raises(InputError, match="there is no file b.pt for the metric lpips"):
+            read_metric_files([f"lpips={tmp_path / 'b.pt'}"])
 
 
 def test_without_files_no_published_name_is_shown():
-    nothing = Borrowed()
+    nothing = PublishedMetrics()
     frames = np.zeros((20, 8, 8, 3), np.uint8)
-    assert nothing.score(frames, frames, None, None, None) == {} and nothing.look(frames) == {}
+    assert nothing.score(frames, frames, None, None, None) == {} and nothing.extract_features(frames) == {}

@@ -105,9 +105,7 @@ def brute_force_ssim(a, b, peak):
 def test_ssim_is_wang_et_al():
     truth = make_clip(11, 22, 26)  # more frames than fit one chunk, unequal sides
     pred = (truth * 0.7 + 20 + RNG.normal(0, 12, truth.shape)).clip(0, 255).astype(np.uint8)
-    expected = [
-        brute_force_ssim(pred[f, ..., c], truth[f, ..., c], 255.0) for f in range(11) for c in range(3)
-    ]
+    expected = [brute_force_ssim(pred[f, ..., c], truth[f, ..., c], 255.0) for f in range(11) for c in range(3)]
     assert ssim(pred, truth) == pytest.approx(np.mean(expected), abs=0.01)  # it also scores the padded border
     assert ssim(truth, truth) == pytest.approx(1.0, abs=1e-3)
 
@@ -339,9 +337,21 @@ def clip():
 def test_a_clip_scored_against_itself_is_perfect(clip):
     frames, keypoints, masks = clip
     scores = score_video(frames, frames, keypoints, masks)
-    of_judges_and_clocks = {"identity", "identity_kept", "sync", "sync_lag", "fd_parts", "fps", "fps_denoise", "fps_processor"}
+    of_judges_and_clocks = {
+        "identity",
+        "identity_kept",
+        "sync",
+        "sync_lag",
+        "fd_parts",
+        "fps",
+        "fps_denoise",
+        "fps_processor",
+    }
     by_brought_weights = {"lpips", "arcface", "arcface_kept", "sync_c", "sync_d", "fid", "fvd"}
-    assert set(COLUMNS) == set(scores) - {"frames", "psnr_body", "psnr_shoulders"} | of_judges_and_clocks | by_brought_weights
+    assert (
+        set(COLUMNS)
+        == set(scores) - {"frames", "psnr_body", "psnr_shoulders"} | of_judges_and_clocks | by_brought_weights
+    )
     assert scores["psnr"] == scores["psnr_face"] == 100 and scores["ssim"] == pytest.approx(1, abs=1e-3)
     assert scores["pose"] == scores["face"] == scores["hands"] == 1.0
     assert scores["hkc"] > 0.8 and scores["mouth_r"] > 0.85 and scores["flicker"] == 0

@@ -101,7 +101,7 @@ def test_a_crop_is_decoded_as_a_part_of_the_pose_field():
     torch.testing.assert_close(part, whole[:, :, 5:13, 3:7], atol=1e-4, rtol=1e-4)
 
 
-def test_each_frame_of_a_pair_is_painted_with_its_own_pose_and_bent_reference():
+def test_each_frame_of_a_pair_is_painted_with_its_own_pose_and_warped_reference():
     codec = small_codec().eval()
     with torch.no_grad():
         for p in codec.parameters():
@@ -109,17 +109,17 @@ def test_each_frame_of_a_pair_is_painted_with_its_own_pose_and_bent_reference():
         codec.poses.weight.zero_()
         latents = torch.randn(1, 1, 6, 4, 4)
         xy, confidence = still_pose(2)
-        moved, bent = xy.clone(), torch.rand(1, 2, 3, 64, 64)
+        moved, warped = xy.clone(), torch.rand(1, 2, 3, 64, 64)
         moved[:, 1] += 0.2
-        changed = bent.clone()
+        changed = warped.clone()
         changed[:, 1] += 0.2
-        a = codec.decode(latents, xy, confidence, bent)
-        for b in (codec.decode(latents, moved, confidence, bent), codec.decode(latents, xy, confidence, changed)):
+        a = codec.decode(latents, xy, confidence, warped)
+        for b in (codec.decode(latents, moved, confidence, warped), codec.decode(latents, xy, confidence, changed)):
             torch.testing.assert_close(a[:, 0], b[:, 0])
             assert (a[:, 1] - b[:, 1]).abs().max() > 1e-3
 
 
-def test_an_untrained_transformer_returns_the_bent_reference(poses):
+def test_an_untrained_transformer_returns_the_warped_reference(poses):
     model = VideoTransformer(latent_channels=8, width=32, layers=1, heads=2)
     condition = conditioned(model, poses)
     out = model(torch.randn(1, 1 + FRAMES, 8, 16, 16), torch.rand(1, 1 + FRAMES), condition, attend_own)
@@ -220,7 +220,9 @@ def test_quantised_weights_stay_close_and_round_trip(tmp_path):
     assert loaded.config.latent_channels == 6
     images = torch.rand(1, 2, 3, 32, 32)
     assert (loaded.encode(images) - codec.encode(images)).abs().max() < 0.02
-    (tmp_path / "codec" / "config.json").write_text('{"latent_channels": 7, "widths": [16, 16, 24], "frames": 2, "size": 64}')
+    (tmp_path / "codec" / "config.json").write_text(
+        '{"latent_channels": 7, "widths": [16, 16, 24], "frames": 2, "size": 64}'
+    )
     with pytest.raises(InputError, match="shape"):
         load_weights(Autoencoder, tmp_path / "codec")
     (tmp_path / "codec" / "part_00.safetensors").write_bytes(b"no tensors")
@@ -235,5 +237,6 @@ def test_diffusers_save_pretrained_round_trip(network, tmp_path, poses):
     latents, level = torch.randn(1, 1 + FRAMES, 8, 16, 16), torch.rand(1, 1 + FRAMES)
     with torch.no_grad():
         torch.testing.assert_close(
-            loaded(latents, level, conditioned(loaded, poses), attend_own), network(latents, level, condition, attend_own)
+            loaded(latents, level, conditioned(loaded, poses), attend_own),
+            network(latents, level, condition, attend_own),
         )

@@ -1,4 +1,4 @@
-"""The rule-based performer: rest, rhythm, smoothness and reach of the hands, lips that follow the speech."""
+"""The rule-based motion model: rest, rhythm, smoothness and reach of the hands, lips that follow the speech."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from iasa.avatar.rig import gaze_of, rest_hands
 from iasa.config import VIDEO_FPS
 from iasa.keypoints import FACE, LEFT_HAND, MOUTH, RIGHT_HAND, mouth_opening
 from iasa.motion import speech_to_keypoints, speech_to_motion
-from iasa.motion.rules import GestureStyle, make_style, perform
+from iasa.motion.rules import GestureStyle, generate_gestures, make_style
 from iasa.motion.strokes import GESTURES, phrases, plan_strokes
 from iasa.speech import SpeechFeatures, analyse
 from iasa.training.speech_data import corpus
@@ -54,7 +54,7 @@ def wrists(motion) -> np.ndarray:
 
 
 def test_silence_gives_a_closed_mouth_and_resting_hands():
-    motion = perform(analyse(np.zeros(16_000 * 4, np.float32)), seed=3, style=GestureStyle(rest=0))
+    motion = generate_gestures(analyse(np.zeros(16_000 * 4, np.float32)), seed=3, style=GestureStyle(rest=0))
     assert len(motion) == 100
     assert motion.face[:, :5].max() == 0
     assert np.abs(wrists(motion) - rest_hands(0)[:, :3]).max() < 1.5
@@ -66,7 +66,7 @@ def test_silence_gives_a_closed_mouth_and_resting_hands():
 @pytest.mark.parametrize("seed", range(4))
 def test_hands_return_to_rest_when_the_speech_rests(talk, seed):
     style = make_style(seed)
-    motion = perform(talk, seed, style)
+    motion = generate_gestures(talk, seed, style)
     away = np.linalg.norm(wrists(motion) - rest_hands(style.rest)[:, :3], axis=-1)
     assert away[25:200].max() > 5  # gestures during the talk
     assert away[275:].max() < 1.5  # rest three seconds after it
@@ -78,7 +78,7 @@ def test_strokes_end_on_accents(talk):
     accents = np.array([t for t, _ in talk.accents])
     assert len(strokes) >= 5
     assert all(np.abs(accents - s.time).min() < 1e-6 for s in strokes)
-    motion = perform(talk, 0, style)
+    motion = generate_gestures(talk, 0, style)
     speed = np.linalg.norm(np.diff(wrists(motion), axis=0), axis=-1).max(1) * VIDEO_FPS
     ratios = []
     for time, _ in talk.accents[1:]:
@@ -92,14 +92,14 @@ def test_nods_follow_accents():
     speech = make_speech([(0.2, 13)], accents, 13)
     style = GestureStyle(sway=0, nod=1.4)
     at = np.array([int((t + 0.04) * VIDEO_FPS) for t, _ in accents])
-    pitch = np.mean([perform(speech, seed, style).head[:, 1] for seed in range(4)], axis=0)
+    pitch = np.mean([generate_gestures(speech, seed, style).head[:, 1] for seed in range(4)], axis=0)
     assert pitch[at].mean() > pitch[at - 12].mean() + 0.04  # positive is down
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_motion_is_smooth(heldout, seed):
     speech = heldout["welcome"].features
-    motion = perform(speech, seed)
+    motion = generate_gestures(speech, seed)
     step = np.diff(wrists(motion), axis=0)
     assert np.linalg.norm(step, axis=-1).max() < 4.0  # cm a frame: a metre a second
     assert np.linalg.norm(np.diff(step, axis=0), axis=-1).max() < 2.0
@@ -126,7 +126,7 @@ def test_hands_stay_in_the_picture_and_off_the_face(heldout, seed):
 
 
 def test_performance_is_a_function_of_its_seed(talk):
-    a, b, c = perform(talk, 5), perform(talk, 5), perform(talk, 6)
+    a, b, c = generate_gestures(talk, 5), generate_gestures(talk, 5), generate_gestures(talk, 6)
     for name in ("head", "face", "hands", "lean", "breath", "gaze"):
         assert np.array_equal(getattr(a, name), getattr(b, name))
     assert not np.allclose(a.hands, c.hands)
@@ -135,7 +135,7 @@ def test_performance_is_a_function_of_its_seed(talk):
 
 def test_amount_scales_the_gestures(talk):
     def travel(amount: float) -> float:
-        motions = [perform(talk, seed, GestureStyle(amount=amount)) for seed in range(4)]
+        motions = [generate_gestures(talk, seed, GestureStyle(amount=amount)) for seed in range(4)]
         return float(np.mean([np.abs(np.diff(wrists(m), axis=0)).sum() for m in motions]))
 
     still, small, large = travel(0.0), travel(0.5), travel(1.4)
@@ -145,7 +145,7 @@ def test_amount_scales_the_gestures(talk):
 def test_handedness_chooses_the_hand(talk):
     def used(handedness: float) -> np.ndarray:
         style = GestureStyle(handedness=handedness, habits=("point",))
-        moved = [np.ptp(wrists(perform(talk, seed, style)), axis=0).max(-1) for seed in range(6)]
+        moved = [np.ptp(wrists(generate_gestures(talk, seed, style)), axis=0).max(-1) for seed in range(6)]
         return np.mean(moved, axis=0)
 
     right, left = used(1.0)
@@ -156,9 +156,9 @@ def test_handedness_chooses_the_hand(talk):
 
 def test_every_gesture_can_be_a_habit(talk):
     for name in GESTURES:
-        assert np.isfinite(perform(talk, 1, GestureStyle(habits=(name,))).hands).all()
+        assert np.isfinite(generate_gestures(talk, 1, GestureStyle(habits=(name,))).hands).all()
     with pytest.raises(ValueError, match="no gesture named 'wave'"):
-        perform(talk, 1, GestureStyle(habits=("wave",)))
+        generate_gestures(talk, 1, GestureStyle(habits=("wave",)))
 
 
 def test_lips_of_the_keypoints_follow_the_speech(heldout):

@@ -16,7 +16,7 @@ from iasa.avatar.rig import RigMotion
 from iasa.config import AUDIO_RATE, MOTION_MODELS, VIDEO_FPS, InputError
 from iasa.motion import speech_to_keypoints
 from iasa.motion.generator_streaming import MotionStream
-from iasa.motion.rules_streaming import PerformanceStream
+from iasa.motion.rules_streaming import GestureStream
 from iasa.paths import SPEECH
 from iasa.speech import analyse, read_audio
 
@@ -64,7 +64,9 @@ def check_alive(motion: RigMotion, speaking: np.ndarray) -> None:
     for start in range(0, len(motion) - 24, 25):
         if speaking[start : start + 25].mean() > 0.7:
             assert np.ptp(motion.face[start : start + 25, 0]) > 0.1, f"the mouth stands still at frame {start}"
-            assert np.ptp(motion.head[start : start + 25], axis=0).max() > 1e-3, f"the head stands still at frame {start}"
+            assert np.ptp(motion.head[start : start + 25], axis=0).max() > 1e-3, (
+                f"the head stands still at frame {start}"
+            )
 
 
 def perform_file(path, model: str) -> tuple[RigMotion, np.ndarray]:
@@ -126,7 +128,7 @@ def held_bytes(thing: object) -> int:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kind", [MotionStream, PerformanceStream])
+@pytest.mark.parametrize("kind", [MotionStream, GestureStream])
 @pytest.mark.parametrize("minutes", [0.6, pytest.param(30, marks=LONG)])
 def test_a_long_stream_neither_grows_nor_freezes(kind, minutes, speech):
     features = analyse(speech, method="signal")

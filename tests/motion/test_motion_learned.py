@@ -1,4 +1,4 @@
-"""The learned performer: what it hears and when, its codebooks, its draws, streaming, training, measures, the fit."""
+"""The learned motion model: what it hears and when, its codebooks, its draws, streaming, training, measures, the fit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from iasa.metrics import motion_quality as measure
 from iasa.metrics.video_quality import frechet_distance
 from iasa.motion import speech_to_keypoints, speech_to_motion
 from iasa.motion.audio_embedding import AHEAD, PAST, SCALES, STRIDE, WINDOW, AudioEmbedding, make_windows
-from iasa.motion.codebooks import Following, ResidualCodebook, code_usage, overlap_add
+from iasa.motion.codebooks import EMACodebookUpdate, ResidualCodebook, code_usage, overlap_add
 from iasa.motion.generator import MEMORY, MotionGenerator
-from iasa.motion.generator_streaming import MotionStream, perform_learned
+from iasa.motion.generator_streaming import MotionStream, generate_learned_gestures
 from iasa.motion.rig_fitting import fit_motion
 from iasa.motion.rig_regions import (
     CHANNELS,
@@ -31,7 +31,7 @@ from iasa.motion.rig_regions import (
     to_motion,
     to_vectors,
 )
-from iasa.motion.rules import GestureStyle, make_style, perform
+from iasa.motion.rules import GestureStyle, generate_gestures, make_style
 from iasa.speech import analyse
 from iasa.training import train_motion
 from iasa.training.speech_data.performances import Heard, join_features, make_performances, pause_features
@@ -45,7 +45,16 @@ from iasa.training.train_motion import (
 )
 from iasa.training.trainer import Schedule
 
-SMALL = {"width": 32, "layers": 2, "heads": 2, "slot_width": 16, "listen_width": 16, "entries": 8, "levels": 2, "dim": 8}
+SMALL = {
+    "width": 32,
+    "layers": 2,
+    "heads": 2,
+    "slot_width": 16,
+    "listen_width": 16,
+    "entries": 8,
+    "levels": 2,
+    "dim": 8,
+}
 
 
 def small(**changes) -> MotionGenerator:
@@ -65,13 +74,15 @@ def talk():
 
 
 def test_regions_hold_a_whole_performance(talk):
-    motion = perform(talk, 3)
+    motion = generate_gestures(talk, 3)
     vectors = to_vectors(motion)
     assert vectors.shape == (talk.frames, PARAMETERS)
     again = to_motion(vectors)
     for name in ("head", "lean", "breath", "twist", "shrug", "gaze", "face"):
         assert np.allclose(getattr(again, name), getattr(motion, name), atol=1e-5), name
-    assert np.allclose(again.hands[..., :3], motion.hands[..., :3]) and np.allclose(again.hands[..., 9:], motion.hands[..., 9:])
+    assert np.allclose(again.hands[..., :3], motion.hands[..., :3]) and np.allclose(
+        again.hands[..., 9:], motion.hands[..., 9:]
+    )
 
 
 def test_any_numbers_decode_to_rigid_bones():
@@ -129,7 +140,7 @@ def test_codebooks_follow_the_data_and_leave_no_entry_dead():
     data = centres[torch.randint(16, (4096,))] + 0.3 * torch.randn(4096, 6)
     book = ResidualCodebook(2, 16, 6)
     book.entries_0.mul_(0.01).add_(50)  # far away from everything: all entries start dead but one
-    following = Following(book)
+    following = EMACodebookUpdate(book)
     for _ in range(600):
         part = data[torch.randint(len(data), (256,))]
         following(book, part, book.encode(part))
@@ -156,7 +167,7 @@ def test_code_usage_counts():
 
 def test_pieces_of_any_size_give_the_performance_of_the_whole(talk):
     model = small()
-    whole = perform_learned(talk, 4, model=model)
+    whole = generate_learned_gestures(talk, 4, model=model)
     assert len(whole) == talk.frames
     for cuts in ([1, 2, 9, 10, 50, 100], [30, 31, 130]):
         stream, edges = MotionStream(4, model=model), [0, *cuts, talk.frames]
@@ -177,7 +188,7 @@ def test_the_future_beyond_the_look_ahead_changes_nothing(talk):
     other = replace(talk, energy=talk.energy.copy(), onset=talk.onset.copy())
     other.energy[at:] = 1
     other.onset[at:] = 0.5
-    a, b = (to_vectors(perform_learned(speech, 4, model=model)) for speech in (talk, other))
+    a, b = (to_vectors(generate_learned_gestures(speech, 4, model=model)) for speech in (talk, other))
     certain = at - model.look_ahead
     assert np.array_equal(a[:certain], b[:certain]) and not np.allclose(a[at:], b[at:])
 
@@ -208,7 +219,7 @@ def test_one_step_at_a_time_is_the_parallel_pass_of_training(talk, coupling, mon
     monkeypatch.setattr(MotionStream, "_draw", spy)
     monkeypatch.setattr(MotionGenerator, "attend", listen)
     style = GestureStyle()
-    perform_learned(talk, 2, style, model=model)
+    generate_learned_gestures(talk, 2, style, model=model)
     alone = torch.cat(logits).view(len(drawn), len(model.slots), -1)
     codes = torch.cat(drawn, 1)
     channels = np.zeros((PAST + STRIDE * len(drawn) + AHEAD, len(CHANNELS)), np.float32)
@@ -236,9 +247,9 @@ def test_draws_follow_seed_and_temperature(talk):
     # untrained logits are almost even: sharpen them
     for query in model.queries:
         query.weight.mul_(8)
-    a, b, c = (to_vectors(perform_learned(talk, seed, style, model=model)) for seed in (1, 1, 2))
+    a, b, c = (to_vectors(generate_learned_gestures(talk, seed, style, model=model)) for seed in (1, 1, 2))
     assert np.array_equal(a, b) and not np.allclose(a, c)
-    sure = [to_vectors(perform_learned(talk, seed, style, temperature=0, model=model)) for seed in (1, 2)]
+    sure = [to_vectors(generate_learned_gestures(talk, seed, style, temperature=0, model=model)) for seed in (1, 2)]
     assert np.array_equal(*sure)
     with pytest.raises(InputError, match="temperature is -1; 0 to 2"):
         MotionStream(temperature=-1, model=model)
@@ -247,16 +258,18 @@ def test_draws_follow_seed_and_temperature(talk):
 def test_lips_are_the_mouth_shapes_heard_at_the_size_of_the_style(talk):
     """Even before training; the blend of windows that see the same frames changes nothing."""
     style = GestureStyle(articulation=1.2)
-    lips = perform_learned(talk, 1, style, model=small()).face[:, :5]
+    lips = generate_learned_gestures(talk, 1, style, model=small()).face[:, :5]
     heard = talk.visemes * [1.2, 1.2, 1, 1, 1]
     assert np.allclose(lips, np.clip(heard, [0, -1, 0, 0, 0], 1), atol=1e-5)
     silence = analyse(np.zeros(3 * 16_000, np.float32))
-    assert np.abs(perform_learned(silence, 1, model=small()).face[:, :5]).max() == 0
+    assert np.abs(generate_learned_gestures(silence, 1, model=small()).face[:, :5]).max() == 0
 
 
 def test_what_trembles_is_softened_but_never_the_lips(talk):
     stream = MotionStream(0, model=small())
-    parts = [stream._calm(part) for part in np.split(np.eye(9, dtype=np.float32)[:, 4:5] * np.ones((9, PARAMETERS)), [2, 3])]
+    parts = [
+        stream._calm(part) for part in np.split(np.eye(9, dtype=np.float32)[:, 4:5] * np.ones((9, PARAMETERS)), [2, 3])
+    ]
     made = np.concatenate(parts)
     lips = slice(region_slices()["face"].start, region_slices()["face"].start + 5)
     assert len(made) == 8  # one frame waits for its neighbour
@@ -358,9 +371,11 @@ def test_the_stage_runs_from_the_command(bank, tmp_path, monkeypatch):
 
 
 def test_lag_and_correlation_of_lips(talk):
-    speech = replace(talk, visemes=talk.visemes + 0.1 * np.random.default_rng(0).random(talk.visemes.shape).astype(np.float32))
+    speech = replace(
+        talk, visemes=talk.visemes + 0.1 * np.random.default_rng(0).random(talk.visemes.shape).astype(np.float32)
+    )
     identity = make_identity(1)
-    motion = perform(speech, 1)
+    motion = generate_gestures(speech, 1)
     true = make_keypoints(identity, motion)
     late = make_keypoints(identity, motion[np.r_[0, 0, 0 : len(motion) - 2]])
     assert measure.lip_scores(true, true)["opening_r"] == pytest.approx(1)
@@ -369,7 +384,7 @@ def test_lag_and_correlation_of_lips(talk):
 
 def test_strokes_are_found_where_they_end_and_score_on_accents(talk):
     speech = make_speech([(0.2, 8.0)], [(1.0 + 1.4 * i, 2.5) for i in range(5)], 9)
-    motion = perform(speech, 0, GestureStyle(habits=("chop",)))
+    motion = generate_gestures(speech, 0, GestureStyle(habits=("chop",)))
     ends, accents = measure.stroke_ends(motion), np.array([t for t, _ in speech.accents])
     assert all(np.abs(ends - t).min() < 0.12 for t in accents)
     assert measure.beat_alignment(accents, accents) == 1
@@ -378,14 +393,14 @@ def test_strokes_are_found_where_they_end_and_score_on_accents(talk):
 
 
 def test_spread_jerk_and_rest(talk):
-    motions = [perform(talk, seed) for seed in (1, 2)]
+    motions = [generate_gestures(talk, seed) for seed in (1, 2)]
     assert measure.spread_over_seeds([motions[0], motions[0]]) == 0 < measure.spread_over_seeds(motions)
     rough = to_vectors(motions[0])
     rough[:, :6] += np.random.default_rng(0).normal(size=(len(rough), 6))
     assert measure.jerk(to_motion(rough)) > 3 * measure.jerk(motions[0])
     style = make_style(1)
     quiet = slice(talk.frames - 10, talk.frames)
-    assert measure.rest_distance(perform(talk, 1, style), rest_hands(style.rest), quiet) < 1.5
+    assert measure.rest_distance(generate_gestures(talk, 1, style), rest_hands(style.rest), quiet) < 1.5
     features = measure.motion_features(motions[0])
     assert features.shape[1] == 156 and frechet_distance(features, features) == pytest.approx(0, abs=1e-3)
 
@@ -394,7 +409,7 @@ def test_spread_jerk_and_rest(talk):
 
 
 def test_the_fit_finds_the_motion_of_another_body(talk):
-    motion = perform(talk, 5)[20:50]
+    motion = generate_gestures(talk, 5)[20:50]
     keypoints = make_keypoints(make_identity(7), motion)
     noise = 0.001 * np.random.default_rng(0).normal(size=keypoints.xy.shape)
     confidence = keypoints.confidence.copy()
@@ -418,8 +433,12 @@ def test_the_fit_finds_the_motion_of_another_body(talk):
 AWKWARD = {
     "silence": np.zeros(32_000, np.float32),
     "noise": 0.3 * np.random.default_rng(0).normal(size=32_000).astype(np.float32),
-    "music": (0.2 * np.sin(2 * np.pi * np.outer([220, 277, 330], np.arange(48_000) / 16_000))).sum(0).astype(np.float32),
-    "clipping": np.clip(9 * np.sin(np.arange(32_000) * 0.05) * (np.sin(np.arange(32_000) * 0.002) > 0), -1, 1).astype(np.float32),
+    "music": (0.2 * np.sin(2 * np.pi * np.outer([220, 277, 330], np.arange(48_000) / 16_000)))
+    .sum(0)
+    .astype(np.float32),
+    "clipping": np.clip(9 * np.sin(np.arange(32_000) * 0.05) * (np.sin(np.arange(32_000) * 0.002) > 0), -1, 1).astype(
+        np.float32
+    ),
     "0.2 s": (0.3 * np.sin(np.arange(3200) * 0.06)).astype(np.float32),
 }
 
@@ -468,7 +487,11 @@ def test_the_page_shows_video_and_ablation_only_where_they_were_measured():
     scores = {"against_driving": 0.91, "against_truth": 0.82}
     figures = {"opening_r": 0.5, "beats": 0.4, "fgd": 3.0, "diversity": 2.0, "jerk": 1.0, "rest": 0.1}
     report["video"] = {"through": "renderer", "clips": 2, "frames": 75, "rules": scores, "learned": scores}
-    report["ablation"] = {"steps": 60, "clips": 8, "variants": {"all": {**figures, "nats": 2.5}, "without codebooks": figures}}
+    report["ablation"] = {
+        "steps": 60,
+        "clips": 8,
+        "variants": {"all": {**figures, "nats": 2.5}, "without codebooks": figures},
+    }
     page = to_page(report)
     assert "| learned | 0.910 | 0.820 |" in page and "| all | 0.500 | 0.400 | 3.00 | 2.00 | 1.0 | 0.1 | 2.500 |" in page
     assert page.count("|---|---|---|---|---|---|---|---|") and "| 0.1 | - |" in page

@@ -1,4 +1,4 @@
-"""A clip heard piece by piece: as the whole clip is, sooner; and a recogniser in another process that may fail."""
+"""A clip heard piece by piece: as the whole clip is, sooner; and a recognizer in another process that may fail."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ import numpy as np
 import pytest
 
 from iasa.config import AUDIO_RATE
-from iasa.motion import perform_clip, speech_to_motion
+from iasa.motion import generate_clip_motion, speech_to_motion
 from iasa.paths import CHECKOUT, SPEECH
-from iasa.speech import analyse, make_visemes, read_audio
-from iasa.speech import chunked as pieces
-from iasa.speech import recognizer as recogniser
-from iasa.speech.chunked import PIECES, ClipHearing
+from iasa.speech import analyse, make_visemes, read_audio, recognizer
+from iasa.speech import chunked as chunked_speech
+from iasa.speech.chunked import PIECES, ChunkedSpeech
 from iasa.speech.features import CONTOURS
-from iasa.speech.recognizer_process import Listener
+from iasa.speech.recognizer_process import RecognizerProcess
 from iasa.speech.streaming import join_features
 
 needs_words = pytest.mark.skipif(
-    not recogniser.available(), reason="word recognition is optional: pip install pocketsphinx"
+    not recognizer.available(), reason="word recognition is optional: pip install pocketsphinx"
 )
 
 
@@ -33,7 +32,7 @@ def speech() -> np.ndarray:
 
 
 class Deaf:
-    """A recogniser that finds nothing, and notes the seconds it was given."""
+    """A recognizer that finds nothing, and notes the seconds it was given."""
 
     def __init__(self) -> None:
         self.given: list[float] = []
@@ -45,22 +44,22 @@ class Deaf:
 
 @pytest.fixture
 def deaf(monkeypatch) -> Deaf:
-    listener = Deaf()
-    monkeypatch.setattr(pieces, "shared_listener", lambda: listener)
-    monkeypatch.setattr(recogniser, "available", lambda: True)
-    return listener
+    recognizer_process = Deaf()
+    monkeypatch.setattr(chunked_speech, "shared_recognizer", lambda: recognizer_process)
+    monkeypatch.setattr(recognizer, "available", lambda: True)
+    return recognizer_process
 
 
 @needs_words
 def test_pieces_move_the_lips_as_the_whole_clip_does(speech):
     """Opening, width and closed lips: within 0.03 of the correlation with the true phones, and nearly the same curves."""
-    hearing = ClipHearing(speech)
-    parts = list(hearing)
+    chunked = ChunkedSpeech(speech)
+    parts = list(chunked)
     found, whole = join_features(parts), analyse(speech, method="words")
     said = json.loads((SPEECH / "sky.json").read_text())["phones"]
     truth = make_visemes([tuple(phone) for phone in said], whole.frames)
-    assert found.frames == whole.frames == hearing.frames and len(parts) >= 3 and hearing.spent > 0
-    assert hearing.source == "recogniser" and len(found.phones) > 0.8 * len(whole.phones)
+    assert found.frames == whole.frames == chunked.frames and len(parts) >= 3 and chunked.spent > 0
+    assert chunked.source == "recognizer" and len(found.phones) > 0.8 * len(whole.phones)
     for channel in range(3):
         mine, theirs, true = (x[:, channel] for x in (found.visemes, whole.visemes, truth))
         assert np.corrcoef(mine, theirs)[0, 1] > 0.93
@@ -72,7 +71,7 @@ def test_pieces_move_the_lips_as_the_whole_clip_does(speech):
 def test_a_short_clip_is_heard_as_the_whole_but_for_its_words(deaf, speech):
     """Where all sound lies within the levels' span, contours and accents are those of `analyse`."""
     clip = speech[: int(7.3 * AUDIO_RATE)]
-    found, whole = join_features(list(ClipHearing(clip))), analyse(clip, method="signal")
+    found, whole = join_features(list(ChunkedSpeech(clip))), analyse(clip, method="signal")
     for name in CONTOURS:
         np.testing.assert_allclose(getattr(found, name), getattr(whole, name), atol=0.02, err_msg=name)
     assert [round(t, 2) for t, _ in found.accents] == [round(t, 2) for t, _ in whole.accents]
@@ -80,16 +79,16 @@ def test_a_short_clip_is_heard_as_the_whole_but_for_its_words(deaf, speech):
 
 def test_the_first_piece_is_short_and_each_waits_for_little(deaf, speech):
     clip = np.tile(speech, 3)
-    lengths = [part.frames / 25 for part in ClipHearing(clip)]
-    assert PIECES[0][0] <= lengths[0] <= PIECES[0][1] and max(lengths) <= PIECES[-1][1] + pieces.OVERLAP
+    lengths = [part.frames / 25 for part in ChunkedSpeech(clip)]
+    assert PIECES[0][0] <= lengths[0] <= PIECES[0][1] and max(lengths) <= PIECES[-1][1] + chunked_speech.OVERLAP
     assert sum(lengths) == pytest.approx(len(clip) / AUDIO_RATE, abs=0.03)
-    heard = pieces.OVERLAP + recogniser.MARGIN
+    heard = chunked_speech.OVERLAP + recognizer.MARGIN
     assert all(given <= length + heard + 0.01 for given, length in zip(deaf.given, lengths, strict=True))
 
 
 def test_silence_is_not_given_to_the_recogniser(deaf, speech):
     clip = np.concatenate([speech[: 2 * AUDIO_RATE], np.zeros(30 * AUDIO_RATE, np.float32)])
-    found = join_features(list(ClipHearing(clip)))
+    found = join_features(list(ChunkedSpeech(clip)))
     assert found.frames == 800 and found.visemes[-500:].max() == 0
     assert sum(deaf.given) < 10
 
@@ -97,7 +96,7 @@ def test_silence_is_not_given_to_the_recogniser(deaf, speech):
 def test_motion_of_pieces_is_that_of_the_whole_but_for_their_seams(deaf, speech):
     features = analyse(speech[: 8 * AUDIO_RATE], method="signal")
     parts = [features[:35], features[35:100], features[100:]]
-    motions = list(perform_clip(parts, 3))
+    motions = list(generate_clip_motion(parts, 3))
     whole, lengths = speech_to_motion(features, 3), [len(motion) for motion in motions]
     assert sum(lengths) == len(whole) and 0 < lengths[0] < 35
     joined = np.concatenate([motion.face[:, 0] for motion in motions])
@@ -109,36 +108,38 @@ def test_motion_of_pieces_is_that_of_the_whole_but_for_their_seams(deaf, speech)
 
 @needs_words
 def test_a_recogniser_that_dies_costs_its_words_only(speech, caplog):
-    listener = Listener()
-    samples = recogniser.to_samples(speech[: 3 * AUDIO_RATE // 2])
+    recognizer_process = RecognizerProcess()
+    samples = recognizer.to_samples(speech[: 3 * AUDIO_RATE // 2])
     try:
-        listener.start()
-        listener._process.kill()
-        listener._process.wait()
+        recognizer_process.start()
+        recognizer_process._process.kill()
+        recognizer_process._process.wait()
         with caplog.at_level(logging.WARNING):
-            assert listener.read(samples) == ([], 0.0)
+            assert recognizer_process.read(samples) == ([], 0.0)
         assert "follows the sound alone for 1.5 s" in caplog.text
-        phones, seconds = listener.read(samples)
-        assert phones == recogniser.read_words(samples) and len(phones) > 3 and seconds > 0
+        phones, seconds = recognizer_process.read(samples)
+        assert phones == recognizer.read_words(samples) and len(phones) > 3 and seconds > 0
     finally:
-        process = listener._process
-        listener.close()
-    assert process.poll() is not None and listener._process is None
+        process = recognizer_process._process
+        recognizer_process.close()
+    assert process.poll() is not None and recognizer_process._process is None
 
 
 def test_without_pocketsphinx_the_sound_alone_is_used(speech, monkeypatch, caplog):
-    monkeypatch.setattr(recogniser, "available", lambda: False)
+    monkeypatch.setattr(recognizer, "available", lambda: False)
     with caplog.at_level(logging.WARNING):
-        hearing = ClipHearing(speech[: 4 * AUDIO_RATE])
-        found = join_features(list(hearing))
-    assert hearing.source == "signal" and found.phones == [] and hearing.spent == 0
+        chunked = ChunkedSpeech(speech[: 4 * AUDIO_RATE])
+        found = join_features(list(chunked))
+    assert chunked.source == "signal" and found.phones == [] and chunked.spent == 0
     assert found.visemes[:, 0].max() > 0.3 and "pip install pocketsphinx" in caplog.text
 
 
 @needs_words
 def test_the_recogniser_s_process_ends_quietly_when_whoever_asked_is_gone():
     command, root = [sys.executable, "-m", "iasa.speech.recognizer_process"], CHECKOUT
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root
+    ) as process:
         process.stdout.close()
         samples = np.zeros(AUDIO_RATE, np.int16)
         process.stdin.write(struct.pack("<Q", samples.nbytes) + samples.tobytes())

@@ -21,7 +21,7 @@ from iasa.speech import (
     make_visemes,
     read_audio,
 )
-from iasa.speech import recognizer as recogniser
+from iasa.speech import recognizer as recognizer
 from iasa.training.speech_data import corpus, sentences
 
 OPEN, WIDE, PRESS, TUCK, TEETH = range(5)
@@ -31,7 +31,7 @@ CLIPS = ("fishermen", "library", "sky", "tea", "welcome", "windows")
 @pytest.fixture(scope="module")
 def heldout() -> dict[str, corpus.Utterance]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "REAL_HELDOUT", ())  # the real clip takes a recogniser seconds to read
+        patch.setattr(corpus, "REAL_HELDOUT", ())  # the real clip takes a recognizer seconds to read
         return {u.name: u for u in corpus.make_corpus("heldout")}
 
 
@@ -104,7 +104,7 @@ def score(heldout, method: str, clips=CLIPS) -> np.ndarray:
     for name in clips:
         truth = heldout[name].features.visemes
         found = analyse(heldout[name].audio, method=method)
-        assert found.source == ("signal" if method == "signal" else "recogniser")
+        assert found.source == ("signal" if method == "signal" else "recognizer")
         rows.append([correlation(found.visemes[:, c], truth[:, c]) for c in range(5)])
     return np.mean(rows, axis=0)
 
@@ -122,12 +122,12 @@ def test_recognised_words_do_so_better(heldout):
 
 
 def test_misheard_words_are_not_believed(heldout):
-    """A voice that the recogniser does not understand: the sound alone opens the mouth, and better than wrong words."""
+    """A voice that the recognizer does not understand: the sound alone opens the mouth, and better than wrong words."""
     pytest.importorskip("pocketsphinx", reason="word recognition is optional: pip install pocketsphinx")
     truth, found = heldout["tea"].features, analyse(heldout["tea"].audio, method="words")
     assert found.source == "signal" and found.phones == []
     assert correlation(found.visemes[:, OPEN], truth.visemes[:, OPEN]) > 0.85
-    assert recogniser.find_phones(heldout["tea"].audio, make_prosody(heldout["tea"].audio), method="phones")
+    assert recognizer.find_phones(heldout["tea"].audio, make_prosody(heldout["tea"].audio), method="phones")
 
 
 def test_soft_ends_of_phrases_keep_their_mouth_shape(heldout):
@@ -152,7 +152,7 @@ def test_sound_alone_opens_the_mouth(heldout):
 
 
 def test_without_pocketsphinx_the_sound_alone_is_used_and_named(heldout, monkeypatch, caplog):
-    monkeypatch.setattr(recogniser, "available", lambda: False)
+    monkeypatch.setattr(recognizer, "available", lambda: False)
     with caplog.at_level(logging.WARNING):
         features = analyse(heldout["tea"].audio)
     assert features.source == "signal" and features.phones == []
@@ -167,10 +167,10 @@ def test_long_speech_is_cut_at_pauses():
     for p in pauses:
         speaking[p : p + 30] = False
     prosody = replace(prosody, speaking=speaking, loudness=np.where(speaking, -20.0, -70.0))
-    chunks = recogniser.make_chunks(prosody)
+    chunks = recognizer.make_chunks(prosody)
     assert chunks[0][0] == 0 and chunks[-1][1] == 90
     assert all(a[1] == b[0] for a, b in zip(chunks, chunks[1:], strict=False))
-    assert max(b - a for a, b in chunks) <= recogniser.MAX_CHUNK
+    assert max(b - a for a, b in chunks) <= recognizer.MAX_CHUNK
     assert all(not speaking[int(b * 100)] for _, b in chunks[:-1])
 
 
@@ -238,9 +238,7 @@ def test_given_phones_are_kept_and_windows_and_files_agree(heldout, tmp_path):
     part = features[50:100]
     assert part.frames == 50 and np.array_equal(part.visemes, features.visemes[50:100])
     assert all(0 <= s < e <= 2.0 + 1e-6 for _, s, e in part.phones)
-    assert [round(t + 2.0, 6) for t, _ in part.accents] == [
-        round(t, 6) for t, _ in features.accents if 2.0 <= t < 4.0
-    ]
+    assert [round(t + 2.0, 6) for t, _ in part.accents] == [round(t, 6) for t, _ in features.accents if 2.0 <= t < 4.0]
     features.to_npz(tmp_path / "f.npz")
     again = SpeechFeatures.from_npz(tmp_path / "f.npz")
     assert again.source == "given" and [p[0] for p in again.phones] == [p[0] for p in features.phones]
@@ -312,9 +310,7 @@ def test_heldout_speech_is_never_trained_on(heldout):
 def test_augmentation_keeps_phones_in_step(heldout):
     utterance = heldout["library"]
     for seed in range(3):
-        audio, phones = corpus.augment(
-            utterance.audio, utterance.features.phones, np.random.default_rng(seed)
-        )
+        audio, phones = corpus.augment(utterance.audio, utterance.features.phones, np.random.default_rng(seed))
         again, _ = corpus.augment(utterance.audio, utterance.features.phones, np.random.default_rng(seed))
         assert np.array_equal(audio, again) and np.abs(audio).max() <= 1
         ratio = len(audio) / len(utterance.audio)
@@ -353,10 +349,12 @@ def test_unknown_split_is_named():
 
 
 def test_what_was_heard_before_changes_nothing(heldout):
-    """The recogniser estimates the noise as it goes; a second reading starts afresh, like the first."""
-    sound = recogniser.to_samples((heldout["welcome"].audio[:AUDIO_RATE] * 32767).astype(np.int16).astype(np.float32) / 32768)
-    recogniser._decoder.cache_clear()
-    first = recogniser.read_words(sound)
-    assert recogniser.read_words(sound) == first
-    recogniser.read_words(recogniser.to_samples(heldout["tea"].audio[: 2 * AUDIO_RATE]))
-    assert recogniser.read_words(sound) == first
+    """The recognizer estimates the noise as it goes; a second reading starts afresh, like the first."""
+    sound = recognizer.to_samples(
+        (heldout["welcome"].audio[:AUDIO_RATE] * 32767).astype(np.int16).astype(np.float32) / 32768
+    )
+    recognizer._decoder.cache_clear()
+    first = recognizer.read_words(sound)
+    assert recognizer.read_words(sound) == first
+    recognizer.read_words(recognizer.to_samples(heldout["tea"].audio[: 2 * AUDIO_RATE]))
+    assert recognizer.read_words(sound) == first

@@ -109,7 +109,12 @@ def clips():
         plans.append(make_plan(latent, TokenGrid(1 + FRAMES), MaskOptions(top_k=1)))
     torch.manual_seed(1)
     base = torch.randn(2, 1 + FRAMES, 8, 16, 16)
-    return (base, torch.rand(2, 3, 256, 256) * 2 - 1, torch.from_numpy(xy).float(), torch.ones(2, 1 + FRAMES, 2, COUNT)), plans
+    return (
+        base,
+        torch.rand(2, 3, 256, 256) * 2 - 1,
+        torch.from_numpy(xy).float(),
+        torch.ones(2, 1 + FRAMES, 2, COUNT),
+    ), plans
 
 
 def test_the_training_roll_out_is_the_streaming_one(network, clips, monkeypatch):

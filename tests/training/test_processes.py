@@ -25,7 +25,7 @@ def train(folder: Path, name: str) -> dict:
         return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
 
     schedule = Schedule(steps=STEPS, warmup=2, ema=0.9, lr=1e-2, muon_lr=0.02)
-    trainer = Trainer(network(), folder / name, schedule, companions={"critic": network()})
+    trainer = Trainer(network(), folder / name, schedule, auxiliary_models={"critic": network()})
     accelerator = trainer.accelerator
     losses = []
 
@@ -34,12 +34,12 @@ def train(folder: Path, name: str) -> dict:
         share = GLOBAL_BATCH // accelerator.num_processes
         x = torch.from_numpy(everything[accelerator.process_index * share :][:share]).to(accelerator.device)
         made = model(x)
-        critic = trainer.companions["critic"]
+        critic = trainer.auxiliary_models["critic"]
         losses.append(critic.update((critic.bare(x) - made.detach()).square().mean()))
         return (made - x[:, :2]).square().mean() + 0.1 * (made - critic.bare(x).detach()).square().mean()
 
     trainer.fit(loss_of)
-    turns = [list(trainer.turns(2)) for trainer.step in range(3)]
+    turns = [list(trainer.sample_indices(2)) for trainer.step in range(3)]
     report = {
         "losses": losses,
         "last": trainer.smooth["loss"],
@@ -70,7 +70,16 @@ def fail_together(folder: Path) -> None:
 def two(tmp_path_factory) -> Path:
     """What two processes left."""
     folder = tmp_path_factory.mktemp("two")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        __file__,
+        str(folder),
+    ]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
@@ -105,7 +114,9 @@ def test_processes_share_out_the_clips_without_repeats(two):
 
 def test_all_processes_stop_when_one_meets_a_loss_that_is_not_finite(two):
     for rank in range(2):
-        assert "the loss of the model is nan at step 2; no checkpoint was written" in (two / f"nan_{rank}.txt").read_text()
+        assert (
+            "the loss of the model is nan at step 2; no checkpoint was written" in (two / f"nan_{rank}.txt").read_text()
+        )
 
 
 if __name__ == "__main__":

@@ -95,8 +95,8 @@ class TestRegionLoss:
         codec = Autoencoder(latent_channels=4, widths=(16, 16, 16)).eval().requires_grad_(False)
         student = torch.nn.Parameter(torch.randn(1, 3, 4, 16, 16))
         poses = (xy / 256)[:, None, None].expand(1, 4, 2, -1, -1), confidence[:, None, None].expand(1, 4, 2, -1)
-        bent = image[:, None].expand(-1, 6, -1, -1, -1)
-        window = Window(torch.zeros(1, 4, 4, 16, 16), image, *poses, None, bent)
+        warped = image[:, None].expand(-1, 6, -1, -1, -1)
+        window = Window(torch.zeros(1, 4, 4, 16, 16), image, *poses, None, warped)
         truth = np.random.default_rng(0).integers(0, 256, (1, 6, 256, 256, 3), dtype=np.uint8)
         term = RegionLoss(codec, face.embed, parts, frames=2)
         term(student, window, truth, np.random.default_rng(0)).backward()
@@ -158,7 +158,9 @@ def test_the_sync_curve_peaks_at_the_shift_of_the_lips():
 def test_only_the_lips_movement_reaches_the_sync_encoder():
     torch.manual_seed(0)
     encoder, windows = SyncEncoder().eval(), torch.randn(3, 15, 40)
-    torch.testing.assert_close(encoder.embed_mouth(windows), encoder.embed_mouth(0.5 * windows + 0.2), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        encoder.embed_mouth(windows), encoder.embed_mouth(0.5 * windows + 0.2), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_sound_is_cut_by_video_frame():

@@ -63,7 +63,7 @@ def test_transformer_stages(train, data, codec, tmp_path):
     before = copy_of(start)
     model, trainer = train(data, tmp_path, SCHEDULE, PRESETS["tiny"], codec, start, **FOREVER)
     assert trainer.step == 2 and {"patch_out.weight", "pose.token_in.weight"} <= changed(model, before)
-    assert (tmp_path / "sheet.png").exists() and "held-out PSNR" in (tmp_path / "log.txt").read_text()
+    assert (tmp_path / "samples.png").exists() and "held-out PSNR" in (tmp_path / "log.txt").read_text()
     assert (tmp_path / "checkpoint" / "state.json").exists()
 
 
@@ -109,7 +109,17 @@ def test_distillation_changes_student_and_critic_and_continues_after_a_kill(data
         steps = []
         run_schedule = Schedule(**{**vars(schedule), "save_every": 0.0 if saved_at is not None else 1e9})
         student = network()
-        arguments = (data, tmp_path / folder, run_schedule, PRESETS["tiny"], codec, student, teacher, resume, float("inf"))
+        arguments = (
+            data,
+            tmp_path / folder,
+            run_schedule,
+            PRESETS["tiny"],
+            codec,
+            student,
+            teacher,
+            resume,
+            float("inf"),
+        )
         return distill(*arguments, DistillOptions(**{**vars(options), "region": 0.1}), term)[1]
 
     before = copy_of(teacher)
@@ -119,7 +129,10 @@ def test_distillation_changes_student_and_critic_and_continues_after_a_kill(data
     rest = run("part", resume=True)
     assert rest.step == whole.step == 3
     assert not changed(teacher, before)
-    for a, b in ((whole.learner, rest.learner), *zip(whole.companions.values(), rest.companions.values(), strict=True)):
+    for a, b in (
+        (whole.learner, rest.learner),
+        *zip(whole.auxiliary_models.values(), rest.auxiliary_models.values(), strict=True),
+    ):
         assert "blocks.0.qkv.weight" in changed(a.bare, before)
         assert not changed(b.bare, {name: value for name, value in a.bare.state_dict().items()})
     log = (tmp_path / "whole" / "log.txt").read_text()
@@ -133,7 +146,7 @@ def test_the_own_roll_out_without_distribution_matching_has_no_critic(data, code
     arguments = (data, tmp_path, SCHEDULE, PRESETS["tiny"], codec, start, network())
     model, trainer = distill(*arguments, **FOREVER, options=DistillOptions(steps=(1,), dmd=0.0))
     assert trainer.step == 2 and "blocks.0.qkv.weight" in changed(model, before)
-    assert not trainer.companions and set(trainer.smooth) == {"regression", "loss"}
+    assert not trainer.auxiliary_models and set(trainer.smooth) == {"regression", "loss"}
     assert not list(tmp_path.rglob("critic*"))
 
 
@@ -152,7 +165,9 @@ def test_the_autoencoder_stage_measures_its_latents(data, tmp_path):
     model, _ = train_autoencoder(data, tmp_path, SCHEDULE, 2, start, **FOREVER)
     assert (model.std != 1).all() and model.mean.abs().max() > 0
     with torch.no_grad():
-        images = torch.from_numpy(np.load(data / "train_0.frames.npy")[:, 1:3].copy()).movedim(-1, 2).float() / 127.5 - 1
+        images = (
+            torch.from_numpy(np.load(data / "train_0.frames.npy")[:, 1:3].copy()).movedim(-1, 2).float() / 127.5 - 1
+        )
         assert 0.5 < model.encode(images).std() < 2.0
 
 
@@ -160,7 +175,9 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
     """The command names the step and the checkpoint that is left, and what to do."""
 
     def broken(*arguments):
-        raise FloatingPointError("the loss of the critic is nan at step 7; the checkpoint is that of step 5 (in distill)")
+        raise FloatingPointError(
+            "the loss of the critic is nan at step 7; the checkpoint is that of step 5 (in distill)"
+        )
 
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train_0.frames.npy").touch()
@@ -173,7 +190,9 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
 def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch):
     """`train data --first`: other numbers, other speakers, below the held-out ones."""
     made = []
-    monkeypatch.setattr("iasa.training.datasets.make_shards", lambda folder, clips, corpus, **how: made.append((clips, how)))
+    monkeypatch.setattr(
+        "iasa.training.datasets.make_shards", lambda folder, clips, corpus, **how: made.append((clips, how))
+    )
     options = argparse.Namespace(stage="data", run=tmp_path, clips=100, first=2000)
     stages.run_stage(options)
     assert made == [(100, {"first": 2000}), (50, {"heldout": True})]
@@ -217,7 +236,11 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
     assert stages.find_start("teacher", tmp_path, True) is None
     assert stages.find_start("student", tmp_path, True) == stages.WEIGHTS / "teacher"
     finetuned = leave("finetune", "finetune", 20)
-    assert stages.find_start("student", tmp_path, True) == stages.find_start("finetune_local", tmp_path, False) == finetuned
+    assert (
+        stages.find_start("student", tmp_path, True)
+        == stages.find_start("finetune_local", tmp_path, False)
+        == finetuned
+    )
     student = leave("student", "student", 30)
     assert stages.find_start("distill_region", tmp_path, False) == student
     with pytest.raises(InputError, match="train one of these first: nothing"):

@@ -61,8 +61,8 @@ def test_flow_loss_weights_important_tokens_and_reaches_the_output():
     clean = torch.zeros(1, 1, 2, 2, 2)
     output = torch.ones_like(clean).requires_grad_()
     level = torch.ones(1, 1)
-    importance = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])
-    flow_loss(output, clean, level, importance, emphasis=3.0, floor=0.0).backward()
+    token_weight = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])
+    flow_loss(output, clean, level, token_weight, weight_scale=3.0, floor=0.0).backward()
     grad = output.grad[0, 0].sum(0).flatten()
     assert grad[0] == pytest.approx(4 * float(grad[1]))
     assert flow_loss(clean, clean, level) == 0
@@ -134,7 +134,7 @@ def test_crops_are_weighted_around_hands_and_faces(shards):
     assert crops.pairs.shape == (5, 6, 16, 16) and crops.weight.shape == (5, 1, 16, 16)
     assert crops.weight.max() == 8.0 and crops.weight.min() >= 1.0
     assert (crops.corner % 4 == 0).all() and crops.xy.shape == (5, 2, COUNT, 2)
-    assert crops.bent.shape == crops.pairs.shape
+    assert crops.warped.shape == crops.pairs.shape
 
 
 def tiny_trainer(folder, steps):
@@ -249,8 +249,10 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     deeper = Trainer(torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Linear(8, 8)), tmp_path, Schedule(steps=5))
     with pytest.raises(InputError, match="lacks 1.weight"):
         deeper.resume()
-    companions = {"critic": torch.nn.Linear(2, 2)}
-    with_critic = Trainer(tiny_trainer(tmp_path, 5).bare, tmp_path, Schedule(steps=5), companions=companions)
+    auxiliary_models = {"critic": torch.nn.Linear(2, 2)}
+    with_critic = Trainer(
+        tiny_trainer(tmp_path, 5).bare, tmp_path, Schedule(steps=5), auxiliary_models=auxiliary_models
+    )
     with pytest.raises(InputError, match="critic.safetensors .*cannot be read"):
         with_critic.resume()
     (tmp_path / "checkpoint" / "optimizers.pt").write_bytes(b"no archive")

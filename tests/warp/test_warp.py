@@ -1,4 +1,4 @@
-"""The reference bent to a pose: exact for rigid motion, against the definition of moving least squares, and useful."""
+"""The reference warped to a pose: exact for rigid motion, against the definition of moving least squares, and useful."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from iasa.avatar.identity import make_identity
 from iasa.avatar.mesh import FACE_CHANNELS
 from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
-from iasa.motion.rules import perform
+from iasa.motion.rules import generate_gestures
 from iasa.speech import SpeechFeatures
 from iasa.warp import limb_warp as arm_warp
 from iasa.warp import reference_warp as warp
 from iasa.warp.inpainting import fill_holes, fill_softly
 from iasa.warp.limb_warp import FOREARM, PLACES, UPPER_ARM, cover_arm, measure_arm, paint_arm
-from iasa.warp.moving_least_squares import SOFTEN, bend
+from iasa.warp.moving_least_squares import SOFTEN, moving_least_squares
 from iasa.warp.reference_warp import warp_reference
 
 SEEN = torch.ones(1, 23)
@@ -35,7 +35,9 @@ def slow_bend(place, controls, images):
 def test_bend_is_rigid_moving_least_squares():
     rng = np.random.default_rng(0)
     controls, images, places = rng.uniform(size=(12, 2)), rng.uniform(size=(12, 2)), rng.uniform(size=(9, 2))
-    found = bend(*(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(12, dtype=torch.float64))
+    found = moving_least_squares(
+        *(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(12, dtype=torch.float64)
+    )
     expected = np.stack([slow_bend(place, controls, images) for place in places])
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-8)
 
@@ -45,7 +47,9 @@ def test_bend_undoes_a_rigid_motion_exactly():
     turn = np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
     images = rng.uniform(size=(8, 2))
     controls, places = images @ turn + 0.1, rng.uniform(size=(20, 2))
-    found = bend(*(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(8, dtype=torch.float64))
+    found = moving_least_squares(
+        *(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(8, dtype=torch.float64)
+    )
     np.testing.assert_allclose(found.numpy(), (places - 0.1) @ turn.T, atol=1e-8)
 
 
@@ -58,19 +62,19 @@ def speaking(frames=30) -> SpeechFeatures:
     return analyse(sound.astype(np.float32), method="signal")
 
 
-def test_a_bent_reference_is_closer_to_the_truth_than_the_reference():
+def test_a_warped_reference_is_closer_to_the_truth_than_the_reference():
     identity = make_identity(1_000_123)
-    motion = rest_motion(1).concat(perform(speaking(), seed=3)[10:26:5])
+    motion = rest_motion(1).concat(generate_gestures(speaking(), seed=3)[10:26:5])
     poses, frames = make_keypoints(identity, motion), Renderer(identity, 256).render(motion)
     images = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
     xy, confidence = torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
-    bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None, 1:], confidence[None, 1:])[0]
+    warped = warp_reference(images[:1], xy[:1], confidence[:1], xy[None, 1:], confidence[None, 1:])[0]
     rows = slice(10, 110)  # the head
-    error = (bent - images[1:])[..., rows, :].square().mean()
+    error = (warped - images[1:])[..., rows, :].square().mean()
     assert error < 0.7 * (images[:1] - images[1:])[..., rows, :].square().mean()
 
 
-def test_an_unbent_pose_changes_little_and_missing_points_pull_at_nothing():
+def test_an_unmoved_pose_changes_little_and_missing_points_pull_at_nothing():
     torch.manual_seed(0)
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), 64, mode="bilinear")
     xy, confidence = torch.rand(1, kp.COUNT, 2), torch.ones(1, kp.COUNT)
@@ -131,11 +135,11 @@ def test_the_reference_s_own_hands_do_not_stay_behind():
     raised = xy.clone()
     for arm in warp.ARMS:
         raised[:, arm, 1] -= 0.3
-    bent = warp_reference(image, xy, confidence, raised[:, None], confidence[:, None])[0, 0]
+    warped = warp_reference(image, xy, confidence, raised[:, None], confidence[:, None])[0, 0]
     was = xy[0, kp.LEFT_HAND].mean(0) * 256
     now = raised[0, kp.LEFT_HAND].mean(0) * 256
-    assert bent[0, int(was[1]), int(was[0])] < -0.9 and bent[2, int(was[1]), int(was[0])] > 0.9
-    assert bent[0, int(now[1]), int(now[0])] > 0.8
+    assert warped[0, int(was[1]), int(was[0])] < -0.9 and warped[2, int(was[1]), int(was[0])] > 0.9
+    assert warped[0, int(now[1]), int(now[0])] > 0.8
 
 
 def test_a_filled_hole_continues_its_rim():
@@ -175,12 +179,12 @@ def test_eyelids_close_as_far_as_the_pose_says():
     poses, frames = make_keypoints(identity, motion), Renderer(identity, 256).render(motion)
     images = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
     xy, confidence = torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
-    bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None], confidence[None])[0]
+    warped = warp_reference(images[:1], xy[:1], confidence[:1], xy[None], confidence[None])[0]
     for eye in warp.EYES:
         points = xy[0, list(eye)] * 256
         (x0, y0), (x1, y1) = (points.amin(0) - 3).int().tolist(), (points.amax(0) + 4).int().tolist()
         here = (..., slice(y0, y1), slice(x0, x1))
-        before, after = ((pictures - images)[here].square().mean((1, 2, 3)) for pictures in (images[:1], bent))
+        before, after = ((pictures - images)[here].square().mean((1, 2, 3)) for pictures in (images[:1], warped))
         assert after[0] < 1e-4  # the reference's own pose changes nothing
         assert after[1] < 0.6 * before[1] and after[2] < 0.4 * before[2]
 
@@ -197,6 +201,7 @@ def drawn(shape: str):
     frames = renderer.render(motion)
     images = torch.from_numpy(frames).movedim(-1, 1).float() / 127.5 - 1
     return images, torch.from_numpy(poses.xy), torch.from_numpy(poses.confidence)
+
 
 def test_behind_arms_clothes_go_on_as_clothes_and_the_wall_as_the_wall():
     """A blue trunk before a green wall: where red forearms lay across its edge, the edge is as it was."""
@@ -242,17 +247,20 @@ def test_an_upper_arm_turns_about_its_shoulder():
 
 
 @pytest.mark.parametrize("shape", ["point", "fist", "pinch", "cup"])
-def test_bent_fingers_keep_their_shapes(shape):
+def test_flexed_fingers_keep_their_shapes(shape):
     """Bone by bone they are nearer to the drawn hand than one smooth warp of the whole arm brings them."""
     images, xy, confidence = drawn(shape)
     hand = kp.RIGHT_HAND
-    (x0, y0), (x1, y1) = ((xy[1, hand] * 256).amin(0) - 4).int().tolist(), ((xy[1, hand] * 256).amax(0) + 5).int().tolist()
-    bent = warp_reference(images[:1], xy[:1], confidence[:1], xy[None, 1:], confidence[None, 1:])[0, 0]
+    (x0, y0), (x1, y1) = (
+        ((xy[1, hand] * 256).amin(0) - 4).int().tolist(),
+        ((xy[1, hand] * 256).amax(0) + 5).int().tolist(),
+    )
+    warped = warp_reference(images[:1], xy[:1], confidence[:1], xy[None, 1:], confidence[None, 1:])[0, 0]
     arm = warp.ARMS[1]
     where = warp._places(xy[None, 1:, arm], xy[None, :1, arm], torch.ones(1, 1, len(arm)), 256)
     smooth = warp._read(images[:1], where)[0, 0]
-    smooth = torch.where(cover_arm(xy[1:, arm], SEEN, 256)[0] > 0, smooth, bent)
-    errors = [(picture - images[1])[:, y0:y1, x0:x1].square().mean() for picture in (bent, smooth)]
+    smooth = torch.where(cover_arm(xy[1:, arm], SEEN, 256)[0] > 0, smooth, warped)
+    errors = [(picture - images[1])[:, y0:y1, x0:x1].square().mean() for picture in (warped, smooth)]
     assert errors[0] < 0.75 * errors[1]
 
 
@@ -266,7 +274,10 @@ def test_a_hand_that_moves_by_whole_pixels_is_copied():
     middle = torch.cat([xy[0, hand][[0, 9]].mean(0, keepdim=True), xy[0, hand][[6, 10, 14, 7, 11, 3]]])
     for x, y in (middle * 256).int().tolist():
         torch.testing.assert_close(
-            picture[0, 0, :, y - 17 : y - 14, x + 7 : x + 10], images[0, :, y - 1 : y + 2, x - 1 : x + 2], atol=0.12, rtol=0
+            picture[0, 0, :, y - 17 : y - 14, x + 7 : x + 10],
+            images[0, :, y - 1 : y + 2, x - 1 : x + 2],
+            atol=0.12,
+            rtol=0,
         )
 
 
@@ -319,7 +330,9 @@ def test_sleeves_and_bare_arms_are_as_wide_as_they_are_drawn():
     """A red arm before a grey wall, its upper side along a trunk of the same red: bare from the middle of the forearm on."""
     y, x = torch.meshgrid(*[(torch.arange(256) + 0.5) / 256] * 2, indexing="ij")
     xy = torch.full((1, 23, 2), 0.95)
-    xy[0, arm_warp.SHOULDER], xy[0, arm_warp.ELBOW], xy[0, 0] = (torch.tensor(p) for p in ((0.6, 0.2), (0.6, 0.6), (0.2, 0.6)))
+    xy[0, arm_warp.SHOULDER], xy[0, arm_warp.ELBOW], xy[0, 0] = (
+        torch.tensor(p) for p in ((0.6, 0.2), (0.6, 0.6), (0.2, 0.6))
+    )
     behind = torch.full((1, 3, 256, 256), 0.5)
     behind[:, :, x < 0.6] = torch.tensor([1.0, -1, -1])[:, None]  # the trunk, to the left of the upper arm
     behind[:, :, y > 0.52] = 0.5
@@ -336,7 +349,7 @@ def test_sleeves_and_bare_arms_are_as_wide_as_they_are_drawn():
 def test_a_bare_arm_takes_no_wall_along():
     """With a short sleeve, arms are nearer to the drawn ones than pieces as wide as any sleeve."""
     seed = next(i for i in range(1_000_300, 1_000_400) if make_identity(i).sleeve == "short")
-    motion = rest_motion(1).concat(perform(speaking(), seed=3)[10:26:5])
+    motion = rest_motion(1).concat(generate_gestures(speaking(), seed=3)[10:26:5])
     identity = make_identity(seed)
     renderer = Renderer(identity, 256)
     poses, frames = make_keypoints(identity, motion), renderer.render(motion)

@@ -1,6 +1,6 @@
 """A small face encoder: pictures of a face -> a vector that tells drawn speakers apart (stands where the paper has ArcFace).
 
-It was trained on the avatar's identities alone and says nothing about real faces. Whoever has a recogniser of real
+It was trained on the avatar's identities alone and says nothing about real faces. Whoever has a recognizer of real
 faces hands in a callable of the same form; `align_faces` makes its crops.
 """
 
@@ -19,7 +19,9 @@ REACH, LOWER = 1.1, 0.3  # half side of a crop and its centre below the eyes, di
 OVAL = (0.85, 0.95)  # half axes of what is kept of the crop, in its half sides
 
 
-def align_faces(images: Tensor, xy: Tensor, side: int = SIDE) -> Tensor:  # [m, 3, H, W], [m, 133, 2] -> [m, 3, side, side]
+def align_faces(
+    images: Tensor, xy: Tensor, side: int = SIDE
+) -> Tensor:  # [m, 3, H, W], [m, 133, 2] -> [m, 3, side, side]
     """Faces upright and of one size, placed by the outer eye corners; xy in pixels of `images`. Differentiable in `images`."""
     a, b = (xy[:, corner] for corner in EYE_CORNERS)
     across = (b - a) * REACH  # [m, 2]

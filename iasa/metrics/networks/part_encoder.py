@@ -23,7 +23,8 @@ class PartEncoder(ModelMixin, ConfigMixin):
         super().__init__()
         sizes = (3, width, 2 * width, 4 * width)
         self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 4 if i else 5, 2, 1 if i else 2) for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+            nn.Conv2d(a, b, 4 if i else 5, 2, 1 if i else 2)
+            for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
         )
         self.channels = sizes[-1]
 

@@ -61,7 +61,9 @@ def _convolutions(table, channels: int, kinds: tuple[type, type, type], narrower
 
 
 def _head(channels: int, features: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(channels, channels), nn.BatchNorm1d(channels), nn.ReLU(), nn.Linear(channels, features))
+    return nn.Sequential(
+        nn.Linear(channels, channels), nn.BatchNorm1d(channels), nn.ReLU(), nn.Linear(channels, features)
+    )
 
 
 def sync_distances(faces: Tensor, sound: Tensor, longest: int = 15) -> Tensor:

@@ -45,9 +45,7 @@ class Utterance:
     name: str
 
 
-def make_corpus(
-    split: str, cache: str | Path | None = None, count: int = TRAIN_UTTERANCES
-) -> list[Utterance]:
+def make_corpus(split: str, cache: str | Path | None = None, count: int = TRAIN_UTTERANCES) -> list[Utterance]:
     """All utterances of "train" (`count` synthetic ones, and real clips) or "heldout" (the committed ones).
 
     Held-out speech shares no sentence, voice or recording with training. With `cache`, a folder, analysed
@@ -219,9 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the analysed utterances")
     parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument(
-        "--count", type=int, default=TRAIN_UTTERANCES, help="synthetic utterances for training"
-    )
+    parser.add_argument("--count", type=int, default=TRAIN_UTTERANCES, help="synthetic utterances for training")
     options = parser.parse_args()
     corpus = make_corpus(options.split, options.out, options.count)
     seconds = sum(u.features.seconds for u in corpus)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iasa.config import InputError
 from iasa.speech import SpeechFeatures, analyse, make_prosody, read_audio
-from iasa.speech import recognizer as recogniser
+from iasa.speech import recognizer as recognizer
 from iasa.training.speech_data import corpus, synthesis
 from iasa.training.speech_data.performances import HELDOUT_VOICES, Heard, keep_heard, make_synthetic
 from iasa.training.speech_data.sentences import HELDOUT, LANGUAGES
@@ -48,7 +48,7 @@ def example_clips(cache: Path) -> list[HeldoutSpeech]:
         real = utterance.name.startswith("real_")
 
         def make(utterance=utterance, real=real) -> Heard:
-            # without its words a real clip is heard by phones, and the words that are recognised make the truth
+            # without its words a real clip is heard by phones, and the words that are recognized make the truth
             heard = analyse(utterance.audio, method="phones" if real else "auto")
             true = analyse(utterance.audio, phones=utterance.features.phones)
             return Heard(utterance.name, heard, true)
@@ -68,7 +68,9 @@ def real_clips(folder: Path, cache: Path) -> list[HeldoutSpeech]:
         words = path.with_suffix(".txt")
         text = words.read_text() if words.exists() else None
         one = keep_heard(cache, path.stem, partial(_hear_real, path, text))
-        clips.append(HeldoutSpeech(one.name, "real" if text else "real, words unknown", one.heard, one.true, text is not None))
+        clips.append(
+            HeldoutSpeech(one.name, "real" if text else "real, words unknown", one.heard, one.true, text is not None)
+        )
     if not clips:
         raise InputError(f"there are no recordings in {folder.name}; wav, ogg, mp3 or flac files are needed")
     return clips
@@ -79,5 +81,5 @@ def _hear_real(path: Path, text: str | None) -> Heard:
     heard = analyse(audio)
     if text is None:
         return Heard(path.stem, heard, heard)
-    phones = recogniser.find_phones(audio, make_prosody(audio), text)
+    phones = recognizer.find_phones(audio, make_prosody(audio), text)
     return Heard(path.stem, heard, analyse(audio, phones=phones))

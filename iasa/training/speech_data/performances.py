@@ -1,6 +1,6 @@
-"""What the motion stage learns from: speech as a recogniser hears it, beside a performance of what was truly said.
+"""What the motion stage learns from: speech as a recognizer hears it, beside a performance of what was truly said.
 
-The performer (iasa.motion.rules) is given what sound does not show plainly: the true phones, and accents on the
+The motion model (iasa.motion.rules) is given what sound does not show plainly: the true phones, and accents on the
 syllables that the voice truly stressed. The networks are given what `iasa.speech.analyse` hears in the noisy sound.
 """
 
@@ -16,7 +16,7 @@ from scipy.signal import resample_poly
 
 from iasa.avatar.rig import RigMotion
 from iasa.config import VIDEO_FPS
-from iasa.motion.rules import GestureStyle, make_style, perform
+from iasa.motion.rules import GestureStyle, generate_gestures, make_style
 from iasa.speech import Phone, SpeechFeatures, analyse
 from iasa.speech.prosody import ACCENT_SPACING, HOP_RATE, make_prosody, prominence
 from iasa.training.speech_data import corpus, synthesis
@@ -34,7 +34,7 @@ PROGRAMME = 3  # utterances one after another
 
 @dataclass(frozen=True)
 class Heard:
-    """One utterance: the features that the networks see, and those that the true performer sees."""
+    """One utterance: the features that the networks see, and those that the true motion model sees."""
 
     name: str
     heard: SpeechFeatures
@@ -157,4 +157,4 @@ def make_performances(utterances: Sequence[Heard], count: int, seed: int) -> Ite
             true.append(utterances[k].true[:frames])
         who = int(rng.integers(2**31))
         style = make_style(who)
-        yield Performance(join_features(heard), perform(join_features(true), who, style), style)
+        yield Performance(join_features(heard), generate_gestures(join_features(true), who, style), style)

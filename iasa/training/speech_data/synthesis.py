@@ -42,9 +42,7 @@ class _Event(ctypes.Structure):
     ]  # fmt: skip
 
 
-_CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 def available() -> bool:
@@ -105,9 +103,7 @@ class _Synthesiser:
 @lru_cache(maxsize=1)
 def _synthesiser() -> _Synthesiser:
     if not available():
-        raise RuntimeError(
-            "espeakng-loader is not installed (pip install espeakng-loader); it makes training speech"
-        )
+        raise RuntimeError("espeakng-loader is not installed (pip install espeakng-loader); it makes training speech")
     return _Synthesiser()
 
 
