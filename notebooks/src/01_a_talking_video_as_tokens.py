@@ -31,7 +31,7 @@ from iasa.avatar.speaker import load_speaker
 from iasa.speech import analyse, read_audio
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
-audio, rate = read_audio(root / "examples" / "speech" / "welcome.mp3")
+audio, rate = read_audio(root / "iasa" / "assets" / "speech" / "welcome.mp3")
 speaker = load_speaker("alba")  # a drawn speaker; no picture of a real person is used in this course
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.2), width_ratios=[2.6, 1])
 axes[0].plot(np.arange(len(audio)) / rate, audio, linewidth=0.4)
@@ -58,7 +58,7 @@ plt.show()
 # **Predict** before you run the next cell: which contour changes faster, the opening of the mouth or the loudness? How many accents does a sentence of nine seconds have?
 
 # %%
-notes = json.loads((root / "examples" / "speech" / "welcome.json").read_text())
+notes = json.loads((root / "iasa" / "assets" / "speech" / "welcome.json").read_text())
 features = analyse(audio, phones=[tuple(phone) for phone in notes["phones"]])
 time = np.arange(features.frames) / features.fps
 
@@ -107,7 +107,6 @@ plt.show()
 # | `rows`, `cols` | ints, tokens of a latent frame |
 # | returns | int |
 
-
 # %% tags=["exercise"]
 def count_tokens(video_frames: int, per_latent: int, rows: int, cols: int) -> int:
     """Tokens of a video."""
@@ -115,7 +114,6 @@ def count_tokens(video_frames: int, per_latent: int, rows: int, cols: int) -> in
     latent_frames = -(-video_frames // per_latent)
     return latent_frames * rows * cols
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_count_tokens
@@ -140,7 +138,6 @@ check_count_tokens(count_tokens)
 # | `token` | int, position in the sequence |
 # | returns | `(frame, row, column)` |
 
-
 # %% tags=["exercise"]
 def locate(token: int, rows: int, cols: int) -> tuple[int, int, int]:
     """Latent frame, row and column of a token."""
@@ -149,7 +146,6 @@ def locate(token: int, rows: int, cols: int) -> tuple[int, int, int]:
     row, column = divmod(inside, cols)
     return frame, row, column
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_locate
@@ -171,7 +167,6 @@ check_locate(locate)
 # | `frame`, `rows`, `cols` | ints |
 # | returns | int, position in the sequence |
 
-
 # %% tags=["exercise"]
 def token_of(x: float, y: float, frame: int, rows: int, cols: int) -> int:
     """The token that shows a point."""
@@ -180,7 +175,6 @@ def token_of(x: float, y: float, frame: int, rows: int, cols: int) -> int:
     column = min(max(int(np.floor(x * cols)), 0), cols - 1)
     return frame * rows * cols + row * cols + column
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_token_of
@@ -232,14 +226,12 @@ plt.show()
 # | `heads`, `width` | ints: number of heads and $d$, the width of one head |
 # | returns | number of operations |
 
-
 # %% tags=["exercise"]
 def dense_flops(tokens: int, heads: int, width: int) -> int:
     """Operations of one layer of dense attention."""
     ### BEGIN SOLUTION
     return 4 * tokens**2 * width * heads
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_dense_flops
@@ -278,7 +270,6 @@ plt.show()
 # ### Play: grid and length
 # **Predict**: halve the side of a token (so 32 x 32 of them a frame). By how much do pairs grow?
 
-
 # %%
 def price(seconds=8, side=16):
     """Tokens, pairs and operations for a length and a grid."""
@@ -288,13 +279,12 @@ def price(seconds=8, side=16):
     axis.barh(list(values)[::-1], list(values.values())[::-1], color="#0072B2")
     for y, value in enumerate(list(values.values())[::-1]):
         axis.annotate(f" {value:,}", (value, y), va="center")
-    axis.set(
-        xscale="log", xlim=(1, 1e22), xlabel="number", title=f"{seconds} s at {side} x {side} tokens a latent frame"
-    )
+    axis.set(xscale="log", xlim=(1, 1e22), xlabel="number", title=f"{seconds} s at {side} x {side} tokens a latent frame")
     plt.show()
 
 
-interact(price, seconds=IntSlider(8, min=1, max=120), side=Dropdown(options=[8, 16, 32, 64], value=16))
+interact(price, seconds=IntSlider(8, min=1, max=120), side=Dropdown(options=[8, 16, 32, 64], value=16));
+
 # %%
 price(8, 16)
 price(8, 32)

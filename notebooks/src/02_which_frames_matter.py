@@ -27,7 +27,7 @@ from iasa.keypoints import fill_latent, load_keypoints, pool_to_latent
 from iasa.pose.skeleton import draw_pose
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
-video = load_keypoints(root / "examples" / "poses" / "welcome.npz")  # 25 poses a second
+video = load_keypoints(root / "iasa" / "assets" / "poses" / "welcome.npz")  # 25 poses a second
 poses = pool_to_latent(fill_latent(video))  # one pose for each latent frame, 12.5 a second
 
 
@@ -109,7 +109,6 @@ plt.show()
 # | `source`, `target` | float arrays `[p, 2]` |
 # | returns | `(R, shift)`, float `[2, 2]` and `[2]`, so that `source @ R.T + shift` is as near to `target` as it gets |
 
-
 # %% tags=["exercise"]
 def rigid_fit(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotation [2, 2] and shift [2] that carry source [p, 2] onto target [p, 2] best."""
@@ -120,7 +119,6 @@ def rigid_fit(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nd
     R = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return R, target.mean(0) - R @ source.mean(0)
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_rigid_fit
@@ -163,7 +161,6 @@ plt.show()
 # | `p`, `q` | float arrays `[p, 2]` |
 # | returns | a float: 0 if the poses differ by a rigid motion only |
 
-
 # %% tags=["exercise"]
 def pose_distance(p: np.ndarray, q: np.ndarray) -> float:
     """S(p, q), the norm of what no rigid motion of q can remove."""
@@ -173,7 +170,6 @@ def pose_distance(p: np.ndarray, q: np.ndarray) -> float:
     kept = (a**2).sum() + (b**2).sum() - 2 * np.hypot(cross, (a * b).sum())
     return float(np.sqrt(max(kept, 0.0)))
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_pose_distance
@@ -203,20 +199,13 @@ def compare_moved(turn=0.0, shift=0.0):
     other = points[20] @ R.T + np.array([shift, 0.0])
     S = past_distance(torch.from_numpy(points[50]), torch.from_numpy(other[None])).item()
     fig, axis = plt.subplots(figsize=(8, 2.2))
-    axis.barh(
-        ["S: after rigid fit", "plain difference"],
-        [S, np.linalg.norm(points[50] - other)],
-        color=["#0072B2", "#E69F00"],
-    )
-    axis.set(
-        xlim=(0, 4),
-        xlabel="distance (picture widths)",
-        title=f"frame 20 turned by {turn:.0f} degrees, shifted by {shift:.2f}",
-    )
+    axis.barh(["S: after rigid fit", "plain difference"], [S, np.linalg.norm(points[50] - other)], color=["#0072B2", "#E69F00"])
+    axis.set(xlim=(0, 4), xlabel="distance (picture widths)", title=f"frame 20 turned by {turn:.0f} degrees, shifted by {shift:.2f}")
     plt.show()
 
 
-interact(compare_moved, turn=FloatSlider(0, min=-60, max=60), shift=FloatSlider(0, min=-0.5, max=0.5, step=0.05))
+interact(compare_moved, turn=FloatSlider(0, min=-60, max=60), shift=FloatSlider(0, min=-0.5, max=0.5, step=0.05));
+
 # %%
 compare_moved(turn=30, shift=0.2)  # the same figure for readers without a running kernel
 
@@ -255,7 +244,6 @@ plt.show()
 # | `k` | int, 0 or more |
 # | returns | int array `[f, k]` |
 
-
 # %% tags=["exercise"]
 def choose_past(S: np.ndarray, k: int) -> np.ndarray:
     """The k most similar past frames of every frame, nearest first, -1 where there are fewer: int [f, k]."""
@@ -266,7 +254,6 @@ def choose_past(S: np.ndarray, k: int) -> np.ndarray:
         table[t, : len(nearest)] = nearest
     return table
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_choose_past
@@ -302,7 +289,6 @@ print(f"{(age > 4.5 / 12.5).mean():.0%} of the chosen frames lie before the last
 # ### Play: choose K and the frame
 # Move the sliders: the strip shows the query frame and the frames it keeps.
 
-
 # %%
 def show_choice(query=76, k=4):
     """The query frame, then its k most similar past frames."""
@@ -311,7 +297,8 @@ def show_choice(query=76, k=4):
     show_strip([query, *chosen], titles)
 
 
-interact(show_choice, query=IntSlider(76, min=1, max=len(S) - 1), k=IntSlider(4, min=1, max=8))
+interact(show_choice, query=IntSlider(76, min=1, max=len(S) - 1), k=IntSlider(4, min=1, max=8));
+
 # %%
 show_choice(query=76, k=5)
 
@@ -327,7 +314,6 @@ show_choice(query=76, k=5)
 # | `table` | int array `[f, k]` |
 # | returns | bool array `[f, f]` |
 
-
 # %% tags=["exercise"]
 def frame_mask(table: np.ndarray) -> np.ndarray:
     """Which frames see which: bool [f, f], rows are queries."""
@@ -338,7 +324,6 @@ def frame_mask(table: np.ndarray) -> np.ndarray:
         mask[t, row[row >= 0]] = True
     return mask
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_frame_mask
@@ -382,7 +367,6 @@ plt.show()
 # ## Your own gesture
 # Write a gesture as a list of heights of the right hand, one number for each latent frame, and see whom each frame chooses. Try a
 # wave, a slow rise, or two beats with a pause. **Predict** the picture of its distances before you run the cell: where is it dark?
-
 
 # %%
 def make_gesture(heights):

@@ -30,7 +30,7 @@ from iasa.masks.regions import region_bits, warp_rigid
 from iasa.pose.skeleton import draw_pose
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
-poses = pool_to_latent(fill_latent(load_keypoints(root / "examples" / "poses" / "welcome.npz")))
+poses = pool_to_latent(fill_latent(load_keypoints(root / "iasa" / "assets" / "poses" / "welcome.npz")))
 grid = TokenGrid(len(poses), rows=16, cols=16)
 
 fig, axis = plt.subplots(figsize=(5, 5))
@@ -66,7 +66,6 @@ plt.show()
 # | `controls` | float array `[p, 2]` |
 # | returns | float array `[p]`, positive, sum 1 |
 
-
 # %% tags=["exercise"]
 def mls_weights(place: np.ndarray, controls: np.ndarray) -> np.ndarray:
     """How much each control point [p, 2] says at a place [2]: [p], sum 1."""
@@ -75,7 +74,6 @@ def mls_weights(place: np.ndarray, controls: np.ndarray) -> np.ndarray:
     weights = 1 / np.maximum(squared, 1e-6)
     return weights / weights.sum()
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_mls_weights
@@ -102,7 +100,6 @@ check_mls_weights(mls_weights)
 # | `source`, `target` | float arrays `[p, 2]`, the same keypoints in two poses |
 # | returns | float array `[2]`: where the place goes in the target's picture |
 
-
 # %% tags=["exercise"]
 def warp_place(place: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """A place carried by the local rigid motion of the control points: [2]."""
@@ -116,7 +113,6 @@ def warp_place(place: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.
     turn = np.array([[c, -s], [s, c]]) / np.hypot(c, s)
     return q_mean + turn @ (place - p_mean)
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_warp_place
@@ -143,9 +139,7 @@ sheet = np.stack(np.meshgrid(*(low[a] + side * (high - low)[a] for a in (0, 1)))
 fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.8))
 for axis, t in zip(axes, (0, 30, 70), strict=True):
     controls = torch.from_numpy(poses.xy[[0, t]][:, arm])
-    moved = warp_rigid(
-        torch.from_numpy(sheet.reshape(-1, 2)).float(), controls[:1], controls[1:], torch.ones(1, len(arm))
-    )
+    moved = warp_rigid(torch.from_numpy(sheet.reshape(-1, 2)).float(), controls[:1], controls[1:], torch.ones(1, len(arm)))
     moved = moved.view(13, 13, 2).numpy()
     axis.imshow(draw_pose(poses[t : t + 1], 300)[0], extent=(0, 1, 1, 0))
     axis.plot(*moved.transpose(2, 0, 1), color="#E69F00", linewidth=0.8)
@@ -186,7 +180,6 @@ plt.show()
 # ### Play: drag a hand
 # Move the right hand with the sliders. **Predict**: lift the hand to the face. Which tokens become striped, and what does that mean for the mask?
 
-
 # %%
 def drag_hand(across=0.0, up=0.0, t=70):
     """Frame t with its right hand (and half as much its elbow) moved, and the regions that follow."""
@@ -202,12 +195,8 @@ def drag_hand(across=0.0, up=0.0, t=70):
     plt.show()
 
 
-interact(
-    drag_hand,
-    across=FloatSlider(0, min=-0.3, max=0.3, step=0.02),
-    up=FloatSlider(0, min=-0.2, max=0.5, step=0.02),
-    t=IntSlider(70, max=len(poses) - 1),
-)
+interact(drag_hand, across=FloatSlider(0, min=-0.3, max=0.3, step=0.02), up=FloatSlider(0, min=-0.2, max=0.5, step=0.02), t=IntSlider(70, max=len(poses) - 1));
+
 # %%
 drag_hand(across=0.06, up=0.3)
 
@@ -224,14 +213,12 @@ drag_hand(across=0.06, up=0.3)
 # | `key_bits` | uint8 array `[m]` |
 # | returns | bool array `[n, m]` |
 
-
 # %% tags=["exercise"]
 def share_region(query_bits: np.ndarray, key_bits: np.ndarray) -> np.ndarray:
     """Whether a query token and a key token lie in a common region: bool [n, m]."""
     ### BEGIN SOLUTION
     return (query_bits[:, None] & key_bits[None, :]) != 0
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_share_region
@@ -256,7 +243,6 @@ check_share_region(share_region)
 # | `bits` | uint8 array `[f, n]` |
 # | returns | bool array `[f * n, f * n]`; token $i$ of frame $t$ is row $t n + i$ |
 
-
 # %% tags=["exercise"]
 def token_mask(table: np.ndarray, bits: np.ndarray) -> np.ndarray:
     """The input-aware mask of a clip, pair by pair: bool [f * n, f * n]."""
@@ -270,7 +256,6 @@ def token_mask(table: np.ndarray, bits: np.ndarray) -> np.ndarray:
         mask[t, :, 0] = True
     return mask.reshape(f * n, f * n)
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_token_mask
@@ -308,7 +293,8 @@ def look(frame=76, row=10, col=5):
     plt.show()
 
 
-interact(look, frame=IntSlider(76, min=1, max=len(poses) - 1), row=IntSlider(10, max=15), col=IntSlider(5, max=15))
+interact(look, frame=IntSlider(76, min=1, max=len(poses) - 1), row=IntSlider(10, max=15), col=IntSlider(5, max=15));
+
 # %%
 for region in (1, 2):  # a token of the face, then one of the hands
     token = int(np.flatnonzero(bits[76].numpy() & region)[3])
@@ -344,14 +330,12 @@ HTML(explorer_frame(page, height=900))
 # | `shares` | float array `[r]` |
 # | returns | float |
 
-
 # %% tags=["exercise"]
 def density_formula(f: int, k: int, shares: np.ndarray) -> float:
     """Estimated share of token pairs that the mask allows."""
     ### BEGIN SOLUTION
     return float(1 / f + k / f * (np.asarray(shares) ** 2).sum())
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_density_formula
@@ -378,10 +362,7 @@ fig, axes = plt.subplots(1, 2, figsize=(11, 3.8))
 axes[0].bar(REGIONS, shares * 100, color=np.array(REGION_COLOURS) / 255)
 axes[0].tick_params(axis="x", labelsize=11)
 axes[0].set(ylabel="share of the tokens (%)", title=f"{(bits == 0).double().mean():.0%} are background")
-names, values = (
-    ["dense", "global mask", "formula", "count", "count + sink"],
-    [1, 5 / f, estimate, without_sink, plan.density()],
-)
+names, values = ["dense", "global mask", "formula", "count", "count + sink"], [1, 5 / f, estimate, without_sink, plan.density()]
 axes[1].barh(names[::-1], np.array(values[::-1]) * 100, color="#0072B2")
 axes[1].set(xscale="log", xlabel="token pairs kept (%)", title=f"{f} frames, K = 4")
 for y, value in enumerate(values[::-1]):

@@ -35,7 +35,7 @@ from iasa.keypoints import fill_latent, load_keypoints, pool_to_latent
 from iasa.masks import make_plan
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
-poses = pool_to_latent(fill_latent(load_keypoints(root / "examples" / "poses" / "welcome.npz")))
+poses = pool_to_latent(fill_latent(load_keypoints(root / "iasa" / "assets" / "poses" / "welcome.npz")))
 small = make_plan(poses[::9][:12], TokenGrid(12, 8, 8), MaskOptions(top_k=3, window=0, block=16))
 mask = small.dense()  # bool [768, 768]: 12 frames of 8 x 8 tokens
 plt.figure(figsize=(4.8, 4.8))
@@ -95,7 +95,6 @@ plt.show()
 # | `mask` | bool tensor `[t, t]`; `block` divides `t` |
 # | returns | bool tensor `[t / block, t / block]` |
 
-
 # %% tags=["exercise"]
 def pool_blocks(mask: torch.Tensor, block: int) -> torch.Tensor:
     """Which blocks hold an allowed pair: bool [t / block, t / block]."""
@@ -103,7 +102,6 @@ def pool_blocks(mask: torch.Tensor, block: int) -> torch.Tensor:
     blocks = len(mask) // block
     return mask.view(blocks, block, blocks, block).any(3).any(1)
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_pool_blocks
@@ -117,7 +115,6 @@ check_pool_blocks(pool_blocks)
 # </details>
 #
 # **Predict**: the small mask keeps about a fifth of the pairs. What share of its 16 x 16 blocks is kept after pooling?
-
 
 # %%
 def pooled_share(mask, block):
@@ -150,7 +147,6 @@ plt.show()
 # | `bits` | uint8 tensor `[f, n]` |
 # | returns | int64 tensor `[f * n]`: `sorted_sequence[i] = sequence[order[i]]`; tokens with equal bits keep their order |
 
-
 # %% tags=["exercise"]
 def sort_tokens(bits: torch.Tensor) -> torch.Tensor:
     """Order that makes tokens of equal region bits contiguous within each frame: int64 [f * n]."""
@@ -161,7 +157,6 @@ def sort_tokens(bits: torch.Tensor) -> torch.Tensor:
     order = torch.argsort(rank, dim=1, stable=True)
     return (order + n * torch.arange(f)[:, None]).flatten()
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_sort_tokens
@@ -190,15 +185,12 @@ def show_blocks(block=16, sort=True):
     filled = kept.repeat_interleave(block, 0).repeat_interleave(block, 1)
     fig, axis = plt.subplots(figsize=(4.8, 5))
     axis.imshow(np.where(shown, 2, filled), cmap=ListedColormap(["white", "#9ECAE1", "#08306B"]), vmin=0, vmax=2)
-    axis.set(
-        xlabel="key token",
-        ylabel="query token",
-        title=f"{'sorted' if sort else 'reading order'}: {kept.mean():.1%} of the blocks",
-    )
+    axis.set(xlabel="key token", ylabel="query token", title=f"{'sorted' if sort else 'reading order'}: {kept.mean():.1%} of the blocks")
     plt.show()
 
 
-interact(show_blocks, block=Dropdown(options=[4, 8, 16, 32, 64], value=16), sort=Checkbox(True))
+interact(show_blocks, block=Dropdown(options=[4, 8, 16, 32, 64], value=16), sort=Checkbox(True));
+
 # %%
 show_blocks(16, sort=False)
 show_blocks(16, sort=True)
@@ -214,12 +206,7 @@ blocks = [row["block"] for row in table]
 axis.plot(blocks, [row["block_density_unpermuted"] * 100 for row in table], "s--", label="reading order")
 axis.plot(blocks, [row["block_density"] * 100 for row in table], "o-", label="sorted by region")
 axis.axhline(full.density() * 100, color="black", linewidth=1, label="pairs allowed")
-axis.set(
-    xlabel="block (tokens)",
-    ylabel="blocks kept (%)",
-    title=f"{len(poses)} frames of 16 x 16 tokens, K = 4",
-    ylim=(0, 8),
-)
+axis.set(xlabel="block (tokens)", ylabel="blocks kept (%)", title=f"{len(poses)} frames of 16 x 16 tokens, K = 4", ylim=(0, 8))
 axis.legend()
 plt.show()
 
@@ -243,7 +230,6 @@ plt.show()
 # | `kept` | bool tensor `[nq, nk]` |
 # | returns | `(pointer, columns)`, int64 tensors `[nq + 1]` and `[number of kept blocks]` |
 
-
 # %% tags=["exercise"]
 def to_csr(kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Compressed rows of a matrix of kept blocks."""
@@ -251,7 +237,6 @@ def to_csr(kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     pointer = F.pad(kept.sum(1).cumsum(0), (1, 0))
     return pointer, kept.nonzero()[:, 1]
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_to_csr
@@ -274,7 +259,6 @@ check_to_csr(to_csr)
 # | `pointer`, `columns` | int64 tensors as above; `block` an int |
 # | returns | float tensor `[t, d]` |
 
-
 # %% tags=["exercise"]
 def block_attention(q, k, v, pointer, columns, block: int) -> torch.Tensor:
     """Attention of every row of blocks over its kept blocks: [t, d]."""
@@ -288,7 +272,6 @@ def block_attention(q, k, v, pointer, columns, block: int) -> torch.Tensor:
         out[here] = logits.softmax(1) @ values[chosen].flatten(0, 1)
     return out
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_block_attention
@@ -317,7 +300,6 @@ check_block_attention(block_attention)
 # | `blocks` | yields pairs `(k, v)`, float tensors `[m, d]`, each once |
 # | returns | float tensor `[n, d]`, $\operatorname{softmax}(q k^\top/\sqrt d)\,v$ over all blocks |
 
-
 # %% tags=["exercise"]
 def online_attention(q: torch.Tensor, blocks) -> torch.Tensor:
     """Attention over blocks of keys and values that pass by once: [n, d]."""
@@ -333,7 +315,6 @@ def online_attention(q: torch.Tensor, blocks) -> torch.Tensor:
         top = new
     return out / total
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_online_attention
@@ -374,7 +355,6 @@ if triton_here:
             top = new
         tl.store(OUT + row * BLOCK * D + tile, out / total[:, None])
 
-
 # %%
 csr = small.block_csr(16)
 qs, ks, vs = torch.randn(3, small.grid.tokens, 32, generator=torch.Generator().manual_seed(1))
@@ -410,9 +390,7 @@ for length in lengths:
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 3.8))
 axes[0].loglog(lengths, dense_ms, "s--", label="dense")
 axes[0].loglog(lengths, sparse_ms, "o-", label="sparse")
-axes[0].set(
-    xlabel="latent frames of 256 tokens", ylabel="time of one call (ms)", title="measured here, 4 heads of width 64"
-)
+axes[0].set(xlabel="latent frames of 256 tokens", ylabel="time of one call (ms)", title="measured here, 4 heads of width 64")
 axes[0].set_xticks(lengths, [str(length) for length in lengths], minor=False)
 axes[0].set_xticks([], minor=True)
 axes[0].legend()
@@ -427,7 +405,6 @@ plt.show()
 #
 # And attention is only part of a network. If it takes a share $a$ of the time and becomes $g$ times faster, everything becomes $1/((1-a) + a/g)$ times faster (Amdahl).
 # **Predict**: attention is half of the time, and becomes infinitely fast. How much faster is the network?
-
 
 # %%
 def amdahl(share=0.5):

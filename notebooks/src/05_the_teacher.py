@@ -32,7 +32,7 @@ from iasa.keypoints import load_keypoints
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
 torch.manual_seed(0)
-clips = [load_keypoints(root / "examples" / "poses" / f"{name}.npz").xy for name in ("welcome", "library")]
+clips = [load_keypoints(root / "iasa" / "assets" / "poses" / f"{name}.npz").xy for name in ("welcome", "library")]
 wrists = np.concatenate([clip[:, [10, 9]] for clip in clips])  # [f, 2 wrists, 2]: right, left
 label = torch.arange(2).repeat(len(wrists))  # 0 right, 1 left
 places = torch.from_numpy(wrists.reshape(-1, 2)).float()
@@ -62,14 +62,12 @@ plt.show()
 # | `t` | float tensor `[m]`, a level for each row |
 # | returns | float tensor `[m, d]` |
 
-
 # %% tags=["exercise"]
 def mix_noise(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """Points on the straight paths from clean to noise: [m, d]."""
     ### BEGIN SOLUTION
     return (1 - t)[:, None] * clean + t[:, None] * noise
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_mix_noise
@@ -84,7 +82,6 @@ check_mix_noise(mix_noise)
 #
 # **Predict**: at which level can you no longer tell the right hand's points from the left's?
 
-
 # %%
 def show_noise(t=0.3):
     """All points at one noise level."""
@@ -97,7 +94,8 @@ def show_noise(t=0.3):
     plt.show()
 
 
-interact(show_noise, t=FloatSlider(0.3, min=0, max=1, step=0.05))
+interact(show_noise, t=FloatSlider(0.3, min=0, max=1, step=0.05));
+
 # %%
 show_noise(0.3)
 show_noise(0.8)
@@ -109,7 +107,6 @@ show_noise(0.8)
 #
 # Two choices make it learn well. Near level 0 a noisy point is nearly clean, so the network makes a *correction* that is multiplied by $t$. And its errors count more at low levels, where the fine
 # shape is made.
-
 
 # %%
 class PointDenoiser(nn.Module):
@@ -125,7 +122,6 @@ class PointDenoiser(nn.Module):
     def forward(self, x, t, label):
         angle = t[:, None] * torch.tensor([1.0, 3.0, 9.0, 27.0])
         return x + t[:, None] * self.body(torch.cat([x, angle.sin(), angle.cos(), self.name(label)], 1))
-
 
 # %%
 torch.manual_seed(0)
@@ -160,14 +156,12 @@ print(f"mean squared error of the last 100 steps: {np.mean(errors[-100:]):.3f}")
 # | `t` | float tensor `[m]`, above 0 |
 # | returns | float tensor `[m, d]`, $dx/dt$ written with these three |
 
-
 # %% tags=["exercise"]
 def velocity(clean: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """How fast a point moves along its path as t grows: [m, d]."""
     ### BEGIN SOLUTION
     return (noisy - clean) / t[:, None]
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_velocity
@@ -193,7 +187,6 @@ check_velocity(velocity)
 # | `levels` | list of falling floats, the first is 1 |
 # | returns | float tensor `[m, d]`, the sample |
 
-
 # %% tags=["exercise"]
 def euler(denoise, noise: torch.Tensor, levels: list[float]) -> torch.Tensor:
     """Follow the flow from noise to data: [m, d]."""
@@ -203,7 +196,6 @@ def euler(denoise, noise: torch.Tensor, levels: list[float]) -> torch.Tensor:
         x = x + (after - level) * (x - denoise(x, level)) / level
     return x
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_euler
@@ -275,14 +267,12 @@ plt.show()
 # | `scale` | float $s$ |
 # | returns | float tensor of that shape |
 
-
 # %% tags=["exercise"]
 def guide(told: torch.Tensor, untold: torch.Tensor, scale: float) -> torch.Tensor:
     """The guess pushed from `untold` through `told` by a scale."""
     ### BEGIN SOLUTION
     return untold + scale * (told - untold)
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_guide
@@ -296,7 +286,6 @@ check_guide(guide)
 # </details>
 #
 # **Predict**: right hand, scale 4. Will the points cover the right hand's region better, or pile up somewhere?
-
 
 # %%
 def show_guidance(scale=1.0, hand=0):
@@ -312,17 +301,12 @@ def show_guidance(scale=1.0, hand=0):
     axis.scatter(*data.T, s=6, color="lightgrey")
     axis.scatter(*data[label == hand].T, s=14, color="grey")
     axis.scatter(*made.T, s=6, color="#D55E00")
-    axis.set(
-        xlim=(-2.5, 2.5),
-        ylim=(-2.5, 2.5),
-        xlabel="x (deviations)",
-        ylabel="y (deviations)",
-        title=f"{('right', 'left')[hand]} hand, scale {scale:g}",
-    )
+    axis.set(xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), xlabel="x (deviations)", ylabel="y (deviations)", title=f"{('right', 'left')[hand]} hand, scale {scale:g}")
     plt.show()
 
 
-interact(show_guidance, scale=FloatSlider(1, min=0, max=6, step=0.5), hand=IntSlider(0, max=1))
+interact(show_guidance, scale=FloatSlider(1, min=0, max=6, step=0.5), hand=IntSlider(0, max=1));
+
 # %%
 show_guidance(1.0)
 show_guidance(4.0)
@@ -346,10 +330,9 @@ from iasa.motion import speech_to_keypoints
 from iasa.avatar.speaker import load_speaker
 from iasa.speech import analyse, read_audio
 
-notes = json.loads((root / "examples" / "speech" / "tea.json").read_text())
-features = analyse(read_audio(root / "examples" / "speech" / "tea.mp3")[0], phones=[tuple(p) for p in notes["phones"]])
+notes = json.loads((root / "iasa" / "assets" / "speech" / "tea.json").read_text())
+features = analyse(read_audio(root / "iasa" / "assets" / "speech" / "tea.mp3")[0], phones=[tuple(p) for p in notes["phones"]])
 autoencoder = load_weights(Autoencoder, WEIGHTS / "autoencoder")
-
 
 # %%
 @torch.inference_mode()
@@ -359,16 +342,11 @@ def make_pairs(name, count, seed):
     poses = speech_to_keypoints(features, speaker.identity, seed)[1]
     first = 2 * np.random.default_rng(seed).integers(0, len(poses) // 2, count)
     poses = poses[np.stack([first, first + 1], 1).ravel()]
-    still, moving = (
-        [torch.from_numpy(part)[None] for part in (k.xy, k.confidence)] for k in (speaker.keypoints, poses)
-    )
+    still, moving = ([torch.from_numpy(part)[None] for part in (k.xy, k.confidence)] for k in (speaker.keypoints, poses))
     image = torch.from_numpy(speaker.image.copy()).movedim(-1, 0)[None] / 127.5 - 1
     warped = warp_reference(image, still[0][:, 0], still[1][:, 0], *moving)
     latents = autoencoder.encode(torch.cat([image[None].expand(1, 2, -1, -1, -1), warped], 1))[0]
-    xy, seen = (
-        torch.cat([s.expand(1, 2, *s.shape[2:]), m], 1)[0].unflatten(0, (-1, 2))
-        for s, m in zip(still, moving, strict=True)
-    )
+    xy, seen = (torch.cat([s.expand(1, 2, *s.shape[2:]), m], 1)[0].unflatten(0, (-1, 2)) for s, m in zip(still, moving, strict=True))
     return {"image": image[0], "latents": latents, "xy": xy, "seen": seen, "warped": warped[0].unflatten(0, (-1, 2))}
 
 
@@ -398,10 +376,7 @@ def predict(batch, noisy, level):
 
 def take(clip, which):
     """Some latent frames of a clip, each with the reference in front."""
-    both = [
-        torch.stack([clip[key][:1].expand_as(clip[key][which]), clip[key][which]], 1)
-        for key in ("latents", "xy", "seen")
-    ]
+    both = [torch.stack([clip[key][:1].expand_as(clip[key][which]), clip[key][which]], 1) for key in ("latents", "xy", "seen")]
     image = clip["image"][None].expand(len(which), -1, -1, -1)
     return {"image": image, "latents": both[0], "xy": both[1], "seen": both[2]}
 
@@ -435,7 +410,6 @@ def draw_sample(steps=4):
     noise = torch.randn(1, *goal.shape[1:], generator=torch.Generator().manual_seed(6))
     one = {key: value[:1] for key, value in test.items()}
     return sample_euler(lambda x, t: predict(one, x, torch.tensor([t])), noise, steps)[0]
-
 
 # %%
 steps = 4 if FAST else 300
@@ -474,7 +448,6 @@ plt.show()
 
 # %% [markdown]
 # And in pictures. The decoder turns latents back to pixels; it is shown the *unwarped* reference here, so that it cannot give the answer away.
-
 
 # %%
 @torch.inference_mode()

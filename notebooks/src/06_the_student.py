@@ -65,14 +65,12 @@ plt.show()
 # | `t` | float tensor `[m]` |
 # | returns | float tensor `[m, d]` |
 
-
 # %% tags=["exercise"]
 def score(clean: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """Gradient of the log density of noisy data: [m, d]."""
     ### BEGIN SOLUTION
     return ((1 - t)[:, None] * clean - noisy) / t[:, None] ** 2
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_score
@@ -107,7 +105,8 @@ def show_field(level=0.3):
     plt.show()
 
 
-interact(show_field, level=FloatSlider(0.3, min=0.05, max=1, step=0.05))
+interact(show_field, level=FloatSlider(0.3, min=0.05, max=1, step=0.05));
+
 # %%
 show_field(0.15)
 show_field(0.8)
@@ -131,7 +130,6 @@ show_field(0.8)
 # | `x0` | float tensor `[m, d]`, the samples |
 # | returns | float tensor `[m, d]`, without a graph: teacher and critic are only read |
 
-
 # %% tags=["exercise"]
 def dmd_gradient(real_x0: torch.Tensor, fake_x0: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
     """Direction against which the student's samples should move: [m, d]."""
@@ -140,7 +138,6 @@ def dmd_gradient(real_x0: torch.Tensor, fake_x0: torch.Tensor, x0: torch.Tensor)
         scale = (x0 - real_x0).abs().mean(1, keepdim=True).clamp_min(1e-6)
         return (fake_x0 - real_x0) / scale
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_dmd_gradient
@@ -164,7 +161,6 @@ check_dmd_gradient(dmd_gradient)
 # | `gradient` | float tensor `[m, d]` |
 # | returns | scalar tensor |
 
-
 # %% tags=["exercise"]
 def surrogate(x0: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """A scalar whose derivative by x0 is `gradient`, over the number of elements."""
@@ -172,7 +168,6 @@ def surrogate(x0: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     target = (x0 - gradient).detach()
     return 0.5 * ((x0 - target) ** 2).mean()
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_surrogate
@@ -195,7 +190,6 @@ check_surrogate(surrogate)
 # | `t` | float tensor `[m]` |
 # | returns | scalar: mean squared error of the critic's guess for $(1-t)x_0 + t\epsilon$ |
 
-
 # %% tags=["exercise"]
 def critic_step(critic, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """The critic's loss on the student's samples."""
@@ -204,7 +198,6 @@ def critic_step(critic, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) 
     noisy = (1 - t)[:, None] * x0 + t[:, None] * noise
     return ((critic(noisy, t) - x0) ** 2).mean()
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_critic_step
@@ -241,12 +234,12 @@ class PointNet(nn.Module):
         return x + self.body(torch.cat([x, angle.sin(), angle.cos()], 1))
 
 
+
 def step(optimiser, loss):
     """One step of an optimiser against a loss."""
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-
 
 # %%
 from iasa.losses import dmd_grad
@@ -273,7 +266,6 @@ def match(rounds, lessons=3, m=256):
         if number in (0, rounds // 4, rounds - 1):
             film.append(student(start, torch.ones(len(start))).detach())
     return student, critic, film
-
 
 # %% tags=["cover"]
 rounds = 20 if FAST else 1200
@@ -303,9 +295,7 @@ t = torch.full((len(lattice),), 0.4)
 with torch.no_grad():
     real, fake = teach(lattice, t), critic(lattice, t)
 fig, axes = plt.subplots(1, 3, figsize=(11, 4), sharex=True, sharey=True)
-for axis, arrows, title in zip(
-    axes, (real - lattice, fake - lattice, real - fake), ("teacher", "critic", "difference"), strict=True
-):
+for axis, arrows, title in zip(axes, (real - lattice, fake - lattice, real - fake), ("teacher", "critic", "difference"), strict=True):
     axis.quiver(*lattice.T, *arrows.T, color="#0072B2", scale=30, width=0.005)
     axis.scatter(*film[-1].T, s=3, color="#D55E00")
     axis.set(title=f"{title}, t = 0.4", xlim=(-3, 3), ylim=(-3, 3), xlabel="x (units)")
@@ -327,14 +317,11 @@ def make_pictures(m):
     """Pictures [m, 256] in -1..1, poses [m, 512] (a map for fist, one for open) and hand masks [m, 256]."""
     pictures = 0.5 * STRIPES * (torch.randint(2, (m, 1, 1)) * 2.0 - 1)
     poses = torch.zeros(m, 2, 16, 16)
-    for i, (row, col, shape) in enumerate(
-        zip(*torch.randint(1, 11, (2, m)).tolist(), torch.randint(2, (m,)).tolist(), strict=True)
-    ):
+    for i, (row, col, shape) in enumerate(zip(*torch.randint(1, 11, (2, m)).tolist(), torch.randint(2, (m,)).tolist(), strict=True)):
         here = (slice(row, row + 5), slice(col, col + 5))
         pictures[i][here] = (OPEN if shape else FIST) * 1.6 - 0.8
         poses[i, shape][here] = 1
     return pictures.flatten(1), poses.flatten(1), poses.sum(1).flatten(1)
-
 
 # %%
 pool = make_pictures(300 if FAST else 4000)
@@ -356,7 +343,6 @@ def show_row(pictures, titles):
 
 show_row(pool[0][:5], ["data"] * 5)
 
-
 # %%
 class PictureNet(nn.Module):
     """Noisy pictures [m, 256], poses [m, 512], levels [m] -> clean pictures [m, 256]."""
@@ -372,7 +358,6 @@ class PictureNet(nn.Module):
         for layer in self.middle:
             h = h + F.silu(layer(h))
         return self.last(h)
-
 
 # %%
 import copy
@@ -391,7 +376,6 @@ for _ in range(steps):
 
 # %% [markdown]
 # **Predict**: for one noise and one pose, the teacher's picture with 1 step and with 20. What will be wrong with one step: the curtain, the hand, both?
-
 
 # %%
 def run_teacher(noise, pose, steps):
@@ -422,7 +406,6 @@ show_row([s[3] for s in sheet] + [truth[3]], ["1 step", "2 steps", "4 steps", "2
 # | `weights` | dict of floats $\lambda_r$, same keys |
 # | returns | scalar tensor |
 
-
 # %% tags=["exercise"]
 def region_loss(x, x_hat, masks: dict, weights: dict) -> torch.Tensor:
     """Weighted sum over regions of the mean squared difference inside each."""
@@ -432,7 +415,6 @@ def region_loss(x, x_hat, masks: dict, weights: dict) -> torch.Tensor:
         loss = loss + weights[name] * ((x - x_hat) ** 2 * mask).sum() / mask.sum().clamp_min(1)
     return loss
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_region_loss
@@ -447,7 +429,6 @@ check_region_loss(region_loss)
 #
 # ## The ablation in small
 # Three one-step students, all started from the teacher: by **regression** on data, by **DMD**, by **DMD + region loss** on the hand. **Predict** for each: is the curtain sharp? Is the hand right?
-
 
 # %%
 def distil(kind, rounds=10 if FAST else 400, lessons=2):
@@ -473,7 +454,6 @@ def distil(kind, rounds=10 if FAST else 400, lessons=2):
             loss = loss + 2.0 * (((made - x0) ** 2 * hand).sum() / hand.sum())
         step(learn, loss)
     return student
-
 
 # %%
 samples = {"teacher, 20 steps": sheet[-1]}

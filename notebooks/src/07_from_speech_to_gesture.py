@@ -24,23 +24,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 from iasa.motion import speech_to_motion
 from iasa.speech import analyse, read_audio
-
 plt.style.use(root / "notebooks" / "course.mplstyle")
 
 
 def hear(name):
     """Features of an example clip, from its known phones."""
-    notes = json.loads((root / "examples" / "speech" / f"{name}.json").read_text())
-    return analyse(
-        read_audio(root / "examples" / "speech" / f"{name}.mp3")[0], phones=[tuple(p) for p in notes["phones"]]
-    )
+    notes = json.loads((root / "iasa" / "assets" / "speech" / f"{name}.json").read_text())
+    return analyse(read_audio(root / "iasa" / "assets" / "speech" / f"{name}.mp3")[0], phones=[tuple(p) for p in notes["phones"]])
 
 
 features = hear("tea")
 motion = speech_to_motion(features, seed=3, model="rules")
-speed = (
-    np.r_[0, np.linalg.norm(np.diff(motion.hands[:, :, :3].reshape(-1, 6), axis=0), axis=1)] * 25
-)  # of both wrists, cm/s
+speed = np.r_[0, np.linalg.norm(np.diff(motion.hands[:, :, :3].reshape(-1, 6), axis=0), axis=1)] * 25  # of both wrists, cm/s
 time = np.arange(features.frames) / 25
 fig, axis = plt.subplots(figsize=(10, 3.6))
 axis.plot(time, features.energy * 60, color="#E69F00", label="loudness (scaled)")
@@ -72,7 +67,6 @@ plt.show()
 # | `span` | odd int: the frame, and `span // 2` on each side |
 # | returns | float array `[f]` |
 
-
 # %% tags=["exercise"]
 def moving_mean(x: np.ndarray, span: int) -> np.ndarray:
     """Centred means of `span` values, of fewer at the ends: [f]."""
@@ -82,7 +76,6 @@ def moving_mean(x: np.ndarray, span: int) -> np.ndarray:
     middle = slice(span // 2, span // 2 + len(x))
     return total[middle] / count[middle]
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_moving_mean
@@ -99,11 +92,7 @@ check_moving_mean(moving_mean)
 
 # %% tags=["check"]
 fig, axis = plt.subplots(figsize=(10, 3.4))
-for span, name, colour in (
-    (1, "sound: 0.04 s", "#BBBBBB"),
-    (9, "rhythm: 0.36 s", "#E69F00"),
-    (75, "phrase: 3 s", "#0072B2"),
-):
+for span, name, colour in ((1, "sound: 0.04 s", "#BBBBBB"), (9, "rhythm: 0.36 s", "#E69F00"), (75, "phrase: 3 s", "#0072B2")):
     axis.plot(time, moving_mean(features.energy, span), color=colour, label=name)
 axis.set(xlabel="time (s)", ylabel="loudness (0 to 1)", title="the same loudness at three scales")
 fig.legend(loc="outside lower center", ncols=3)
@@ -122,7 +111,6 @@ plt.show()
 # | `before`, `after` | ints, frames |
 # | returns | float array `[f, before + 1 + after, c]`, oldest first |
 
-
 # %% tags=["exercise"]
 def cut_windows(x: np.ndarray, before: int, after: int) -> np.ndarray:
     """What is heard around every frame: [f, before + 1 + after, c]."""
@@ -130,7 +118,6 @@ def cut_windows(x: np.ndarray, before: int, after: int) -> np.ndarray:
     padded = np.pad(x, ((before, after), (0, 0)))
     return np.stack([padded[i : i + before + 1 + after] for i in range(len(x))])
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_cut_windows
@@ -147,7 +134,6 @@ check_cut_windows(cut_windows)
 # Now a measurement. For each scale: windows of that scale go into a **linear** predictor (ridge regression), trained on four clips and tested on a fifth. Targets: how far the mouth opens, how fast the hands move, how far the trunk leans.
 #
 # **Predict** the table before you run it: mark in each row the scale that will do best.
-
 
 # %%
 def channels(f):
@@ -202,15 +188,8 @@ table = np.array([*(fit_and_test(scale) for scale in SCALES), fit_and_test(*SCAL
 fig, axis = plt.subplots(figsize=(8, 4))
 image = axis.imshow(table, vmin=0, vmax=1)
 for (row, column), value in np.ndenumerate(table):
-    axis.text(
-        column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black", fontsize=15
-    )
-axis.set(
-    xticks=range(4),
-    xticklabels=[*SCALES, "all"],
-    yticks=range(3),
-    yticklabels=["mouth opens", "hands move", "trunk leans"],
-)
+    axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black", fontsize=15)
+axis.set(xticks=range(4), xticklabels=[*SCALES, "all"], yticks=range(3), yticklabels=["mouth opens", "hands move", "trunk leans"])
 axis.spines[:].set_visible(False)
 fig.colorbar(image, label="correlation, unseen clip")
 plt.show()
@@ -234,7 +213,6 @@ plt.show()
 # | `codebook` | float array `[e, d]` |
 # | returns | int array `[m]`, the code of each row |
 
-
 # %% tags=["exercise"]
 def nearest_entry(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     """The nearest entry of every row: int [m]."""
@@ -242,7 +220,6 @@ def nearest_entry(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     squared = ((x[:, None] - codebook[None]) ** 2).sum(-1)
     return squared.argmin(1)
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_nearest_entry
@@ -267,7 +244,6 @@ check_nearest_entry(nearest_entry)
 # | `x`, `codebook`, `codes` | as above |
 # | returns | a new codebook, float array `[e, d]` |
 
-
 # %% tags=["exercise"]
 def move_entries(x: np.ndarray, codebook: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """The codebook with every used entry at the mean of its rows: [e, d]."""
@@ -277,7 +253,6 @@ def move_entries(x: np.ndarray, codebook: np.ndarray, codes: np.ndarray) -> np.n
         moved[entry] = x[codes == entry].mean(0)
     return moved
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_move_entries
@@ -304,7 +279,6 @@ def learn(x, entries, rounds=12):
         codes = ((x**2).sum(1)[:, None] - 2 * x @ codebook.T + (codebook**2).sum(1)).argmin(1)
         codebook = np.stack([x[codes == e].mean(0) if (codes == e).any() else codebook[e] for e in range(entries)])
     return codebook, codes
-
 
 # %%
 vectors = np.concatenate([to_vectors(m) for clip in moved for m in clip])  # [frames, 57] parameters of the rig
@@ -338,9 +312,7 @@ order = np.argsort(-np.bincount(codes, minlength=8))
 rows = np.repeat(to_vectors(rest_motion(1)), 8, 0)
 rows[:, arms] = codebook[order]
 fig, axes = plt.subplots(2, 4, figsize=(9.5, 5.2))
-for axis, entry, image in zip(
-    axes.flat, order, draw_pose(make_keypoints(speaker.identity, to_motion(rows)), 280), strict=True
-):
+for axis, entry, image in zip(axes.flat, order, draw_pose(make_keypoints(speaker.identity, to_motion(rows)), 280), strict=True):
     axis.imshow(image)
     axis.set_title(f"entry {entry}: {(codes == entry).mean():.0%}")
     axis.axis("off")
@@ -374,7 +346,8 @@ def temperature(tau=1.0):
     plt.show()
 
 
-interact(temperature, tau=FloatSlider(1, min=0.1, max=4, step=0.1))
+interact(temperature, tau=FloatSlider(1, min=0.1, max=4, step=0.1));
+
 # %%
 temperature(0.3)
 temperature(2.0)
@@ -393,7 +366,6 @@ temperature(2.0)
 # | `reach` | int |
 # | returns | int, positive if `late` runs behind |
 
-
 # %% tags=["exercise"]
 def best_lag(late: np.ndarray, early: np.ndarray, reach: int) -> int:
     """Frames by which `late` runs behind `early`."""
@@ -406,7 +378,6 @@ def best_lag(late: np.ndarray, early: np.ndarray, reach: int) -> int:
             best, answer = r, lag
     return answer
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_best_lag
@@ -441,7 +412,8 @@ def shift_lips(frames=2):
     plt.show()
 
 
-interact(shift_lips, frames=IntSlider(2, min=-8, max=8))
+interact(shift_lips, frames=IntSlider(2, min=-8, max=8));
+
 # %%
 shift_lips(0)
 shift_lips(4)
@@ -474,7 +446,7 @@ plt.show()
 
 # %%
 my_speech = ""  # for instance "me.wav"
-mine, _ = read_audio(my_speech or root / "examples" / "speech" / "sky.mp3")
+mine, _ = read_audio(my_speech or root / "iasa" / "assets" / "speech" / "sky.mp3")
 mine = mine[: 16_000 * (2 if FAST else 12)]
 said = analyse(mine) if my_speech else analyse(mine, method="signal")
 style = None  # or: from iasa.motion.rules import GestureStyle; GestureStyle(amount=1.5)
@@ -505,7 +477,7 @@ Video(str(film), embed=True)  # the skeleton, with your voice
 # ## Summary
 # - Lips follow the finest scale closely, hands follow accents loosely, slow posture is hardly in the sound at all. Three scales in one module: [`AudioEmbedding` in iasa/motion/audio_embedding.py](../iasa/motion/audio_embedding.py).
 # - A codebook names typical movements of a region: [`ResidualCodebook` in iasa/motion/codebooks.py](../iasa/motion/codebooks.py); a network attends to its entries and draws one: [`MotionGenerator` in iasa/motion/generator.py](../iasa/motion/generator.py).
-# - The rules that made our training motion: [`perform` in iasa/motion/rules.py](../iasa/motion/rules.py).
+# - The rules that made our training motion: [`generate_gestures` in iasa/motion/rules.py](../iasa/motion/rules.py).
 # - Timing is measured, not judged by eye: [`lip_scores`, `beat_alignment` in iasa/metrics/motion_quality.py](../iasa/metrics/motion_quality.py).
 #
 # ## Further questions

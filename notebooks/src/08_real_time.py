@@ -32,9 +32,7 @@ from iasa.keypoints import concat_keypoints, fill_latent, load_keypoints, pool_t
 from iasa.masks import AttentionPlan, make_plan
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
-video = concat_keypoints(
-    *(load_keypoints(root / "examples" / "poses" / f"{name}.npz") for name in ("welcome", "library"))
-)
+video = concat_keypoints(*(load_keypoints(root / "iasa" / "assets" / "poses" / f"{name}.npz") for name in ("welcome", "library")))
 poses = pool_to_latent(fill_latent(video))
 plan = make_plan(poses, TokenGrid(len(poses)))
 frames = np.arange(len(poses))
@@ -62,7 +60,6 @@ plt.show()
 # | `bits` | uint8 array `[f, n]`, region bits |
 # | returns | int array `[f]` |
 
-
 # %% tags=["exercise"]
 def count_keys(table: np.ndarray, bits: np.ndarray) -> np.ndarray:
     """Keys that a roll-out reads for every frame: int [f]."""
@@ -76,7 +73,6 @@ def count_keys(table: np.ndarray, bits: np.ndarray) -> np.ndarray:
             counts[t] += ((bits[past] & present) != 0).sum()
     return counts
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_count_keys
@@ -100,7 +96,6 @@ check_count_keys(count_keys)
 # | `table` | int array `[f, k]`, -1 pads |
 # | returns | int array `[f]`: the last frame whose row names this frame, -1 if there is none |
 
-
 # %% tags=["exercise"]
 def last_use(table: np.ndarray) -> np.ndarray:
     """The last frame that chose each frame, -1 where none did: int [f]."""
@@ -110,7 +105,6 @@ def last_use(table: np.ndarray) -> np.ndarray:
         use[row[row >= 0]] = t  # later rows overwrite earlier ones
     return use
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_last_use
@@ -124,7 +118,6 @@ check_last_use(last_use)
 # </details>
 #
 # **Predict**: a cache that forgets in this way, how many frames does it hold after 5 seconds, after 15? Does a *reach* of 2 s (older frames may not be chosen) change it?
-
 
 # %%
 def held_frames(table):
@@ -174,7 +167,6 @@ def make_condition(clip):
     both = [torch.cat(pair, 1).unflatten(1, (-1, 2)) for pair in ((still_xy, xy), (still_seen, seen))]
     return student.condition(base, image, *both)
 
-
 # %%
 length = 4 if FAST else 36  # latent frames
 some = concat_keypoints(speaker.keypoints[np.zeros(2, int)], video[: 2 * length])
@@ -207,12 +199,7 @@ took = {"all of the past": roll_out(dense), "our plan": roll_out(sparse)}
 fig, axis = plt.subplots(figsize=(9, 3.6))
 for (name, seconds), style in zip(took.items(), ("--", "-"), strict=True):
     axis.plot((np.arange(length) + 1) / 12.5, seconds * 1e3, style, label=name)
-axis.set(
-    xlabel="time in the video (s)",
-    ylabel="one latent frame (ms)",
-    title="the student's one step, measured here, float32",
-    ylim=0,
-)
+axis.set(xlabel="time in the video (s)", ylabel="one latent frame (ms)", title="the student's one step, measured here, float32", ylim=0)
 axis.legend()
 plt.show()
 
@@ -231,14 +218,12 @@ plt.show()
 # | `warm_up` | int |
 # | returns | float, frames a second |
 
-
 # %% tags=["exercise"]
 def frame_rate(seconds: np.ndarray, per_latent: int, warm_up: int) -> float:
     """Video frames a second, by the median after a warm-up."""
     ### BEGIN SOLUTION
     return float(per_latent / np.median(seconds[warm_up:]))
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_frame_rate
@@ -267,9 +252,7 @@ stream = pipeline.stream((video[i : i + 2] for i in range(0, count, 2)), speaker
 for pair in stream:
     done_at += [time.perf_counter() - began] * len(pair)
 done_at = np.array(done_at)
-print(
-    f"first frame after {done_at[0]:.2f} s; {len(done_at) / done_at[-1]:.1f} frames a second in all, decoding included"
-)
+print(f"first frame after {done_at[0]:.2f} s; {len(done_at) / done_at[-1]:.1f} frames a second in all, decoding included")
 
 # %% [markdown]
 # ## Exercise 4: when may the player start?
@@ -281,7 +264,6 @@ print(
 # | `fps` | float |
 # | returns | float, seconds |
 
-
 # %% tags=["exercise"]
 def start_delay(done_at: np.ndarray, fps: float) -> float:
     """Seconds to wait before playing, so that no frame is late."""
@@ -289,7 +271,6 @@ def start_delay(done_at: np.ndarray, fps: float) -> float:
     due = np.arange(len(done_at)) / fps
     return float(max(0.0, (done_at - due).max()))
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_start_delay
@@ -304,7 +285,6 @@ check_start_delay(start_delay)
 #
 # **Predict**: for a machine that makes 20 frames a second where 25 are shown, how does the delay grow with the length of the clip? And for one that makes 26?
 
-
 # %%
 def play(speed=20.0, fps=25.0):
     """When frames of a clip of 20 s are done, and when they are shown."""
@@ -313,16 +293,13 @@ def play(speed=20.0, fps=25.0):
     fig, axis = plt.subplots(figsize=(8, 3.4))
     axis.plot(done, np.arange(500), label="done")
     axis.plot(wait + np.arange(500) / fps, np.arange(500), "--", label="shown")
-    axis.set(
-        xlabel="time since the request (s)",
-        ylabel="frame",
-        title=f"{speed:g} frames a second made: play after {wait:.1f} s",
-    )
+    axis.set(xlabel="time since the request (s)", ylabel="frame", title=f"{speed:g} frames a second made: play after {wait:.1f} s")
     axis.legend()
     plt.show()
 
 
-interact(play, speed=FloatSlider(20, min=5, max=40, step=1), fps=FloatSlider(25, min=10, max=30, step=5))
+interact(play, speed=FloatSlider(20, min=5, max=40, step=1), fps=FloatSlider(25, min=10, max=30, step=5));
+
 # %%
 play(20)
 play(26)
@@ -350,7 +327,6 @@ play(26)
 # | `block`, `keep` | ints |
 # | returns | bool tensor `[t / block, t / block]` |
 
-
 # %% tags=["exercise"]
 def choose_blocks(q: torch.Tensor, k: torch.Tensor, block: int, keep: int) -> torch.Tensor:
     """Own block and the `keep` earlier blocks with the highest pooled scores: bool [nb, nb]."""
@@ -362,7 +338,6 @@ def choose_blocks(q: torch.Tensor, k: torch.Tensor, block: int, keep: int) -> to
         kept[row, scores[row, :row].topk(min(keep, row)).indices] = True
     return kept
     ### END SOLUTION
-
 
 # %% tags=["check"]
 from iasa.teaching import check_choose_blocks
@@ -426,15 +401,8 @@ def recalls(q, k):
     mass = logits.softmax(1).view(blocks, BLOCK, blocks, BLOCK).sum((1, 3)) * past
     means = [x.view(blocks, BLOCK, -1).mean(1) for x in (q, k)]
     recent, chance = frame + torch.rand(blocks, blocks), torch.rand(blocks, blocks)
-    choices = {
-        "ours": mine,
-        "window": best(recent),
-        "pooled top-k": best(means[0] @ means[1].T),
-        "random": best(chance),
-        "oracle": best(mass),
-    }
+    choices = {"ours": mine, "window": best(recent), "pooled top-k": best(means[0] @ means[1].T), "random": best(chance), "oracle": best(mass)}
     return {name: (mass * kept).sum().item() / mass.sum().item() for name, kept in choices.items()}
-
 
 # %% [markdown]
 # **Predict** the order of the five before you run the cell. Ours never looks at queries and keys: can it beat one that does?
@@ -479,9 +447,9 @@ for key, value in read_metadata(film).items():
 # - **Limits**: our speakers are drawn; the weights cannot make a photo-real person. The *method* does not care, and others' weights can.
 #
 # ## Summary
-# - A causal roll-out with a cache chosen by pose: [`CausalStudent`, `KeyCache`, `StudentStream` in iasa/inference/streaming_rollout.py](../iasa/streaming.py); its plan row by row: [`PlanStream` in iasa/masks/plan_stream.py](../iasa/masks/plan_stream.py).
+# - A causal roll-out with a cache chosen by pose: [`CausalStudent`, `KeyCache` in iasa/inference/rollout.py](../iasa/inference/rollout.py), as it streams [`StudentStream` in iasa/inference/streaming_rollout.py](../iasa/inference/streaming_rollout.py); its plan row by row: [`PlanStream` in iasa/masks/plan_stream.py](../iasa/masks/plan_stream.py).
 # - Keys per frame do not grow with the clip; a reach bounds the cache.
-# - Long video with the bidirectional teacher, by overlapping windows: [`denoise_windows` in iasa/inference/streaming_rollout.py](../iasa/streaming.py).
+# - Long video with the bidirectional teacher, by overlapping windows: [`denoise_windows` in iasa/inference/windows.py](../iasa/inference/windows.py).
 # - A rate is a median after warm-up, with all its conditions; real time is a threshold.
 #
 # ## Further questions

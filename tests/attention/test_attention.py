@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_plans import performance, plans, random_plan
 
-import iasa.attention.dispatch as attention
-import iasa.attention.gathered as grouped
+from iasa.attention import gathered
 from iasa.attention.dense import dense_attention
 from iasa.attention.dispatch import frame_attention, sparse_attention
 from iasa.attention.gathered import frame_gather_plan, plan_frame_gather, plan_gather
@@ -56,7 +55,7 @@ def test_gathered_equals_masked_dense_with_gradients(plan, mode, call_pairs):
     options = MaskOptions(**{**plan.options.__dict__, "mode": mode})
     plan = AttentionPlan(plan.grid, plan.frame_table, plan.region_bits, None, options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouped, "_CALL_PAIRS", call_pairs)
+        patch.setattr(gathered, "_CALL_PAIRS", call_pairs)
         tensors = random_qkv(plan.grid.tokens)
         out, grads = gradients(lambda *t: sparse_attention(*t, plan, "cpu"), tensors)
     wanted, wanted_grads = gradients(lambda *t: sparse_attention(*t, plan, "reference"), tensors)
@@ -183,9 +182,9 @@ def test_a_first_frame_needs_no_schedule_and_a_wrong_one_is_refused():
 
 @pytest.mark.parametrize("queries, keys", [(5, 7), (300, 130)])
 def test_dense_attention_in_blocks_is_dense_attention(queries, keys, monkeypatch):
-    monkeypatch.setattr(attention, "_LOGITS", 1 << 12)
-    monkeypatch.setattr(attention, "is_bf16_faster", lambda: True)
-    monkeypatch.setattr(grouped, "is_bf16_faster", lambda: True)
+    monkeypatch.setattr("iasa.attention.dense._LOGITS", 1 << 12)
+    monkeypatch.setattr("iasa.attention.dense.is_bf16_faster", lambda: True)
+    monkeypatch.setattr(gathered, "is_bf16_faster", lambda: True)
     q = random_qkv(queries, dtype=torch.bfloat16)[0]
     _, k, v = random_qkv(keys, dtype=torch.bfloat16)
     out, grads = gradients(dense_attention, (q, k, v))
@@ -196,7 +195,7 @@ def test_dense_attention_in_blocks_is_dense_attention(queries, keys, monkeypatch
 
 
 def test_without_bf16_products_the_work_is_done_in_float32(monkeypatch):
-    monkeypatch.setattr(grouped, "is_bf16_faster", lambda: False)
+    monkeypatch.setattr(gathered, "is_bf16_faster", lambda: False)
     plan = random_plan(2)
     q, k, v = random_qkv(24, dtype=torch.bfloat16)
     out = sparse_attention(q, k, v, plan, "cpu")

@@ -30,7 +30,7 @@ from iasa.media.reader import read_audio_track, read_metadata, read_video
 from iasa.speech import read_audio
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIP = ROOT / "examples" / "speech" / "welcome.mp3"
+CLIP = ROOT / "iasa" / "assets" / "speech" / "welcome.mp3"
 SECONDS = 1.0
 
 

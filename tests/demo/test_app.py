@@ -29,7 +29,7 @@ from iasa.demo.words import WORDS, translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.media.reader import read_metadata, read_video  # noqa: E402
 from iasa.media.writer import write_video  # noqa: E402
-from iasa.paths import SPEECH  # noqa: E402
+from iasa.paths import CHECKOUT, SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
@@ -120,7 +120,7 @@ def test_no_field_takes_a_path_or_an_address(page):
 def test_both_languages_have_all_words(page):
     assert set(WORDS["en"]) == set(WORDS["de"])
     assert all(text.strip() for words in WORDS.values() for text in words.values())
-    used = set(re.findall(r"words\(\"(\w+)\"\)", (service.ROOT / "iasa" / "demo" / "page.py").read_text()))
+    used = set(re.findall(r"words\(\"(\w+)\"\)", (CHECKOUT / "iasa" / "demo" / "tabs.py").read_text()))
     assert used == set(WORDS["en"])
 
 

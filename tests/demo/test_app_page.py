@@ -13,7 +13,7 @@ gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gra
 import app  # noqa: E402
 from iasa.demo import service  # noqa: E402
 from iasa.media.reader import read_video  # noqa: E402
-from iasa.paths import SPEECH  # noqa: E402
+from iasa.paths import EXAMPLES, SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -260,7 +260,7 @@ def test_a_phone_in_german_in_the_dark(visit):
 
 
 def test_what_was_made_before_plays_at_once(visit):
-    results = sorted((service.ROOT / "examples" / "results").glob("*.mp4"))
+    results = sorted((EXAMPLES / "results").glob("*.mp4"))
     assert results, "examples/results holds no video: PYTHONPATH=. python examples/make_results.py"
     for path in results:
         assert path.stat().st_size < 400_000

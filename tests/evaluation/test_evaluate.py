@@ -258,7 +258,7 @@ def test_a_killed_evaluation_leaves_no_process_behind(tmp_path):
     begun = tmp_path / "begun"
     begun.mkdir()
     program = (
-        "import os, sys, time; from pathlib import Path; from iasa import worker\n"
+        "import os, sys, time; from pathlib import Path; from iasa.evaluation import worker\n"
         "class Slow:\n"
         "    def __init__(self, work): self.folder = work.keep\n"
         "    def evaluate_clip(self, clip): (self.folder / str(os.getpid())).touch(); time.sleep(120)\n"

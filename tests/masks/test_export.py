@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from sample_plans import performance, plans, random_plan
 from torch.nn.attention.flex_attention import create_mask, flex_attention
 
-import iasa.attention.dispatch as attention
+from iasa.attention import dispatch
 from iasa.attention.dispatch import choose_backend, sparse_attention
 from iasa.attention.triton import plan_layout
 from iasa.config import InputError, MaskOptions
@@ -59,7 +61,7 @@ def listed(counts: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("mode", ["exact", "pooled"])
 def test_the_backend_flex_permutes_there_and_back(mode, monkeypatch):
     """Uncompiled: compiling takes minutes on a processor; `iasa bench attention` compares it compiled."""
-    monkeypatch.setattr(attention, "compiled_flex", lambda: flex_attention)
+    monkeypatch.setattr("iasa.attention.flex.compiled_flex", lambda: flex_attention)
     plan = with_mode(make_plan(performance(5), TokenGrid(5, 6, 7), MaskOptions(top_k=2, block=16)), mode)
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, 2, 210, 16, generator=generator) for _ in range(3))
@@ -138,7 +140,7 @@ def test_the_choice_says_why():
     assert below.pairs == below.dense_pairs == 24 * 24
     above = choose_backend(large, dtype=torch.bfloat16, heads=5)
     assert above.backend == "cpu" and "% of the dense pairs" in above.reason
-    assert above.pairs == attention.plan_gather(large).pairs < 0.1 * above.dense_pairs
+    assert above.pairs == dispatch.plan_gather(large).pairs < 0.1 * above.dense_pairs
     asked = choose_backend(large, "triton")
     assert asked.reason == "it was asked for"
     assert asked.pairs == plan_layout(large).kept_pairs()
@@ -150,9 +152,9 @@ def test_the_break_even_is_where_the_costs_meet(monkeypatch):
     """One frame has every pair: gathering pays only where its pairs are cheaper than the dense call's."""
     plan = make_plan(performance(1), TokenGrid(1))
     for cost, wanted in ((0.5, "cpu"), (1.01, "dense")):
-        monkeypatch.setattr(attention, "_PAIR", {True: cost, False: cost})
-        monkeypatch.setattr(attention, "_GROUP", {True: 0, False: 0})
-        attention.once.__globals__["_made"].clear()
+        monkeypatch.setattr(dispatch, "_PAIR", {True: cost, False: cost})
+        monkeypatch.setattr(dispatch, "_GROUP", {True: 0, False: 0})
+        dispatch.once.__globals__["_made"].clear()
         assert choose_backend(plan).backend == wanted
 
 
@@ -162,7 +164,7 @@ def test_in_float32_two_frames_are_below_the_break_even_and_six_are_not():
 
 
 def test_auto_gathers_keys_and_says_so_where_a_dense_mask_would_be_refused(monkeypatch):
-    monkeypatch.setattr(attention, "MAX_DENSE_TOKENS", 20)
+    monkeypatch.setattr(dispatch, "MAX_DENSE_TOKENS", 20)
     choice = choose_backend(random_plan(0))
     assert choice.backend == "cpu" and "too long for a dense mask" in choice.reason
 
@@ -173,7 +175,7 @@ def test_on_a_gpu_the_rule_is_size_density_and_triton(monkeypatch):
     assert choose_backend(long, device="cuda", dtype=torch.float64).backend == "cpu"
     assert choose_backend(short, device="cuda").backend == "dense"
     assert "not measured" in choose_backend(short, device="cuda").reason
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     missing = choose_backend(long, device="cuda")
     assert missing.backend == "cpu" and "pip install triton" in missing.reason
 
@@ -188,7 +190,7 @@ def test_what_cannot_run_here_is_named(monkeypatch):
             sparse_attention(q, k, v, plan, backend)
     with pytest.raises(InputError, match="blocks have 130 tokens; the kernels take up to 128"):
         plan_layout(plan, block=130)
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install triton"):
         sparse_attention(q, k, v, plan, "triton")
 

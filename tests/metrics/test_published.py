@@ -26,6 +26,7 @@ from iasa.metrics.published import (
     FIVE,
     PublishedMetrics,
     align_five,
+    lpips_layers,
     read_arcface,
     read_syncnet,
     score_sync,
@@ -64,7 +65,7 @@ class TestLpips:
         scores = [one.score(a, b, None, None, None)["lpips"] for one in found]
         assert scores[0] == scores[1] == pytest.approx(self.by_hand(backbone, a, b), rel=1e-4)
         assert found[0].score(a, a, None, None, None) == {"lpips": 0.0}
-        maps = published.lpips_layers(found[0].lpips, torch.zeros(1, 3, 64, 64))
+        maps = lpips_layers(found[0].lpips, torch.zeros(1, 3, 64, 64))
         assert [m.shape[1] for m in maps] == list(CHANNELS[1:])
 
     @staticmethod
