@@ -97,7 +97,7 @@ def compare(
     """The same clip by the dense teacher, the dense student and the sparse student, side by side.
 
     Returns one mp4 with all three and a table: frames a second, density, FLOP of the attention, and quality against
-    the rendered truth. Takes the first 0.4 to 4 seconds of the speech, an example speaker's name, and 1 to 100 steps
+    the ground truth. Takes the first 0.4 to 4 seconds of the speech, an example speaker's name, and 1 to 100 steps
     of the teacher.
     """
     stop, language = stop_flag(request), language_of(request)
@@ -131,7 +131,7 @@ def make_comparison(
 ) -> list[ComparisonRow]:
     """Write the three side by side, with the sound, and return their figures.
 
-    PSNR and SSIM compare with the rendered truth; they are left out for a photo, and where Skia is missing.
+    PSNR and SSIM compare with the ground truth; they are left out for a photo, and where Skia is missing.
     """
     from iasa.avatar.rig import make_keypoints
     from iasa.media.writer import VideoWriter
@@ -213,7 +213,7 @@ def to_table(rows: list[ComparisonRow], device: str) -> str:
             f"| {row.name} | {row.steps} | {row.fps:.1f} | {row.seconds:.1f} | {row.density:.1%} "
             f"| {row.flop / 1e9:.1f} | {quality} |"
         )
-    truth = "the rendered truth" if rows[0].psnr is not None else "nothing: there is no truth for this speaker"
+    truth = "the ground truth" if rows[0].psnr is not None else "nothing: there is no truth for this speaker"
     lines.append(
         f"\nMeasured now on this machine ({device}), decoding included. Density: share of all token pairs of the clip, in "
         f"each step. Quality compares with {truth}."

@@ -8,8 +8,8 @@ from pathlib import Path
 from iasa.demo.translations import translate
 from iasa.paths import RESULTS
 
-NAMES = {"truth": "rendered truth", "autoencoder": "autoencoder", "copy": "copy of the reference"}
-COLUMNS = (("psnr", "PSNR dB", 2), ("ssim", "SSIM", 3), ("hands", "hands found", 2), ("mouth_r", "mouth r", 2))
+NAMES = {"truth": "ground truth", "static": "static reference", "warped": "warped reference"}
+COLUMNS = (("psnr", "PSNR dB", 2), ("ssim", "SSIM", 3), ("hands", "hand detection", 2), ("mouth_r", "lip-opening r", 2))
 
 
 def quality_table(path: Path | None = None) -> str:

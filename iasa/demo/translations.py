@@ -70,12 +70,13 @@ GERMAN = {
     "seconds": "Sekunden",
     "density": "Dichte",
     "attention GFLOP": "Aufmerksamkeit, GFLOP",
-    "hands found": "Hände gefunden",
-    "mouth r": "Mund r",
+    "hand detection": "Hände erkannt",
+    "lip-opening r": "Lippenöffnung r",
     "exact": "genau",
-    "rendered truth": "gezeichnete Wahrheit",
+    "ground truth": "Ground Truth",
     "autoencoder": "Autoencoder",
-    "copy of the reference": "Kopie des Vorbilds",
+    "static reference": "unbewegtes Vorbild",
+    "warped reference": "verformtes Vorbild",
     "{model}, {steps} steps": "{model}, Schritte: {steps}",
     "{device}, {date}; {clips} clips of {frames} frames: {command}": (
         "{device}, {date}; {clips} Clips mit {frames} Bildern: {command}"
@@ -88,7 +89,7 @@ GERMAN = {
         "Gerade auf diesem Rechner gemessen ({device}), mit dem Dekodieren. Dichte: Anteil aller Tokenpaare des Clips, je "
         "Schritt. Die Güte vergleicht mit {truth}."
     ),
-    "the rendered truth": "der gezeichneten Wahrheit",
+    "the ground truth": "der Ground Truth",
     "nothing: there is no truth for this speaker": "nichts: für diesen Sprecher gibt es keine Wahrheit",
     # what is asked for
     "there is no speech; record some, upload a file or click on an example": (

@@ -169,7 +169,11 @@ def to_page(report: dict) -> str:
         to_table(report["summary"]),
     ]
     if video:
-        lines += ["", f"**mouth r read back by mediapipe, {video['clips']} videos by the {video['through']}**", ""]
+        lines += [
+            "",
+            f"**lip-opening correlation, read back from {video['clips']} videos by the {video['through']}**",
+            "",
+        ]
         lines += ["| | against the driving keypoints | against the truth |", "|---|---|---|"]
         for name in ("rules", "learned"):
             lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in video[name].values()) + " |")

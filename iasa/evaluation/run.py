@@ -1,7 +1,7 @@
 """`python -m iasa evaluate`: teacher and student on held-out identities and speech, beside the truth, the autoencoder and a copy.
 
 Every clip is a drawn identity that training never saw (seeds from HELDOUT_IDENTITY on), performing held-out speech; the
-networks get its rest picture and its true keypoints, so the rendered truth can be compared pixel by pixel.
+networks get its rest picture and its true keypoints, so the ground truth can be compared pixel by pixel.
 `--ablation` takes the rows of the paper's table 2 instead. With `--keep FILE` each clip's figures are kept as they come,
 so that a long evaluation may be stopped and goes on. `--workers N` shares the clips out to processes of one thread each,
 which together are faster than one process of N threads. `--metric NAME=FILE` adds a published metric's own figures.

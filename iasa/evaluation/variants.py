@@ -23,6 +23,7 @@ from iasa.models.transformer import VideoTransformer
 from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
 from iasa.sampling import sample_euler
+from iasa.warp.reference_warp import ReferenceWarp
 
 CHUNK = 8  # latent frames that are warped or decoded at a time
 
@@ -49,9 +50,11 @@ class Variant:
 
 
 GIVEN = (
-    Variant("truth", "rendered truth", "given"),
+    Variant("truth", "ground truth", "given"),
     Variant("autoencoder", "autoencoder", "given"),
-    Variant("copy", "copy of the reference", "given"),
+    Variant("static", "static reference", "given"),
+    Variant("warped", "warped reference", "given"),
+    Variant("warped_autoencoder", "warped reference through the autoencoder", "given"),
 )
 ABLATION = (  # the paper's table 2 in kind
     Variant("teacher", "teacher", "teacher", "teacher", "teacher"),
@@ -59,13 +62,13 @@ ABLATION = (  # the paper's table 2 in kind
     Variant("global", "+ global mask", "sparse", "finetune_global", "finetune_global", MaskOptions(local=False)),
     Variant("local", "+ local mask", "sparse", "finetune_local", "finetune_local"),
     Variant("regression", "few steps, by regression", "student", "student", "student"),
-    Variant("rollout", "+ own roll-out", "student", "self_forcing", "self_forcing"),
+    Variant("rollout", "+ self-rollout", "student", "self_forcing", "self_forcing"),
     Variant("dmd", "+ DMD", "student", "distill", "distill"),
     Variant("region", "+ region loss", "student", "distill_region", "student"),
 )
 STUDENT = Variant("student", "student", "student", "", "student")  # as shipped, whichever stage it comes from
 ROWS = {row.name: row for row in (*GIVEN, *ABLATION, STUDENT)}
-DEFAULT_ROWS = ("truth", "autoencoder", "copy", "teacher", "student")
+DEFAULT_ROWS = (*(row.name for row in GIVEN), "teacher", "student")
 
 
 def find_weights(row: Variant, run: Path | None = None) -> Path | None:
@@ -112,8 +115,12 @@ class VariantRunner:
         """Frames uint8 [f, H, W, 3] and the seconds of each stage."""
         if self.row.name == "truth":
             return truth, Timing()
-        if self.row.name == "copy":
+        if self.row.name == "static":
             return np.repeat(reference.image[None], len(truth), 0), Timing()
+        if self.row.name == "warped":
+            return warp_speaker(keypoints, reference), Timing()
+        if self.row.name == "warped_autoencoder":
+            return self._recode(warp_speaker(keypoints, reference), keypoints, reference), Timing()
         if self.row.name == "autoencoder":
             return self._recode(truth, keypoints, reference), Timing()
         if self.row.kind == "sparse":
@@ -123,17 +130,30 @@ class VariantRunner:
         return np.concatenate(list(generation.frames)), generation.timing
 
     @torch.inference_mode()
-    def _recode(self, truth: np.ndarray, keypoints: Keypoints, reference: Reference) -> np.ndarray:
-        """The truth through the autoencoder: what any generator's pictures cannot be better than."""
-        pipe, filled = self.pipeline, fill_latent(keypoints)
-        images = np.concatenate([truth, truth[-1:]])[: len(filled)] if len(filled) > len(truth) else truth
+    def _recode(self, images: np.ndarray, keypoints: Keypoints, reference: Reference) -> np.ndarray:
+        """Pictures through the autoencoder: of the truth, what any generator's pictures cannot be better than."""
+        pipe, filled, count = self.pipeline, fill_latent(keypoints), len(images)
+        images = np.concatenate([images, images[-1:]])[: len(filled)]
         parts = []
         for start in range(0, len(filled), CHUNK * FRAMES_PER_LATENT):
             which = slice(start, start + CHUNK * FRAMES_PER_LATENT)
             given = torch.from_numpy(images[which]).movedim(-1, -3)[None].float() / 127.5 - 1
             latents = pipe.autoencoder.encode(given.to(pipe.device, pipe.dtype))
             parts.append(pipe.decode(latents, filled[which], reference))
-        return np.concatenate(parts)[: len(truth)]
+        return np.concatenate(parts)[:count]
+
+
+@torch.inference_mode()
+def warp_speaker(keypoints: Keypoints, reference: Reference) -> np.ndarray:
+    """The reference warped to each pose, which transformer and decoder start from: uint8 [f, H, W, 3]."""
+    image = torch.from_numpy(reference.image.copy()).movedim(-1, 0)[None] / 127.5 - 1
+    still = (torch.from_numpy(x[:1]) for x in (reference.keypoints.xy, reference.keypoints.confidence))
+    warp, frames = ReferenceWarp(image, *still), []
+    for start in range(0, len(keypoints), CHUNK * FRAMES_PER_LATENT):
+        poses = keypoints[start : start + CHUNK * FRAMES_PER_LATENT]
+        made = warp(torch.from_numpy(poses.xy)[None], torch.from_numpy(poses.confidence)[None])[0]
+        frames.append(((made.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(-3, -1).numpy())
+    return np.concatenate(frames)
 
 
 @torch.inference_mode()

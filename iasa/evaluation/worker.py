@@ -39,7 +39,7 @@ from iasa.motion.rules import generate_gestures
 from iasa.pose import extract_keypoints
 from iasa.training.speech_data.corpus import Utterance, make_corpus
 
-DRAWN = ("truth", "copy")  # rows that no network makes
+DRAWN = ("truth", "static", "warped")  # rows that no network makes
 FIRST_CLIP = 500  # identities below it (from HELDOUT_IDENTITY) are drawn on training's sample sheets
 
 
@@ -166,7 +166,7 @@ class EvaluationWorker:
     """Makes and measures the rows' videos of one clip after the other; networks are loaded when first needed."""
 
     def __init__(self, work: EvaluationJob) -> None:
-        self.work, self.ledger, self.players = work, ResultCache(work.keep), {}
+        self.work, self.cache, self.runners = work, ResultCache(work.keep), {}
         self.places = {row.name: find_weights(row, work.run) for row in work.rows if row.kind != "given"}
         codec = find_autoencoder(work.run)
         self.autoencoder, self.proxy = load_weights(Autoencoder, codec), ProxyMetrics.load(work.run)
@@ -181,25 +181,25 @@ class EvaluationWorker:
         self.marks |= {name: f"{self.marks[name]}+{mark_of(place)}" for name, place in self.places.items()}
 
     def evaluate_clip(self, clip: HeldoutClip) -> list[dict]:
-        """What the ledger holds of each row's video of the clip, measured now where it does not yet."""
+        """What the cache holds of each row's video of the clip, measured now where it does not yet."""
         clip = copy.copy(clip)  # what is drawn of it is let go afterwards
         found = []
         for row in self.work.rows:
             steps = 0 if row.kind == "given" else row.steps(self.work.steps)
             key = f"{row.name} {clip.seed} {clip.frames} {steps} {self.marks[row.name]} {self.measured_by}"
-            one = self.ledger.get(key)
+            one = self.cache.get(key)
             if one is None:
-                if row.name not in self.players:
-                    self.players[row.name] = VariantRunner(row, self.autoencoder, self.places.get(row.name), steps)
-                one = self.ledger.put(key, *self.measure(self.players[row.name], clip))
+                if row.name not in self.runners:
+                    self.runners[row.name] = VariantRunner(row, self.autoencoder, self.places.get(row.name), steps)
+                one = self.cache.put(key, *self.measure(self.runners[row.name], clip))
             found.append(one)
         return found
 
-    def measure(self, player: VariantRunner, clip: HeldoutClip) -> tuple[dict, dict[str, np.ndarray]]:
+    def measure(self, runner: VariantRunner, clip: HeldoutClip) -> tuple[dict, dict[str, np.ndarray]]:
         """Figures of one clip, and the features that Frechet distances need."""
         given = clip.keypoints, clip.reference, clip.truth  # drawn before the clock starts
         began, busy = time.perf_counter(), time.process_time()
-        made, timing = player.play(*given)
+        made, timing = runner.play(*given)
         elapsed, busy = time.perf_counter() - began, time.process_time() - busy
         reference = clip.reference.image, clip.reference.keypoints
         found = extract_keypoints(made, fps=clip.keypoints.fps)
@@ -215,14 +215,14 @@ class EvaluationWorker:
         return scores, features
 
 
-_examiner: EvaluationWorker | None = None  # of a process that was started to share the clips
+_worker: EvaluationWorker | None = None  # of a process that was started to share the clips
 
 
 def _begin(work: EvaluationJob) -> None:
-    global _examiner
+    global _worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _examiner = EvaluationWorker(work)
+    _worker = EvaluationWorker(work)
 
 
 def _end_with_parent() -> None:
@@ -232,7 +232,7 @@ def _end_with_parent() -> None:
 
 
 def _evaluate_clip(clip: HeldoutClip) -> list[dict]:
-    return _examiner.evaluate_clip(clip)
+    return _worker.evaluate_clip(clip)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The paper's second stage (section 3.3): the causal, sparse student learns on its own roll-out from two scores, the
+"""The paper's second stage (section 3.3): the causal, sparse student learns on its self-rollout from two scores, the
 frozen teacher's and that of a critic which learns what the student makes.
 
 One step: a roll-out of 1, 2 or 4 denoising steps a frame; some updates of the critic on it; then one update of the

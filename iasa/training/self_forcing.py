@@ -1,4 +1,4 @@
-"""The student's own roll-out with gradients (self forcing, Huang et al. 2025): in training it sees what it sees when streaming.
+"""The student's self-rollout with gradients (self-forcing, Huang et al. 2025): in training it sees what it sees when streaming.
 
 Frames come one after another with the key cache and the plans of `iasa.streaming`. Gradients pass through the last
 denoising step of every frame and through the reference's keys; the keys of past frames are detached, and all other

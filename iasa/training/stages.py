@@ -3,7 +3,7 @@
 A stage reads what earlier ones left in the run folder, else the shipped weights, and leaves its own under
 <run>/<stage>/export. Without a run of its own to resume it starts from the shipped weights. The teacher goes on with
 the sparse masks (finetune, finetune_global, finetune_local), the first student begins there (--from-scratch) and is
-trained on its own roll-out: by the true latents alone (self_forcing), distilled (distill), or with the region loss too
+trained on its self-rollout: by the true latents alone (self_forcing), distilled (distill), or with the region loss too
 (distill_region).
 """
 

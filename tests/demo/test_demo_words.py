@@ -113,7 +113,7 @@ def test_learn_in_german_follows_the_english():
     codes = [{" ".join(code.split()) for code in re.findall(r"`[^`]+`", text)} for text in (english, german)]
     assert codes[0] == codes[1]
     assert not set("{}<>") & set(english + german)  # gradio's translations would take them for places
-    assert "rendered truth" not in about_measured("de") and "Gemessen" in about_measured("de")
+    assert "ground truth" not in about_measured("de") and "Gemessen" in about_measured("de")
     assert about_notebooks("de") and "MCP-Werkzeuge" in about_programs("de")
     table = "| | steps | density |\n|---|---|---|\n| teacher | 8 | 1% |\nMore."
     lines = ["|  | Schritte | Dichte |", "| --- | --- | --- |", "| Lehrer | 8 | 1% |", "More."]

@@ -110,11 +110,11 @@ def test_an_interrupted_evaluation_goes_on_from_what_it_kept(weights, tmp_path, 
     small_weights(shipped)
     measured, killed_at = [], 3
 
-    def measure(worker, player, clip):
-        measured.append((player.row.name, clip.seed))
+    def measure(worker, runner, clip):
+        measured.append((runner.row.name, clip.seed))
         if len(measured) == killed_at:
             raise KeyboardInterrupt
-        return {"psnr": 20.0 + clip.seed + (player.row.name == "student"), "fps": 3.0}, {
+        return {"psnr": 20.0 + clip.seed + (runner.row.name == "student"), "fps": 3.0}, {
             "parts": np.full((4, 2), clip.seed)
         }
 
@@ -133,8 +133,8 @@ def test_an_interrupted_evaluation_goes_on_from_what_it_kept(weights, tmp_path, 
     assert report["rows"]["student"]["psnr"]["mean"] == pytest.approx(22.0)
     assert report["rows"]["student"]["fd_parts"]["mean"] == pytest.approx(0.0, abs=1e-6)
     one = {"mean": 1.0, "low": 1.0, "high": 1.0, "clips": 3}
-    assert report["differences"] == {"student against rendered truth": {"psnr": one}}
-    assert "| student against rendered truth | 3 | +1.00 [+1.00, +1.00] |" in text
+    assert report["differences"] == {"student against ground truth": {"psnr": one}}
+    assert "| student against ground truth | 3 | +1.00 [+1.00, +1.00] |" in text
     assert report["not_trained"] == {"+ DMD": "python -m iasa train distill"}
     assert "+ DMD: not trained; its weights come from `python -m iasa train distill`" in text
     assert {"command", "date", "device", "torch", "clips", "frames", "seed", "identities", "steps"} <= set(report)
@@ -149,8 +149,8 @@ def test_figures_kept_for_other_weights_or_metrics_are_not_taken(weights, tmp_pa
     small_weights(shipped)
     measured = []
 
-    def measure(worker, player, clip):
-        measured.append(player.row.name)
+    def measure(worker, runner, clip):
+        measured.append(runner.row.name)
         return {"psnr": 20.0}, {}
 
     monkeypatch.setattr(EvaluationWorker, "measure", measure)
@@ -177,9 +177,9 @@ def test_figures_kept_for_other_weights_or_metrics_are_not_taken(weights, tmp_pa
 
 
 def _write_many(path, writer):
-    ledger = ResultCache(path)
+    cache = ResultCache(path)
     for i in range(20):
-        ledger.put(f"{writer} {i}", {"psnr": float(i)}, {"parts": np.full((13, 500), writer)})
+        cache.put(f"{writer} {i}", {"psnr": float(i)}, {"parts": np.full((13, 500), writer)})
 
 
 def test_several_processes_keep_their_figures_in_one_file(tmp_path):
@@ -201,13 +201,13 @@ def test_several_processes_keep_their_figures_in_one_file(tmp_path):
 def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):
     import resource
 
-    ledger = ResultCache(tmp_path / "kept.jsonl")
-    ledger.put("a", {"psnr": 1.0}, {})
+    cache = ResultCache(tmp_path / "kept.jsonl")
+    cache.put("a", {"psnr": 1.0}, {})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
     try:
         with pytest.raises(InputError, match="kept.jsonl cannot take the figures: File too large"):
-            ledger.put("b", {"psnr": 2.0}, {"parts": np.zeros((100, 10))})
+            cache.put("b", {"psnr": 2.0}, {"parts": np.zeros((100, 10))})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     again = ResultCache(tmp_path / "kept.jsonl")

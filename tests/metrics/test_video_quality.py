@@ -296,16 +296,16 @@ def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
 def test_the_table_holds_means_and_intervals():
     rows = [
         {"model": "student", "psnr": 26.0, "hands": 0.9, "mouth_r": float("nan")},
-        {"model": "copy", "psnr": 20.0, "hands": 1.0},
+        {"model": "static", "psnr": 20.0, "hands": 1.0},
         {"model": "student", "psnr": 28.0, "hands": 0.8, "mouth_r": float("nan")},
     ]
     table, summary = summarise(rows)
     lines = table.splitlines()
-    assert lines[0] == "| model | clips | PSNR dB | hands found | mouth r |" and len(lines) == 4
+    assert lines[0] == "| model | clips | PSNR dB | hand detection | lip-opening r |" and len(lines) == 4
     assert lines[2] == "| student | 2 | 27.00 [26.00, 28.00] | 0.850 [0.800, 0.900] | - |"
     assert lines[3] == "| copy | 1 | 20.00 | 1.000 | - |"
     assert summary["student"]["psnr"]["mean"] == 27.0 and summary["student"]["psnr"]["clips"] == 2
-    assert summary["copy"]["mouth_r"]["mean"] is None
+    assert summary["static"]["mouth_r"]["mean"] is None
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
