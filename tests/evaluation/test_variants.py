@@ -37,4 +37,4 @@ def test_baselines_are_ordered_as_what_they_know(scores):
     assert (scores["warped"] > scores["static"] + 3).all()  # the pose
     assert (scores["student"] > scores["warped_autoencoder"]).all()  # the decoder is told the pose, but knows no latents
     assert (scores["autoencoder"] > scores["student"]).all()  # which is given the true latents
-    assert np.isinf(scores["truth"]).all()
+    assert (scores["truth"] == 100).all()  # the most that `psnr` says
