@@ -19,9 +19,11 @@ HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 MODELS = ("student", "teacher")
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
+TEMPERATURE = 1.0  # of the learned motion model's draws; 0 takes the most likely entry
 DEFAULT_STEPS = {"student": 1, "teacher": 20}  # denoising steps
 MAX_STEPS = {"student": 4, "teacher": 100}
 STUDENT_LAYERS = (0, 1, 5, 7)  # of the teacher's, those that the student keeps: hands and faces hardly need the others
+PUBLISHED_METRICS = ("lpips", "syncnet", "inception", "i3d", "arcface")  # by a user's own weights
 ROLL_OUT_STEPS = (1, 1, 2, 4)  # the student trains for: one of them is drawn for every batch
 
 

@@ -193,11 +193,21 @@ def test_one_file_knows_the_kernels_and_appends_their_folder():
 
 
 def test_a_wrong_argument_is_answered_without_torch():
-    """The package, the command line, and what checks its files: a slip costs no seconds of importing."""
-    names = ("iasa", "iasa.cli.main", "iasa.speech", "iasa.media.reader", "iasa.avatar.speaker", "iasa.keypoints")
+    """The package, every command, and what checks its files: a slip costs no seconds of importing."""
+    names = ("iasa", "iasa.speech", "iasa.media.reader", "iasa.avatar.speaker", "iasa.keypoints")
     heavy = {"torch", "diffusers", "numba"} | OPTIONAL
-    code = f"import sys, {', '.join(names)}; print(sorted({heavy!r} & set(sys.modules)))"
-    assert run(code).strip() == "[]"
+    code = f"""
+import sys, {", ".join(names)}
+from iasa.cli.main import COMMANDS, main
+answers = set()
+for name in COMMANDS:
+    try:
+        main([name, "--no-such-option"])
+    except SystemExit as left:
+        answers.add(left.code)
+print(answers, sorted({heavy!r} & set(sys.modules)))
+"""
+    assert run(code).strip() == "{2} []"
 
 
 def tracked() -> list[Path]:

@@ -1,1 +1,30 @@
 """The speed tables: attention, plans, and whole generations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BENCHMARKS = (
+    "attention",
+    "generate",
+    "plan",
+)  # each is iasa.benchmarks.bench_NAME with run(...) -> (Markdown, figures)
+GENERATE_ROWS = ("student", "student dense", "student live", "teacher")
+DTYPES = ("int8", "bfloat16", "float32")
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """What the table of whole generations can be asked for."""
+
+    quick: bool = False  # four seconds alone
+    seconds: Sequence[float] = (4.0, 30.0, 180.0)  # of speech
+    rows: Sequence[str] = GENERATE_ROWS
+    steps: int | None = None  # of the student
+    teacher_steps: int | None = None
+    dtype: str | None = None  # one of DTYPES; None: what suits the machine
+    all_lengths: bool = False  # of the slow rows too: hours
+    breakdown: bool = False  # attention, linear, norm and the rest of the denoising
+    soak: int | None = None  # watch the memory over that many short generations instead
+    drift: int | None = None  # look at one video of that many minutes instead

@@ -9,7 +9,6 @@ of 128 x 128 blocks, at random places: what a perfect choice of blocks of that d
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -274,7 +273,7 @@ def make_table(case: dict) -> str:
     return "\n".join(lines)
 
 
-def run(arguments: argparse.Namespace) -> tuple[str, dict]:
+def run(quick: bool = False) -> tuple[str, dict]:
     """(Markdown tables, figures)."""
-    cases = [measure_case(case) for case in make_cases(pick_device(), arguments.quick)]
+    cases = [measure_case(case) for case in make_cases(pick_device(), quick)]
     return "\n\n".join(make_table(case) for case in cases), {"cases": cases}

@@ -10,7 +10,6 @@ one video, minute by minute; `--soak N` watches the memory; `--dtype` says what 
 
 from __future__ import annotations
 
-import argparse
 import resource
 import threading
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from iasa.avatar.speaker import Reference, load_speaker, speaker_names
+from iasa.benchmarks import GenerateOptions
 from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS, InputError, MaskOptions
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.metrics.video_quality import detection_rates, psnr
@@ -31,9 +31,7 @@ from iasa.pipeline import CoSpeechPipeline
 from iasa.session import LiveSpeaker
 from iasa.speech import analyse, read_audio
 
-SECONDS = (4.0, 30.0, 180.0)
 DENSE_FRAMES = 50  # latent frames that the dense student sees: 4 s, beyond which it is no student of this package
-ROWS = ("student", "student dense", "student live", "teacher")
 LONGEST = {"student dense": 30.0, "student live": 30.0, "teacher": 8.0}  # of the slow rows, and of what waits for sound
 EARLY = 10.0  # seconds: where the cost of a frame is first looked at
 SPAN = 2.0  # seconds over which it is averaged
@@ -225,52 +223,32 @@ def _frames(
         yield from pair
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `bench generate`."""
-    group = parser.add_argument_group("of bench generate")
-    group.add_argument(
-        "--seconds", type=float, nargs="+", default=list(SECONDS), help="lengths of speech (default: 4 30 180)"
-    )
-    group.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    group.add_argument("--steps", type=int, help="of the student")
-    group.add_argument("--teacher-steps", type=int)
-    group.add_argument(
-        "--dtype", choices=("int8", "bfloat16", "float32"), help="number type (default: what suits the machine)"
-    )
-    group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
-    group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
-    group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
-    group.add_argument(
-        "--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)"
-    )
-
-
-def run(arguments: argparse.Namespace) -> tuple[str, dict]:
+def run(options: GenerateOptions) -> tuple[str, dict]:
     """(Markdown tables, figures)."""
     numbers: dict = {}
-    if arguments.dtype == "int8":
+    if options.dtype == "int8":
         numbers["int8"] = True
-    elif arguments.dtype:
-        numbers["dtype"] = getattr(torch, arguments.dtype)
+    elif options.dtype:
+        numbers["dtype"] = getattr(torch, options.dtype)
     sparse = CoSpeechPipeline.from_pretrained(models=("student",), **numbers)
     reference = load_speaker(speaker_names()[0])
     kind = {"dtype": sparse.precision, "speaker": reference.name}
-    if arguments.drift:
-        rows = drift(sparse, reference, arguments.drift, arguments.steps)
+    if options.drift:
+        rows = drift(sparse, reference, options.drift, options.steps)
         return to_table(rows, tuple(rows[0])), {**kind, "drift": rows}
-    if arguments.soak:
-        rows = soak(sparse, reference, arguments.soak)
+    if options.soak:
+        rows = soak(sparse, reference, options.soak)
         return to_table(rows, tuple(rows[0])), {**kind, "soak": rows}
     pipelines = {"student": sparse, "student live": sparse}
     rows, parts = [], []
-    for row in arguments.rows:
+    for row in options.rows:
         pipeline = pipelines.get(row) or _pipeline(row, numbers)
-        steps = arguments.teacher_steps if row == "teacher" else arguments.steps
+        steps = options.teacher_steps if row == "teacher" else options.steps
         _warm(pipeline, reference, row.split()[0])
-        for seconds in sorted([4.0] if arguments.quick else arguments.seconds):
-            if arguments.all_lengths or seconds <= LONGEST.get(row, seconds):
+        for seconds in sorted([4.0] if options.quick else options.seconds):
+            if options.all_lengths or seconds <= LONGEST.get(row, seconds):
                 rows.append(measure(pipeline, reference, row, example_speech(seconds), steps))
-        if arguments.breakdown and row != "student live":
+        if options.breakdown and row != "student live":
             parts.append(breakdown(pipeline, reference, row, steps))
     columns = ("row", "seconds", "steps", "fps", "fps_after_first", "first_frame", "end_over_start", "peak_mb")
     table = to_table(rows, columns)

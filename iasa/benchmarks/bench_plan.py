@@ -7,7 +7,6 @@ hands, say, are strewn over most of its tiles, and nearly all tiles are kept.
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import numpy as np
@@ -60,11 +59,11 @@ def plan_seconds(shape: tuple[int, int, int], repeats: int) -> dict:
     return {"grid": list(shape), "tokens": grid.tokens, **{name: round(s, 5) for name, s in best.items()}}
 
 
-def run(arguments: argparse.Namespace) -> tuple[str, dict]:
+def run(quick: bool = False) -> tuple[str, dict]:
     """(Markdown tables, figures)."""
     clips = sorted(path.stem for path in POSES.glob("*.npz"))
     density = [row for clip in clips for row in density_rows(clip)]
-    seconds = [plan_seconds(shape, 3 if arguments.quick else 10) for shape in (LONG, *GRIDS)]
+    seconds = [plan_seconds(shape, 3 if quick else 10) for shape in (LONG, *GRIDS)]
     lines = [
         "| clip | latent frames | tokens | block | token density | permuted | picture order |",
         "|---|" + "---|" * 6,

@@ -9,8 +9,6 @@ which together are faster than one process of N threads. `--metric NAME=FILE` ad
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -22,13 +20,13 @@ from tqdm import tqdm
 
 from iasa.config import HELDOUT_IDENTITY, InputError
 from iasa.device import pick_device, pick_dtype
+from iasa.evaluation.rows import ABLATION, DEFAULT_ROWS, ROWS, STUDENT, Variant
 from iasa.evaluation.tables import COMPARED, compare_rows, make_table, summarise
-from iasa.evaluation.variants import ABLATION, DEFAULT_ROWS, ROWS, STUDENT, Variant, find_weights
+from iasa.evaluation.variants import find_weights
 from iasa.evaluation.worker import FIRST_CLIP, EvaluationJob, evaluate_all, make_heldout_clips, unpack
-from iasa.files import atomic_write, check_output, display_name
+from iasa.files import display_name
 from iasa.inference.int8 import is_faster, name_precision
 from iasa.metrics.proxy import compare_features
-from iasa.metrics.published import PUBLISHED
 
 TABLE = (  # the columns that the Markdown opens with; all of them follow
     "fps", "fps_processor", "psnr", "psnr_face", "psnr_hands", "psnr_arms", "ssim", "hands", "hkc", "mouth_r", "lips_r", "sync",
@@ -132,65 +130,13 @@ def write_markdown(report: dict, table: str) -> str:
     return "\n".join(lines)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="8 clips of 48 frames instead of 64 of 100")
-    parser.add_argument(
-        "--ablation", action="store_true", help="the rows of the paper's table 2, as far as they are trained"
-    )
-    parser.add_argument("--clips", type=int)
-    parser.add_argument("--frames", type=int)
-    parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), help=f"default: {' '.join(DEFAULT_ROWS)}")
-    parser.add_argument("--steps", type=int, help="of the student")
-    parser.add_argument("--teacher-steps", type=int)
-    parser.add_argument("--run", type=Path, help="a training run, whose weights are preferred to the shipped ones")
-    parser.add_argument("--keep", type=Path, help="keep each clip's figures in this file, and go on from it")
-    parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share the clips")
-    parser.add_argument(
-        "--metric", action="append", metavar="NAME=FILE",
-        help=f"a published metric by your own weights ({', '.join(PUBLISHED)}; see iasa/metrics/published.py); may be repeated",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, help="write the report as JSON, and for reading beside it as .md")
-
-
-def choose_rows(options: argparse.Namespace) -> list[Variant]:
+def choose_rows(names: Sequence[str] | None, ablation: bool = False, run: Path | None = None) -> list[Variant]:
     """The rows asked for. Raises InputError if one that was named is not trained."""
-    if options.ablation:
+    if ablation:
         return [ROWS["truth"], ROWS["autoencoder"], *ABLATION]  # the second: what perfect latents would get
-    rows = [ROWS[name] for name in options.rows or DEFAULT_ROWS]
+    rows = [ROWS[name] for name in names or DEFAULT_ROWS]
     for row in rows:
-        if row.kind != "given" and find_weights(row, options.run) is None:
+        if row.kind != "given" and find_weights(row, run) is None:
             made = row.command if row is not STUDENT else "python -m iasa train student"
             raise InputError(f"the row {row.name} has no weights yet; train them with: {made}")
     return rows
-
-
-def read_metric_files(given: Sequence[str] | None) -> dict[str, Path]:
-    """Files by metric, of NAME=FILE. Raises InputError."""
-    files = {}
-    for text in given or ():
-        name, sign, file = text.partition("=")
-        if not sign or name not in PUBLISHED:
-            raise InputError(f"the metric is {text!r}; NAME=FILE is accepted, NAME one of {', '.join(PUBLISHED)}")
-        if not Path(file).is_file():
-            raise InputError(f"there is no file {display_name(file)} for the metric {name}")
-        files[name] = Path(file)
-    return files
-
-
-def run(options: argparse.Namespace) -> dict:
-    """The command: prints the table, returns the report."""
-    clips = options.clips or (8 if options.quick else 64)
-    frames = options.frames or (48 if options.quick else 100)
-    if options.out:
-        check_output(options.out, (".json",))
-    if options.workers < 1:
-        raise InputError(f"{options.workers} workers asked for; 1 or more are accepted")
-    steps = {"student": options.steps, "teacher": options.teacher_steps}
-    rows, published = choose_rows(options), read_metric_files(options.metric)
-    text, report = evaluate(rows, clips, frames, steps, options.run, options.keep, options.workers, published)
-    print(text)
-    if options.out:
-        for path, content in ((options.out, json.dumps(report, indent=1)), (options.out.with_suffix(".md"), text)):
-            with atomic_write(path) as partial:
-                partial.write_text(content + "\n")
-    return report

@@ -27,8 +27,9 @@ from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.avatar.speaker import Reference
 from iasa.config import AUDIO_RATE, HELDOUT_IDENTITY, IMAGE_SIZE, VIDEO_FPS, InputError
+from iasa.evaluation.rows import Variant
 from iasa.evaluation.tables import score_video
-from iasa.evaluation.variants import Variant, VariantRunner, find_autoencoder, find_weights, mark_of
+from iasa.evaluation.variants import VariantRunner, find_autoencoder, find_weights, mark_of
 from iasa.files import display_name
 from iasa.keypoints import Keypoints
 from iasa.metrics.proxy import NAMES, ProxyMetrics, find_metric_weights

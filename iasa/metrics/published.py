@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError
+from iasa.config import AUDIO_RATE, PUBLISHED_METRICS, VIDEO_FPS, InputError
 from iasa.files import display_name
 from iasa.keypoints import EYE_CORNERS, FACE, Keypoints
 from iasa.metrics.mfcc import make_cepstra
@@ -34,7 +34,6 @@ from iasa.metrics.networks.syncnet import SyncNet, sync_distances
 from iasa.metrics.proxy import EVERY, embed_faces
 from iasa.metrics.video_quality import identity_figures
 
-PUBLISHED = ("lpips", "syncnet", "inception", "i3d", "arcface")
 PIECE = 16  # video frames that FVD's network sees at a time
 CHUNK = 8  # pictures, or windows of SyncNet, at a time
 ARC_SIDE = 112
@@ -59,13 +58,13 @@ class PublishedMetrics:
 
     @classmethod
     def load(cls, files: Mapping[str, Path]) -> PublishedMetrics:
-        """From files by name. Raises InputError on a name that is not in PUBLISHED and on a file that is not that network."""
+        """From files by name of PUBLISHED_METRICS. Raises InputError on another name and on a file that is not that network."""
         readers = {
             "lpips": read_lpips, "syncnet": read_syncnet, "inception": read_inception, "i3d": read_i3d, "arcface": read_arcface,
         }  # fmt: skip
         for name in files:
             if name not in readers:
-                raise InputError(f"there is no metric {name!r}; accepted: {', '.join(PUBLISHED)}")
+                raise InputError(f"there is no metric {name!r}; accepted: {', '.join(PUBLISHED_METRICS)}")
         return cls(**{name: readers[name](Path(path)) for name, path in files.items()})
 
     @torch.no_grad()

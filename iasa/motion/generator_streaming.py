@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from iasa.avatar.rig import RigMotion
-from iasa.config import InputError
+from iasa.config import TEMPERATURE, InputError
 from iasa.models.checkpoint import load_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, WINDOW
 from iasa.motion.codebooks import REACH
@@ -31,7 +31,6 @@ SOFT = np.full(
     PARAMETERS, 0.07, np.float32
 )  # share of each neighbouring frame in a frame: what trembles is no movement
 SOFT[region_slices()["face"].start :][:LIPS] = 0  # lips follow the sound
-TEMPERATURE = 1.0  # of the draws; 0 takes the most likely entry
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""`python -m iasa train STAGE`, in the order of STAGES.
+"""`iasa train STAGE`: one stage of the training after another.
 
 A stage reads what earlier ones left in the run folder, else the shipped weights, and leaves its own under
 <run>/<stage>/export. Without a run of its own to resume it starts from the shipped weights. The teacher goes on with
@@ -9,7 +9,6 @@ trained on its self-rollout: by the true latents alone (self_forcing), distilled
 
 from __future__ import annotations
 
-import argparse
 import platform
 from datetime import date
 from pathlib import Path
@@ -24,17 +23,9 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import load_weights, read_card, save_weights
 from iasa.models.transformer import VideoTransformer
 from iasa.paths import WEIGHTS
+from iasa.training.options import STAGE_STEPS, TrainOptions
 from iasa.training.trainer import Schedule, Trainer
 
-STAGES = (
-    "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
-    "self_forcing", "distill", "distill_region", "decoder",
-)  # fmt: skip
-STEPS = {
-    "motion": 3000, "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
-    "student": 1500, "self_forcing": 400, "distill": 400, "distill_region": 400, "decoder": 1000,
-    "face_encoder": 300, "part_encoder": 600, "sync_encoder": 300,
-}  # fmt: skip
 OWN = ("autoencoder", "teacher", "student")  # go on from the shipped weights of their name, but for --from-scratch
 BEFORE = {  # else, whose weights a stage starts from: the first that is there
     "finetune": ("teacher",),
@@ -49,34 +40,7 @@ BEFORE = {  # else, whose weights a stage starts from: the first that is there
 GENERATORS = ("distill_region", "distill", "student", "teacher")  # whose latents the decoder learns to paint
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--run", type=Path, default=Path("runs"), help="folder for data, checkpoints, sheets and logs")
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="sizes and rates; by default the stage's own")
-    parser.add_argument("--steps", type=int, help=f"length of the run (default: {STEPS})")
-    parser.add_argument(
-        "--clips", type=int, default=2000, help="data: training clips to render (50 held-out ones come along)"
-    )
-    parser.add_argument(
-        "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
-    parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
-    parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then save and leave")
-    parser.add_argument("--export", type=Path, help="another folder for the averaged weights, iasa/weights/NAME say")
-    parser.add_argument(
-        "--regions", nargs="+", choices=sorted(REGION_WEIGHTS), default=sorted(REGION_WEIGHTS),
-        help="distill_region: those that count, with their weights of iasa/config.py (default: all)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--arcface",
-        type=Path,
-        help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder",
-    )
-    parser.add_argument("--seed", type=int, default=0)
-
-
-def run_stage(options: argparse.Namespace) -> dict:
+def run_stage(options: TrainOptions) -> dict:
     """Run one stage; returns a report for --json."""
     data = options.run / "data"
     if options.stage == "data":
@@ -116,7 +80,7 @@ def run_stage(options: argparse.Namespace) -> dict:
 
 def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int) -> Schedule:
     return Schedule(
-        steps=steps or STEPS[stage],
+        steps=steps or STAGE_STEPS[stage],
         seed=seed,
         warmup=preset.warmup,
         lr=preset.lr,
@@ -125,7 +89,7 @@ def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int)
     )
 
 
-def _train_encoders(options: argparse.Namespace, data: Path, preset: TrainPreset) -> dict:
+def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> dict:
     """The three proxy metrics, one after another; --export names the folder that gets a folder for each."""
     from iasa.training.encoders import train_face_encoder, train_part_encoder
     from iasa.training.train_sync import train_sync_encoder
@@ -148,9 +112,7 @@ def _train_encoders(options: argparse.Namespace, data: Path, preset: TrainPreset
     return report
 
 
-def _train(
-    options: argparse.Namespace, data: Path, run: Path, schedule: Schedule, preset: TrainPreset, origin: Path | None
-):
+def _train(options: TrainOptions, data: Path, run: Path, schedule: Schedule, preset: TrainPreset, origin: Path | None):
     common = {"resume": options.resume, "stop_after": options.stop_after}
     kind = Autoencoder if options.stage in ("autoencoder", "decoder") else VideoTransformer
     start = load_weights(kind, origin).requires_grad_(True) if origin else None

@@ -6,7 +6,6 @@ folder, from clips of real speakers.
 
 from __future__ import annotations
 
-import argparse
 import platform
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from iasa.motion.codebooks import EMACodebookUpdate, code_usage
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rig_regions import CODED, REGIONS, coded_slices, style_vector, to_channels, to_vectors
 from iasa.paths import WEIGHTS
+from iasa.training.options import TrainOptions
 from iasa.training.speech_data.performances import Performance, make_performances, make_utterances
 from iasa.training.trainer import Schedule, Trainer
 
@@ -341,8 +341,8 @@ def train_motion(
     return trainer.averaged(), trainer
 
 
-def run_motion(options: argparse.Namespace, schedule: Schedule, preset: TrainPreset) -> dict:
-    """The stage `motion` of `python -m iasa train`; returns a report for --json."""
+def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -> dict:
+    """The stage `motion` of `iasa train`; returns a report for --json."""
     run, shipped = options.run / "motion", WEIGHTS / "motion"
     anew = options.from_scratch or not (shipped / "config.json").exists()
     anew = anew or (options.resume and (run / "codebooks" / "checkpoint").exists())

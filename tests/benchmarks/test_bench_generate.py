@@ -1,6 +1,5 @@
 """The speed table's own arithmetic, and a row of it with small networks."""
 
-import argparse
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from iasa.avatar.speaker import load_speaker, speaker_names
+from iasa.benchmarks import GenerateOptions
 from iasa.benchmarks import bench_generate as bench
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
@@ -63,10 +63,7 @@ def test_a_number_type_can_be_asked_for(monkeypatch, pipeline, given, meant):
     asked = []
     load = lambda models, **numbers: asked.append((models, numbers)) or pipeline  # noqa: E731
     monkeypatch.setattr(bench.CoSpeechPipeline, "from_pretrained", load)
-    parser = argparse.ArgumentParser()
-    bench.add_arguments(parser)
-    options = parser.parse_args(["--rows", "student", "--seconds", "1.0", "--steps", "1", "--dtype", given])
-    _, figures = bench.run(argparse.Namespace(**vars(options), quick=False))
+    _, figures = bench.run(GenerateOptions(rows=["student"], seconds=[1.0], steps=1, dtype=given))
     assert asked == [(("student",), meant)] and figures["dtype"] == pipeline.precision == "float32"
     assert [row["seconds"] for row in figures["rows"]] == [1.0]
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iasa.cli import commands
 from iasa.cli.main import main
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS
 from iasa.keypoints import (
@@ -248,7 +247,7 @@ def test_interruption(monkeypatch, tmp_path, capsys, speech):
     def interrupt(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "generate", interrupt)
+    monkeypatch.setattr("iasa.cli.generate.run", interrupt)
     assert run(["generate", "--audio", speech, "--out", tmp_path / "v.mp4"]) == 130
     assert "Traceback" not in capsys.readouterr().err
 

@@ -1,6 +1,5 @@
 """The quality report: rows and their weights, what is kept over an interruption, proxy, the many-step sparse sampler."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,8 +20,9 @@ from iasa.config import InputError, MaskOptions
 from iasa.evaluation import run as evaluate
 from iasa.evaluation import variants as ablation
 from iasa.evaluation import worker as examiner_module
+from iasa.evaluation.rows import ROWS
 from iasa.evaluation.tables import compare_rows, make_table, summarise
-from iasa.evaluation.variants import ROWS, animate_sparse, find_weights, mark_of
+from iasa.evaluation.variants import animate_sparse, find_weights, mark_of
 from iasa.evaluation.worker import EvaluationJob, EvaluationWorker, ResultCache, evaluate_all, unpack
 from iasa.keypoints import COUNT, Keypoints, mouth_shape
 from iasa.metrics.networks.face_encoder import FaceEncoder
@@ -75,11 +75,9 @@ def test_a_row_finds_its_own_weights_and_no_other_stages(weights):
 
 
 def test_rows_that_are_not_trained_are_refused_by_name_or_listed_with_their_command(weights):
-    options = argparse.Namespace(ablation=False, rows=["dmd"], run=None)
     with pytest.raises(InputError, match="row dmd has no weights yet; train them with: python -m iasa train distill$"):
-        evaluate.choose_rows(options)
-    options.ablation = True
-    assert [row.name for row in evaluate.choose_rows(options)] == [
+        evaluate.choose_rows(["dmd"])
+    assert [row.name for row in evaluate.choose_rows(None, ablation=True)] == [
         "truth", "autoencoder", "teacher", "finetuned", "global", "local", "regression", "rollout", "dmd", "region",
     ]  # fmt: skip
 

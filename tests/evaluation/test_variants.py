@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("skia", reason="the speakers are drawn by Skia: pip install skia-python")
 
-from iasa.evaluation.variants import GIVEN, STUDENT, VariantRunner, find_weights  # noqa: E402
+from iasa.evaluation.rows import GIVEN, STUDENT
+from iasa.evaluation.variants import VariantRunner, find_weights  # noqa: E402
 from iasa.evaluation.worker import HeldoutClip, make_heldout_clips  # noqa: E402
 from iasa.metrics.video_quality import psnr  # noqa: E402
 from iasa.models.autoencoder import Autoencoder  # noqa: E402

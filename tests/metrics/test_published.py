@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from iasa.avatar.speaker import load_speaker, speaker_names
+from iasa.cli.evaluate import read_metric_files
 from iasa.config import InputError
-from iasa.evaluation.run import read_metric_files
 from iasa.keypoints import COUNT, Keypoints
 from iasa.losses import region_terms
 from iasa.metrics import published as published
@@ -320,7 +320,7 @@ def test_cepstra_by_hand():
 
 
 class TestWrongFiles:
-    @pytest.mark.parametrize("name", published.PUBLISHED)
+    @pytest.mark.parametrize("name", published.PUBLISHED_METRICS)
     def test_no_network_at_all(self, name, tmp_path):
         (tmp_path / "notes.txt").write_text("not a network")
         with pytest.raises(

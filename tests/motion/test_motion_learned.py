@@ -475,7 +475,7 @@ def test_the_model_must_be_one_of_two(talk):
 
 
 def test_the_page_shows_video_and_ablation_only_where_they_were_measured():
-    from iasa.evaluation.evaluate_motion import to_page
+    from iasa.evaluation.motion_report import to_page
 
     figure = {"mean": 0.9, "low": 0.8, "high": 1.0, "clips": 3}
     report = {

@@ -1,6 +1,6 @@
 """Every training stage for a few steps on noise: runs, saves, and changes what it should change and nothing else."""
 
-import argparse
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from iasa.training import stages
 from iasa.training.datasets import encode_shards
 from iasa.training.distill import distill
 from iasa.training.finetune_sparse import finetune_sparse
+from iasa.training.options import TrainOptions
 from iasa.training.train_autoencoder import train_autoencoder
 from iasa.training.train_decoder import train_decoder
 from iasa.training.train_student import train_student
@@ -182,9 +183,8 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train_0.frames.npy").touch()
     monkeypatch.setattr(stages, "_train", broken)
-    options = argparse.Namespace(stage="distill", run=tmp_path, preset=None, steps=None, seed=0, from_scratch=False)
     with pytest.raises(InputError, match="critic is nan at step 7; .*that of step 5.*go on from there with --resume"):
-        stages.run_stage(options)
+        stages.run_stage(TrainOptions("distill", tmp_path))
 
 
 def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch):
@@ -193,13 +193,12 @@ def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch)
     monkeypatch.setattr(
         "iasa.training.datasets.make_shards", lambda folder, clips, corpus, **how: made.append((clips, how))
     )
-    options = argparse.Namespace(stage="data", run=tmp_path, clips=100, first=2000)
-    stages.run_stage(options)
+    options = TrainOptions("data", tmp_path, clips=100)
+    stages.run_stage(replace(options, first=2000))
     assert made == [(100, {"first": 2000}), (50, {"heldout": True})]
     for first in (-1, HELDOUT_IDENTITY - 99):
-        options.first = first
         with pytest.raises(InputError, match="held out"):
-            stages.run_stage(options)
+            stages.run_stage(replace(options, first=first))
     assert len(made) == 2
 
 

@@ -6,11 +6,10 @@ syllables. The rules and the learned motion model both get `iasa.speech.analyse`
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -19,17 +18,16 @@ import torch
 
 from iasa.avatar.identity import Identity, make_identity
 from iasa.avatar.rig import RigMotion, make_keypoints, rest_hands, rest_motion
-from iasa.config import HELDOUT_IDENTITY, VIDEO_FPS
+from iasa.config import HELDOUT_IDENTITY, TEMPERATURE, VIDEO_FPS
 from iasa.keypoints import Keypoints
 from iasa.metrics import motion_quality as measure
 from iasa.metrics.video_quality import bootstrap_interval, correlation, frechet_distance
 from iasa.motion.generator import MotionGenerator
-from iasa.motion.generator_streaming import TEMPERATURE, generate_learned_gestures, load_generator
+from iasa.motion.generator_streaming import generate_learned_gestures, load_generator
 from iasa.motion.rules import generate_gestures, make_style
 from iasa.speech import SpeechFeatures
 from iasa.training.speech_data.heldout_speech import HeldoutSpeech, example_clips, real_clips, synthetic_clips
 from iasa.training.speech_data.performances import join_features, pause_features
-from iasa.training.speech_data.sentences import LANGUAGES
 
 SEEDS = {"truth": 1000, "rules": 2000, "learned": 3000}
 SHIFT = 0.5  # seconds
@@ -51,6 +49,22 @@ FIGURES = {  # name: (heading, decimals)
     "bones_fingers": ("finger bones", 4),
 }
 Performer = Callable[[SpeechFeatures, int], RigMotion]
+
+
+@dataclass(frozen=True)
+class MotionReportOptions:
+    """What the report can be asked for."""
+
+    clips: int = 12  # synthetic ones with known stress
+    seeds: int = 10  # performances of each
+    real: Path | None = None  # folder of real recordings, with their words in NAME.txt
+    languages: Sequence[str] = ()  # synthetic clips of these too
+    temperature: float = TEMPERATURE
+    video: int = 0  # clips made to pictures and read back by a detector
+    through: str = "renderer"  # or "student": what makes those pictures
+    ablation: int = 0  # updates of each ablation that is trained as well
+    run: Path = Path("runs")  # folder of held-out speech and of the training's data
+    weights: Path | None = None  # other than the shipped ones
 
 
 def performers(temperature: float, model: MotionGenerator | None) -> dict[str, Performer]:
@@ -297,7 +311,7 @@ def ablate(run: Path, steps: int, clips: list[HeldoutSpeech], temperature: float
     return {"steps": steps, "batch": ABLATION_BATCH, "clips": len(clips), "variants": report}
 
 
-def to_command(options: argparse.Namespace) -> str:
+def to_command(options: MotionReportOptions) -> str:
     """The command as it can be given again; folders by their name alone."""
     words = [f"--clips {options.clips} --seeds {options.seeds} --temperature {options.temperature:g}"]
     words += [f"--real {options.real.name}"] if options.real else []
@@ -307,28 +321,8 @@ def to_command(options: argparse.Namespace) -> str:
     return " ".join(["python -m iasa evaluate-motion", *words])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clips", type=int, default=12, help="synthetic clips with known stress (default: 12)")
-    parser.add_argument("--seeds", type=int, default=10, help="performances of each clip (default: 10)")
-    parser.add_argument("--real", type=Path, help="folder of real recordings, with their words in NAME.txt")
-    parser.add_argument(
-        "--languages", nargs="*", default=[], choices=sorted(LANGUAGES), help="synthetic clips of these too"
-    )
-    parser.add_argument("--temperature", type=float, default=TEMPERATURE, help=f"default: {TEMPERATURE}")
-    parser.add_argument(
-        "--video", type=int, default=0, metavar="N", help="clips made to video and read back by mediapipe"
-    )
-    parser.add_argument("--through", choices=("renderer", "student"), default="renderer", help="what makes that video")
-    parser.add_argument("--ablation", type=int, default=0, metavar="STEPS", help="also train each ablation that long")
-    parser.add_argument(
-        "--run", type=Path, default=Path("runs"), help="folder of held-out speech and of the training's data"
-    )
-    parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
-    parser.add_argument("--out", type=Path, help="write the report as JSON, and its page beside it as .md")
-
-
-def run(options: argparse.Namespace) -> dict:
-    """The command: prints the table, returns the report."""
+def report_motion(options: MotionReportOptions) -> tuple[str, dict]:
+    """(Markdown, report) of the rules and the learned model on held-out speech."""
     from iasa.models.checkpoint import load_weights
 
     model = (
@@ -357,9 +351,4 @@ def run(options: argparse.Namespace) -> dict:
     if options.ablation:
         synthetic = [clip for clip in clips if clip.kind == "synthetic"]
         report["ablation"] = ablate(options.run, options.ablation, synthetic, options.temperature)
-    page = to_page(report)
-    print(page)
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
-        options.out.with_suffix(".md").write_text(page + "\n")
-    return report
+    return to_page(report), report

@@ -1,0 +1,110 @@
+"""What several commands ask for in the same words, and how each is read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from iasa.config import VIDEO_FPS, InputError
+from iasa.files import atomic_write
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from iasa.avatar.speaker import Reference
+    from iasa.keypoints import Keypoints
+
+MAX_SEED = 2**32 - 1
+Options = TypeVar("Options")  # a dataclass
+
+
+def seed_number(text: str) -> int:
+    """The type of a seed on the command line."""
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; a whole number from 0 to {MAX_SEED} is needed")
+    return int(text)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=seed_number, default=0, help="of everything random (default: 0)")
+
+
+def add_audio(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--audio", required=True, help="speech in any usual sound or video file")
+
+
+def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> None:
+    """Whose body it is: an example speaker, a seed's, or where a `photograph` will do, that person's."""
+    speaker = parser.add_mutually_exclusive_group()
+    if photograph:
+        speaker.add_argument("--reference", metavar="IMG", help="a portrait photograph (needs mediapipe and Skia)")
+    drawn = "the drawn speaker of this seed" + (" (needs Skia)" if photograph else "")
+    speaker.add_argument("--avatar", type=seed_number, metavar="N", help=drawn)
+    speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
+
+
+def read_speech(path: str) -> np.ndarray:
+    """float32 [n], mono, 16 kHz."""
+    from iasa.speech import read_audio
+
+    return read_audio(path)[0]
+
+
+def read_poses(path: str) -> Keypoints:
+    """At least one frame of them, at the video's rate. Raises InputError."""
+    from iasa.keypoints import load_keypoints
+
+    poses = load_keypoints(path)
+    if not len(poses):
+        raise InputError(f"{Path(path).name} holds no poses; at least one frame is needed")
+    if abs(poses.fps - VIDEO_FPS) > 0.01:
+        raise InputError(f"{Path(path).name} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+    return poses
+
+
+def read_reference(arguments: argparse.Namespace) -> Reference:
+    """The picture and body that the options of `add_speaker` name."""
+    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker
+
+    if arguments.reference is not None:
+        from iasa.media.reader import read_image
+
+        return photo_speaker(read_image(arguments.reference))
+    if arguments.avatar is not None:
+        return draw_speaker(arguments.avatar)
+    return load_speaker(arguments.speaker or first_speaker())
+
+
+def first_speaker() -> str:
+    from iasa.avatar.speaker import speaker_names
+
+    names = speaker_names()
+    if not names:
+        raise InputError("the example speakers are not there; name another with --avatar N or --reference IMG")
+    return names[0]
+
+
+def tell(arguments: argparse.Namespace, sentence: str) -> None:
+    """Print the result for reading, unless --json asks for figures instead."""
+    if not arguments.json:
+        print(sentence, flush=True)
+
+
+def gather(kind: type[Options], arguments: argparse.Namespace) -> Options:
+    """The options of a part of the package, each from the argument of its name."""
+    return kind(**{field.name: getattr(arguments, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def write_report(path: str | Path | None, report: dict, page: str = "") -> None:
+    """A report as JSON at `path`, if that is given, and its `page` beside it as .md."""
+    if path is None:
+        return
+    texts = {Path(path): json.dumps(report, indent=1)}
+    if page:
+        texts[Path(path).with_suffix(".md")] = page
+    for place, text in texts.items():
+        with atomic_write(place) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,46 @@
+"""`iasa bench`: one of the speed tables, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from iasa.benchmarks import BENCHMARKS, DTYPES, GENERATE_ROWS, GenerateOptions
+from iasa.cli.arguments import gather, tell, write_report
+from iasa.files import check_output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    default = GenerateOptions()
+    parser.add_argument("what", choices=BENCHMARKS, help="the part to measure")
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
+    parser.add_argument("--out", metavar="JSON", help="write the figures with device, versions and date")
+    group = parser.add_argument_group("of bench generate")
+    lengths = " ".join(f"{seconds:g}" for seconds in default.seconds)
+    group.add_argument(
+        "--seconds", type=float, nargs="+", default=default.seconds, help=f"lengths of speech (default: {lengths})"
+    )
+    group.add_argument("--rows", nargs="+", choices=GENERATE_ROWS, default=default.rows)
+    group.add_argument("--steps", type=int, help="of the student")
+    group.add_argument("--teacher-steps", type=int)
+    group.add_argument("--dtype", choices=DTYPES, help="number type (default: what suits the machine)")
+    group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
+    group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
+    group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
+    group.add_argument(
+        "--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    if arguments.out:
+        check_output(arguments.out, (".json",))
+    from iasa.device import describe_machine
+
+    options = gather(GenerateOptions, arguments) if arguments.what == "generate" else arguments.quick
+    table, figures = importlib.import_module(f"iasa.benchmarks.bench_{arguments.what}").run(options)
+    quick = " --quick" if arguments.quick else ""
+    report = {"command": f"python -m iasa bench {arguments.what}{quick}", **describe_machine(), **figures}
+    tell(arguments, table)
+    write_report(arguments.out, report)
+    return report

@@ -1,0 +1,76 @@
+"""`iasa evaluate`: the quality report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from iasa.cli.arguments import write_report
+from iasa.config import PUBLISHED_METRICS, InputError
+from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
+from iasa.files import check_output, display_name
+
+SIZES = {True: (8, 48), False: (64, 100)}  # with and without --quick: clips, and frames of each
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="8 clips of 48 frames instead of 64 of 100")
+    parser.add_argument(
+        "--ablation", action="store_true", help="the rows of the paper's table 2, as far as they are trained"
+    )
+    parser.add_argument("--clips", type=int)
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), help=f"default: {' '.join(DEFAULT_ROWS)}")
+    parser.add_argument("--steps", type=int, help="of the student")
+    parser.add_argument("--teacher-steps", type=int)
+    parser.add_argument("--run", type=Path, help="a training run, whose weights are preferred to the shipped ones")
+    parser.add_argument("--keep", type=Path, help="keep each clip's figures in this file, and go on from it")
+    parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share the clips")
+    names = ", ".join(PUBLISHED_METRICS)
+    parser.add_argument(
+        "--metric",
+        action="append",
+        metavar="NAME=FILE",
+        help=f"a published metric by your own weights ({names}; see iasa/metrics/published.py); may be repeated",
+    )
+    parser.add_argument("--out", type=Path, help="write the report as JSON, and for reading beside it as .md")
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    if arguments.out:
+        check_output(arguments.out, (".json",))
+    if arguments.workers < 1:
+        raise InputError(f"{arguments.workers} workers asked for; 1 or more are accepted")
+    published = read_metric_files(arguments.metric)
+    from iasa.evaluation.run import choose_rows, evaluate
+
+    clips, frames = SIZES[arguments.quick]
+    text, report = evaluate(
+        choose_rows(arguments.rows, arguments.ablation, arguments.run),
+        arguments.clips or clips,
+        arguments.frames or frames,
+        {"student": arguments.steps, "teacher": arguments.teacher_steps},
+        arguments.run,
+        arguments.keep,
+        arguments.workers,
+        published,
+    )
+    print(text)
+    write_report(arguments.out, report, text)
+    return report
+
+
+def read_metric_files(given: Sequence[str] | None) -> dict[str, Path]:
+    """Files by metric, of NAME=FILE. Raises InputError."""
+    files = {}
+    for text in given or ():
+        name, sign, file = text.partition("=")
+        if not sign or name not in PUBLISHED_METRICS:
+            raise InputError(
+                f"the metric is {text!r}; NAME=FILE is accepted, NAME one of {', '.join(PUBLISHED_METRICS)}"
+            )
+        if not Path(file).is_file():
+            raise InputError(f"there is no file {display_name(file)} for the metric {name}")
+        files[name] = Path(file)
+    return files

@@ -1,0 +1,143 @@
+"""`iasa mask`: the attention plan of a pose file, as figures, a file, a picture, or a page to explore."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iasa.cli.arguments import add_seed, first_speaker, read_poses, tell
+from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions
+from iasa.files import atomic_write, check_output
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from iasa.keypoints import Keypoints
+    from iasa.masks import AttentionPlan
+
+MAX_GRID = 128  # rows and columns of tokens
+SUFFIXES = (".npz", ".json", ".png", ".html")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    default = MaskOptions()
+    parser.add_argument("--pose", required=True, metavar="P.npz")
+    parser.add_argument("--rows", type=int, default=16, help="token rows of a frame (default: 16)")
+    parser.add_argument("--cols", type=int, default=16, help="token columns of a frame (default: 16)")
+    parser.add_argument(
+        "--top-k", type=int, default=default.top_k, help=f"chosen past frames (default: {default.top_k})"
+    )
+    parser.add_argument(
+        "--window",
+        type=int,
+        default=default.window,
+        help=f"frames just before, always seen (default: {default.window})",
+    )
+    parser.add_argument("--method", choices=("mls", "hull"), default=default.method, help="how regions are found")
+    parser.add_argument(
+        "--block", type=int, default=default.block, help=f"tile of the matrix (default: {default.block})"
+    )
+    parser.add_argument("--no-sink", action="store_true", help="the first frame is not visible to all")
+    parser.add_argument(
+        "--out",
+        help="plan.npz or plan.json (everything), mask.png (a picture), explorer.html (to explore in a browser)",
+    )
+    parser.add_argument("--video", metavar="V.mp4", help="the video of these poses, for the explorer's pictures")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="let the student make the clip, and show in the explorer what it attends to",
+    )
+    parser.add_argument("--speaker", metavar="NAME", help="who speaks with --attention (default: the first example)")
+    add_seed(parser)
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    suffix = check_output(arguments.out, SUFFIXES).suffix.lower() if arguments.out else ""
+    options = _check(arguments, suffix)
+    poses = read_poses(arguments.pose)
+    from iasa.grid import TokenGrid
+    from iasa.keypoints import fill_latent, pool_to_latent
+    from iasa.masks import make_plan
+    from iasa.masks.export import save_plan
+
+    started = time.perf_counter()
+    if arguments.attention:
+        plan = _explore_run(arguments, poses, options)
+    else:
+        latent = pool_to_latent(fill_latent(poses))
+        plan = make_plan(latent, TokenGrid(len(latent), arguments.rows, arguments.cols), options)
+        if suffix == ".html":
+            pictures = None if arguments.video is None else _read_thumbnails(arguments.video, len(latent))
+            _write_explorer(arguments.out, plan, latent, pictures)
+        elif arguments.out:
+            save_plan(arguments.out, plan)
+    report: dict[str, Any] = plan.report()
+    report |= {"seconds": round(time.perf_counter() - started, 3), "out": arguments.out}
+    tell(
+        arguments,
+        f"{report['frames']} latent frames of {FRAMES_PER_LATENT} pictures, {report['tokens']} tokens: "
+        f"{report['token_density']:.1%} of the token pairs, {report['block_density']:.1%} of the "
+        f"{report['block']} x {report['block']} blocks ({report['block_density_unpermuted']:.1%} in picture order)",
+    )
+    return report
+
+
+def _check(arguments: argparse.Namespace, suffix: str) -> MaskOptions:
+    for name in ("video", "attention"):
+        if getattr(arguments, name) and suffix != ".html":
+            raise InputError(f"--{name} is for the explorer; give it an --out that ends in .html")
+    for name in ("rows", "cols"):
+        if not 1 <= getattr(arguments, name) <= MAX_GRID:
+            raise InputError(f"--{name} is {getattr(arguments, name)}; 1 to {MAX_GRID} are accepted")
+    return MaskOptions(
+        top_k=arguments.top_k,
+        window=arguments.window,
+        sink=not arguments.no_sink,
+        method=arguments.method,
+        block=arguments.block,
+    )
+
+
+def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskOptions) -> AttentionPlan:
+    """The explorer of a clip that the student makes of the poses, with what it attends to; the run's plan."""
+    if arguments.video:
+        raise InputError("--attention makes the pictures itself; leave --video out")
+    from iasa.avatar.speaker import load_speaker
+    from iasa.config import TransformerConfig
+    from iasa.explorer import record_attention
+    from iasa.pipeline import CoSpeechPipeline
+
+    model = TransformerConfig()
+    if (arguments.rows, arguments.cols) != (model.rows, model.cols):
+        raise InputError(
+            f"--attention runs the shipped student, whose grid is {model.rows} x {model.cols}; "
+            f"--rows {arguments.rows} --cols {arguments.cols} is asked for"
+        )
+    reference = load_speaker(arguments.speaker or first_speaker())
+    pipeline = CoSpeechPipeline.from_pretrained(models=("student",), mask=options)
+    run = record_attention(pipeline, poses, reference, seed=arguments.seed)
+    _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention)
+    return run.plan
+
+
+def _write_explorer(path: str, plan: AttentionPlan, latent: Keypoints, pictures=None, attention=None) -> None:
+    from iasa.explorer import explorer_html, read_bench
+
+    with atomic_write(path) as partial:
+        partial.write_text(explorer_html(plan, latent, pictures, attention, read_bench()), encoding="utf-8")
+
+
+def _read_thumbnails(path: str, frames: int) -> list[np.ndarray]:
+    """The first picture of each of `frames` latent frames."""
+    from iasa.media.reader import open_video
+
+    with open_video(path, fps=VIDEO_FPS) as (pictures, _):
+        kept = [picture for number, picture in enumerate(pictures) if number % FRAMES_PER_LATENT == 0]
+    if not frames <= len(kept) <= frames + 1:
+        raise InputError(
+            f"{Path(path).name} lasts {len(kept)} latent frames and the poses {frames}; the video of these poses is needed"
+        )
+    return kept[:frames]

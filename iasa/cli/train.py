@@ -1,0 +1,60 @@
+"""`iasa train STAGE`: one stage of the training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from iasa.cli.arguments import add_seed, gather, tell
+from iasa.config import PRESETS, REGION_WEIGHTS
+from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    default = TrainOptions("data")
+    lengths = ", ".join(f"{stage} {steps}" for stage, steps in STAGE_STEPS.items())
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--run", type=Path, default=default.run, help="folder for data, checkpoints, sheets and logs")
+    parser.add_argument("--preset", choices=sorted(PRESETS), help="sizes and rates; by default the stage's own")
+    parser.add_argument("--steps", type=int, help=f"length of the run (default: {lengths})")
+    parser.add_argument(
+        "--clips",
+        type=int,
+        default=default.clips,
+        help=f"data: training clips to render, beside 50 held-out ones (default: {default.clips})",
+    )
+    parser.add_argument(
+        "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
+    parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
+    parser.add_argument("--stop-after", type=float, default=default.stop_after, help="seconds, then save and leave")
+    parser.add_argument("--export", type=Path, help="another folder for the averaged weights, iasa/weights/NAME say")
+    parser.add_argument(
+        "--regions",
+        nargs="+",
+        choices=sorted(REGION_WEIGHTS),
+        default=default.regions,
+        help="distill_region: those that count, with their weights of iasa/config.py (default: all)",
+    )
+    parser.add_argument(
+        "--arcface",
+        type=Path,
+        help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder",
+    )
+    add_seed(parser)
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    import torch.distributed
+
+    from iasa.training.stages import run_stage
+
+    try:
+        report = run_stage(gather(TrainOptions, arguments))
+    finally:
+        if torch.distributed.is_initialized():  # the group's threads must not outlive the interpreter
+            torch.distributed.destroy_process_group()
+    tell(arguments, json.dumps(report))
+    return report

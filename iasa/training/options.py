@@ -1,0 +1,37 @@
+"""What a training run can be asked for: the stages in their order, how long each takes, and the options of all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from iasa.config import REGION_WEIGHTS
+
+STAGES = (
+    "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
+    "self_forcing", "distill", "distill_region", "decoder",
+)  # fmt: skip
+STAGE_STEPS = {  # updates; the encoders are three
+    "motion": 3000, "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
+    "student": 1500, "self_forcing": 400, "distill": 400, "distill_region": 400, "decoder": 1000,
+    "face_encoder": 300, "part_encoder": 600, "sync_encoder": 300,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One run of one stage."""
+
+    stage: str
+    run: Path = Path("runs")  # folder for data, checkpoints, sample grids and logs
+    preset: str | None = None  # of iasa.config.PRESETS; None: the stage's own
+    steps: int | None = None  # updates; None: STAGE_STEPS
+    clips: int = 2000  # stage data: training clips
+    first: int = 0  # stage data: the first clip's number; another number is another speaker
+    resume: bool = False
+    from_scratch: bool = False  # do not start from the shipped weights
+    stop_after: float = float("inf")  # seconds
+    export: Path | None = None  # another folder for the averaged weights
+    regions: tuple[str, ...] = tuple(sorted(REGION_WEIGHTS))  # stage distill_region: those that count
+    arcface: Path | None = None  # stage distill_region: a TorchScript file, instead of our face encoder
+    seed: int = 0
