@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.signal import find_peaks
 
 from iasa.config import AUDIO_RATE, VIDEO_FPS
@@ -16,6 +16,11 @@ WINDOW = 4 * HOP
 RANGE_DB = 35.0  # from the loudest speech (95th percentile) down to "silent"
 GATE_DB = 25.0  # below the loudest speech: taken as a pause
 SILENCE_DB = -60.0  # a clip whose loudest part is below this has no speech
+SHORTEST = 0.3  # seconds: speech that lasts no longer still sets the level, however long the silence around it
+SOFTER_DB = 6.0  # than its loudest 0.3 s speech may be by the 95th percentile
+LIFT_DB, VOICED_LIFT_DB = 10.0, 5.0  # above the room's noise, which is steady: softer sound is noise, unless it is clearly voiced
+FLOOR = 5  # percentile of the loudness that is the room's noise
+REACH = 0.15  # seconds around voiced or loud sound that belong to speech
 PITCH_LOW, PITCH_HIGH = 70.0, 400.0  # hertz
 ACCENT_SPACING = 0.5  # seconds between accents at least
 ACCENT_SCORE = 0.4
@@ -124,19 +129,43 @@ def find_accents(
     return [((p - 0.5) / HOP_RATE, float(h)) for p, h in zip(peaks, heights, strict=True)]
 
 
+def _speech_level(loudness: np.ndarray) -> float:
+    """Decibels of the loud parts of speech: the 95th percentile, or a short word's own in a long silence."""
+    loudest = np.sort(loudness)[-min(len(loudness), int(SHORTEST * HOP_RATE)) :]
+    return max(np.percentile(loudness, 95), loudest[0] - SOFTER_DB)
+
+
+def _near_speech(loudness: np.ndarray, voiced: np.ndarray) -> np.ndarray:
+    """bool [m]: near sound that is voiced, or well above the noise of the room. Steady noise is neither."""
+    floor = np.percentile(loudness, FLOOR)
+    lift = np.where(voiced > 0.5, VOICED_LIFT_DB, LIFT_DB)
+    return maximum_filter1d((voiced >= 1) | (loudness > floor + lift), _odd(2 * REACH))
+
+
+def _odd(seconds: float) -> int:
+    """An odd number of hops."""
+    return int(seconds * HOP_RATE) // 2 * 2 + 1
+
+
 def make_prosody(audio: np.ndarray) -> Prosody:
     """Prosody of mono sound float32 [n] at 16 kHz; silence gives zeros and no accents, never NaN."""
     if len(audio) < 2 * WINDOW:
         audio = np.pad(audio, (0, 2 * WINDOW - len(audio)))
     loudness = _loudness(audio)
-    top = np.percentile(loudness, 95)
+    top = _speech_level(loudness)
     if top < SILENCE_DB:  # the only absolute level: a quiet recording is read like a loud one
         zero = np.zeros(len(loudness))
         return Prosody(loudness, zero, zero, zero, zero > 0, zero, [])
-    speaking = loudness > top - GATE_DB
-    energy = np.clip((loudness - top + RANGE_DB) / RANGE_DB, 0, 1)
     scale = np.abs(audio).max() + 1e-9
-    pitch, voiced = _pitch(audio / scale, speaking)
+    audible = loudness > top - GATE_DB
+    pitch, voiced = _pitch(audio / scale, audible)
+    speaking = audible & _near_speech(loudness, voiced)
+    if not speaking.any():
+        zero = np.zeros(len(loudness))
+        return Prosody(loudness, zero, zero, zero, speaking, zero, [])
+    near = maximum_filter1d(speaking.astype(float), _odd(2 * REACH))
+    pitch, voiced = pitch * near, voiced * speaking
+    energy = np.clip((loudness - top + RANGE_DB) / RANGE_DB, 0, 1) * near
     onset = _onset(audio / scale, len(loudness))
     accents = find_accents(np.maximum(loudness, top - GATE_DB - 5), pitch, onset, speaking)
     return Prosody(loudness, energy, pitch, voiced, speaking, onset, accents)
