@@ -54,15 +54,16 @@ def read_speech(path: str) -> np.ndarray:
 
 
 def read_poses(path: str) -> Keypoints:
-    """At least one frame of them, at the video's rate. Raises InputError."""
+    """At least one frame of them, at the video's rate, short gaps bridged. Raises InputError."""
     from iasa.keypoints import load_keypoints
+    from iasa.pose.gaps import bridge_gaps
 
     poses = load_keypoints(path)
     if not len(poses):
         raise InputError(f"{Path(path).name} holds no poses; at least one frame is needed")
     if abs(poses.fps - VIDEO_FPS) > 0.01:
         raise InputError(f"{Path(path).name} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
-    return poses
+    return bridge_gaps(poses)
 
 
 def read_reference(arguments: argparse.Namespace) -> Reference:

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> dict:
 
     from iasa.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, save_keypoints
     from iasa.media.reader import open_video
-    from iasa.pose import extract_keypoints, keep_frames
+    from iasa.pose import bridge_gaps, extract_keypoints, keep_frames
 
     started = time.perf_counter()
     with open_video(arguments.video, fps=VIDEO_FPS) as (pictures, _):
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> dict:
         raise InputError(
             f"no person is found in {Path(arguments.video).name}; one who faces the camera, waist up, is needed"
         )
-    save_keypoints(arguments.out, keypoints)
+    save_keypoints(arguments.out, bridge_gaps(keypoints))
     kept = round(float(keep_frames(keypoints).mean()), 4)
     tell(
         arguments,

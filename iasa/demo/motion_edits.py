@@ -17,6 +17,7 @@ from iasa.inference.generation import Timing
 from iasa.inference.pose_chunks import generate_poses
 from iasa.keypoints import Keypoints, concat_keypoints, load_keypoints
 from iasa.motion.rules import GestureStyle, make_style
+from iasa.pose.gaps import bridge_gaps
 from iasa.speech.chunked import ChunkedSpeech
 
 MAX_POSES = 3000  # frames
@@ -77,7 +78,7 @@ def edit_motion(motion: RigMotion, wishes: MotionEdits) -> RigMotion:
 def read_poses(path: str | os.PathLike) -> Keypoints:
     """Poses of an uploaded npz, or of the person in an uploaded video (needs mediapipe). Raises InputError."""
     if Path(path).suffix.lower() == ".npz":
-        poses = load_keypoints(path)
+        poses = bridge_gaps(load_keypoints(path))
         if abs(poses.fps - VIDEO_FPS) > 0.01:
             raise InputError(f"{display_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
     else:
@@ -114,7 +115,7 @@ def follow_person(
         poses = extract_keypoints(keep(frames), VIDEO_FPS)
     if not (poses.confidence > 0).any():
         raise InputError(f"no person is found in {display_name(path)}; one who faces the camera, waist up, is needed")
-    return poses, pictures
+    return bridge_gaps(poses), pictures
 
 
 def shrink(picture: np.ndarray, longest: int = 640) -> np.ndarray:
