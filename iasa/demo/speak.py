@@ -50,6 +50,7 @@ from iasa.media.reader import read_metadata
 from iasa.media.writer import VideoWriter
 from iasa.pipeline import summarise
 from iasa.pose import draw_pose
+from iasa.speech.language import LANGUAGES, detect_language
 
 MAX_TEXT = 300  # letters of typed speech
 LIVE_FRAMES = 10  # in one piece of the live video
@@ -250,15 +251,19 @@ def restore_settings(video: str | None, request: gr.Request = None) -> tuple:
     return kind, example, number, model, gr.update(maximum=MAX_STEPS[model], value=steps), seed, motion
 
 
-def read_text(text: str, request: gr.Request = None) -> str:
-    """A synthetic voice reads the text into a sound file."""
-    from iasa.training.speech_data.synthesis import make_speech
+def read_text(text: str, language: str = "auto", request: gr.Request = None) -> str:
+    """A synthetic voice of the text's language, or of a chosen one, reads it into a sound file."""
+    from iasa.training.speech_data.synthesis import VOICES, make_speech
 
     with plain_errors(request):
         spoken = " ".join(text.split())
         if not any(letter.isalpha() for letter in spoken) or len(spoken) > MAX_TEXT:
             raise InputError(f"the text has {len(spoken)} letters; some words, up to {MAX_TEXT} letters, are needed")
-        sound, _ = make_speech(spoken)
+        spoken_in = detect_language(spoken) if language == "auto" else language
+        if spoken_in not in VOICES:
+            known = ", ".join(LANGUAGES[code] for code in VOICES)
+            raise InputError(f"no voice here reads {LANGUAGES.get(spoken_in, 'this script')}; accepted: {known}")
+        sound, _ = make_speech(spoken, VOICES[spoken_in])
     path = new_output(".wav")
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, AUDIO_RATE, 0, "NONE", ""))

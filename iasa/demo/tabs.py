@@ -27,6 +27,8 @@ from iasa.demo.speak import (
 from iasa.demo.words import words
 from iasa.demo.zerogpu import LENT
 from iasa.paths import EXAMPLES, SPEAKERS, SPEECH
+from iasa.speech.language import LANGUAGES
+from iasa.training.speech_data.synthesis import VOICES
 
 CSS = """.gradio-container {
   width: 100% !important; min-width: 0 !important; max-width: 1480px !important;
@@ -82,7 +84,9 @@ def speak_tab(made: gr.State) -> None:
             if importlib.util.find_spec("espeakng_loader"):
                 text = gr.Textbox(label=words("typed"), max_length=MAX_TEXT, lines=2)
                 read = gr.Button(words("read"), size="sm")
-                read.click(read_text, text, audio, api_visibility="private")
+                voices = [(words("voice_auto"), "auto"), *((LANGUAGES[code], code) for code in VOICES)]
+                voice = gr.Dropdown(voices, value="auto", label=words("voice"))
+                read.click(read_text, [text, voice], audio, api_visibility="private")
             speaker = choose_speaker_controls()
             with gr.Accordion(words("movement"), open=False):
                 motion = gr.Radio(

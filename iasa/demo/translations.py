@@ -114,6 +114,7 @@ GERMAN = {
     "the text has {count} letters; some words, up to {most} letters, are needed": (
         "der Text hat {count} Buchstaben; nötig sind ein paar Wörter, höchstens {most} Buchstaben"
     ),
+    "no voice here reads {language}; accepted: {known}": "keine Stimme hier liest {language}; möglich sind: {known}",
     "the number is {number}; a whole number from 0 to {most} is needed": (
         "die Zahl ist {number}; nötig ist eine ganze Zahl von 0 bis {most}"
     ),

@@ -359,6 +359,10 @@ def test_exploring(speech, tmp_path):
 def test_typed_text_is_read_aloud():
     sound, _ = read_audio(read_text("Good morning, <b>everyone</b>."))
     assert 0.8 < len(sound) / RATE < 5 and np.abs(sound).max() > 0.05
+    german, english = (read_audio(read_text("Guten Morgen, wie geht es dir?", code))[0] for code in ("auto", "en"))
+    assert len(german) != len(english)
+    with pytest.raises(gr.Error, match="no voice here reads Japanese; accepted: English, German"):
+        read_text("おはようございます")
     for text in ("", "...", "word " * 100):
         with pytest.raises(gr.Error, match="some words"):
             read_text(text)

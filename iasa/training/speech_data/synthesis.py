@@ -30,6 +30,13 @@ IPA_TO_ARPABET = {
 }  # fmt: skip
 
 
+# eSpeak NG's voice of each language (ISO 639-1); Japanese it can only spell in kana, which is worse than no voice.
+VOICES = {
+    "en": "en-us", "de": "de", "fr": "fr", "es": "es", "it": "it", "pt": "pt", "nl": "nl", "pl": "pl", "sv": "sv",
+    "tr": "tr", "ru": "ru", "uk": "uk", "el": "el", "ar": "ar", "he": "he", "hi": "hi", "zh": "cmn", "ko": "ko",
+}  # fmt: skip
+
+
 class _Id(ctypes.Union):
     _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
