@@ -33,9 +33,11 @@ REGIONS = ("face", "hands", "arms", "body", "shoulders")  # bit order of the reg
 NOSE, LEFT_EAR, RIGHT_EAR = 0, 3, 4
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, RIGHT_HIP = range(5, 13)
 
+FINGERTIPS = (4, 8, 12, 16, 20)  # in a hand, from the thumb on
+
 # P of the paper (it names neither the points nor their number): head, arms, and the tips of all fingers.
 UPPER_BODY = (NOSE, LEFT_EAR, RIGHT_EAR, *range(LEFT_SHOULDER, RIGHT_WRIST + 1)) + tuple(
-    hand.start + tip for hand in (LEFT_HAND, RIGHT_HAND) for tip in (4, 8, 12, 16, 20)
+    hand.start + tip for hand in (LEFT_HAND, RIGHT_HAND) for tip in FINGERTIPS
 )
 
 _FACE0 = FACE.start

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from javascript import code_only, function_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "iasa"
@@ -21,7 +22,7 @@ ORDER = (
     "media", "pose", "speech", "warp", "masks", "avatar", "models", "losses", "attention", "motion", "teaching",
     "metrics", "inference", "training", "pipeline", "session", "explorer", "evaluation", "benchmarks", "demo", "cli", "__main__",
 )  # fmt: skip
-LONGEST_FUNCTION = 80  # lines
+LONGEST_FUNCTION, LONGEST_FILE = 80, 400  # lines
 OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa"}
 DISTRIBUTION = {
     "PIL": "pillow",
@@ -112,6 +113,41 @@ def test_functions_are_short():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = node.end_lineno - node.lineno + 1
                 assert lines <= LONGEST_FUNCTION, f"{module_name(path)}.{node.name} has {lines} lines"
+
+
+def test_javascript_functions_and_files_are_short():
+    files = sorted(PACKAGE.rglob("*.js"))
+    assert files
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= LONGEST_FILE, f"{path.name} is too long"
+        for first, lines in function_lines(text):
+            assert lines <= LONGEST_FUNCTION, f"the function in line {first} of {path.name} has {lines} lines"
+
+
+def test_the_lines_of_javascript_functions_are_counted():
+    text = """// function no() { } }
+const text = "{" + `a } ${[1].map((x) => {
+  return `}${x}`;
+})} {`, pattern = /[/{]\\/{/g;
+function long(a, b = {
+  c: 1,
+}) {
+  if (a / 2 > 1 / b) {
+    return 1;
+  }
+  for (const x of a) { x.each({ method() {
+    return "}";
+  } }); }
+}
+const short = (x) => x,
+  wide = (y) => [
+    y, { z: 1 },
+  ];
+"""
+    code = code_only(text)
+    assert code.count("\n") == text.count("\n") and "no" not in code and "pattern" in code and "map" in code
+    assert sorted(function_lines(text)) == [(2, 3), (5, 10), (11, 3), (15, 1), (16, 3)]
 
 
 @pytest.mark.parametrize("group", [module_name, lambda path: unit(module_name(path))], ids=["files", "parts"])

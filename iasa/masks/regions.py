@@ -73,11 +73,12 @@ PARTS = (
     Part("shoulders", (LEFT_SHOULDER, RIGHT_SHOULDER), radius=0.13, fewest=2),
 )
 
-_TORSO = 1.3  # shoulder widths from shoulder to hip, where a hip is not seen
-_USUAL_SHOULDERS = 0.4  # shoulder width in image units where the reference shows none
-_DIRECTIONS = 32  # half planes that bound a hull
+TORSO = 1.3  # shoulder widths from shoulder to hip, where a hip is not seen
+USUAL_SHOULDERS = 0.4  # shoulder width in image units where the reference shows none
+NARROWEST_SHOULDERS = 0.05  # of a person seen from the side
+DIRECTIONS = 32  # half planes that bound a hull
 _CHUNK = 4096  # tokens handled at once, so that the work stays in the cache
-_CLOSE = 1e-6  # squared distance below which a control point is met: a thousandth of the picture
+CLOSE = 1e-6  # squared distance below which a control point is met: a thousandth of the picture
 
 
 def region_bits(
@@ -118,7 +119,7 @@ def region_bits(
 
 def parts_shown(keypoints: Keypoints) -> np.ndarray:
     """Whether each frame shows enough points of each of PARTS: bool [f, parts]."""
-    seen = _with_hips(keypoints, _USUAL_SHOULDERS).confidence > 0
+    seen = _with_hips(keypoints, USUAL_SHOULDERS).confidence > 0
     return torch.stack([seen[:, list(part.points)].sum(1) >= part.fewest for part in PARTS], 1).numpy()
 
 
@@ -172,7 +173,7 @@ def warp_rigid(
     # w [f, p, n]. The sums over control points that the closed form needs are one product with seven rows.
     distance = torch.baddbmm(v.square().sum(1, keepdim=True), p, v, alpha=-2)
     distance += p.square().sum(-1, keepdim=True)
-    w = distance.clamp_min_(_CLOSE).reciprocal_().mul_(used)
+    w = distance.clamp_min_(CLOSE).reciprocal_().mul_(used)
     (px, py), (qx, qy) = p.unbind(-1), q.unbind(-1)
     rows = torch.stack([torch.ones_like(px), px, py, qx, qy, px * qx + py * qy, px * qy - py * qx], dim=1)
     sums = rows @ w  # [f, 7, n]
@@ -192,14 +193,14 @@ def warp_rigid(
 def _inside(places: Tensor, points: Tensor, seen: Tensor, reach: float) -> Tensor:
     """Whether places [f or 1, n, 2] are within `reach` of the hull of points [f or 1, p, 2]: bool [f, n].
 
-    Two points: the exact distance from the segment. More: `_DIRECTIONS` half planes that touch the hull.
+    Two points: the exact distance from the segment. More: `DIRECTIONS` half planes that touch the hull.
     """
     if points.shape[1] == 2:
         start, along = points[:, :1], points[:, 1:] - points[:, :1]  # [f, 1, 2]
         share = ((places - start) * along).sum(-1, keepdim=True)
         share = (share / along.square().sum(-1, keepdim=True).clamp_min(1e-12)).clamp(0, 1)
         return (places - start - share * along).square().sum(-1) <= reach**2
-    angle = torch.arange(_DIRECTIONS, dtype=places.dtype) * (2 * math.pi / _DIRECTIONS)
+    angle = torch.arange(DIRECTIONS, dtype=places.dtype) * (2 * math.pi / DIRECTIONS)
     directions = torch.stack([angle.cos(), angle.sin()], dim=1)  # [directions, 2]
     extent = (points @ directions.T).masked_fill(~seen[..., None], -torch.inf).amax(1)  # [f, directions]
     beyond = directions @ places.transpose(1, 2) - extent[..., None]  # [f, directions, n]
@@ -211,9 +212,9 @@ def _shoulder_width(reference: Keypoints) -> float:
     pair = [LEFT_SHOULDER, RIGHT_SHOULDER]
     shown = (reference.confidence[:, pair] > 0).all(1).nonzero()[0]
     if not len(shown):
-        return _USUAL_SHOULDERS
+        return USUAL_SHOULDERS
     left, right = reference.xy[shown[0], pair]
-    return max(float(math.dist(left, right)), 0.05)
+    return max(float(math.dist(left, right)), NARROWEST_SHOULDERS)
 
 
 def _with_hips(keypoints: Keypoints, scale: float) -> _Poses:
@@ -226,6 +227,6 @@ def _with_hips(keypoints: Keypoints, scale: float) -> _Poses:
     both = confidence[:, [LEFT_SHOULDER, RIGHT_SHOULDER]].amin(1)
     for shoulder, hip in ((LEFT_SHOULDER, LEFT_HIP), (RIGHT_SHOULDER, RIGHT_HIP)):
         missing = confidence[:, hip] <= 0
-        xy[missing, hip] = (xy[:, shoulder] + _TORSO * scale * down)[missing]
+        xy[missing, hip] = (xy[:, shoulder] + TORSO * scale * down)[missing]
         confidence[missing, hip] = both[missing]
     return _Poses(xy, confidence)
