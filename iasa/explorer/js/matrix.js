@@ -130,16 +130,21 @@ export function paintPixels(canvas, W, colourOf) {
   canvas.width = canvas.height = W;
   const pen = canvas.getContext("2d"),
     image = pen.createImageData(W, W);
+  const { data } = image;
   for (let p = 0; p < W * W; p++) {
-    const [r, g, b] = colourOf(p);
-    image.data[4 * p] = r;
-    image.data[4 * p + 1] = g;
-    image.data[4 * p + 2] = b;
-    image.data[4 * p + 3] = 255;
+    const colour = colourOf(p);
+    data[4 * p] = colour[0];
+    data[4 * p + 1] = colour[1];
+    data[4 * p + 2] = colour[2];
+    data[4 * p + 3] = 255;
   }
   pen.putImageData(image, 0, 0);
 }
-export const mix = (under, over, share) => under.map((v, c) => v + share * (over[c] - v));
+export const mix = (under, over, share) => [
+  under[0] + share * (over[0] - under[0]),
+  under[1] + share * (over[1] - under[1]),
+  under[2] + share * (over[2] - under[2]),
+];
 
 // Paler where fewer of the pairs are needed, over grey where they are computed all the same.
 export function paintShares(canvas, W, { exact, computed, reason }) {
@@ -148,6 +153,7 @@ export function paintShares(canvas, W, { exact, computed, reason }) {
     waste = toRgb(ink.waste);
   paintPixels(canvas, W, (p) => {
     if (!computed[p]) return paper;
+    if (exact[p] === 1) return colours[reason[p]];
     const under = computed[p] > exact[p] ? mix(paper, waste, 0.6 * (computed[p] - exact[p])) : paper;
     return exact[p] > 0 ? mix(under, colours[reason[p]], 0.22 + 0.78 * Math.sqrt(exact[p])) : under;
   });

@@ -96,11 +96,15 @@ function tokenPicture() {
 
 // Tokens in the colours [r, g, b, a] that `colourOf` gives.
 export function paintCells(pen, x, y, size, colourOf) {
-  const { canvas, pen: tokenPen, pixels } = tokenPicture();
+  const { canvas, pen: tokenPen, pixels } = tokenPicture(),
+    { data } = pixels;
   let any = false;
   for (let i = 0; i < n; i++) {
     const colour = colourOf(i);
-    pixels.data.set(colour, 4 * i);
+    data[4 * i] = colour[0];
+    data[4 * i + 1] = colour[1];
+    data[4 * i + 2] = colour[2];
+    data[4 * i + 3] = colour[3];
     any = any || colour[3] > 0;
   }
   if (!any) return;

@@ -11,7 +11,8 @@ function saySeen() {
   const { t, i } = state.query,
     mine = plan.bits[t * n + i],
     { causal, local } = state.options;
-  const keys = rowReasons(plan, t, i).reduce((sum, reason) => sum + (reason > 0 ? 1 : 0), 0);
+  let keys = 0;
+  for (const reason of rowReasons(plan, t, i)) keys += reason > 0;
   let who = say("a patch");
   if (local) who = mine ? say("a patch of the {parts}", { parts: listed(namesOf(mine)) }) : say("a background patch");
   const where = [say("its own frame")],

@@ -103,14 +103,14 @@ export function placeTour() {
   if (step < 0) return;
   const target = byId(STEPS[step].at),
     box = byId("tour"),
-    page = byId("explorer").getBoundingClientRect();
-  target.scrollIntoView({ block: target.offsetHeight > innerHeight - box.offsetHeight ? "start" : "center" });
-  const place = target.getBoundingClientRect(),
     gap = 10;
-  const under = place.bottom + gap,
-    lowest = innerHeight - box.offsetHeight - gap;
-  box.style.left = `${clamp(place.left + gap, gap, Math.max(gap, innerWidth - box.offsetWidth - gap)) - page.left}px`;
-  box.style.top = `${Math.max(gap, Math.min(under, lowest)) - page.top}px`;
+  target.scrollIntoView({ block: target.offsetHeight > innerHeight - box.offsetHeight ? "start" : "center" });
+  const page = byId("explorer").getBoundingClientRect(),
+    place = target.getBoundingClientRect();
+  const left = clamp(place.left + gap, gap, Math.max(gap, innerWidth - box.offsetWidth - gap));
+  const top = clamp(place.bottom + gap, gap, Math.max(gap, innerHeight - box.offsetHeight - gap));
+  box.style.left = `${left - page.left}px`;
+  box.style.top = `${top - page.top}px`;
 }
 
 function endTour() {
