@@ -45,7 +45,7 @@ def mask_rule() -> dict:
 
 
 def drawing() -> dict:
-    """Colours, lines of a skeleton as pairs of points, and the keypoints that can be dragged."""
+    """Colours, lines of a skeleton as pairs of points, the keypoints that can be dragged, and the arms."""
     body, fingers = (
         [bone for bone in keypoints.BONES if (bone[0] >= LEFT_HAND.start) is hand] for hand in (False, True)
     )
@@ -61,6 +61,13 @@ def drawing() -> dict:
         "finger_bones": fingers,
         "face_lines": list(skeleton.FACE_LINES),
         "handles": _handles(),
+        "arms": [
+            {"shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": list(range(hand.start, hand.stop))}
+            for shoulder, elbow, wrist, hand in (
+                (keypoints.LEFT_SHOULDER, keypoints.LEFT_ELBOW, keypoints.LEFT_WRIST, LEFT_HAND),
+                (keypoints.RIGHT_SHOULDER, keypoints.RIGHT_ELBOW, keypoints.RIGHT_WRIST, RIGHT_HAND),
+            )
+        ],
     }
 
 

@@ -27,7 +27,7 @@ MAX_FRAMES = 1024  # latent frames of one page
 # Files of js/, each after those that it imports from.
 MODULES = (
     "data", "i18n", "similarity", "regions", "mask", "recall", "explain", "plan_text",  # arithmetic and words
-    "state", "dom", "colours", "picture", "strip", "frame", "sentence", "tiles", "controls",
+    "state", "dom", "colours", "picture", "strip", "limbs", "frame", "sentence", "tiles", "controls",
     "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "views",
     "pointing", "keys", "pointers", "address", "snapshot", "tour", "main",
 )  # fmt: skip

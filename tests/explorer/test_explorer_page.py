@@ -279,9 +279,8 @@ def test_dragging_a_keypoint_changes_the_mask_as_python_has_it(visit, plan, pose
     table, bits, xy = there.page.evaluate(text)
     dragged = Keypoints(np.frombuffer(base64.b64decode(xy), "<f4").reshape(FRAMES, 133, 2), poses.confidence)
     moved = np.abs(dragged.xy - poses.xy).max(-1) > 0.05
-    assert (
-        set(np.flatnonzero(moved[12])) == {10, *range(112, 133)} == set(np.flatnonzero(moved[0]))
-    )  # the wrist and its hand
+    for frame in (12, 0):  # the wrist with its hand, and the elbow that bends
+        assert {10, *range(112, 133)} <= set(np.flatnonzero(moved[frame])) <= {8, 10, *range(112, 133)}
     assert not moved[[1, 5, 20]].any()
     wanted = make_plan(dragged, plan.grid, plan.options)
     assert table == wanted.frame_table.tolist() != plan.frame_table.tolist()
@@ -292,6 +291,44 @@ def test_dragging_a_keypoint_changes_the_mask_as_python_has_it(visit, plan, pose
     take_screenshot(there.page, "explorer_dragged", whole=False)
     there.page.click("#reset-pose")
     assert there.figure(0) == percent(plan.density())
+
+
+def test_arms_keep_their_length_when_dragged(visit, poses):
+    """However far a wrist, an elbow or a shoulder is pulled; fingers go along, the other arm stays."""
+    there, t = visit(), 7
+    there.page.fill("#scrub", str(t))
+
+    def pull(point: int, right: float, down: float) -> np.ndarray:
+        box = there.page.locator("#frame").bounding_box()
+        xy = now()
+        there.page.mouse.move(*(xy[point] * box["width"] + (box["x"], box["y"])))
+        there.page.mouse.down()
+        there.page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["width"], steps=5)
+        there.page.mouse.up()
+        there.until("!iasaExplorer.state.slice")
+        return now()
+
+    def now() -> np.ndarray:
+        text = there.page.evaluate("iasaExplorer.encode(iasaExplorer.poses.xy)")
+        return np.frombuffer(base64.b64decode(text), "<f4").reshape(FRAMES, 133, 2)[t]
+
+    def lengths(xy: np.ndarray) -> np.ndarray:
+        bones = [(6, 8), (8, 10), *((10, point) for point in range(112, 133))]
+        return np.array([np.linalg.norm(xy[a] - xy[b]) for a, b in bones])
+
+    start = now()
+    xy = pull(10, 0.05, 0.02)  # out of reach
+    np.testing.assert_allclose(lengths(xy), lengths(start), atol=1e-4)
+    reach = lengths(start)[:2].sum()
+    wanted = np.array([0.05, 0.02]) - start[6]
+    assert np.allclose(xy[10] - start[6], wanted * min(1, reach / np.linalg.norm(wanted)), atol=0.02)
+    stretched, xy = xy, pull(8, 0.3, 0.9)
+    np.testing.assert_allclose(lengths(xy), lengths(start), atol=1e-4)
+    assert np.abs(xy[8] - stretched[8]).max() > 0.05 and np.array_equal(xy[6], start[6])
+    moved = pull(6, 0.3, 0.4) - xy
+    others = [8, 10, *range(112, 133)]
+    np.testing.assert_allclose(moved[others], np.broadcast_to(moved[6], (len(others), 2)), atol=1e-5)
+    assert np.array_equal(now()[[5, 7, 9, *range(91, 112)]], start[[5, 7, 9, *range(91, 112)]])
 
 
 def test_export_as_json_picture_and_link(visit, plan, address, tmp_path):
@@ -611,6 +648,12 @@ def test_in_a_frame_it_reaches_nothing_around_it(browser, plan, poses):
         inner.evaluate("(() => { try { return parent.document.title; } catch { return 'refused'; } })()") == "refused"
     )
     assert page.evaluate("window.hacked") is None and inner.evaluate("window.hacked") is None
+    inner.evaluate("document.getElementById('start-tour').click()")
+    for _ in range(6):  # each step of the tour comes into sight in the page around
+        page.wait_for_timeout(300)
+        box = inner.locator("#tour").bounding_box()
+        assert 0 <= box["y"] and box["y"] + box["height"] <= page.viewport_size["height"]
+        inner.evaluate("document.getElementById('tour-next').click()")
     page.close()
 
 

@@ -13,7 +13,7 @@ import { matrixShares, mix, paintPixels, paintShares } from "./matrix.js";
 
 const MOST_BYTES = 3e7; // of a plan's file
 export const VARIANTS = {
-  global: ["Chosen frames whole (no regions)", (o) => ({ ...o, local: false })],
+  global: ["Chosen frames whole, no regions", (o) => ({ ...o, local: false })],
   window: ["Window only, with as many frames", (o) => ({ ...o, top_k: 0, window: o.top_k + o.window })],
   align: ["Rigid alignment switched", (o) => ({ ...o, align: !o.align })],
   shapes: ["Region shapes switched", (o) => ({ ...o, method: RULE.methods.find((method) => method !== o.method) })],

@@ -6,6 +6,7 @@ import { f, poseChanged, poses, state } from "./state.js";
 import { byId, fit } from "./dom.js";
 import { KEY_MARK, MARK } from "./colours.js";
 import { drawPlate, outline, paintCells, tint } from "./picture.js";
+import { placeOf, shiftsOf } from "./limbs.js";
 
 export const HANDLES = PAGE.drawing.handles; // point, name, the points that go along, and whether it is a joint or a fingertip
 
@@ -57,9 +58,13 @@ export function handleAt(event, reach) {
   return best;
 }
 
-export function moveHandle(number, dx, dy) {
+// Where a keypoint of the query frame is, 0..1 across and down.
+export const handlePlace = (number) => placeOf(state.query.t, HANDLES[number].point);
+
+// Pulls a keypoint to a place of the picture.
+export function moveHandle(number, x, y) {
   const t = state.query.t;
-  for (const point of HANDLES[number].followers) {
+  for (const [point, dx, dy] of shiftsOf(HANDLES[number], t, x, y)) {
     poses.xy[2 * (t * RULE.points + point)] += dx;
     poses.xy[2 * (t * RULE.points + point) + 1] += dy;
   }

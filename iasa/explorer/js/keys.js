@@ -4,7 +4,7 @@ import { clamp } from "./data.js";
 import { say } from "./i18n.js";
 import { f, state } from "./state.js";
 import { byId, element, tell } from "./dom.js";
-import { HANDLES, drawFrame, moveHandle } from "./frame.js";
+import { HANDLES, drawFrame, handlePlace, moveHandle } from "./frame.js";
 import { fitScale, panTo, zoomBy } from "./matrix_view.js";
 import { choose, moveBy, placePatch, release, togglePlay } from "./pointing.js";
 
@@ -27,8 +27,10 @@ function onFrameKey(event) {
     far = event.shiftKey ? BIG_STEP : STEP;
   if (event.key === "[") chooseHandle(-1);
   else if (event.key === "]") chooseHandle(1);
-  else if (arrow && state.handle >= 0) moveHandle(state.handle, arrow[0] * far, arrow[1] * far);
-  else return false;
+  else if (arrow && state.handle >= 0) {
+    const [x, y] = handlePlace(state.handle);
+    moveHandle(state.handle, x + arrow[0] * far, y + arrow[1] * far);
+  } else return false;
   return true;
 }
 

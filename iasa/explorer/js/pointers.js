@@ -5,7 +5,7 @@ import { explain } from "./explain.js";
 import { f, patchAt, plan, state } from "./state.js";
 import { byId, shareOf } from "./dom.js";
 import { drawStrip, stripAt } from "./strip.js";
-import { drawFrame, handleAt, moveHandle } from "./frame.js";
+import { drawFrame, handleAt, handlePlace, moveHandle } from "./frame.js";
 import { showSentence } from "./sentence.js";
 import { fitScale, matrixAt, panTo, zoomBy } from "./matrix_view.js";
 import { timeAt } from "./time_view.js";
@@ -33,7 +33,7 @@ function onStrip() {
 function onFrame() {
   const frame = byId("frame");
   let held = null,
-    dropped = false; // the keypoint in the hand and where it was last; a drag ends in a click
+    dropped = false; // the keypoint in the hand and how far from it the pointer took hold; a drag ends in a click
   frame.addEventListener(
     "touchstart",
     (event) => {
@@ -44,7 +44,9 @@ function onFrame() {
   frame.addEventListener("pointerdown", (event) => {
     const number = handleAt(event, reachOf(event));
     if (number < 0) return;
-    held = { number, at: shareOf(event, frame), moved: false };
+    const [x, y] = shareOf(event, frame),
+      [px, py] = handlePlace(number);
+    held = { number, aside: [x - px, y - py], moved: false };
     state.handle = number;
     frame.setPointerCapture(event.pointerId);
     stopPlaying();
@@ -53,8 +55,8 @@ function onFrame() {
   frame.addEventListener("pointermove", (event) => {
     const [x, y] = shareOf(event, frame);
     if (held) {
-      moveHandle(held.number, x - held.at[0], y - held.at[1]);
-      held = { ...held, at: [x, y], moved: true };
+      moveHandle(held.number, x - held.aside[0], y - held.aside[1]);
+      held.moved = true;
       return;
     }
     frame.style.cursor = handleAt(event, REACH.mouse) >= 0 ? "grab" : "crosshair";

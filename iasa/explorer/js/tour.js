@@ -111,6 +111,7 @@ export function placeTour() {
   const top = clamp(place.bottom + gap, gap, Math.max(gap, innerHeight - box.offsetHeight - gap));
   box.style.left = `${left - page.left}px`;
   box.style.top = `${top - page.top}px`;
+  box.scrollIntoView({ block: "nearest" }); // of the page around, where this one is in a frame as high as itself
 }
 
 function endTour() {
