@@ -83,15 +83,12 @@ def test_the_main_job_from_another_directory(place):
 
 
 def test_every_part_comes_from_the_installed_package(place):
-    """Kernels, explorer, networks and poses are found without the checkout."""
+    """Kernels, networks, speakers and speech are found without the checkout."""
     code = """
-import importlib.util, json, iasa
+import importlib.util, json
 from iasa import paths
-from iasa.cli.main import main
-assert main(["mask", "--pose", str(paths.POSES / "library.npz"), "--rows", "4", "--cols", "4", "--out", "e.html"]) == 0
 found = {name: str(getattr(paths, name)) for name in ("WEIGHTS", "SPEAKERS", "POSES", "SPEECH")}
-print(json.dumps(found | {"iasa": iasa.__file__, "kernels": importlib.util.find_spec("iasa_kernels").origin}))
+print(json.dumps(found | {name: importlib.util.find_spec(name).origin for name in ("iasa", "iasa_kernels")}))
 """
-    found = json.loads(run([place / "venv" / "bin" / "python", "-c", code], place).splitlines()[-1])
+    found = json.loads(run([place / "venv" / "bin" / "python", "-c", code], place))
     assert all(Path(path).is_relative_to(place / "venv") and Path(path).exists() for path in found.values()), found
-    assert (place / "e.html").stat().st_size > 100_000
