@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,30 @@ def requirement_lines(name: str) -> list[str]:
 
 def requirement_names(name: str) -> set[str]:
     return {re.split(r"[<>=!~;\s\[]", line)[0].lower() for line in requirement_lines(name)}
+
+
+def test_the_extra_all_is_requirements_txt():
+    """Two lists of one thing: a Space reads requirements.txt, pip install .[all] the package's own.
+
+    But for numpy, which mediapipe holds below 2, and which is 2 without it.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert extras["all"] == [f"iasa[{','.join(sorted(set(extras) - {'all', 'c2pa', 'mcp', 'synthesis'}))}]"]
+    parts = re.findall(r"\w+", extras["all"][0])[1:]
+    lines = [*project["dependencies"], *(line for name in parts for line in extras[name])]
+    ours = {line.replace("'", '"') for line in lines}
+    assert {"numpy>=1.26,<2"} == set(requirement_lines("requirements.txt")) - ours
+    assert {"numpy>=1.26,<3"} == ours - set(requirement_lines("requirements.txt"))
+
+
+def test_the_card_s_packages_are_listed_and_used():
+    listed = requirement_names("requirements.txt")
+    used = {name.split(".")[0] for path in [*python_files(), ROOT / "app.py"] for name in imports(path)}
+    for path in [*(ROOT / "kernels").rglob("*.py"), *(ROOT / "notebooks" / "src").glob("*.py")]:
+        used |= {name.split(".")[0] for name in imports(path)}
+    for name in ("torch", "gradio", "diffusers", "mediapipe", "librosa", "triton", "ipywidgets"):
+        assert name in listed and name in used, name
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "constraints.txt"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from iasa.config import VIDEO_FPS, InputError
 from iasa.files import atomic_write
+from iasa.paths import SPEECH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,10 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_audio(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--audio", required=True, help="speech in any usual sound or video file")
+    clips = ", ".join(sorted(path.stem for path in SPEECH.glob("*.mp3")))
+    parser.add_argument(
+        "--audio", required=True, help=f"speech in any usual sound or video file, or an example clip: {clips}"
+    )
 
 
 def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> None:
@@ -46,11 +50,12 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
 
 
-def read_speech(path: str) -> np.ndarray:
-    """float32 [n], mono, 16 kHz."""
+def read_speech(name: str) -> np.ndarray:
+    """float32 [n], mono, 16 kHz, of a file or, where there is no such file, of the example clip of that name."""
     from iasa.speech import read_audio
 
-    return read_audio(path)[0]
+    clip = SPEECH / f"{name}.mp3"
+    return read_audio(clip if "/" not in name and clip.is_file() and not Path(name).exists() else name)[0]
 
 
 def read_poses(path: str) -> Keypoints:

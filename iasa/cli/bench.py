@@ -15,14 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=BENCHMARKS, help="the part to measure")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
     parser.add_argument("--out", metavar="JSON", help="write the figures with device, versions and date")
+    named = ", ".join(repr(row) for row in GENERATE_ROWS) + " (default: all)"
     group = parser.add_argument_group("of bench generate")
     lengths = " ".join(f"{seconds:g}" for seconds in default.seconds)
     group.add_argument(
         "--seconds", type=float, nargs="+", default=default.seconds, help=f"lengths of speech (default: {lengths})"
     )
-    group.add_argument("--rows", nargs="+", choices=GENERATE_ROWS, default=default.rows)
-    group.add_argument("--steps", type=int, help="of the student")
-    group.add_argument("--teacher-steps", type=int)
+    group.add_argument(
+        "--rows", nargs="+", choices=GENERATE_ROWS, default=default.rows, metavar="ROW", help=f"of {named}"
+    )
+    group.add_argument("--steps", type=int, help="denoising steps of the student")
+    group.add_argument("--teacher-steps", type=int, help="denoising steps of the teacher")
     group.add_argument("--dtype", choices=DTYPES, help="number type (default: what suits the machine)")
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")

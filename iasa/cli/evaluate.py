@@ -19,11 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ablation", action="store_true", help="the rows of the paper's table 2, as far as they are trained"
     )
-    parser.add_argument("--clips", type=int)
-    parser.add_argument("--frames", type=int)
-    parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), help=f"default: {' '.join(DEFAULT_ROWS)}")
-    parser.add_argument("--steps", type=int, help="of the student")
-    parser.add_argument("--teacher-steps", type=int)
+    parser.add_argument("--clips", type=int, help="held-out clips")
+    parser.add_argument("--frames", type=int, help="of each clip")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=sorted(ROWS),
+        metavar="ROW",
+        help=f"of {', '.join(ROWS)} (default: {' '.join(DEFAULT_ROWS)})",
+    )
+    parser.add_argument("--steps", type=int, help="denoising steps of the student")
+    parser.add_argument("--teacher-steps", type=int, help="denoising steps of the teacher")
     parser.add_argument("--run", type=Path, help="a training run, whose weights are preferred to the shipped ones")
     parser.add_argument("--keep", type=Path, help="keep each clip's figures in this file, and go on from it")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share the clips")

@@ -23,7 +23,7 @@ SUFFIXES = (".npz", ".json", ".png", ".html")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = MaskOptions()
-    parser.add_argument("--pose", required=True, metavar="P.npz")
+    parser.add_argument("--pose", required=True, metavar="P.npz", help="poses, of iasa pose or iasa motion")
     parser.add_argument("--rows", type=int, default=16, help="token rows of a frame (default: 16)")
     parser.add_argument("--cols", type=int, default=16, help="token columns of a frame (default: 16)")
     parser.add_argument(

@@ -14,9 +14,16 @@ from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = TrainOptions("data")
     lengths = ", ".join(f"{stage} {steps}" for stage, steps in STAGE_STEPS.items())
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--run", type=Path, default=default.run, help="folder for data, checkpoints, sheets and logs")
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="sizes and rates; by default the stage's own")
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument(
+        "--run", type=Path, default=default.run, help="folder for data, checkpoints, sample grids and logs"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        metavar="NAME",
+        help="sizes and rates of a stage, or the small ones of tiny (default: the stage's own)",
+    )
     parser.add_argument("--steps", type=int, help=f"length of the run (default: {lengths})")
     parser.add_argument(
         "--clips",
@@ -35,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--regions",
         nargs="+",
         choices=sorted(REGION_WEIGHTS),
+        metavar="REGION",
         default=default.regions,
-        help="distill_region: those that count, with their weights of iasa/config.py (default: all)",
+        help=f"distill_region: those that count, with their weights of iasa/config.py (default: {' '.join(default.regions)})",
     )
     parser.add_argument(
         "--arcface",

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iasa.cli.arguments import read_speech
 from iasa.cli.main import main
-from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS
+from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, InputError
 from iasa.keypoints import (
     LEFT_HAND,
     MOUTH,
@@ -329,6 +330,16 @@ def test_motion(tmp_path, capsys, speech, poses):
     assert np.abs(first.xy - other.xy).max() > 1e-3  # another performance
     assert run([*words, "--seed", 0]) == 0
     np.testing.assert_array_equal(load_keypoints(out).xy, first.xy)
+
+
+def test_an_example_clip_by_its_name(tmp_path, monkeypatch):
+    """But a file of that name comes first, and a path is a path."""
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_speech("welcome"), read_audio(CLIP)[0])
+    with pytest.raises(InputError, match="there is no file welcome"):
+        read_speech("./welcome")
+    write_wav(tmp_path / "welcome", np.sin(np.arange(AUDIO_RATE) / 20) / 2)
+    assert len(read_speech("welcome")) == AUDIO_RATE
 
 
 def test_plans_as_files_and_pictures(tmp_path, capsys, poses):
