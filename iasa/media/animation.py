@@ -1,0 +1,103 @@
+"""Pictures that move without sound: GIF, WebP and PNG animations, or a folder of PNG frames, by imageio."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from iasa.config import InputError
+from iasa.media.metadata import AI_MARK, TITLE, append_to_gif, to_xmp
+
+SUFFIXES = (".gif", ".webp", ".png")
+MAX_SECONDS = 60.0  # of an animation: all of its pictures are held at once
+NAMES = "{:05d}.png"  # of a folder's frames
+
+_FORMATS = {b"GIF8": "GIF", b"RIFF": "WEBP", b"\x89PNG": "PNG"}
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, Image.DecompressionBombError)
+
+
+def is_animation(head: bytes) -> bool:
+    """Whether a file that begins with these 16 bytes may hold pictures that move."""
+    return head[:4] in _FORMATS and (head[:4] != b"RIFF" or head[8:12] == b"WEBP")
+
+
+def read_animation(data: bytes, max_pixels: int) -> Iterator[tuple[float, np.ndarray]]:
+    """(seconds at which it appears, uint8 RGB [H, W, 3]) of each picture. Raises ValueError where it is damaged."""
+    try:
+        with Image.open(io.BytesIO(data), formats=(_FORMATS[data[:4]],)) as picture:
+            if picture.width * picture.height > max_pixels:
+                raise ValueError(f"{picture.width} x {picture.height} pixels")
+        milliseconds = 0.0
+        with iio.imopen(data, "r", plugin="pillow") as file:
+            for index, frame in enumerate(file.iter(mode="RGB")):
+                yield milliseconds / 1000, frame
+                milliseconds += max(
+                    10.0, float(file.metadata(index=index, exclude_applied=False).get("duration") or 100)
+                )
+    except _BROKEN as error:
+        raise ValueError(str(error)) from error
+
+
+class AnimationEncoder:
+    """Takes uint8 frames [H, W, 3] one by one and writes them together at the end."""
+
+    def __init__(self, path: Path, fps: Fraction, comment: str) -> None:
+        self._path, self._fps, self._comment = path, fps, comment
+        self._frames: list[np.ndarray] = []
+
+    def add(self, frame: np.ndarray) -> None:
+        if len(self._frames) >= MAX_SECONDS * self._fps:
+            raise InputError(f"an animation of over {MAX_SECONDS:.0f} s is asked for; name a .mp4 or .webm instead")
+        self._frames.append(frame)
+
+    def finish(self) -> None:
+        suffix, packet = self._path.suffix, to_xmp(self._comment)
+        options = {"duration": 1000 / float(self._fps), "loop": 0}  # for ever
+        if suffix == ".webp":
+            options |= {"quality": 90, "method": 2, "xmp": packet}
+        elif suffix == ".png":
+            options |= {"pnginfo": _png_texts(self._comment)}
+        else:
+            options |= {"comment": AI_MARK.encode(), "optimize": False}
+        iio.imwrite(self._path, np.stack(self._frames), plugin="pillow", extension=suffix, **options)
+        if suffix == ".gif":
+            append_to_gif(self._path, packet)
+
+    def abandon(self) -> None:
+        self._frames.clear()
+
+
+class FolderEncoder:
+    """Takes uint8 frames [H, W, 3] one by one and writes each as a PNG of its own, numbered from 0."""
+
+    def __init__(self, path: Path, comment: str) -> None:
+        self._path, self._texts, self._count = path, _png_texts(comment), 0
+        self._path.mkdir()
+
+    def add(self, frame: np.ndarray) -> None:
+        target = self._path / NAMES.format(self._count)
+        iio.imwrite(target, frame, plugin="pillow", extension=".png", pnginfo=self._texts, compress_level=3)
+        self._count += 1
+
+    def finish(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _png_texts(comment: str) -> PngInfo:
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", to_xmp(comment).decode())
+    texts.add_text("Title", TITLE)
+    texts.add_text("Description", AI_MARK)
+    texts.add_text("Comment", comment)
+    return texts
