@@ -49,8 +49,8 @@ def read_animation(data: bytes, max_pixels: int) -> Iterator[tuple[float, np.nda
 class AnimationEncoder:
     """Takes uint8 frames [H, W, 3] one by one and writes them together at the end."""
 
-    def __init__(self, path: Path, fps: Fraction, comment: str) -> None:
-        self._path, self._fps, self._comment = path, fps, comment
+    def __init__(self, path: Path, fps: Fraction) -> None:
+        self._path, self._fps = path, fps
         self._frames: list[np.ndarray] = []
 
     def add(self, frame: np.ndarray) -> None:
@@ -58,13 +58,13 @@ class AnimationEncoder:
             raise InputError(f"an animation of over {MAX_SECONDS:.0f} s is asked for; name a .mp4 or .webm instead")
         self._frames.append(frame)
 
-    def finish(self) -> None:
-        suffix, packet = self._path.suffix, to_xmp(self._comment)
+    def finish(self, comment: str) -> None:
+        suffix, packet = self._path.suffix, to_xmp(comment)
         options = {"duration": 1000 / float(self._fps), "loop": 0}  # for ever
         if suffix == ".webp":
             options |= {"quality": 90, "method": 2, "xmp": packet}
         elif suffix == ".png":
-            options |= {"pnginfo": _png_texts(self._comment)}
+            options |= {"pnginfo": _png_texts(comment)}
         else:
             options |= {"comment": AI_MARK.encode(), "optimize": False}
         iio.imwrite(self._path, np.stack(self._frames), plugin="pillow", extension=suffix, **options)
@@ -87,8 +87,8 @@ class FolderEncoder:
         iio.imwrite(target, frame, plugin="pillow", extension=".png", pnginfo=self._texts, compress_level=3)
         self._count += 1
 
-    def finish(self) -> None:
-        pass
+    def finish(self, comment: str) -> None:
+        """Nothing is left to do: each frame says what was known when it was written."""
 
     def abandon(self) -> None:
         shutil.rmtree(self._path, ignore_errors=True)

@@ -15,6 +15,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from iasa.media.container import open_media
 from iasa.media.metadata import AI_SOURCE, append_to_mp4, to_tags, to_xmp
+from iasa.media.remux import open_output, replace_metadata
 from iasa.media.sound import Sound
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -40,14 +41,15 @@ class VideoEncoder:
         self._frames = 0
         self._webm = path.suffix == ".webm"
         self._opened = ExitStack()
-        options = {} if self._webm else {"movflags": "+faststart"}
-        self._container: OutputContainer = av.open(str(path), "w", format=path.suffix[1:], options=options)
+        self._container = open_output(path)
         self._opened.callback(self._container.close)
-        self._container.metadata.update(to_tags(comment))
-        if self._webm:
-            self._container.metadata["DIGITAL_SOURCE_TYPE"] = AI_SOURCE  # Matroska has no place for XMP
+        self._container.metadata.update(self._to_tags(comment))
         self._video = self._add_video(size, crf, preset)
         self._sound = None if sound is None else self._add_sound(sound)
+
+    def _to_tags(self, comment: str) -> dict[str, str]:
+        """Of an mp4; in a webm the source's type is one of them, since Matroska has no place for XMP."""
+        return to_tags(comment) | ({"DIGITAL_SOURCE_TYPE": AI_SOURCE} if self._webm else {})
 
     def _add_video(self, size: tuple[int, int], crf: int, preset: str) -> av.VideoStream:
         if self._webm:
@@ -83,13 +85,16 @@ class VideoEncoder:
         if self._sound is not None:
             self._sound.write_until(self._frames / self._fps)
 
-    def finish(self) -> None:
+    def finish(self, comment: str) -> None:
+        """Complete the file; another comment than at the beginning costs one more copy of it."""
         self._container.mux(self._video.encode(None))
         if self._sound is not None:
             self._sound.finish()
         self._opened.close()
+        if comment != self._comment:
+            replace_metadata(self._path, self._to_tags(comment))
         if not self._webm:
-            append_to_mp4(self._path, to_xmp(self._comment))
+            append_to_mp4(self._path, to_xmp(comment))
 
     def abandon(self) -> None:
         """Close what is open; a full disk cannot take the trailer of a file that is thrown away anyway."""

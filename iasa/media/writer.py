@@ -72,7 +72,7 @@ class VideoWriter:
         self.describe(metadata or {})
 
     def __enter__(self) -> VideoWriter:
-        check_video_output(self.path)
+        check_video_output(self.path, [self._sound.path or None] if self._sound else ())
         return self
 
     @property
@@ -80,9 +80,7 @@ class VideoWriter:
         return self._sound is not None and self.path.suffix.lower() in WITH_SOUND
 
     def describe(self, metadata: dict) -> None:
-        """Set the file's metadata (JSON values); possible until the first frame is added."""
-        if self._encoder is not None:
-            raise ValueError("metadata must be set before the first frame")
+        """Set the file's metadata (JSON values). Once frames were added this may cost one more copy of the file."""
         self._comment = to_comment(metadata)
 
     def add_frames(self, frames: np.ndarray) -> None:
@@ -112,7 +110,7 @@ class VideoWriter:
         if not suffix:
             return FolderEncoder(self._partial, self._comment)
         if suffix not in WITH_SOUND:
-            return AnimationEncoder(self._partial, self._fps, self._comment)
+            return AnimationEncoder(self._partial, self._fps)
         even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         return VideoEncoder(self._partial, even, self._fps, self._sound, self._comment, *self._quality)
 
@@ -132,7 +130,7 @@ class VideoWriter:
         if not self.frames:
             raise InputError(f"there are no frames to write to {display_name(self.path)}")
         try:
-            self._encoder.finish()
+            self._encoder.finish(self._comment)
             if self._partial.is_dir():
                 os.rename(self._partial, self.path)
             else:
