@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,36 +15,42 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from iasa.config import InputError
+from iasa.media.container import check_pixels, open_file
 from iasa.media.metadata import AI_MARK, TITLE, append_to_gif, to_xmp
+from iasa.media.picture import BROKEN_PICTURE
 
 SUFFIXES = (".gif", ".webp", ".png")
 MAX_SECONDS = 60.0  # of an animation: all of its pictures are held at once
 NAMES = "{:05d}.png"  # of a folder's frames
+SHORTEST = 10.0  # milliseconds that a picture stays
 
 _FORMATS = {b"GIF8": "GIF", b"RIFF": "WEBP", b"\x89PNG": "PNG"}
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, Image.DecompressionBombError)
 
 
-def is_animation(head: bytes) -> bool:
-    """Whether a file that begins with these 16 bytes may hold pictures that move."""
-    return head[:4] in _FORMATS and (head[:4] != b"RIFF" or head[8:12] == b"WEBP")
+def read_if_animation(path: str | os.PathLike) -> bytes | None:
+    """The bytes of a file that may hold pictures that move, None for any other. Raises InputError."""
+    with open_file(path) as file:
+        head = file.read(16)
+        if head[:4] not in _FORMATS or (head[:4] == b"RIFF" and head[8:12] != b"WEBP"):
+            return None
+        file.seek(0)
+        return file.read()
 
 
-def read_animation(data: bytes, max_pixels: int) -> Iterator[tuple[float, np.ndarray]]:
-    """(seconds at which it appears, uint8 RGB [H, W, 3]) of each picture. Raises ValueError where it is damaged."""
+def read_animation(data: bytes, name: str, max_pixels: int) -> Iterator[tuple[float, np.ndarray]]:
+    """(seconds at which it appears, uint8 RGB [H, W, 3]) of each picture. Raises InputError."""
     try:
         with Image.open(io.BytesIO(data), formats=(_FORMATS[data[:4]],)) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise ValueError(f"{picture.width} x {picture.height} pixels")
+            check_pixels(name, picture.width, picture.height, max_pixels)
         milliseconds = 0.0
         with iio.imopen(data, "r", plugin="pillow") as file:
             for index, frame in enumerate(file.iter(mode="RGB")):
                 yield milliseconds / 1000, frame
-                milliseconds += max(
-                    10.0, float(file.metadata(index=index, exclude_applied=False).get("duration") or 100)
-                )
-    except _BROKEN as error:
-        raise ValueError(str(error)) from error
+                milliseconds += max(SHORTEST, float(file.metadata(index=index).get("duration") or 100))
+    except InputError:
+        raise
+    except (*BROKEN_PICTURE, Image.DecompressionBombError) as error:
+        raise InputError(f"{name} is damaged or not really an animation") from error
 
 
 class AnimationEncoder:

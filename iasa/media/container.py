@@ -164,6 +164,12 @@ def decode(container: InputContainer, stream: Stream, name: str) -> Iterator[Any
         raise InputError(f"{name} is damaged: {broken} of its {packets} parts cannot be decoded")
 
 
+def check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:
+    """Raises InputError for pictures of more than `max_pixels` pixels."""
+    if width * height > max_pixels:
+        raise InputError(f"{name} has {width} x {height} pixels; at most {max_pixels / 1e6:.1f} million are accepted")
+
+
 def claimed_seconds(container: InputContainer) -> float:
     return container.duration / av.time_base if container.duration else 0.0
 

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageCms, features
 
 from iasa.config import MAX_PICTURE_PIXELS, InputError
 from iasa.files import display_name
-from iasa.media.container import open_file
+from iasa.media.container import check_pixels, open_file
 
 ACCEPTED_IMAGES = "PNG, JPEG, WebP, TIFF, BMP, AVIF and HEIC"
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -30,7 +30,7 @@ _TURNS = {  # EXIF's orientation: what brings it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BROKEN_IMAGE = (
+BROKEN_PICTURE = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
     OverflowError, NotImplementedError, struct.error, zlib.error,
 )  # fmt: skip
@@ -53,17 +53,13 @@ def read_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PICTURE_
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
             with Image.open(io.BytesIO(data), formats=formats) as picture:
-                if picture.width * picture.height > max_pixels:
-                    raise InputError(
-                        f"{name} has {picture.width} x {picture.height} pixels; "
-                        f"at most {max_pixels / 1e6:.1f} million are accepted"
-                    )
+                check_pixels(name, picture.width, picture.height, max_pixels)
                 turn, profile = picture.getexif().get(ExifTags.Base.Orientation), picture.info.get("icc_profile")
                 small = _load_small(picture)
                 return _to_rgb(small.transpose(_TURNS[turn]) if turn in _TURNS else small, profile)
     except InputError:
         raise
-    except (*_BROKEN_IMAGE, Image.DecompressionBombError) as error:
+    except (*BROKEN_PICTURE, Image.DecompressionBombError) as error:
         raise InputError(f"{name} is not a readable picture; accepted are {ACCEPTED_IMAGES}") from error
 
 

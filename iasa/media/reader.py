@@ -15,12 +15,12 @@ from av.video.stream import VideoStream
 
 from iasa.config import MAX_PIXELS, MAX_VIDEO_SECONDS, VIDEO_FPS, InputError
 from iasa.files import display_name
-from iasa.media.animation import is_animation
+from iasa.media.animation import read_animation, read_if_animation
 from iasa.media.container import (
+    check_pixels,
     claimed_seconds,
     decode,
     moving_pictures,
-    open_file,
     open_media,
     pick_track,
     start_of_time,
@@ -34,7 +34,7 @@ __all__ = [
     "Sound", "open_media", "open_video", "read_audio_track", "read_image", "read_metadata", "read_sound", "read_video",
 ]  # fmt: skip
 
-ACCEPTED_VIDEO = "mp4, mov, webm, mkv and avi"
+ACCEPTED_VIDEO = "mp4, mov, webm, mkv, avi, gif, webp and png"
 
 MAX_VIDEO_BYTES = 4 * 2**30  # of decoded pictures that read_video holds at once
 MAX_PICTURES_PER_SECOND = 240
@@ -51,9 +51,15 @@ def open_video(
     """A context that yields (iterator of upright pictures uint8 [H, W, 3] of one size, frames a second).
 
     With `fps` they come at that constant rate, by their time stamps (phones and browsers record at an uneven
-    rate); without it, as stored. Raises InputError.
+    rate); without it, as stored. An animation's own rate counts as 25, since each picture has its own duration.
+    Raises InputError.
     """
     name = display_name(path)
+    data = read_if_animation(path)
+    if data is not None:
+        frames = _bounded(read_animation(data, name, max_pixels), name, max_seconds)
+        yield _at_rate(frames, fps) if fps else (picture for _, picture in frames), fps or VIDEO_FPS
+        return
     with open_media(path, max_pixels) as container:
         streams = moving_pictures(container)
         if not streams:
@@ -61,17 +67,20 @@ def open_video(
         stream = pick_track(streams, name, "video")
         if stream.codec_context is None:
             raise InputError(f"{name} has pictures in a format that cannot be decoded; accepted are {ACCEPTED_VIDEO}")
-        if stream.width * stream.height > max_pixels:
-            raise InputError(
-                f"{name} has {stream.width} x {stream.height} pixels; "
-                f"at most {max_pixels / 1e6:.1f} million are accepted"
-            )
+        check_pixels(name, stream.width, stream.height, max_pixels)
         if claimed_seconds(container) > max_seconds + 1:
             raise too_long(container, name, max_seconds)
         native = float(stream.average_rate or stream.guessed_rate or VIDEO_FPS)
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         frames = _stamped(container, stream, name, max_seconds, native)
         yield _at_rate(frames, fps) if fps else (picture for _, picture in frames), fps or native
+
+
+def _bounded(frames: Iterator[tuple[float, np.ndarray]], name: str, max_seconds: float) -> Iterator:
+    for index, (seconds, picture) in enumerate(frames):
+        if seconds > max_seconds or index >= max_seconds * MAX_PICTURES_PER_SECOND:
+            raise InputError(f"{name} is too long; at most {max_seconds:g} s are accepted")
+        yield seconds, picture
 
 
 def _stamped(
@@ -150,10 +159,8 @@ def read_video(
 
 def read_metadata(path: str | os.PathLike) -> dict:
     """The settings that `write_video` stored in a file, {} where there are none. Raises InputError."""
-    with open_file(path) as file:
-        head = file.read(16)
-        if is_animation(head):
-            file.seek(0)
-            return find_settings(file.read())
+    data = read_if_animation(path)
+    if data is not None:
+        return find_settings(data)
     with open_media(path) as container:
         return to_settings(container.metadata.get("comment") or container.metadata.get("COMMENT") or "")

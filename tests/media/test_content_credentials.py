@@ -10,8 +10,8 @@ import pytest
 
 from iasa.config import InputError
 from iasa.media import content_credentials as credentials
-from iasa.media.reader import read_video
 from iasa.media.metadata import AI_SOURCE
+from iasa.media.reader import read_video
 from iasa.media.writer import write_video
 
 c2pa = pytest.importorskip("c2pa", reason=f"content credentials are optional: {credentials.INSTALL}")
