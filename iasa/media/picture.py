@@ -32,7 +32,7 @@ _TURNS = {  # EXIF's orientation: what brings it upright
 }
 BROKEN_PICTURE = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
-    OverflowError, NotImplementedError, struct.error, zlib.error,
+    OverflowError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -54,8 +54,8 @@ def read_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PICTURE_
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
             with Image.open(io.BytesIO(data), formats=formats) as picture:
                 check_pixels(name, picture.width, picture.height, max_pixels)
-                turn, profile = picture.getexif().get(ExifTags.Base.Orientation), picture.info.get("icc_profile")
-                small = _load_small(picture)
+                profile, small = picture.info.get("icc_profile"), _load_small(picture)
+                turn = picture.getexif().get(ExifTags.Base.Orientation)  # a TIFF has turned itself by now
                 return _to_rgb(small.transpose(_TURNS[turn]) if turn in _TURNS else small, profile)
     except InputError:
         raise

@@ -94,12 +94,15 @@ def _stamped(
         seconds = frame.time if frame.time is not None else index / native
         if size is None:
             size = _display_size(frame.width, frame.height, stream.sample_aspect_ratio)
-            zero = seconds
-            if frame.time is not None and seconds - float(start_of_time(container) or 0) > 0.5 / VIDEO_FPS:
-                zero = float(start_of_time(container) or 0)  # the sound begins first
+            begins = start_of_time(container)
+            late = frame.time is not None and begins is not None and seconds - begins > 0.5 / VIDEO_FPS
+            zero = float(begins) if late else seconds  # late: the sound begins first
         if seconds - zero > max_seconds:
             raise too_long(container, name, max_seconds)
-        picture = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
+        try:
+            picture = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
+        except (av.FFmpegError, ValueError) as error:
+            raise InputError(f"{name} is damaged: its pictures cannot be converted to RGB") from error
         yield seconds - zero, _to_upright(picture, frame)
     if size is None:
         raise InputError(f"{name} holds no picture that can be decoded")

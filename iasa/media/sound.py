@@ -18,6 +18,7 @@ from iasa.files import display_name
 from iasa.media.container import ACCEPTED_MEDIA, decode, open_media, pick_track, start_of_time, too_long
 
 MAX_RATE = 48_000  # hertz; faster sound is brought down to it
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # where none is named
 MAX_CHANNELS = 8
 LARGEST_SLIP = 0.02  # seconds that stamps may differ from the count of samples: containers round them
 LONGEST_OVERLAP = 1.0  # seconds; stamps that fall back further begin a clock of their own
@@ -94,7 +95,8 @@ def read_sound(
         samples = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
         count, stated = samples.shape[1], _stated_samples(container, stream, reading)
         codec = stream.codec_context.name if reading.unbroken and rate == stream.rate else ""
-        layout, index = stream.layout.name, stream.index
+        layout = stream.layout.name
+        layout, index = USUAL_LAYOUTS[len(samples)] if "channels" in layout else layout, stream.index
     if not count:
         raise InputError(f"{name} holds no sound (0 samples)")
     if stated is not None and stated < count <= stated + _LONGEST_PACKET:

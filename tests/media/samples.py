@@ -126,7 +126,7 @@ def make_seeds(folder: Path) -> dict[str, bytes]:
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    """Damage of one of seven kinds: single bytes, bits, a claim that is huge, a part cut out, doubled, zeroed, or an early end."""
+    """Damage of one of seven kinds: a byte, a bit, a huge claim, a part cut out, doubled, zeroed, or an early end."""
     out = bytearray(data)
     for _ in range(int(rng.integers(1, 4))):
         at, kind = int(rng.integers(len(out))), int(rng.integers(7))
