@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from iasa.keypoints import FACE, Keypoints
+from iasa.pose.filter import find_runs
 
 SIDE = 32  # pixels of the small pictures that are compared
 SPIKE = 6.0  # of 255: a cut changes the small picture by more than this,
@@ -49,8 +50,8 @@ def _find_dissolves(colours: np.ndarray, first: int) -> list[int]:
     """The ends of slow transitions in one shot [f, 64] that begins at frame `first`."""
     reach = 2 * DISSOLVE_FRAMES
     apart = np.abs(colours[reach:] - colours[:-reach]).sum(1) / 2 > DISSOLVE
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], apart, [0]])))  # where runs begin and where they have ended
-    return [first + int(edge) + DISSOLVE_FRAMES for edge in edges]
+    lasting = find_runs(apart, DISSOLVE_FRAMES // 2)  # a flash of light is apart for a frame or two
+    return [first + edge + DISSOLVE_FRAMES for run in lasting for edge in run]
 
 
 def find_jumps(keypoints: Keypoints) -> list[int]:

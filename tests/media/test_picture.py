@@ -12,6 +12,7 @@ from iasa.config import InputError
 from iasa.media import picture
 from iasa.media.picture import LONGEST_SIDE, read_image
 
+
 def encode(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)

@@ -51,9 +51,7 @@ def test_sound_that_begins_late_is_heard_late(tmp_path, kind, start):
     """A recorder that opens its microphone after its camera; by counting samples the lips came 15 frames early."""
     video, audio, rate = ("libvpx", "libopus", 48_000) if kind == "webm" else ("libx264", "aac", 48_000)
     noise = make_noise(2.0, rate)
-    path = write_media(
-        tmp_path / "late", kind, make_frames(), (noise,), video, audio, rate, sound_start=start
-    )
+    path = write_media(tmp_path / "late", kind, make_frames(), (noise,), video, audio, rate, sound_start=start)
     found, found_rate = read_audio_track(path)
     assert found_rate == rate
     assert abs(find_lag(found, noise[0]) / rate - start) < 0.005
@@ -64,9 +62,7 @@ def test_sound_that_begins_late_is_heard_late(tmp_path, kind, start):
 def test_a_gap_in_the_sound_is_silence_as_long_as_it(tmp_path, kind, audio):
     """A browser that was busy leaves packets out; what follows must not move forward."""
     noise = make_noise(3.0)
-    path = write_media(
-        tmp_path / "gap", kind, make_frames(), (noise,), "libvpx", audio, 48_000, gap=(1.0, 1.8)
-    )
+    path = write_media(tmp_path / "gap", kind, make_frames(), (noise,), "libvpx", audio, 48_000, gap=(1.0, 1.8))
     found, rate = read_audio_track(path)
     second = found[int(2.0 * rate) :]
     assert abs(find_lag(second, noise[0, int(2.0 * rate) :])) < 0.005 * rate
