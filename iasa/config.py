@@ -13,7 +13,8 @@ IMAGE_SIZE = 256  # pixels, square
 MAX_UPLOAD_BYTES = 200 * 2**20
 MAX_AUDIO_SECONDS = 600.0
 MAX_VIDEO_SECONDS = 120.0
-MAX_PIXELS = 4096 * 4096  # of one picture
+MAX_PIXELS = 4096 * 4096  # of one frame of a video
+MAX_PICTURE_PIXELS = 12_000 * 9_000  # of a photograph, which is decoded small
 HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 
 MODELS = ("student", "teacher")

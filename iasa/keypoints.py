@@ -11,12 +11,11 @@ import os
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from iasa.config import FRAMES_PER_LATENT, MAX_UPLOAD_BYTES, VIDEO_FPS, InputError
-from iasa.files import display_name
+from iasa.files import atomic_write, display_name
 
 COUNT = 133
 _BROKEN_ARCHIVE = (
@@ -196,15 +195,8 @@ def from_holistic(
 
 def save_keypoints(path: str | os.PathLike, keypoints: Keypoints) -> None:
     """Write an npz with `xy`, `confidence` and `fps`."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write {target.name}: {error.strerror or error}") from error
+    with atomic_write(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
 
 
 def load_keypoints(path: str | os.PathLike) -> Keypoints:

@@ -49,6 +49,7 @@ from iasa.inference.windows import denoise_windows
 from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
 from iasa.masks import make_plan
 from iasa.masks.plan_stream import PlanRow, PlanStream, join_rows
+from iasa.media.sound import Sound
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import load_weights
 from iasa.models.transformer import Condition, VideoTransformer
@@ -400,6 +401,7 @@ def generate(
     out: str | Path,
     keypoints: Keypoints | None = None,
     mark: bool = True,
+    sound: Sound | None = None,  # what is heard in the video, as it was recorded; `audio` itself for None
     **options,
 ) -> dict:
     """The main job: make the video and write it with its sound; returns `summarise`'s report.
@@ -407,5 +409,5 @@ def generate(
     With `keypoints` the motion stage is skipped. Nothing is left behind if it fails half-way.
     """
     if keypoints is None:
-        return write_video(lambda: pipeline.speak(audio, reference, **options), out, audio, mark)[1]
-    return write_video(lambda: pipeline.animate(keypoints, reference, **options), out, audio, mark)[1]
+        return write_video(lambda: pipeline.speak(audio, reference, **options), out, sound or audio, mark)[1]
+    return write_video(lambda: pipeline.animate(keypoints, reference, **options), out, sound or audio, mark)[1]

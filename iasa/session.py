@@ -16,6 +16,7 @@ from iasa.avatar.speaker import Reference
 from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, IMAGE_SIZE, VIDEO_FPS, InputError
 from iasa.inference.generation import Cancelled, Progress, Timing
 from iasa.keypoints import Keypoints, fill_latent
+from iasa.media.sound import Sound
 from iasa.motion import live_motion_model
 from iasa.motion.rules import GestureStyle
 from iasa.motion.rules_streaming import LOOK_AHEAD as MOTION_AHEAD
@@ -146,13 +147,14 @@ def write_live(
     should_stop: Callable[[], bool] | None = None,
     mark: bool = True,
     motion: str = DEFAULT_MOTION,
+    sound: Sound | None = None,  # what is heard in the video, as it was recorded; `audio` itself for None
 ) -> dict:
     """A file's sound as if it came live, frames written, with the visible AI mark, as they are made; the figures of --json."""
     from iasa.media.writer import VideoWriter
 
     started, first = time.perf_counter(), 0.0
     with (
-        VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark) as writer,
+        VideoWriter(out, VIDEO_FPS, sound or audio, AUDIO_RATE, mark=mark) as writer,
         LiveSpeaker(pipeline, reference, steps, seed, motion=motion) as speaker,
     ):
         writer.describe(pipeline.settings("student", steps, seed, reference) | {"stream": True, "motion": motion})

@@ -24,12 +24,13 @@ ORDER = (
     "metrics", "inference", "training", "pipeline", "session", "explorer", "evaluation", "benchmarks", "demo", "cli", "__main__",
 )  # fmt: skip
 LONGEST_FUNCTION, LONGEST_FILE = 80, 400  # lines
-OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa"}
+OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa", "pillow_heif"}
 DISTRIBUTION = {
     "PIL": "pillow",
     "skia": "skia-python",
     "espeakng_loader": "espeakng-loader",
     "c2pa": "c2pa-python",
+    "pillow_heif": "pillow-heif",
     "skimage": "scikit-image",
 }
 
@@ -309,7 +310,8 @@ def test_requirements_hold_what_the_code_imports():
     needed -= {"iasa", "iasa_kernels", "cv2", "spaces"}  # cv2 comes with mediapipe, spaces with a ZeroGPU Space
     listed = requirement_names("requirements.txt")
     assert needed - listed <= requirement_names("requirements-dev.txt"), "a library that no file names"
-    assert needed - listed <= {"espeakng-loader", "c2pa-python"}, "only training speech and signing may need more"
+    optional = {"espeakng-loader", "c2pa-python", "pillow-heif"}
+    assert needed - listed <= optional, "only training speech, signing and HEIC may need more"
     everything = listed | requirement_names("requirements-dev.txt")
     assert everything <= requirement_names("constraints.txt"), "a library without a tested version"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from iasa.config import VIDEO_FPS, InputError
-from iasa.files import atomic_write
+from iasa.files import atomic_write, check_output, display_name
 from iasa.paths import SPEECH
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
     from iasa.avatar.speaker import Reference
     from iasa.keypoints import Keypoints
+    from iasa.media.sound import Sound
 
 MAX_SEED = 2**32 - 1
+VIDEO_OUT = "V.mp4 or V.webm, with sound; V.gif, V.webp or V.png, without; or a new folder, for PNG frames"
 Options = TypeVar("Options")  # a dataclass
 
 
@@ -38,6 +41,19 @@ def add_audio(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--audio", required=True, help=f"speech in any usual sound or video file, or an example clip: {clips}"
     )
+    parser.add_argument(
+        "--track", type=int, metavar="N", help="its sound track, counted from 1 (default: the one that players choose)"
+    )
+
+
+def input_files(arguments: argparse.Namespace, outputs: Sequence[str] = ("out",)) -> list[str | Path]:
+    """Whatever may be a path among the arguments, but for the `outputs`: no option has to be listed here to count."""
+    found: list[str | Path] = []
+    for name, value in vars(arguments).items():
+        for given in value if isinstance(value, list | tuple) else [value]:
+            if name not in outputs and isinstance(given, str | Path):
+                found += [given, *str(given).split("=", 1)[1:]]  # NAME=FILE
+    return found
 
 
 def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> None:
@@ -50,12 +66,18 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
 
 
-def read_speech(name: str) -> np.ndarray:
-    """float32 [n], mono, 16 kHz, of a file or, where there is no such file, of the example clip of that name."""
-    from iasa.speech import read_audio
+def read_speech(arguments: argparse.Namespace) -> tuple[np.ndarray, Sound]:
+    """What the options of `add_audio` name: float32 [n], mono, 16 kHz, to listen to; and the sound as it is.
 
+    A name that is no file is that of an example clip.
+    """
+    from iasa.media.sound import read_sound
+    from iasa.speech import to_speech
+
+    name = arguments.audio
     clip = SPEECH / f"{name}.mp3"
-    return read_audio(clip if "/" not in name and clip.is_file() and not Path(name).exists() else name)[0]
+    sound = read_sound(clip if "/" not in name and clip.is_file() and not Path(name).exists() else name, track=arguments.track)
+    return to_speech(sound), sound
 
 
 def read_poses(path: str) -> Keypoints:
@@ -65,9 +87,9 @@ def read_poses(path: str) -> Keypoints:
 
     poses = load_keypoints(path)
     if not len(poses):
-        raise InputError(f"{Path(path).name} holds no poses; at least one frame is needed")
+        raise InputError(f"{display_name(path)} holds no poses; at least one frame is needed")
     if abs(poses.fps - VIDEO_FPS) > 0.01:
-        raise InputError(f"{Path(path).name} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+        raise InputError(f"{display_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
     return bridge_gaps(poses)
 
 
@@ -102,6 +124,14 @@ def tell(arguments: argparse.Namespace, sentence: str) -> None:
 def gather(kind: type[Options], arguments: argparse.Namespace) -> Options:
     """The options of a part of the package, each from the argument of its name."""
     return kind(**{field.name: getattr(arguments, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def check_report(arguments: argparse.Namespace, page: bool = False) -> None:
+    """Raise InputError unless `write_report` can write to --out, if that is given."""
+    if arguments.out:
+        check_output(arguments.out, (".json",), input_files(arguments))
+        if page:
+            check_output(Path(arguments.out).with_suffix(".md"), (".md",), input_files(arguments))
 
 
 def write_report(path: str | Path | None, report: dict, page: str = "") -> None:

@@ -6,8 +6,7 @@ import argparse
 import importlib
 
 from iasa.benchmarks import BENCHMARKS, DTYPES, GENERATE_ROWS, GenerateOptions
-from iasa.cli.arguments import gather, tell, write_report
-from iasa.files import check_output
+from iasa.cli.arguments import check_report, gather, tell, write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    if arguments.out:
-        check_output(arguments.out, (".json",))
+    check_report(arguments)
     from iasa.device import describe_machine
 
     options = gather(GenerateOptions, arguments) if arguments.what == "generate" else arguments.quick

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from iasa.cli.arguments import write_report
+from iasa.cli.arguments import check_report, input_files, write_report
 from iasa.config import PUBLISHED_METRICS, InputError
 from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
 from iasa.files import check_output, display_name
@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    if arguments.out:
-        check_output(arguments.out, (".json",))
+    check_report(arguments, page=True)
+    if arguments.keep:
+        check_output(arguments.keep, (arguments.keep.suffix.lower(),), input_files(arguments, ("keep",)))
     if arguments.workers < 1:
         raise InputError(f"{arguments.workers} workers asked for; 1 or more are accepted")
     published = read_metric_files(arguments.metric)

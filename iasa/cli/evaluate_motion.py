@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iasa.cli.arguments import gather, write_report
+from iasa.cli.arguments import check_report, gather, write_report
 from iasa.config import TEMPERATURE
-from iasa.files import check_output
 from iasa.training.speech_data.sentences import LANGUAGES
 
 
@@ -32,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    if arguments.out:
-        check_output(arguments.out, (".json",))
+    check_report(arguments, page=True)
     from iasa.evaluation.motion_report import MotionReportOptions, report_motion
 
     page, report = report_motion(gather(MotionReportOptions, arguments))

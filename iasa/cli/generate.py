@@ -6,10 +6,19 @@ import argparse
 import time
 from typing import Any
 
-from iasa.cli.arguments import add_audio, add_seed, add_speaker, read_poses, read_reference, read_speech, tell
+from iasa.cli.arguments import (
+    VIDEO_OUT,
+    add_audio,
+    add_seed,
+    add_speaker,
+    input_files,
+    read_poses,
+    read_reference,
+    read_speech,
+    tell,
+)
 from iasa.cli.progress import StageBar
 from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS, InputError, check_steps
-from iasa.files import check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,18 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stream", action="store_true", help="hear the file as if it came live: no look ahead, frames at once"
     )
     add_seed(parser)
-    parser.add_argument("--out", required=True, help="V.mp4")
+    parser.add_argument("--out", required=True, help=VIDEO_OUT)
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    check_output(arguments.out, (".mp4",))
+    from iasa.media.writer import WITH_SOUND, check_video_output
+
+    target = check_video_output(arguments.out, input_files(arguments))
     check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
     poses = None if arguments.pose is None else read_poses(arguments.pose)
-    audio = read_speech(arguments.audio)
+    audio, sound = read_speech(arguments)
     reference = read_reference(arguments)
     bar = StageBar()
     bar("load", 0.0)
@@ -56,6 +67,7 @@ def run(arguments: argparse.Namespace) -> dict:
         loading = time.perf_counter() - started
         options: dict[str, Any] = {
             "mark": not arguments.no_mark, "steps": arguments.steps, "seed": arguments.seed, "progress": bar,
+            "sound": sound,
         }  # fmt: skip
         if arguments.motion:
             options["motion"] = arguments.motion
@@ -77,6 +89,7 @@ def run(arguments: argparse.Namespace) -> dict:
         f"{arguments.out}: {made} by the {report['model']} in {report['steps']} steps, "
         f"the first after {report['first_frame']} s, "
         + ("" if arguments.stream else f"attention density {report['density']:.3f}, ")
-        + f"{report['device']} {report['dtype']}",
+        + f"{report['device']} {report['dtype']}"
+        + ("" if target.suffix.lower() in WITH_SOUND else "; without sound, which such files cannot hold"),
     )
     return {**report, "out": arguments.out}

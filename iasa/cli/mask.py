@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iasa.cli.arguments import add_seed, first_speaker, read_poses, tell
+from iasa.cli.arguments import add_seed, first_speaker, input_files, read_poses, tell
 from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions
-from iasa.files import atomic_write, check_output
+from iasa.files import atomic_write, check_output, display_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    suffix = check_output(arguments.out, SUFFIXES).suffix.lower() if arguments.out else ""
+    suffix = ""
+    if arguments.out:
+        suffix = check_output(arguments.out, SUFFIXES, input_files(arguments)).suffix.lower()
     options = _check(arguments, suffix)
     poses = read_poses(arguments.pose)
     from iasa.grid import TokenGrid
@@ -138,6 +139,6 @@ def _read_thumbnails(path: str, frames: int) -> list[np.ndarray]:
         kept = [picture for number, picture in enumerate(pictures) if number % FRAMES_PER_LATENT == 0]
     if not frames <= len(kept) <= frames + 1:
         raise InputError(
-            f"{Path(path).name} lasts {len(kept)} latent frames and the poses {frames}; the video of these poses is needed"
+            f"{display_name(path)} lasts {len(kept)} latent frames and the poses {frames}; the video of these poses is needed"
         )
     return kept[:frames]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from iasa.cli.arguments import add_audio, add_seed, add_speaker, first_speaker, read_speech, tell
+from iasa.cli.arguments import add_audio, add_seed, add_speaker, first_speaker, input_files, read_speech, tell
 from iasa.config import DEFAULT_MOTION, MOTION_MODELS
 from iasa.files import check_output
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    check_output(arguments.out, (".npz",))
+    check_output(arguments.out, (".npz",), input_files(arguments))
     from iasa.avatar.identity import make_identity
     from iasa.avatar.rig import concat_motions, make_keypoints
     from iasa.avatar.speaker import load_speaker
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from iasa.motion import generate_clip_motion
     from iasa.speech.chunked import ChunkedSpeech
 
-    audio = read_speech(arguments.audio)
+    audio, _ = read_speech(arguments)
     if arguments.avatar is not None:
         identity = make_identity(arguments.avatar)
     else:

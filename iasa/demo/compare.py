@@ -28,7 +28,7 @@ from iasa.demo.service import (
     load_pipeline,
     new_output,
     plain_errors,
-    read_speech,
+    read_recording,
     show_progress,
     stop_flag,
 )
@@ -37,7 +37,9 @@ from iasa.demo.zerogpu import gpu
 from iasa.inference.generation import Cancelled
 from iasa.masks import AttentionPlan
 from iasa.media.content_credentials import sign_if_asked
+from iasa.media.sound import Sound
 from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW, CoSpeechPipeline
+from iasa.speech import to_speech
 
 SHORT_TEACHER = 8  # steps, where a visitor waits
 MAX_COMPARED = 4.0  # seconds of speech
@@ -105,12 +107,13 @@ def compare(
     with plain_errors(request):
         if not isinstance(seconds, int | float) or not 0.4 <= seconds <= MAX_COMPARED:
             raise InputError(f"{seconds} seconds are asked for; 0.4 to {MAX_COMPARED:g} are accepted")
-        sound = read_speech(audio)[: int(seconds * AUDIO_RATE)]
+        recording = read_recording(audio)
+        sound = to_speech(recording)[: int(seconds * AUDIO_RATE)]
         reference, pipeline, video = load_speaker(example or ""), load_pipeline(), new_output(".mp4")
         watch = show_progress(progress, language)
         try:
             rows = make_comparison(
-                pipeline, sound, reference, video, check_seed(seed), int(teacher_steps), watch, stop.exists
+                pipeline, sound, reference, video, check_seed(seed), int(teacher_steps), watch, stop.exists, recording
             )
         except Cancelled:
             return None, translate("Stopped.", language)
@@ -128,6 +131,7 @@ def make_comparison(
     teacher_steps: int = SHORT_TEACHER,
     progress: Callable[[str, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    recording: Sound | None = None,  # what is heard in the video; `audio` itself for None
 ) -> list[ComparisonRow]:
     """Write the three side by side, with the sound, and return their figures.
 
@@ -149,7 +153,7 @@ def make_comparison(
         ("sparse student", "student", pipeline, DEFAULT_STEPS["student"]),
     ]
     rows, pictures = [], []
-    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=True) as writer:
+    with VideoWriter(out, VIDEO_FPS, recording or audio, AUDIO_RATE, mark=True) as writer:
         for number, (name, model, run, steps) in enumerate(runs):
 
             def report(stage: str, share: float, number: int = number, name: str = name) -> None:

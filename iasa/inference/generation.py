@@ -13,6 +13,7 @@ import numpy as np
 from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS
 from iasa.keypoints import Keypoints, concat_keypoints
 from iasa.masks import AttentionPlan
+from iasa.media.sound import Sound
 
 Progress = Callable[[str, float], None]  # stage, share done in 0..1
 
@@ -108,7 +109,7 @@ def summarise(generation: Generation, started: float) -> dict:
 
 
 def write_video(
-    start: Callable[[], Generation], out: str | Path, audio: np.ndarray, mark: bool = True
+    start: Callable[[], Generation], out: str | Path, audio: np.ndarray | Sound, mark: bool = True
 ) -> tuple[Generation, dict]:
     """Write the generation that `start` begins, with its sound and the visible AI mark; returns it and `summarise`'s report."""
     from iasa.media.writer import VideoWriter
