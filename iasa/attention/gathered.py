@@ -79,7 +79,8 @@ class GatherPlan:
             return None
         key = (number, dtype)
         if key not in self._bias:
-            self._bias[key] = torch.zeros_like(blocked, dtype=dtype).masked_fill_(blocked, -torch.inf)
+            with torch.inference_mode(False):  # as in `once`
+                self._bias[key] = torch.zeros_like(blocked, dtype=dtype).masked_fill_(blocked, -torch.inf)
         return self._bias[key]
 
 
@@ -113,7 +114,8 @@ def once(plan: AttentionPlan, key: Hashable, make: Callable[[], Any]) -> Any:
     """What `make` returns, made at the first call for this plan and key and kept as long as the plan."""
     known = _made.setdefault(plan, {})
     if key not in known:
-        known[key] = make()
+        with torch.inference_mode(False):  # what inference makes first, training may use later
+            known[key] = make()
     return known[key]
 
 
