@@ -104,7 +104,9 @@ def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> d
         run = options.run / name
         schedule = make_schedule(name, preset, options.steps, options.seed)
         begun = name == next(iter(makers)) or find_checkpoint(run).exists()  # the run may have ended before the others
-        encoder, trainer, figures = train(source, run, schedule, begun and wants_resume(options, run), options.stop_after)
+        encoder, trainer, figures = train(
+            source, run, schedule, begun and wants_resume(options, run), options.stop_after
+        )
         card = {**make_card("encoders", trainer, data, name), "heldout": figures}
         if trainer.accelerator.is_main_process:
             for folder in filter(None, (run / "export", options.export and options.export / name)):

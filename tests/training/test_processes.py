@@ -159,7 +159,8 @@ def test_codebooks_of_two_processes_follow_the_latents_of_both(two, tmp_path):
 
 
 def test_from_scratch_all_processes_end_with_the_same_weights(two, tmp_path):
-    """Codebooks and generator; and near those of one process with as many windows a step, which learns from others."""
+    """Codebooks and generator; and no further from those of one process with as many windows a step than five steps on
+    other windows lead: it begins at the same."""
     first, second = (load_file(two / f"scratch_{rank}.safetensors") for rank in range(2))
     for name, weight in first.items():
         assert torch.equal(weight, second[name]), name
@@ -170,7 +171,7 @@ def test_from_scratch_all_processes_end_with_the_same_weights(two, tmp_path):
         keys = [key for key in one if key.startswith(name) and one[key].ndim > 1]
         moved = torch.cat([(one[key] - start[key]).flatten() for key in keys])
         apart = torch.cat([(one[key] - first[key]).flatten() for key in keys])
-        assert 0 < apart.norm() < moved.norm(), name
+        assert 0 < apart.norm() < 1.5 * moved.norm() < torch.cat([start[key].flatten() for key in keys]).norm(), name
 
 
 def test_processes_share_out_the_clips_without_repeats(two):

@@ -12,6 +12,7 @@ from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.motion.rules import generate_gestures
 from iasa.speech import SpeechFeatures
+from iasa.warp import eyelids
 from iasa.warp import limb_warp as arm_warp
 from iasa.warp import reference_warp as warp
 from iasa.warp.inpainting import fill_holes, fill_softly
@@ -110,7 +111,7 @@ def test_moving_eyelids_where_they_are_equals_moving_them_everywhere(monkeypatch
     confidence[1, warp.EYES[0][0]] = 0
     arguments = [torch.from_numpy(x)[None] for x in (rest.xy[0], rest.confidence[0], xy, confidence)]
     found = warp_reference(image, *arguments)
-    monkeypatch.setattr(warp, "_box_around", lambda points: warp._Box(0, warp.CELLS, 0, warp.CELLS))
+    monkeypatch.setattr(eyelids, "_box_around", lambda points: eyelids._Box(0, eyelids.CELLS, 0, eyelids.CELLS))
     torch.testing.assert_close(found, warp_reference(image, *arguments), atol=2e-3, rtol=0)
     monkeypatch.setattr(warp, "_move_lids", lambda *_: None)
     moved = (warp_reference(image, *arguments) - found).abs().amax((0, 2, 3, 4))
