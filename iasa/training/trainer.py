@@ -353,12 +353,14 @@ class Trainer:
             learner.load(source)
         try:
             shadow = load_file(source / "ema.safetensors")
+            averages = [shadow[str(i)] for i in range(len(self.ema.shadow_params))]
             state = json.loads((source / "state.json").read_text())
-        except (SafetensorError, ValueError, OSError) as error:
+            step, seconds, ema_step = (state[name] for name in ("step", "seconds", "ema_step"))
+        except (SafetensorError, ValueError, OSError, KeyError, TypeError) as error:
             raise InputError(f"the checkpoint in {source} is damaged: {error}") from error
-        for i, p in enumerate(self.ema.shadow_params):
-            p.data.copy_(shadow[str(i)])
-        self.step, self.seconds, self.ema.optimization_step = state["step"], state["seconds"], state["ema_step"]
+        for p, average in zip(self.ema.shadow_params, averages, strict=True):
+            p.data.copy_(average)
+        self.step, self.seconds, self.ema.optimization_step = step, seconds, ema_step
         self.saved_step = self.step
 
     def averaged(self) -> nn.Module:
