@@ -18,7 +18,10 @@ GATE_DB = 25.0  # below the loudest speech: taken as a pause
 SILENCE_DB = -60.0  # a clip whose loudest part is below this has no speech
 SHORTEST = 0.3  # seconds: speech that lasts no longer still sets the level, however long the silence around it
 SOFTER_DB = 6.0  # than its loudest 0.3 s speech may be by the 95th percentile
-LIFT_DB, VOICED_LIFT_DB = 10.0, 5.0  # above the room's noise, which is steady: softer sound is noise, unless it is clearly voiced
+LIFT_DB, VOICED_LIFT_DB = (
+    10.0,
+    5.0,
+)  # above the room's noise, which is steady: softer sound is noise, unless it is clearly voiced
 FLOOR = 5  # percentile of the loudness that is the room's noise
 REACH = 0.15  # seconds around voiced or loud sound that belong to speech
 PITCH_LOW, PITCH_HIGH = 70.0, 400.0  # hertz
