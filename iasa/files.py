@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from iasa.config import InputError
 
@@ -44,3 +47,13 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         raise InputError(f"cannot write {target.name}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_npz(path: str | os.PathLike, **arrays: np.ndarray | float | str) -> None:
+    """Write arrays by name, compressed.
+
+    Packed in memory first: an archive that a full disk cut short complains a second time when it is collected.
+    """
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    Path(path).write_bytes(packed.getbuffer())

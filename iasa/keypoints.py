@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from iasa.config import FRAMES_PER_LATENT, MAX_UPLOAD_BYTES, VIDEO_FPS, InputError
-from iasa.files import display_name
+from iasa.files import display_name, write_npz
 
 COUNT = 133
 _BROKEN_ARCHIVE = (
@@ -197,8 +197,7 @@ def save_keypoints(path: str | os.PathLike, keypoints: Keypoints) -> None:
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial")
     try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
+        write_npz(partial, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
         os.replace(partial, target)
     except OSError as error:
         partial.unlink(missing_ok=True)

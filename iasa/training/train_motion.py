@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.config import VIDEO_FPS, InputError, TrainPreset
+from iasa.files import atomic_write, write_npz
 from iasa.models.checkpoint import load_weights, read_card, save_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, make_windows
 from iasa.motion.codebooks import EMACodebookUpdate, code_usage
@@ -79,9 +80,9 @@ def to_piece(performance: Performance) -> Piece:
 def save_pieces(path: Path, pieces: Sequence[Piece]) -> None:
     arrays = {name: np.concatenate([getattr(p, name) for p in pieces]) for name in ("channels", "vectors", "known")}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **arrays, styles=np.stack([p.style for p in pieces]), steps=np.array([p.steps for p in pieces]))
-    partial.replace(path)
+    styles, steps = np.stack([p.style for p in pieces]), np.array([p.steps for p in pieces])
+    with atomic_write(path) as partial:
+        write_npz(partial, **arrays, styles=styles, steps=steps)
 
 
 def load_pieces(path: Path) -> list[Piece]:
