@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import stat
@@ -10,6 +11,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from iasa.config import InputError
 
@@ -102,3 +105,13 @@ def put_in_place(partial: Path, target: Path) -> None:
 def _unwritable(target: Path, error: Exception) -> InputError:
     reason = getattr(error, "strerror", None) or error
     return InputError(f"{display_name(target)} cannot be written to {target.absolute().parent}: {reason}")
+
+
+def write_npz(path: str | os.PathLike, **arrays: np.ndarray | float | str) -> None:
+    """Write arrays by name, compressed.
+
+    Packed in memory first: an archive that a full disk cut short complains a second time when it is collected.
+    """
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    Path(path).write_bytes(packed.getbuffer())

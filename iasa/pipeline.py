@@ -44,6 +44,7 @@ from iasa.inference.generation import (
 )
 from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, generate_poses
 from iasa.inference.prefetch import Prefetcher
+from iasa.inference.stage_threads import StageExecutor
 from iasa.inference.streaming_rollout import DenoiserInput, StudentStream
 from iasa.inference.windows import denoise_windows
 from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
@@ -102,6 +103,7 @@ class CoSpeechPipeline:
         self.autoencoder = place(autoencoder, memory_format=torch.channels_last).eval()
         self.models = {name: place(model).eval() for name, model in models.items()}
         self.codec = FastCodec(self.autoencoder, self.int8)
+        self.executor = StageExecutor()
         sides = next(iter(self.models.values())).config if self.models else TransformerConfig()
         self.grid = TokenGrid(1, sides.rows, sides.cols)
 
@@ -144,7 +146,7 @@ class CoSpeechPipeline:
         speech, timing = ChunkedSpeech(audio), Timing()
         if progress:
             progress("motion", 0.0)
-        poses = Prefetcher(generate_poses(speech, reference, seed, style, timing, edit, motion), 1)
+        poses = Prefetcher(generate_poses(speech, reference, seed, style, timing, edit, motion), 1, self.executor)
         generation = self._generate(poses, speech.frames, reference, model, steps, seed, progress, should_stop, timing)
         generation.settings["motion"] = motion
         generation.settings["audio_seconds"] = round(len(audio) / AUDIO_RATE, 3)
@@ -207,14 +209,19 @@ class CoSpeechPipeline:
     ) -> Iterator[np.ndarray]:
         """The student's frames uint8 [2, 256, 256, 3], one latent frame after the other, for poses that may never end.
 
-        Poses are prepared, latents made and pictures painted in threads of their own, each a few frames ahead of the
-        next; memory and the cost of a frame stay the same. Close the iterator to end them.
+        On a processor poses are prepared and latents made in threads of their own, each a few frames ahead of the next,
+        and as many pictures are painted at once as there are cores; so the frames of a seed do not depend on torch's
+        number of threads. Memory and the cost of a frame stay the same. Close the iterator to end it.
         """
         timing = timing or Timing()
-        ahead = Prefetcher if self.device.type == "cpu" else (lambda source, depth: source)
-        student, prepared = self._start(pieces, reference, steps, seed, timing, rows)
-        made = ahead(_denoise(ahead(prepared, 2 * LARGEST_PIECE), student, timing), 2)
-        return ahead(self._paint(made, timing), 2)
+        if self.device.type != "cpu":
+            student, prepared = self._start(pieces, reference, steps, seed, timing, rows)
+            return _map_closing(partial(self._paint, timing), _denoise(prepared, student, timing))
+        started = self.executor.submit(self._start, pieces, reference, steps, seed, timing, rows)
+        student, prepared = started.result()
+        prepared = Prefetcher(prepared, 2 * LARGEST_PIECE, self.executor)
+        latents = Prefetcher(_denoise(prepared, student, timing), 2, self.executor)
+        return Prefetcher(latents, max(2, torch.get_num_threads()), self.executor, partial(self._paint, timing))
 
     def denoise_alone(
         self, poses: Keypoints, reference: Reference, steps: int | None = None, seed: int = 0
@@ -308,16 +315,10 @@ class CoSpeechPipeline:
                         DecoderInput(xy[pair], confidence[pair], patches[pair]),
                     )
 
-    def _paint(self, made: Iterator[tuple[Tensor, DecoderInput]], timing: Timing) -> Iterator[np.ndarray]:
-        try:
-            for count, (latent, extra) in enumerate(made, 1):
-                with torch.inference_mode(), timing.stage("decode"):
-                    frames = self.codec.decode(latent, *extra).cpu().numpy()
-                yield frames
-                if count % RELEASE_EVERY == 0:
-                    release_memory()
-        finally:
-            made.close()
+    def _paint(self, timing: Timing, made: tuple[Tensor, DecoderInput]) -> np.ndarray:
+        latent, extra = made
+        with torch.inference_mode(), timing.stage("decode"):
+            return self.codec.decode(latent, *extra).cpu().numpy()
 
     @torch.inference_mode()
     def condition(self, model: VideoTransformer, poses: Keypoints, reference: Reference) -> Condition:
@@ -384,14 +385,19 @@ class CoSpeechPipeline:
 
 def _denoise(
     prepared: Iterator[tuple[DenoiserInput, DecoderInput]], student: StudentStream, timing: Timing
-) -> Iterator:
-    try:
-        for given, extra in prepared:
+) -> Iterator[tuple[Tensor, DecoderInput]]:
+    with closing(prepared):
+        for count, (given, extra) in enumerate(prepared, 1):
             with timing.stage("denoise"):
                 latent = student.next_frame(given)
             yield latent, extra
-    finally:
-        prepared.close()
+            if count % RELEASE_EVERY == 0:
+                release_memory()
+
+
+def _map_closing(function: Callable, source: Iterator) -> Iterator:
+    with closing(source):
+        yield from map(function, source)
 
 
 def generate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
@@ -56,8 +56,8 @@ class LiveSpeaker:
         self._frames = pipeline.stream(
             (poses for poses in iter(self._poses.get, None)), reference, steps, seed, self.timing
         )
-        self._worker = ThreadPoolExecutor(1)
-        self._next = self._worker.submit(next, self._frames, _END)
+        self._executor = pipeline.executor
+        self._next = self._executor.submit(next, self._frames, _END)
         self._open = True
 
     def __enter__(self) -> LiveSpeaker:
@@ -100,7 +100,7 @@ class LiveSpeaker:
             return
         self._open = False
         self._poses.put(None)
-        self._worker.shutdown(cancel_futures=True)
+        wait([self._next])
         self._frames.close()
 
     def _pose(self, motion: RigMotion) -> None:
@@ -120,7 +120,7 @@ class LiveSpeaker:
             frames = self._next.result()[: self.posed - self.made]
             self.made += len(frames)
             parts.append(frames)
-            self._next = self._worker.submit(next, self._frames, _END)
+            self._next = self._executor.submit(next, self._frames, _END)
         return np.concatenate(parts)
 
 

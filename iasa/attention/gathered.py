@@ -79,7 +79,8 @@ class GatherPlan:
             return None
         key = (number, dtype)
         if key not in self._bias:
-            self._bias[key] = torch.zeros_like(blocked, dtype=dtype).masked_fill_(blocked, -torch.inf)
+            with torch.inference_mode(False):  # as in `once`
+                self._bias[key] = torch.zeros_like(blocked, dtype=dtype).masked_fill_(blocked, -torch.inf)
         return self._bias[key]
 
 
@@ -113,7 +114,8 @@ def once(plan: AttentionPlan, key: Hashable, make: Callable[[], Any]) -> Any:
     """What `make` returns, made at the first call for this plan and key and kept as long as the plan."""
     known = _made.setdefault(plan, {})
     if key not in known:
-        known[key] = make()
+        with torch.inference_mode(False):  # what inference makes first, training may use later
+            known[key] = make()
     return known[key]
 
 
@@ -246,7 +248,7 @@ class _GatheredAttention(torch.autograd.Function):
                 weights = _weights(q_group, keys, gather.bias(number, q.dtype))
                 _scatter_add(dv, group, torch.bmm(weights.transpose(1, 2), grad_group))
                 d_weights = torch.bmm(grad_group, values.transpose(1, 2))
-                d_logits = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, q.dtype)
+                d_logits = _softmax_backward(d_weights, weights)
                 dq[:, rows] = torch.bmm(d_logits, keys)
                 _scatter_add(dk, group, torch.bmm(d_logits.transpose(1, 2), q_group))  # q carries the scale
             dq = _unsorted(dq, gather.inverse) * _scale(q)
@@ -291,6 +293,25 @@ def _weights(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
     if bias is not None:
         logits[..., keys.shape[1] - bias.shape[1] :] += bias
     return torch.softmax(logits, dim=-1)
+
+
+def _softmax_backward(grad: Tensor, weights: Tensor) -> Tensor:
+    """The logits' gradient of softmax weights and theirs, [b*nh, queries, keys]: weights (grad - sum(grad weights))."""
+    if _has_softmax_backward():
+        return torch.ops.aten._softmax_backward_data(grad, weights, -1, weights.dtype)
+    wide = torch.promote_types(weights.dtype, torch.float32)
+    grad, wide_weights = grad.to(wide), weights.to(wide)
+    return (wide_weights * (grad - (grad * wide_weights).sum(-1, keepdim=True))).to(weights.dtype)
+
+
+@lru_cache(maxsize=1)
+def _has_softmax_backward() -> bool:
+    """Whether torch's own call, which is not public and saves three passes, is there and takes these arguments."""
+    try:
+        found = torch.ops.aten._softmax_backward_data(torch.eye(2), torch.full((2, 2), 0.5), -1, torch.float32)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return found.dtype == torch.float32 and torch.equal(found, torch.tensor([[0.25, -0.25], [-0.25, 0.25]]))
 
 
 @lru_cache(maxsize=1)

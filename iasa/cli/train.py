@@ -34,8 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
-    parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in --run; refused where there is none"
+    )
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="do not start from the shipped weights; with --resume: begin anew where there is no checkpoint",
+    )
     parser.add_argument("--stop-after", type=float, default=default.stop_after, help="seconds, then save and leave")
     parser.add_argument("--export", type=Path, help="another folder for the averaged weights, iasa/weights/NAME say")
     parser.add_argument(

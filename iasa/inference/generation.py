@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,7 +28,8 @@ class Timing:
     """Seconds of each stage, on the wall and of the processor. Stages run side by side: the sum exceeds what passes."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    processor: dict[str, float] = field(default_factory=dict)  # of the stage's own thread
+    processor: dict[str, float] = field(default_factory=dict)  # of the stage's own threads
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # a stage may run in several at once
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -35,8 +37,10 @@ class Timing:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            self.processor[name] = self.processor.get(name, 0.0) + time.thread_time() - busy
+            passed, worked = time.perf_counter() - start, time.thread_time() - busy
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + passed
+                self.processor[name] = self.processor.get(name, 0.0) + worked
 
 
 class Generation:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
 from iasa.config import InputError, MaskOptions
-from iasa.files import atomic_write, check_output
+from iasa.files import atomic_write, check_output, write_npz
 from iasa.grid import TokenGrid
 from iasa.masks.plan import AttentionPlan
 from iasa.masks.plot import draw_plan
@@ -152,7 +152,7 @@ def save_plan(path: str | os.PathLike, plan: AttentionPlan) -> None:
             if plan.distance is not None:
                 arrays["distance"] = plan.distance.numpy()
             settings = json.dumps({"grid": asdict(plan.grid), "options": asdict(plan.options)})
-            np.savez_compressed(partial, settings=np.array(settings), **arrays)
+            write_npz(partial, settings=np.array(settings), **arrays)
 
 
 def load_plan(path: str | os.PathLike) -> AttentionPlan:

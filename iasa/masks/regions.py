@@ -6,9 +6,7 @@ shoulder width and by half a token. Two methods place the parts:
 
 - "mls": the hull is drawn once, on the reference pose, and each token of each frame is carried to the
   reference pose by rigid moving least squares (Schaefer, McPhail and Warren 2006) with the part's keypoints
-  as control points. The warp has a closed form in complex numbers: with weights w_i = 1 / |p_i - v|^2,
-  weighted means p*, q* of the keypoints in the frame and in the reference, and c = sum w_i conj(p_i - p*)
-  (q_i - q*), token v comes from q* + (c / |c|) (v - p*).
+  as control points (`iasa.warp.moving_least_squares`, which has the formula).
 - "hull": the hull is drawn anew from each frame's keypoints.
 """
 
@@ -39,6 +37,7 @@ from iasa.keypoints import (
     RIGHT_WRIST,
     Keypoints,
 )
+from iasa.warp.moving_least_squares import moving_least_squares
 
 METHODS = ("mls", "hull")
 
@@ -78,7 +77,7 @@ USUAL_SHOULDERS = 0.4  # shoulder width in image units where the reference shows
 NARROWEST_SHOULDERS = 0.05  # of a person seen from the side
 DIRECTIONS = 32  # half planes that bound a hull
 _CHUNK = 4096  # tokens handled at once, so that the work stays in the cache
-CLOSE = 1e-6  # squared distance below which a control point is met: a thousandth of the picture
+EXPONENT, SOFTENING = 1, 1e-8  # of the warp: a control point is met within a ten thousandth of the picture
 
 
 def region_bits(
@@ -158,36 +157,15 @@ def warp_rigid(
     target: Tensor,  # [f, p, 2] control points where the places go
     weight: Tensor,  # [f, p], 0 switches a control point off
 ) -> Tensor:
-    """Places carried by rigid moving least squares (Schaefer et al. 2006, alpha = 1): [f, n, 2].
+    """Places carried by `moving_least_squares` with weights 1 / distance^2: [f, n, 2].
 
     The warp takes every control point of `source` to its mate in `target`, and is the motion itself if all
     mates are related by one rotation and translation.
     """
-    used = weight[..., None]
-    total = used.sum(1, keepdim=True).clamp_min(1e-12)
-    source_mean = (used * source).sum(1, keepdim=True) / total  # [f, 1, 2]
-    target_mean = (used * target).sum(1, keepdim=True) / total
-    p, q = source - source_mean, target - target_mean  # centred, so that float32 keeps its digits
-    v = (places - source_mean).transpose(1, 2)  # [f, 2, n]
-
-    # w [f, p, n]. The sums over control points that the closed form needs are one product with seven rows.
-    distance = torch.baddbmm(v.square().sum(1, keepdim=True), p, v, alpha=-2)
-    distance += p.square().sum(-1, keepdim=True)
-    w = distance.clamp_min_(CLOSE).reciprocal_().mul_(used)
-    (px, py), (qx, qy) = p.unbind(-1), q.unbind(-1)
-    rows = torch.stack([torch.ones_like(px), px, py, qx, qy, px * qx + py * qy, px * qy - py * qx], dim=1)
-    sums = rows @ w  # [f, 7, n]
-    mean = sums[:, 1:] / sums[:, :1].clamp_min(1e-12)
-    p_mean_x, p_mean_y, q_mean_x, q_mean_y, real, imaginary = mean.unbind(1)  # each [f, n]
-    real = real - (p_mean_x * q_mean_x + p_mean_y * q_mean_y)  # c / sum w
-    imaginary = imaginary - (p_mean_x * q_mean_y - p_mean_y * q_mean_x)
-    length = torch.hypot(real, imaginary)
-    still = length < 1e-12  # one control point, or all in one place: no rotation
-    cos = torch.where(still, 1.0, real / length.clamp_min(1e-12))
-    sin = torch.where(still, 0.0, imaginary / length.clamp_min(1e-12))
-    x, y = v[:, 0] - p_mean_x, v[:, 1] - p_mean_y
-    moved = torch.stack([cos * x - sin * y + q_mean_x, sin * x + cos * y + q_mean_y], dim=-1)
-    return moved + target_mean
+    total = weight.sum(1)[:, None, None].clamp_min(1e-12)
+    source_mean, target_mean = ((weight[..., None] * x).sum(1, keepdim=True) / total for x in (source, target))
+    centred = places - source_mean, source - source_mean, target - target_mean  # so that float32 keeps its digits
+    return moving_least_squares(*centred, weight, EXPONENT, SOFTENING) + target_mean
 
 
 def _inside(places: Tensor, points: Tensor, seen: Tensor, reach: float) -> Tensor:

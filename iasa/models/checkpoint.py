@@ -55,7 +55,10 @@ def save_weights(model: ModelMixin, folder: Path, card: dict) -> None:
     for stale in folder.glob("part_*.safetensors"):
         stale.unlink()
     for i, part in enumerate(parts):
-        save_file(part, folder / f"part_{i:02d}.safetensors")
+        try:
+            save_file(part, folder / f"part_{i:02d}.safetensors")
+        except SafetensorError as error:  # a full disk, say
+            raise InputError(f"the weights cannot be written to {folder}: {error}") from error
     config = {k: v for k, v in model.config.items() if not k.startswith("_")}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")

@@ -35,7 +35,7 @@ class ChunkedSpeech:
         self.spent = 0.0  # processor seconds of the recognizer, which is a process of its own
         self._words = recognizer.check_available()
         self._phones: list[Phone] = []  # seconds of the clip
-        self.source = "signal"  # "recognizer" once it has read something
+        self._read_something, self._lost = False, 0.0  # seconds of speech at which the recognizer failed
 
     def __iter__(self) -> Iterator[SpeechFeatures]:
         made, accent, limits = 0, -1.0, list(PIECES)
@@ -55,11 +55,19 @@ class ChunkedSpeech:
             start = first / VIDEO_FPS
             self._phones = [phone for phone in self._phones if phone[2] > start]
             phones = [(name, a - start, b - start) for name, a, b in self._phones]
-            self.source = "recognizer" if phones else self.source
-            features = make_features(sound, prosody, phones, self.source, stop - first, read - first)
+            self._read_something |= bool(phones)
+            source = "recognizer" if self._read_something else "signal"
+            features = make_features(sound, prosody, phones, source, stop - first, read - first)
             part, accent = space_accents(features[made - first : end - first], made, accent)
             yield part
             made = end
+
+    @property
+    def source(self) -> str:
+        """Where mouth shapes came from so far: "recognizer" once it has read something, "signal", or both."""
+        if not self._read_something:
+            return "signal"
+        return f"recognizer, signal for {self._lost:.1f} s" if self._lost else "recognizer"
 
     def _read(self, first: int, end: int) -> None:
         """Replace what is known of frames `first`..`end` by the words that are recognized there."""
@@ -68,6 +76,8 @@ class ChunkedSpeech:
         part = self.audio[int(start * AUDIO_RATE) : int(high * AUDIO_RATE)]
         found, spent = shared_recognizer().read(recognizer.to_samples(part)) if self._words else ([], 0.0)
         self.spent += spent
+        if found is None:
+            found, self._lost = [], self._lost + len(part) / AUDIO_RATE
         before = [(name, a, min(b, low)) for name, a, b in self._phones if a < low]
         after = [(name, max(a + start, low), b + start) for name, a, b in found if b + start > low]
         self._phones = before + after

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
-from iasa.files import display_name
+from iasa.files import display_name, write_npz
 from iasa.speech import recognizer as recognizer
 from iasa.speech.lip_network import guess_visemes
 from iasa.speech.prosody import Prosody, make_prosody
@@ -65,7 +65,7 @@ class SpeechFeatures:
         )
 
     def to_npz(self, path: str | Path) -> None:
-        np.savez_compressed(
+        write_npz(
             path,
             fps=self.fps,
             phone_names=np.array([p[0] for p in self.phones], dtype="U8"),

@@ -24,7 +24,7 @@ from iasa.models.checkpoint import load_weights, read_card, save_weights
 from iasa.models.transformer import VideoTransformer
 from iasa.paths import WEIGHTS
 from iasa.training.options import STAGE_STEPS, TrainOptions
-from iasa.training.trainer import Schedule, Trainer
+from iasa.training.trainer import Schedule, Trainer, find_checkpoint, wants_resume
 
 OWN = ("autoencoder", "teacher", "student")  # go on from the shipped weights of their name, but for --from-scratch
 BEFORE = {  # else, whose weights a stage starts from: the first that is there
@@ -103,7 +103,10 @@ def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> d
     for name, (train, source) in makers.items():
         run = options.run / name
         schedule = make_schedule(name, preset, options.steps, options.seed)
-        encoder, trainer, figures = train(source, run, schedule, options.resume, options.stop_after)
+        begun = name == next(iter(makers)) or find_checkpoint(run).exists()  # the run may have ended before the others
+        encoder, trainer, figures = train(
+            source, run, schedule, begun and wants_resume(options, run), options.stop_after
+        )
         card = {**make_card("encoders", trainer, data, name), "heldout": figures}
         if trainer.accelerator.is_main_process:
             for folder in filter(None, (run / "export", options.export and options.export / name)):
@@ -113,7 +116,7 @@ def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> d
 
 
 def _train(options: TrainOptions, data: Path, run: Path, schedule: Schedule, preset: TrainPreset, origin: Path | None):
-    common = {"resume": options.resume, "stop_after": options.stop_after}
+    common = {"resume": wants_resume(options, run), "stop_after": options.stop_after}
     kind = Autoencoder if options.stage in ("autoencoder", "decoder") else VideoTransformer
     start = load_weights(kind, origin).requires_grad_(True) if origin else None
     if options.stage == "autoencoder":

@@ -353,7 +353,7 @@ def test_both_rules_follow_changed_constants(monkeypatch):
     monkeypatch.setattr(regions, "USUAL_SHOULDERS", 0.9)
     monkeypatch.setattr(regions, "NARROWEST_SHOULDERS", 0.35)
     monkeypatch.setattr(regions, "DIRECTIONS", 7)
-    monkeypatch.setattr(regions, "CLOSE", 3e-3)
+    monkeypatch.setattr(regions, "SOFTENING", 3e-3)
     wider = [replace(part, radius=2 * part.radius, fewest=max(1, part.fewest - 1)) for part in regions.PARTS]
     monkeypatch.setattr(
         regions, "PARTS", (replace(wider[1], points=(91, 95, 99)), *wider[3:], replace(wider[0], region="body"))

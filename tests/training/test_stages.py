@@ -16,12 +16,12 @@ from iasa.training import stages
 from iasa.training.datasets import encode_shards
 from iasa.training.distill import distill
 from iasa.training.finetune_sparse import finetune_sparse
-from iasa.training.options import TrainOptions
+from iasa.training.options import STAGES, TrainOptions
 from iasa.training.train_autoencoder import train_autoencoder
 from iasa.training.train_decoder import train_decoder
 from iasa.training.train_student import train_student
 from iasa.training.train_teacher import train_teacher
-from iasa.training.trainer import Schedule, Trainer
+from iasa.training.trainer import Schedule, Trainer, wants_resume
 
 SCHEDULE = Schedule(steps=2, warmup=1, ema=0.5, lr=1e-3, muon_lr=0.01)
 FOREVER = {"resume": False, "stop_after": float("inf")}
@@ -185,6 +185,71 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "_train", broken)
     with pytest.raises(InputError, match="critic is nan at step 7; .*that of step 5.*go on from there with --resume"):
         stages.run_stage(TrainOptions("distill", tmp_path))
+
+
+RESUMED = [stage for stage in STAGES if stage not in ("data", "motion", "encoders")]
+
+
+@pytest.mark.parametrize("stage", RESUMED)
+def test_every_stage_refuses_to_resume_from_nothing(stage, data, tmp_path, monkeypatch):
+    """Before anything is learnt; with --from-scratch it begins anew, without that word it does not."""
+    (tmp_path / "data").symlink_to(data)
+    monkeypatch.setattr(Trainer, "fit", lambda *arguments: pytest.fail("it began"))
+    options = TrainOptions(stage, tmp_path, preset="tiny", resume=True)
+    with pytest.raises(InputError, match=f"the checkpoint to resume in .*{stage} is not there"):
+        stages.run_stage(options)
+    assert wants_resume(options, tmp_path / stage)
+    scratch = replace(options, from_scratch=True)
+    assert not wants_resume(scratch, tmp_path / stage)
+    Trainer(torch.nn.Linear(2, 2), tmp_path / stage, SCHEDULE).save()
+    assert wants_resume(scratch, tmp_path / stage)
+    (tmp_path / stage / "checkpoint" / "state.json").unlink()
+    assert not wants_resume(scratch, tmp_path / stage)
+
+
+@pytest.mark.parametrize(("from_scratch", "part"), [(False, "generator"), (True, "codebooks")])
+def test_motion_refuses_to_resume_from_nothing(from_scratch, part, tmp_path, monkeypatch):
+    """Unless it is told to begin anew; and the generator begins where a run ended with its codebooks."""
+    asked = []
+
+    def train(run, schedule, preset, start, resume, stop_after):
+        asked.append(resume)
+        raise FloatingPointError("stop here")
+
+    monkeypatch.setattr("iasa.training.train_motion.train_motion", train)
+    options = TrainOptions("motion", tmp_path, resume=True, from_scratch=from_scratch)
+    with pytest.raises(InputError, match="stop here"):
+        stages.run_stage(options)
+    assert asked == [not from_scratch]  # where there is nothing to resume `Trainer.resume` refuses
+    Trainer(torch.nn.Linear(2, 2), tmp_path / "motion" / part, SCHEDULE).save()
+    with pytest.raises(InputError, match="stop here"):
+        stages.run_stage(options)
+    assert asked[1]
+
+
+@pytest.mark.parametrize("left", [(), ("face_encoder",)])
+def test_the_encoders_resume_where_the_run_ended(left, data, tmp_path, monkeypatch):
+    (tmp_path / "data").symlink_to(data)
+    for name in left:
+        Trainer(torch.nn.Linear(2, 2), tmp_path / name, SCHEDULE).save()
+    asked = []
+
+    def train(source, run, schedule, resume, stop_after):
+        asked.append(resume)
+        if resume:
+            Trainer(torch.nn.Linear(2, 2), run, schedule).resume()
+        trainer = Trainer(network(), run, schedule)
+        return trainer.bare, trainer, {}
+
+    for name in ("encoders.train_face_encoder", "encoders.train_part_encoder", "train_sync.train_sync_encoder"):
+        monkeypatch.setattr(f"iasa.training.{name}", train)
+    options = TrainOptions("encoders", tmp_path, resume=True)
+    if left:
+        stages.run_stage(options)
+        assert asked == [True, False, False]
+    else:
+        with pytest.raises(InputError, match="face_encoder is not there"):
+            stages.run_stage(options)
 
 
 def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch):

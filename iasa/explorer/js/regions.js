@@ -88,7 +88,7 @@ function makeWarp(source, target, weight) {
       re = 0,
       im = 0;
     for (let i = 0; i < px.length; i++) {
-      const w = weight[i] / Math.max((vx - px[i]) ** 2 + (vy - py[i]) ** 2, RULE.close);
+      const w = weight[i] / ((vx - px[i]) ** 2 + (vy - py[i]) ** 2 + RULE.softening) ** RULE.exponent;
       W += w;
       mpx += w * px[i];
       mpy += w * py[i];
