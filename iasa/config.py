@@ -17,6 +17,7 @@ MAX_PIXELS = 4096 * 4096  # of one picture
 HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 
 MODELS = ("student", "teacher")
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")  # names of number types
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 TEMPERATURE = 1.0  # of the learned motion model's draws; 0 takes the most likely entry
