@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from iasa.config import VIDEO_FPS, InputError
+from iasa.config import PRECISIONS, VIDEO_FPS, InputError
 from iasa.files import atomic_write
 
 if TYPE_CHECKING:
@@ -46,6 +46,28 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
 
 
+def add_networks(parser: argparse._ActionsContainer) -> None:
+    """Whose weights, and with which numbers; `iasa.cli.main` hands the latter on."""
+    add_weights(parser)
+    add_dtype(parser)
+
+
+def add_weights(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--weights",
+        metavar="FOLDER",
+        help="weights of your own, of `train --export` or a run; those it lacks are the shipped ones",
+    )
+
+
+def add_dtype(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--dtype",
+        choices=PRECISIONS,
+        help="number type of the networks (default: what IASA_DTYPE says, else auto, the fastest on this machine)",
+    )
+
+
 def read_speech(path: str) -> np.ndarray:
     """float32 [n], mono, 16 kHz."""
     from iasa.speech import read_audio
@@ -68,12 +90,10 @@ def read_poses(path: str) -> Keypoints:
 
 def read_reference(arguments: argparse.Namespace) -> Reference:
     """The picture and body that the options of `add_speaker` name."""
-    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker
+    from iasa.avatar.speaker import draw_speaker, load_speaker, to_speaker
 
     if arguments.reference is not None:
-        from iasa.media.reader import read_image
-
-        return photo_speaker(read_image(arguments.reference))
+        return to_speaker(arguments.reference)
     if arguments.avatar is not None:
         return draw_speaker(arguments.avatar)
     return load_speaker(arguments.speaker or first_speaker())

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from iasa.cli.arguments import add_audio, add_seed, add_speaker, read_poses, read_reference, read_speech, tell
+from iasa.cli.arguments import add_audio, add_networks, add_seed, add_speaker, read_poses, read_reference, read_speech, tell
 from iasa.cli.progress import StageBar
 from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS, InputError, check_steps
 from iasa.files import check_output
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stream", action="store_true", help="hear the file as if it came live: no look ahead, frames at once"
     )
+    add_networks(parser)
     add_seed(parser)
     parser.add_argument("--out", required=True, help="V.mp4")
 
@@ -52,10 +53,12 @@ def run(arguments: argparse.Namespace) -> dict:
             shared_recognizer().start()  # loads beside the networks
         from iasa.pipeline import CoSpeechPipeline, generate
 
-        pipeline = CoSpeechPipeline.from_pretrained(models=(arguments.model,))
+        unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
+
+        pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, **unused)
         loading = time.perf_counter() - started
         options: dict[str, Any] = {
-            "mark": not arguments.no_mark, "steps": arguments.steps, "seed": arguments.seed, "progress": bar,
+            "mark": not arguments.no_mark, "num_inference_steps": arguments.steps, "seed": arguments.seed, "progress": bar,
         }  # fmt: skip
         if arguments.motion:
             options["motion"] = arguments.motion

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from iasa.cli.arguments import add_seed, gather, tell
+from iasa.cli.arguments import add_dtype, add_seed, gather, tell
 from iasa.config import PRESETS, REGION_WEIGHTS
 from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
 
@@ -30,7 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
     parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
     parser.add_argument("--stop-after", type=float, default=default.stop_after, help="seconds, then save and leave")
-    parser.add_argument("--export", type=Path, help="another folder for the averaged weights, iasa/weights/NAME say")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FOLDER",
+        help="also put the averaged weights into this folder, each network in one of its own name, for --weights FOLDER",
+    )
+    parser.add_argument(
+        "--compact", action="store_true", help="export in 8 bits and parts of less than 10 MB, as this package ships them"
+    )
     parser.add_argument(
         "--regions",
         nargs="+",
@@ -43,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder",
     )
+    add_dtype(parser)
     add_seed(parser)
 
 

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from iasa.config import VIDEO_FPS, InputError
 from iasa.files import display_name as _name
+from iasa.media.remux import open_mp4, replace_metadata
 from iasa.media.watermark import add_mark
 
 AI_MARK = "AI-generated video: the speaker's picture and movement were made by a computer program (IASA)"
@@ -71,9 +72,7 @@ class VideoWriter:
         return self
 
     def describe(self, metadata: dict) -> None:
-        """Set the file's metadata (JSON values); possible until the first frame is added."""
-        if self._container is not None:
-            raise ValueError("metadata must be set before the first frame")
+        """Set the file's metadata (JSON values). Once frames were added this costs one more copy of the file at the end."""
         self._metadata = {
             "title": "AI-generated video",
             "description": AI_MARK,
@@ -119,13 +118,9 @@ class VideoWriter:
     def _start(self, size: tuple[int, int]) -> None:
         """Open the encoders for frames of `size` (height, width)."""
         height, width = self._size = size
-        self._container = av.open(
-            str(self._partial),
-            "w",
-            format="mp4",
-            options={"movflags": "+faststart"},
-        )
+        self._container = open_mp4(self._partial)
         self._container.metadata.update(self._metadata)
+        self._written = self._metadata
         self._video = self._container.add_stream("libx264", rate=self._fps, options=self._options)
         self._video.width, self._video.height = width + width % 2, height + height % 2
         self._video.pix_fmt = "yuv420p"
@@ -159,6 +154,8 @@ class VideoWriter:
                 self._container.mux(self._sound.encode(None))
             container, self._container = self._container, None
             container.close()
+            if self._metadata != self._written:
+                replace_metadata(self._partial, self._metadata)
             os.replace(self._partial, self.path)
         except (av.FFmpegError, OSError) as error:
             raise self._unwritable(error) from error

@@ -36,6 +36,7 @@ class ChunkedSpeech:
         self._words = recognizer.check_available()
         self._phones: list[Phone] = []  # seconds of the clip
         self.source = "signal"  # "recognizer" once it has read something
+        self.expected = "recognizer" if self._words else "signal"  # what `source` will be if all goes well
 
     def __iter__(self) -> Iterator[SpeechFeatures]:
         made, accent, limits = 0, -1.0, list(PIECES)
