@@ -47,21 +47,30 @@ from iasa.inference.conditioning import (
     warp_reference,
 )
 from iasa.inference.fast_codec import FastCodec
-from iasa.inference.generation import Cancelled, Generation, Progress, Reporter, Timing, Run, first_frames, summarise, write
+from iasa.inference.generation import (
+    Cancelled,
+    Generation,
+    Progress,
+    Reporter,
+    Run,
+    Timing,
+    first_frames,
+    summarise,
+    write,
+)
 from iasa.inference.output import CoSpeechOutput, to_output_type
-from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, move
+from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, iterate, move
 from iasa.inference.prefetch import Prefetcher
-from iasa.inference.streaming_rollout import OnStep, StudentStream
+from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
 from iasa.keypoints import Keypoints, pool_to_latent
 from iasa.masks.plan_stream import PlanStream
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import STAGES_OF, check_folder, find_weights, load_weights, save_weights
+from iasa.models.checkpoint import HUB_OPTIONS, STAGES_OF, check_folder, fetch, find_weights, load_weights, save_weights
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rules import GestureStyle
-from iasa.speech import read_audio
-from iasa.speech.chunked import ChunkedSpeech
+from iasa.speech.chunked import Speech, hear, read_speech
 from iasa.warp.reference_warp import ReferenceWarp
 
 __all__ = [
@@ -77,7 +86,6 @@ NETWORKS = {
 }
 
 Picture = Reference | str | os.PathLike | np.ndarray | Image
-Speech = np.ndarray | str | os.PathLike  # float32 [n], mono, 16 kHz, or a file of any usual kind
 # callback_on_step_end(pipe, step, timestep, {"latents": [1, f, c, h, w]}) -> None, or {"latents": ...} that go on instead
 StepCallback = Callable[["CoSpeechPipeline", int, float, dict], dict | None]
 
@@ -117,28 +125,13 @@ class CoSpeechPipeline(DiffusionPipeline):
         Options are those of the class, `teacher=None` say to leave the teacher out, or a network to take instead; with a
         Hub repository also `revision`, `token`, `cache_dir` and `local_files_only`.
         """
-        hub = {
-            name: options.pop(name)
-            for name in ("revision", "token", "cache_dir", "local_files_only")
-            if name in options
-        }
+        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
         if "torch_dtype" in options:  # as diffusers calls it
             options["dtype"] = options.pop("torch_dtype")
-        if (
-            folder is not None
-            and not os.path.isdir(folder)
-            and str(folder).count("/") == 1
-            and str(folder)[0] not in "./~"
-        ):
-            try:
-                folder = cls.download(str(folder), **hub)
-            except (OSError, ValueError) as error:  # huggingface_hub's errors are among them
-                raise InputError(
-                    f"{folder} is no folder, and no pipeline of the Hub that can be reached: {error}"
-                ) from error
-        folder = None if folder is None else check_folder(folder)
-        if folder and (folder / "model_index.json").exists():
-            options = {"mask": json.loads((folder / "model_index.json").read_text()).get("mask"), **options}
+        folder = None if folder is None else check_folder(fetch(folder, partial(cls.download, **hub)))
+        index = folder and folder / "model_index.json"
+        if index and index.exists():
+            options = {"mask": json.loads(index.read_text()).get("mask"), **options}
         for name, kind in NETWORKS.items():
             if name not in options:
                 options[name] = load_weights(kind, find_weights(folder, *STAGES_OF[name]))
@@ -245,7 +238,7 @@ class CoSpeechPipeline(DiffusionPipeline):
         reference, seed = to_speaker(image), generator.initial_seed() % 2**32 if generator else seed
         settings, speech, count = self._settings(model, steps, seed, reference), None, None
         if keypoints is None:
-            speech = ChunkedSpeech(read_speech(audio))
+            speech = hear(audio)
             count, settings["motion"] = speech.frames, motion
             settings["audio_seconds"] = round(len(speech.audio) / AUDIO_RATE, 3)
             settings["phones_from"] = speech.expected  # corrected at the end
@@ -354,18 +347,6 @@ class CoSpeechPipeline(DiffusionPipeline):
         """Call a callback of diffusers' kind; what it returns goes on."""
         changed = callback(self, step, 1000 * level, {name: latents for name in names})
         return (changed or {}).get("latents", latents)
-
-
-def read_speech(audio: Speech | None) -> np.ndarray:  # float32 [n], mono, 16 kHz
-    """Sound as it is, or of a file."""
-    if audio is None:
-        raise InputError("there is no speech; sound or poses are needed")
-    return read_audio(audio)[0] if isinstance(audio, str | os.PathLike) else audio
-
-
-def iterate(poses: Keypoints) -> Iterator[Keypoints]:
-    """Poses that are all there, as one piece."""
-    yield poses
 
 
 def generate(

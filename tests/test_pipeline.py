@@ -53,9 +53,9 @@ def test_the_autoencoder_ships_trained(pipeline, speaker):
 @pytest.mark.parametrize(("model", "steps"), [("student", 1), ("teacher", 2)])
 def test_frames_follow_the_poses(pipeline, speaker, poses, model, steps):
     """An odd number of frames comes out, close to the speaker, moving, and the same for the same seed."""
-    frames = frames_of(pipeline.animate(poses, speaker, model=model, steps=steps, seed=5))
+    frames = frames_of(pipeline.stream(image=speaker, keypoints=poses, model=model, num_inference_steps=steps, seed=5))
     assert frames.shape == (len(poses), 256, 256, 3) and frames.dtype == np.uint8
-    again = frames_of(pipeline.animate(poses, speaker, model=model, steps=steps, seed=5))
+    again = frames_of(pipeline.stream(image=speaker, keypoints=poses, model=model, num_inference_steps=steps, seed=5))
     np.testing.assert_array_equal(frames, again)
     still = psnr(frames, np.repeat(speaker.image[None], len(frames), 0))
     assert 17 < still < 40  # the same person and room, another pose
@@ -66,16 +66,18 @@ def test_the_future_does_not_reach_the_student(pipeline, speaker, poses):
     """But for the rounding of what is prepared together: levels of 255."""
     changed = Keypoints(poses.xy.copy(), poses.confidence, poses.fps)
     changed.xy[8:] += 0.05
-    a, b = (frames_of(pipeline.animate(p, speaker, steps=1, seed=2)) for p in (poses, changed))
+    a, b = (
+        frames_of(pipeline.stream(image=speaker, keypoints=p, num_inference_steps=1, seed=2)) for p in (poses, changed)
+    )
     assert np.abs(a[:8].astype(int) - b[:8]).max() <= 4 and np.abs(a[:8].astype(int) - b[:8]).mean() < 0.05
     assert np.abs(a[8:].astype(int) - b[8:]).max() > 20
 
 
 def test_freed_memory_is_handed_back_again_and_again(pipeline, speaker, poses, monkeypatch):
     given_back = []
-    monkeypatch.setattr("iasa.pipeline.RELEASE_EVERY", 2)
-    monkeypatch.setattr("iasa.pipeline.release_memory", lambda: given_back.append(True))
-    frames_of(pipeline.animate(poses, speaker, steps=1))
+    monkeypatch.setattr("iasa.inference.conditioning.RELEASE_EVERY", 2)
+    monkeypatch.setattr("iasa.inference.conditioning.release_memory", lambda: given_back.append(True))
+    frames_of(pipeline.stream(image=speaker, keypoints=poses))
     assert len(given_back) == -(-len(poses) // 2) // 2
 
 
@@ -103,14 +105,14 @@ def test_cancel_stops_between_frames(pipeline, speaker, poses):
         return len(asked) > 2
 
     with pytest.raises(Cancelled):
-        frames_of(pipeline.animate(poses, speaker, steps=1, should_stop=should_stop))
+        frames_of(pipeline.stream(image=speaker, keypoints=poses, should_stop=should_stop))
     assert len(asked) == 3
 
 
 def test_generate_writes_sound_and_picture_of_equal_length(pipeline, speaker, tmp_path):
     time = np.arange(int(0.52 * 16000)) / 16000
     audio = (0.4 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 3 * time) ** 2).astype(np.float32)
-    report = generate(pipeline, audio, speaker, tmp_path / "out.mp4", steps=1, seed=9)
+    report = generate(pipeline, audio, speaker, tmp_path / "out.mp4", num_inference_steps=1, seed=9)
     frames, fps = read_video(tmp_path / "out.mp4")
     sound, rate = read_audio_track(tmp_path / "out.mp4")
     assert fps == 25 and len(frames) == report["frames"]
@@ -127,7 +129,7 @@ def test_either_performer_can_make_the_poses(pipeline, speaker):
     audio = (0.4 * np.sin(2 * np.pi * 150 * time) * np.sin(2 * np.pi * 2 * time) ** 2).astype(np.float32)
     made = {}
     for motion in MOTION_MODELS:
-        generation = pipeline.speak(audio, speaker, steps=1, seed=3, motion=motion)
+        generation = pipeline.stream(audio, speaker, num_inference_steps=1, seed=3, motion=motion)
         assert len(frames_of(generation)) == generation.count == len(generation.keypoints) == 60
         assert generation.settings["motion"] == motion
         made[motion] = generation.keypoints.xy
@@ -137,8 +139,8 @@ def test_either_performer_can_make_the_poses(pipeline, speaker):
 
 def test_wrong_choices_are_refused(pipeline, speaker, poses):
     with pytest.raises(InputError, match="dance"):
-        pipeline.speak(np.zeros(16000, np.float32), speaker, motion="dance")
+        pipeline.stream(np.zeros(16000, np.float32), speaker, motion="dance")
     with pytest.raises(InputError, match="critic"):
-        pipeline.animate(poses, speaker, model="critic")
+        pipeline.stream(image=speaker, keypoints=poses, model="critic")
     with pytest.raises(InputError, match="0 steps"):
-        pipeline.animate(poses, speaker, steps=0)
+        pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=0)

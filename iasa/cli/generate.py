@@ -6,7 +6,16 @@ import argparse
 import time
 from typing import Any
 
-from iasa.cli.arguments import add_audio, add_networks, add_seed, add_speaker, read_poses, read_reference, read_speech, tell
+from iasa.cli.arguments import (
+    add_audio,
+    add_networks,
+    add_seed,
+    add_speaker,
+    read_poses,
+    read_reference,
+    read_speech,
+    tell,
+)
 from iasa.cli.progress import StageBar
 from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS, InputError, check_steps
 from iasa.files import check_output

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also put the averaged weights into this folder, each network in one of its own name, for --weights FOLDER",
     )
     parser.add_argument(
-        "--compact", action="store_true", help="export in 8 bits and parts of less than 10 MB, as this package ships them"
+        "--compact",
+        action="store_true",
+        help="export in 8 bits and parts of less than 10 MB, as this package ships them",
     )
     parser.add_argument(
         "--regions",

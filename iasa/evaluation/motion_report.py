@@ -225,7 +225,9 @@ def measure_speed(model: MotionGenerator | None, speech: SpeechFeatures) -> dict
     return {"x_real_time_cpu": round(speech.seconds / used, 1), "x_real_time_wall": round(speech.seconds / passed, 1)}
 
 
-def read_back(clips: Sequence[HeldoutSpeech], play: dict[str, Performer], frames: int, options: MotionReportOptions) -> dict:
+def read_back(
+    clips: Sequence[HeldoutSpeech], play: dict[str, Performer], frames: int, options: MotionReportOptions
+) -> dict:
     """Mouth r that mediapipe reads in the finished video against the driving keypoints, and against the truth's lips."""
     from iasa.avatar.renderer import Renderer
     from iasa.metrics.video_quality import mouth_correlation

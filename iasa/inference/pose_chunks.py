@@ -44,6 +44,11 @@ def move(
         yield keypoints
 
 
+def iterate(poses: Keypoints) -> Iterator[Keypoints]:
+    """Poses that are all there, as one piece."""
+    yield poses
+
+
 def cut_poses(
     poses: Generator[Keypoints] | Prefetcher[Keypoints], known: list[Keypoints] | None = None
 ) -> Iterator[Keypoints]:

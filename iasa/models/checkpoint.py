@@ -9,6 +9,8 @@ of less than 10 MB. Reading takes both.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,6 +23,7 @@ from iasa.config import InputError
 from iasa.files import display_name
 from iasa.paths import WEIGHTS
 
+HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 FILE_BYTES = 9 * 2**20
 WHOLE, PARTS = "diffusion_pytorch_model*.safetensors", "part_*.safetensors"
 STAGES_OF = {  # the stages of training that make a network of the pipeline, the last one first
@@ -134,6 +137,17 @@ def find_weights(folder: Path | None, *names: str) -> Path:
     if place is None:
         raise InputError(f"there are no weights to start from; train one of these first: {', '.join(names)}")
     return place
+
+
+def fetch(folder: str | Path, download: Callable[[str], str | Path]) -> Path:
+    """A folder as it is; what has the form of a Hub repository's name, and is no folder, is downloaded. Raises InputError."""
+    name = str(folder)
+    if Path(folder).is_dir() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        return Path(folder)
+    try:
+        return Path(download(name))
+    except (OSError, ValueError) as error:  # huggingface_hub's errors are among them
+        raise InputError(f"{name} is no folder, and no pipeline of the Hub that can be reached: {error}") from error
 
 
 def check_folder(folder: str | Path) -> Path:
