@@ -93,9 +93,9 @@ StepCallback = Callable[["CoSpeechPipeline", int, float, dict], dict | None]
 class CoSpeechPipeline(DiffusionPipeline):
     """The whole path, a diffusers pipeline. Calling it makes a video; `stream` hands out its frames as they are made.
 
-    Networks that are None are not used: a pipeline without a teacher has the student alone, one without `motion` lets the
-    rules move. `dtype` is a torch.dtype, a Precision, or a name of config.PRECISIONS; None leaves it to the environment's
-    IASA_DTYPE and then to the machine.
+    `student` or `teacher` may be None, and is then not there to be asked for; without a `motion` model of its own the learned
+    motion is the shipped one's. `dtype` is a torch.dtype, a Precision, or a name of config.PRECISIONS; None leaves it to the
+    environment's IASA_DTYPE and then to the machine.
     """
 
     _optional_components = ["student", "teacher", "motion"]

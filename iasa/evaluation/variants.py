@@ -15,9 +15,8 @@ from iasa.evaluation.rows import Variant
 from iasa.inference.generation import Timing
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import held_weights, load_weights, read_card, weight_files
+from iasa.models.checkpoint import held_weights, load_weights, read_card, shipped_weights, weight_files
 from iasa.models.transformer import VideoTransformer
-from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
 from iasa.warp.reference_warp import ReferenceWarp
 
@@ -30,7 +29,7 @@ def find_variant(row: Variant, folder: Path | None = None) -> Path | None:
         held = held_weights(folder, row.stage)
     else:  # a run's stages have rows of their own
         held = folder / row.shipped if folder and (folder / row.shipped / "config.json").exists() else None
-    place = held_weights(WEIGHTS, row.shipped)
+    place = shipped_weights(row.shipped)
     if held or place is None:
         return held
     made_by = read_card(place).get("made_by", "")

@@ -128,12 +128,17 @@ def held_weights(folder: Path | None, *names: str) -> Path | None:
     return None
 
 
+def shipped_weights(*names: str) -> Path | None:
+    """The weights of the first of these networks that the package holds."""
+    return held_weights(WEIGHTS, *names)
+
+
 def find_weights(folder: Path | None, *names: str) -> Path:
     """The weights of the first of these networks or stages that `folder` holds, else of the first that is shipped.
 
     Raises InputError if there are none.
     """
-    place = held_weights(folder, *names) or held_weights(WEIGHTS, *(shipped_name(name) for name in names))
+    place = held_weights(folder, *names) or shipped_weights(*(shipped_name(name) for name in names))
     if place is None:
         raise InputError(f"there are no weights to start from; train one of these first: {', '.join(names)}")
     return place

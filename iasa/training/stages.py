@@ -21,9 +21,8 @@ from iasa.config import HELDOUT_IDENTITY, PRESETS, REGION_WEIGHTS, DistillOption
 from iasa.device import pick_device
 from iasa.losses import FaceEmbedding
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import find_weights, held_weights, load_weights, read_card, save_weights, shipped_name
+from iasa.models.checkpoint import find_weights, load_weights, read_card, save_weights, shipped_name, shipped_weights
 from iasa.models.transformer import VideoTransformer
-from iasa.paths import WEIGHTS
 from iasa.training.options import STAGE_STEPS, TrainOptions
 from iasa.training.trainer import Schedule, Trainer
 
@@ -186,7 +185,7 @@ def choose_face(run: Path, arcface: Path | None) -> FaceEmbedding:
 
 def find_start(stage: str, run: Path, from_scratch: bool) -> Path | None:
     """The folder with the weights that a stage begins at; None: it begins anew. Raises InputError if there are none."""
-    if stage in OWN and not from_scratch and (shipped := held_weights(WEIGHTS, stage)):
+    if stage in OWN and not from_scratch and (shipped := shipped_weights(stage)):
         return shipped
     return find_weights(run, *BEFORE[stage]) if stage in BEFORE else None
 

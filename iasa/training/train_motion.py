@@ -19,12 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.config import VIDEO_FPS, InputError, TrainPreset
-from iasa.models.checkpoint import held_weights, load_weights, read_card, save_weights
+from iasa.models.checkpoint import load_weights, read_card, save_weights, shipped_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, make_windows
 from iasa.motion.codebooks import EMACodebookUpdate, code_usage
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rig_regions import CODED, REGIONS, coded_slices, style_vector, to_channels, to_vectors
-from iasa.paths import WEIGHTS
 from iasa.training.options import TrainOptions
 from iasa.training.speech_data.performances import Performance, make_performances, make_utterances
 from iasa.training.trainer import Schedule, Trainer
@@ -343,7 +342,7 @@ def train_motion(
 
 def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -> dict:
     """The stage `motion` of `iasa train`; returns a report for --json."""
-    run, shipped = options.run / "motion", held_weights(WEIGHTS, "motion")
+    run, shipped = options.run / "motion", shipped_weights("motion")
     anew = options.from_scratch or shipped is None
     anew = anew or (options.resume and (run / "codebooks" / "checkpoint").exists())
     start = None if anew else load_weights(MotionGenerator, shipped)

@@ -18,7 +18,6 @@ import torch
 from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import InputError, MaskOptions
 from iasa.evaluation import run as evaluate
-from iasa.evaluation import variants as ablation
 from iasa.evaluation import worker as examiner_module
 from iasa.evaluation.rows import ROWS
 from iasa.evaluation.tables import compare_rows, make_table, summarise
@@ -50,9 +49,6 @@ from iasa.training.speech_data.corpus import Committed, Utterance
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """A folder of shipped weights, and a run folder, both empty."""
-    for module in (ablation, evaluate):
-        if hasattr(module, "WEIGHTS"):
-            monkeypatch.setattr(module, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr("iasa.models.checkpoint.WEIGHTS", tmp_path / "weights")
     return tmp_path / "weights", tmp_path / "run"
 
@@ -153,7 +149,6 @@ def test_figures_kept_for_other_weights_or_metrics_are_not_taken(weights, tmp_pa
 
     monkeypatch.setattr(EvaluationWorker, "measure", measure)
     monkeypatch.setattr(examiner_module, "NAMES", ("student",))  # stands where the proxy' folders do
-    monkeypatch.setattr("iasa.metrics.proxy.WEIGHTS", shipped)
 
     def names():
         measured.clear()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from iasa.config import HELDOUT_IDENTITY, PRESETS, STUDENT_LAYERS, DistillOptions, InputError, MaskOptions
 from iasa.keypoints import COUNT
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import load_weights, save_weights
+from iasa.models.checkpoint import find_weights, load_weights, save_weights, shipped_weights, weight_files
 from iasa.models.transformer import VideoTransformer
 from iasa.training import stages
 from iasa.training.datasets import encode_shards
@@ -204,7 +204,7 @@ def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch)
 
 def test_exported_weights_with_a_hole_are_refused_by_name(tmp_path):
     save_weights(network(), tmp_path, {})
-    (part,) = tmp_path.glob("part_*.safetensors")
+    (part,) = weight_files(tmp_path)
     tensors = load_file(part)
     save_file({name: tensor for name, tensor in tensors.items() if not name.startswith("blocks.0.out.bias")}, part)
     with pytest.raises(InputError, match="lack blocks.0.out.bias"):
@@ -231,9 +231,9 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
         save_weights(network(), folder, card)
         return folder
 
-    assert stages.find_start("teacher", tmp_path, False) == stages.WEIGHTS / "teacher"
+    assert stages.find_start("teacher", tmp_path, False) == shipped_weights("teacher")
     assert stages.find_start("teacher", tmp_path, True) is None
-    assert stages.find_start("student", tmp_path, True) == stages.WEIGHTS / "teacher"
+    assert stages.find_start("student", tmp_path, True) == shipped_weights("teacher")
     finetuned = leave("finetune", "finetune", 20)
     assert (
         stages.find_start("student", tmp_path, True)
@@ -243,7 +243,7 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
     student = leave("student", "student", 30)
     assert stages.find_start("distill_region", tmp_path, False) == student
     with pytest.raises(InputError, match="train one of these first: nothing"):
-        stages.find_earlier(tmp_path, "nothing")
+        find_weights(tmp_path, "nothing")
 
     trainer = Trainer(network(), tmp_path / "x", SCHEDULE)
     trainer.step, trainer.seconds = 5, 60.0
