@@ -252,3 +252,20 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
     card = stages.make_card("student", trainer, tmp_path, "student", stages.read_card(finetuned))
     assert (card["steps"], card["seconds"]) == (5, 60) and card["began_at"].startswith("finetune, 20 steps")
     assert stages.make_card("teacher", trainer, tmp_path, "teacher")["began_at"] == "noise"
+
+
+def test_an_export_is_a_folder_of_networks_in_either_form(tmp_path):
+    """By the network's name, for from_pretrained and --weights; compact where the repository is to keep it."""
+    student, card = network(), {"name": "student", "steps": 3}
+    for compact in (False, True):
+        mine = tmp_path / f"mine_{compact}"
+        options = TrainOptions("distill_region", tmp_path, export=mine, compact=compact)
+        stages.export(student, tmp_path / "distill_region", options, card)
+        assert find_weights(mine, "distill_region", "student") == mine / "student"
+        (file,) = weight_files(mine / "student")
+        assert file.name == ("part_00.safetensors" if compact else "diffusion_pytorch_model.safetensors")
+        loaded = load_weights(VideoTransformer, mine / "student").state_dict()
+        away = max(float((loaded[name] - tensor).abs().max()) for name, tensor in student.state_dict().items())
+        assert (0 < away < 0.02) if compact else away == 0
+        assert stages.read_card(mine / "student") == card
+    assert find_weights(tmp_path, "distill_region", "student") == tmp_path / "distill_region" / "export"
