@@ -18,6 +18,7 @@ MAX_PICTURE_PIXELS = 12_000 * 9_000  # of a photograph, which is decoded small
 HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 
 MODELS = ("student", "teacher")
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")  # names of number types
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 TEMPERATURE = 1.0  # of the learned motion model's draws; 0 takes the most likely entry

@@ -14,7 +14,7 @@ import numpy as np
 from iasa.avatar.rig import RigMotion, make_keypoints
 from iasa.avatar.speaker import Reference
 from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, IMAGE_SIZE, VIDEO_FPS, InputError
-from iasa.inference.generation import Cancelled, Progress, Timing
+from iasa.inference.generation import Cancelled, Progress
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.media.sound import Sound
 from iasa.motion import live_motion_model
@@ -49,13 +49,14 @@ class LiveSpeaker:
         style: GestureStyle | None = None,
         motion: str = DEFAULT_MOTION,  # who performs: "rules", or "learned", which waits for 1.2 s of sound instead of 0.24
     ) -> None:
-        self.timing, self.reference = Timing(), reference
+        self.reference = reference
         self.heard, self.posed, self.made = 0, 0, 0  # video frames
-        self._speech, self._motion = SpeechStream(), live_motion_model(seed, style, motion)
+        self._speech, self._motion = SpeechStream(), live_motion_model(seed, style, motion, pipeline.motion)
         self._poses: SimpleQueue[Keypoints | None] = SimpleQueue()
-        self._frames = pipeline.stream(
-            (poses for poses in iter(self._poses.get, None)), reference, steps, seed, self.timing
-        )
+        poses = (poses for poses in iter(self._poses.get, None))
+        made = pipeline.stream(image=reference, keypoints=poses, num_inference_steps=steps, seed=seed)
+        self.timing, self.settings = made.timing, made.settings | {"stream": True, "motion": motion}
+        self._frames = made.frames
         self._executor = pipeline.executor
         self._next = self._executor.submit(next, self._frames, _END)
         self._open = True
@@ -157,7 +158,7 @@ def write_live(
         VideoWriter(out, VIDEO_FPS, sound or audio, AUDIO_RATE, mark=mark) as writer,
         LiveSpeaker(pipeline, reference, steps, seed, motion=motion) as speaker,
     ):
-        writer.describe(pipeline.settings("student", steps, seed, reference) | {"stream": True, "motion": motion})
+        writer.describe(speaker.settings)
         for start in range(0, len(audio) + PIECE, PIECE):
             if should_stop and should_stop():
                 raise Cancelled("generation was cancelled")
@@ -170,7 +171,7 @@ def write_live(
                 progress("stream", min(1.0, start / len(audio)))
     elapsed = time.perf_counter() - started
     return {
-        **pipeline.settings("student", steps, seed, reference),
+        **speaker.settings,
         "frames": speaker.made,
         "seconds": {name: round(value, 3) for name, value in speaker.timing.seconds.items()},
         "elapsed": round(elapsed, 3),

@@ -48,7 +48,7 @@ def pipeline() -> CoSpeechPipeline:
         for part in parts:
             for p in part.parameters():
                 p.add_(0.05 * torch.randn_like(p))
-    return CoSpeechPipeline(parts[0], {"student": parts[1]}, dtype=torch.float32)
+    return CoSpeechPipeline(parts[0], parts[1], dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_a_slow_viewer_holds_up_the_maker(pipeline, speaker):
             taken.append(1)
             yield speaker.keypoints[np.zeros(2, int)]
 
-    frames = pipeline.stream(poses(), speaker, steps=1)
+    frames = pipeline.stream(image=speaker, keypoints=poses(), num_inference_steps=1).frames
     for _ in range(3):
         next(frames)
     waiting = 0
@@ -280,13 +280,14 @@ def listening(monkeypatch) -> Listening:
 def test_the_first_frame_of_a_clip_does_not_wait_for_its_last_word(pipeline, speaker, speech, listening):
     """And the frames are those of the same poses given at once, but for rounding."""
     sound = speech[: int(4.22 * AUDIO_RATE)]
-    generation = pipeline.speak(sound, speaker, steps=1, seed=2)
+    generation = pipeline.stream(sound, speaker, num_inference_steps=1, seed=2)
     frames = [next(generation.frames)]
     assert len(frames[0]) == 2 and listening.calls <= 2 and len(generation.keypoints) < generation.count
     listening.go.set()
     made = np.concatenate([*frames, *generation.frames])
     assert len(made) == generation.count == len(generation.keypoints) == 106  # 105.5 frames of sound
-    again = np.concatenate(list(pipeline.animate(generation.keypoints, speaker, steps=1, seed=2).frames))
+    again = pipeline.stream(image=speaker, keypoints=generation.keypoints, num_inference_steps=1, seed=2)
+    again = np.concatenate(list(again.frames))
     assert np.abs(made.astype(int) - again).max() <= 2
 
 
@@ -303,7 +304,7 @@ def test_a_dropped_clip_frees_its_threads_and_gives_its_memory_back(pipeline, sp
     for _ in range(4):
         caches.clear()
         stop = iter([False] * 3 + [True] * 100)
-        generation = pipeline.speak(speech[: 5 * AUDIO_RATE], speaker, steps=1, should_stop=lambda: next(stop))  # noqa: B023
+        generation = pipeline.stream(speech[: 5 * AUDIO_RATE], speaker, should_stop=lambda: next(stop))  # noqa: B023
         with pytest.raises(Cancelled):
             for _ in generation.frames:
                 pass

@@ -25,11 +25,11 @@ from torch import Tensor
 from iasa.attention.gathered import (
     GatherPlan,
     gathered_attention,
-    is_bf16_faster,
     once,
     plan_gather,
 )
 from iasa.config import InputError
+from iasa.device import is_bf16_faster
 from iasa.masks.plan import MAX_DENSE_TOKENS, AttentionPlan
 
 if TYPE_CHECKING:

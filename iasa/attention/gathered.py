@@ -8,7 +8,6 @@ bf16. The form runs on any device and is differentiable once; `iasa.attention.di
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from iasa.device import is_bf16_faster
 from iasa.masks.blocks import SIGNATURES
 from iasa.masks.plan import AttentionPlan
 
@@ -312,22 +312,6 @@ def _has_softmax_backward() -> bool:
     except (AttributeError, RuntimeError, TypeError):
         return False
     return found.dtype == torch.float32 and torch.equal(found, torch.tensor([[0.25, -0.25], [-0.25, 0.25]]))
-
-
-@lru_cache(maxsize=1)
-def is_bf16_faster() -> bool:
-    """Whether this processor multiplies bf16 matrices faster than float32 ones, by a short measurement."""
-    best = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(4, 128, 64, dtype=dtype), torch.ones(4, 64, 512, dtype=dtype)
-        torch.bmm(a, b)
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            torch.bmm(a, b)
-            times.append(time.perf_counter() - start)
-        best[dtype] = min(times)
-    return best[torch.bfloat16] < best[torch.float32]
 
 
 def _to(x: Tensor | None, device: torch.device) -> Tensor | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +14,9 @@ from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.config import IMAGE_SIZE, InputError
 from iasa.keypoints import Keypoints
 from iasa.paths import SPEAKERS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,25 @@ def load_speaker(name: str) -> Reference:
     seed = json.loads((SPEAKERS / "speakers.json").read_text())[name]
     identity = make_identity(seed)
     return Reference(read_image(SPEAKERS / f"{name}.png"), make_keypoints(identity, rest_motion(1)), identity, name)
+
+
+def to_speaker(image: Reference | str | os.PathLike | np.ndarray | Image) -> Reference:
+    """The speaker of a portrait: a file, uint8 [H, W, 3] or a PIL image (needs mediapipe and Skia); a speaker is one already.
+
+    Raises InputError on a picture that is none or shows no face.
+    """
+    if isinstance(image, Reference):
+        return image
+    from iasa.media.reader import read_image
+
+    return photo_speaker(read_image(image) if isinstance(image, str | os.PathLike) else _to_picture(image))
+
+
+def _to_picture(image: np.ndarray | Image) -> np.ndarray:  # uint8 [H, W, 3]
+    picture = np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"))
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise InputError(f"the picture is {picture.dtype} {list(picture.shape)}; uint8 [H, W, 3] is needed")
+    return picture
 
 
 def draw_speaker(seed: int) -> Reference:

@@ -25,7 +25,7 @@ from iasa.attention.gathered import GatherPlan, QueryGroup, gathered_attention, 
 from iasa.attention.triton import import_kernels, plan_layout
 from iasa.benchmarks.bench_plan import example_poses
 from iasa.config import MaskOptions
-from iasa.device import pick_device, pick_dtype
+from iasa.device import is_bf16_faster, pick_device
 from iasa.grid import TokenGrid
 from iasa.masks import AttentionPlan, make_plan
 
@@ -65,7 +65,7 @@ def make_cases(device: torch.device, quick: bool) -> list[Case]:
         shapes = [(21, 32, 32), (21, 30, 52), (21, 45, 80)][: 1 if quick else 3]
         return [Case(shape, 12, 128, torch.bfloat16, device, 20) for shape in shapes]
     frames = (9,) if quick else (2, 9, 21, 50)
-    dtypes = [torch.float32] if pick_dtype("cpu") == torch.float32 else [torch.bfloat16, torch.float32]
+    dtypes = [torch.bfloat16, torch.float32] if is_bf16_faster() else [torch.float32]
     return [
         Case((f, 16, 16), 5, 64, dtype, device, 3, flex=not quick and f == 50 and dtype == torch.float32)
         for dtype in dtypes

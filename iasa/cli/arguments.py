@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from iasa.config import VIDEO_FPS, InputError
+from iasa.config import PRECISIONS, VIDEO_FPS, InputError
 from iasa.files import atomic_write, check_output, display_name
 from iasa.paths import SPEECH
 
@@ -66,6 +66,28 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
 
 
+def add_networks(parser: argparse._ActionsContainer) -> None:
+    """Whose weights, and with which numbers; `iasa.cli.main` hands the latter on."""
+    add_weights(parser)
+    add_dtype(parser)
+
+
+def add_weights(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--weights",
+        metavar="FOLDER",
+        help="weights of your own, of `train --export` or a run; those it lacks are the shipped ones",
+    )
+
+
+def add_dtype(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--dtype",
+        choices=PRECISIONS,
+        help="number type of the networks (default: what IASA_DTYPE says, else auto, the fastest on this machine)",
+    )
+
+
 def read_speech(arguments: argparse.Namespace) -> tuple[np.ndarray, Sound]:
     """What the options of `add_audio` name: float32 [n], mono, 16 kHz, to listen to; and the sound as it is.
 
@@ -76,7 +98,9 @@ def read_speech(arguments: argparse.Namespace) -> tuple[np.ndarray, Sound]:
 
     name = arguments.audio
     clip = SPEECH / f"{name}.mp3"
-    sound = read_sound(clip if "/" not in name and clip.is_file() and not Path(name).exists() else name, track=arguments.track)
+    sound = read_sound(
+        clip if "/" not in name and clip.is_file() and not Path(name).exists() else name, track=arguments.track
+    )
     return to_speech(sound), sound
 
 
@@ -95,12 +119,10 @@ def read_poses(path: str) -> Keypoints:
 
 def read_reference(arguments: argparse.Namespace) -> Reference:
     """The picture and body that the options of `add_speaker` name."""
-    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker
+    from iasa.avatar.speaker import draw_speaker, load_speaker, to_speaker
 
     if arguments.reference is not None:
-        from iasa.media.reader import read_image
-
-        return photo_speaker(read_image(arguments.reference))
+        return to_speaker(arguments.reference)
     if arguments.avatar is not None:
         return draw_speaker(arguments.avatar)
     return load_speaker(arguments.speaker or first_speaker())

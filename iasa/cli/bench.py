@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from iasa.benchmarks import BENCHMARKS, DTYPES, GENERATE_ROWS, GenerateOptions
-from iasa.cli.arguments import check_report, gather, tell, write_report
+from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, GenerateOptions
+from iasa.cli.arguments import add_networks, check_report, gather, tell, write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--steps", type=int, help="denoising steps of the student")
     group.add_argument("--teacher-steps", type=int, help="denoising steps of the teacher")
-    group.add_argument("--dtype", choices=DTYPES, help="number type (default: what suits the machine)")
+    add_networks(group)
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
     group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from iasa.cli.arguments import check_report, input_files, write_report
+from iasa.cli.arguments import add_networks, check_report, input_files, write_report
 from iasa.config import PUBLISHED_METRICS, InputError
 from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
 from iasa.files import check_output, display_name
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help=f"a published metric by your own weights ({names}; see iasa/metrics/published.py); may be repeated",
     )
+    add_networks(parser)
     parser.add_argument("--out", type=Path, help="write the report as JSON, and for reading beside it as .md")
 
 
@@ -51,14 +52,16 @@ def run(arguments: argparse.Namespace) -> dict:
         raise InputError(f"{arguments.workers} workers asked for; 1 or more are accepted")
     published = read_metric_files(arguments.metric)
     from iasa.evaluation.run import choose_rows, evaluate
+    from iasa.models.checkpoint import check_folder
 
+    weights = None if arguments.weights is None else check_folder(arguments.weights)
     clips, frames = SIZES[arguments.quick]
     text, report = evaluate(
-        choose_rows(arguments.rows, arguments.ablation, arguments.run),
+        choose_rows(arguments.rows, arguments.ablation, weights),
         arguments.clips or clips,
         arguments.frames or frames,
         {"student": arguments.steps, "teacher": arguments.teacher_steps},
-        arguments.run,
+        weights,
         arguments.keep,
         arguments.workers,
         published,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iasa.cli.arguments import check_report, gather, write_report
+from iasa.cli.arguments import add_networks, check_report, gather, write_report
 from iasa.config import TEMPERATURE
 from iasa.training.speech_data.sentences import LANGUAGES
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", type=Path, default=Path("runs"), help="folder of held-out speech and of the training's data"
     )
-    parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
+    add_networks(parser)
     parser.add_argument("--out", type=Path, help="write the report as JSON, and its page beside it as .md")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from iasa.cli.arguments import (
     VIDEO_OUT,
     add_audio,
+    add_networks,
     add_seed,
     add_speaker,
     input_files,
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stream", action="store_true", help="hear the file as if it came live: no look ahead, frames at once"
     )
+    add_networks(parser)
     add_seed(parser)
     parser.add_argument("--out", required=True, help=VIDEO_OUT)
 
@@ -63,10 +65,12 @@ def run(arguments: argparse.Namespace) -> dict:
             shared_recognizer().start()  # loads beside the networks
         from iasa.pipeline import CoSpeechPipeline, generate
 
-        pipeline = CoSpeechPipeline.from_pretrained(models=(arguments.model,))
+        unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
+
+        pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, **unused)
         loading = time.perf_counter() - started
         options: dict[str, Any] = {
-            "mark": not arguments.no_mark, "steps": arguments.steps, "seed": arguments.seed, "progress": bar,
+            "mark": not arguments.no_mark, "num_inference_steps": arguments.steps, "seed": arguments.seed, "progress": bar,
             "sound": sound,
         }  # fmt: skip
         if arguments.motion:

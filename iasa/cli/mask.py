@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from iasa.cli.arguments import add_seed, first_speaker, input_files, read_poses, tell
+from iasa.cli.arguments import add_networks, add_seed, first_speaker, input_files, read_poses, tell
 from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions
 from iasa.files import atomic_write, check_output, display_name
 
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the student make the clip, and show in the explorer what it attends to",
     )
     parser.add_argument("--speaker", metavar="NAME", help="who speaks with --attention (default: the first example)")
+    add_networks(parser)
     add_seed(parser)
 
 
@@ -118,7 +119,7 @@ def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskO
             f"--rows {arguments.rows} --cols {arguments.cols} is asked for"
         )
     reference = load_speaker(arguments.speaker or first_speaker())
-    pipeline = CoSpeechPipeline.from_pretrained(models=("student",), mask=options)
+    pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, teacher=None, mask=options)
     run = record_attention(pipeline, poses, reference, seed=arguments.seed)
     _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention)
     return run.plan

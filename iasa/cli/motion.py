@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 
-from iasa.cli.arguments import add_audio, add_seed, add_speaker, first_speaker, input_files, read_speech, tell
+from iasa.cli.arguments import (
+    add_audio,
+    add_seed,
+    add_speaker,
+    add_weights,
+    first_speaker,
+    input_files,
+    read_speech,
+    tell,
+)
 from iasa.config import DEFAULT_MOTION, MOTION_MODELS
 from iasa.files import check_output
 
@@ -16,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", choices=MOTION_MODELS, default=DEFAULT_MOTION, help=f"who performs (default: {DEFAULT_MOTION})"
     )
+    add_weights(parser)
     add_seed(parser)
     parser.add_argument("--out", required=True, help="P.npz with xy, confidence and fps")
 
@@ -36,7 +46,14 @@ def run(arguments: argparse.Namespace) -> dict:
         identity = load_speaker(arguments.speaker or first_speaker()).identity
     started = time.perf_counter()
     speech = ChunkedSpeech(audio)
-    motion = concat_motions(*generate_clip_motion(speech, arguments.seed, model=arguments.model))
+    network = None
+    if arguments.weights is not None:
+        from iasa.models.checkpoint import check_folder
+        from iasa.motion.generator_streaming import load_generator
+
+        network = load_generator(check_folder(arguments.weights))
+    motions = generate_clip_motion(speech, arguments.seed, model=arguments.model, network=network)
+    motion = concat_motions(*motions)
     keypoints = make_keypoints(identity, motion)
     save_keypoints(arguments.out, keypoints)
     seconds = round(time.perf_counter() - started, 3)

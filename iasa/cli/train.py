@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from iasa.cli.arguments import add_seed, gather, tell
+from iasa.cli.arguments import add_dtype, add_seed, gather, tell
 from iasa.config import PRESETS, REGION_WEIGHTS
 from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
 
@@ -43,7 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not start from the shipped weights; with --resume: begin anew where there is no checkpoint",
     )
     parser.add_argument("--stop-after", type=float, default=default.stop_after, help="seconds, then save and leave")
-    parser.add_argument("--export", type=Path, help="another folder for the averaged weights, iasa/weights/NAME say")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FOLDER",
+        help="also put the averaged weights into this folder, each network in one of its own name, for --weights FOLDER",
+    )
+    parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="export in 8 bits and parts of less than 10 MB, as this package ships them",
+    )
     parser.add_argument(
         "--regions",
         nargs="+",
@@ -57,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder",
     )
+    add_dtype(parser)
     add_seed(parser)
 
 

@@ -35,10 +35,11 @@ from iasa.demo.service import (
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
 from iasa.inference.generation import Cancelled
+from iasa.inference.windows import TEACHER_WINDOW, window_starts
 from iasa.masks import AttentionPlan
 from iasa.media.content_credentials import sign_if_asked
 from iasa.media.sound import Sound
-from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW, CoSpeechPipeline
+from iasa.pipeline import CoSpeechPipeline
 from iasa.speech import to_speech
 
 SHORT_TEACHER = 8  # steps, where a visitor waits
@@ -68,13 +69,13 @@ def dense_options(frames: int) -> MaskOptions:
 def dense_pipeline(pipeline: CoSpeechPipeline, frames: int) -> CoSpeechPipeline:
     """The same networks without the mask."""
     options = dense_options(frames)
-    return CoSpeechPipeline(pipeline.autoencoder, pipeline.models, pipeline.device, pipeline.dtype, options)
+    parts = {"autoencoder": pipeline.autoencoder, "student": pipeline.student}
+    return CoSpeechPipeline(**parts, mask=options, device=pipeline.device, dtype=pipeline.precision)
 
 
 def teacher_pairs(frames: int, tokens: int) -> int:
     """Query-key pairs of one teacher step: overlapping windows, each dense, each with the reference."""
-    starts = range(0, max(1, frames - TEACHER_OVERLAP), TEACHER_WINDOW - TEACHER_OVERLAP)
-    sizes = [min(start + TEACHER_WINDOW, frames) - start for start in starts]
+    sizes = [min(start + TEACHER_WINDOW, frames) - start for start in window_starts(frames)]
     return sum(size * (size + 1) + 1 for size in sizes) * tokens**2
 
 
@@ -118,7 +119,7 @@ def compare(
         except Cancelled:
             return None, translate("Stopped.", language)
         sign_if_asked(video)
-    table = to_table(rows, f"{pipeline.device.type}, {pipeline.dtype}".replace("torch.", ""))
+    table = to_table(rows, f"{pipeline.device.type}, {pipeline.precision}")
     return str(video), translate_table(table, language)
 
 
@@ -161,7 +162,10 @@ def make_comparison(
                     progress(name, (number + share) / len(runs))
 
             started = time.perf_counter()
-            generation = run.animate(poses, reference, model, steps, seed, report, should_stop)
+            generation = run.stream(
+                image=reference, keypoints=poses, model=model, num_inference_steps=steps, seed=seed,
+                progress=report, should_stop=should_stop,
+            )  # fmt: skip
             frames = np.concatenate(list(generation.frames))
             seconds = time.perf_counter() - started
             density, flop = attention_cost(generation.plan, model, run.models[model].config, steps)

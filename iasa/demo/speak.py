@@ -44,12 +44,11 @@ from iasa.demo.service import (
 )
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
-from iasa.inference.generation import Cancelled
+from iasa.inference.generation import Cancelled, summarise, write
 from iasa.keypoints import save_keypoints
 from iasa.media.content_credentials import sign_if_asked
 from iasa.media.reader import read_metadata
 from iasa.media.writer import VideoWriter
-from iasa.pipeline import summarise
 from iasa.pose import draw_pose
 from iasa.speech import to_speech
 from iasa.speech.language import LANGUAGES, detect_language
@@ -76,20 +75,16 @@ def speak_steps(
     video, watch = new_output(".mp4"), show_progress(progress, language)
     try:
         with VideoWriter(video, VIDEO_FPS, recording, mark=True) as writer:
-            if driving is None:
-                style, edit = wish_style(seed, wishes), partial(edit_motion, wishes=wishes)
-                generation = pipeline.speak(
-                    sound, reference, model, int(steps), seed, style, watch, stop.exists, edit, wishes.motion
-                )
-            else:
-                poses = choose_poses(sound, reference, seed, driving, wishes)
-                generation = pipeline.animate(poses, reference, model, int(steps), seed, watch, stop.exists)
-            writer.describe(generation.settings)
+            given = {"keypoints": choose_poses(sound, reference, seed, driving, wishes)} if driving else {
+                "style": wish_style(seed, wishes), "edit": partial(edit_motion, wishes=wishes), "motion": wishes.motion,
+            }  # fmt: skip
+            generation = pipeline.stream(
+                sound, reference, model=model, num_inference_steps=int(steps), seed=seed,
+                progress=watch, should_stop=stop.exists, **given,
+            )  # fmt: skip
             live, waiting, first, done = LiveVideo(video.stem, sound), [], None, 0
-            for frames in generation.frames:
+            for frames in write(generation, writer):
                 first = first or time.perf_counter() - started
-                with generation.timing.stage("write"):
-                    writer.add_frames(frames)
                 waiting.append(frames)
                 done += len(frames)
                 if sum(map(len, waiting)) >= LIVE_FRAMES:

@@ -7,56 +7,16 @@ and greatest value, anew at every call: nothing is calibrated. Sums are exact, a
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iasa.device import CPUINFO
 from iasa.models.checkpoint import quantise
 
-FLAGS = {"avx512_vnni", "avx_vnni"}  # without them a pair of products can overflow 16 bits
-GAIN = 0.8  # 8-bit products are taken where they need less than this share of the time
 ACTIVATIONS = {"none": ("none", ""), "silu": ("swish", ""), "gelu": ("gelu", "tanh")}  # as oneDNN names them
 PUBLIC_ACTIVATIONS = {"none": lambda x: x, "silu": F.silu, "gelu": functools.partial(F.gelu, approximate="tanh")}
-
-
-@functools.cache
-def is_faster(dtype: torch.dtype) -> bool:
-    """Whether this processor computes a layer faster so than in `dtype`, the rounding of what comes in counted (measured)."""
-    if (
-        not CPUINFO.exists()
-        or not FLAGS & set(CPUINFO.read_text().split())
-        or not hasattr(torch.ops.onednn, "qlinear_pointwise")
-    ):
-        return False
-    seconds = _layer_seconds(dtype)
-    return seconds["int8"] < GAIN * seconds["plain"]
-
-
-def _layer_seconds(dtype: torch.dtype, repeats: int = 15) -> dict[str, float]:
-    """Of one linear layer of the transformer; both ways take turns, as in `iasa.device`."""
-    layer = nn.utils.skip_init(nn.Linear, 320, 960, dtype=dtype)
-    x = torch.ones(256, 320, dtype=dtype)
-    best = {"int8": float("inf"), "plain": float("inf")}
-    with torch.inference_mode():
-        layer.weight.fill_(0.1)
-        layer.bias.fill_(0.0)
-        ways = {"int8": int8_linear(layer, len(x)), "plain": layer}
-        for _ in range(repeats):
-            for name, way in ways.items():
-                start = time.thread_time()
-                way(x)
-                best[name] = min(best[name], time.thread_time() - start)
-    return best
-
-
-def name_precision(dtype: torch.dtype, int8: bool) -> str:
-    """What a report says of a run's numbers: "bfloat16", or "int8, bfloat16" where products are in 8 bits."""
-    name = str(dtype).removeprefix("torch.")
-    return f"int8, {name}" if int8 else name
 
 
 def to_levels(x: Tensor) -> tuple[Tensor, float, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -85,3 +85,9 @@ class Prefetcher(Iterator[Item]):
         """What the source raised waits in its place among the items."""
         if filler.exception():
             self._ready.put(filler)
+
+
+def in_turn(source: Iterator, depth: int, finish: Callable[..., Item] | None = None) -> Iterator[Item]:
+    """What a Prefetcher gives, made only when it is asked for, in the thread of whoever asks; closing closes the source."""
+    with closing(source):
+        yield from source if finish is None else map(finish, source)

@@ -48,9 +48,7 @@ class BlockCSR:
         """The same blocks listed by key: row r holds the query blocks that attend key block r."""
         order = torch.argsort(self.columns, stable=True)
         counts = torch.bincount(self.columns, minlength=len(self.size))
-        return BlockCSR(
-            self.block, self.start, self.size, _pointer(counts), self.rows[order], self.full[order]
-        )
+        return BlockCSR(self.block, self.start, self.size, _pointer(counts), self.rows[order], self.full[order])
 
 
 def region_order(region_bits: Tensor) -> Tensor:

@@ -55,9 +55,7 @@ class AttentionPlan:
         if self.frame_table.ndim != 2 or len(self.frame_table) != f:
             raise InputError(f"the frame table has shape {list(self.frame_table.shape)}; [{f}, k] is needed")
         if list(self.region_bits.shape) != [f, n]:
-            raise InputError(
-                f"the region bits have shape {list(self.region_bits.shape)}; [{f}, {n}] is needed"
-            )
+            raise InputError(f"the region bits have shape {list(self.region_bits.shape)}; [{f}, {n}] is needed")
         if self.frame_table.dtype != torch.int64 or self.region_bits.dtype != torch.uint8:
             raise InputError(
                 f"frame table and region bits are {self.frame_table.dtype} and {self.region_bits.dtype}; "
@@ -67,13 +65,9 @@ class AttentionPlan:
             raise InputError(f"the distances have shape {list(self.distance.shape)}; [{f}, {f}] is needed")
         own = torch.arange(f)[:, None]
         if ((self.frame_table < -1) | (self.frame_table >= own)).any():
-            raise InputError(
-                "the frame table names a frame that is not in the past; earlier frames or -1 are accepted"
-            )
+            raise InputError("the frame table names a frame that is not in the past; earlier frames or -1 are accepted")
         if (self.region_bits >= SIGNATURES).any():
-            raise InputError(
-                f"region bits go up to {int(self.region_bits.max())}; below {SIGNATURES} is accepted"
-            )
+            raise InputError(f"region bits go up to {int(self.region_bits.max())}; below {SIGNATURES} is accepted")
         check_options(self.options)
 
     @cached_property
@@ -158,9 +152,7 @@ class AttentionPlan:
     def signature_counts(self) -> Tensor:
         """Tokens of each frame by their bits: int64 [f, 32]."""
         counts = torch.zeros(self.grid.frames, SIGNATURES, dtype=torch.int64)
-        return counts.scatter_add_(
-            1, self.region_bits.long(), torch.ones_like(self.region_bits, dtype=torch.int64)
-        )
+        return counts.scatter_add_(1, self.region_bits.long(), torch.ones_like(self.region_bits, dtype=torch.int64))
 
     def density(self) -> float:
         """Share of token pairs that are allowed pair by pair, whatever the mode: token density."""
@@ -280,13 +272,9 @@ def make_plan(
     options = options or MaskOptions()
     check_options(options)
     if len(keypoints) != grid.frames:
-        raise InputError(
-            f"there are {len(keypoints)} poses for {grid.frames} latent frames; one for each is needed"
-        )
+        raise InputError(f"there are {len(keypoints)} poses for {grid.frames} latent frames; one for each is needed")
     if not (keypoints.confidence > 0).any():
-        raise InputError(
-            "all keypoints are missing in every frame; a pose with some seen keypoints is needed"
-        )
+        raise InputError("all keypoints are missing in every frame; a pose with some seen keypoints is needed")
     body = list(UPPER_BODY)
     xy = torch.from_numpy(keypoints.xy[:, body]).double()  # [f, p, 2]
     weights = torch.from_numpy(keypoints.confidence[:, body]).double()

@@ -59,9 +59,7 @@ def cross_distance(
     query, query_weights = _checked(query_xy, query_weights)
     past, past_weights = _checked(past_xy, past_weights)
     if query.shape[1] != past.shape[1]:
-        raise InputError(
-            f"the query pose has {query.shape[1]} points and the past poses have {past.shape[1]}"
-        )
+        raise InputError(f"the query pose has {query.shape[1]} points and the past poses have {past.shape[1]}")
     return _distance(query, query_weights, past, past_weights)
 
 

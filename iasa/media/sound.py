@@ -18,7 +18,16 @@ from iasa.files import display_name
 from iasa.media.container import ACCEPTED_MEDIA, decode, open_media, pick_track, start_of_time, too_long
 
 MAX_RATE = 48_000  # hertz; faster sound is brought down to it
-USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # where none is named
+USUAL_LAYOUTS = {
+    1: "mono",
+    2: "stereo",
+    3: "2.1",
+    4: "4.0",
+    5: "5.0",
+    6: "5.1",
+    7: "6.1",
+    8: "7.1",
+}  # where none is named
 MAX_CHANNELS = 8
 LARGEST_SLIP = 0.02  # seconds that stamps may differ from the count of samples: containers round them
 LONGEST_OVERLAP = 1.0  # seconds; stamps that fall back further begin a clock of their own

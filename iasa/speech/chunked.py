@@ -6,13 +6,14 @@ recognized a little beyond each end, and levels are taken over the seconds aroun
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
 
-from iasa.config import AUDIO_RATE, VIDEO_FPS
+from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError
 from iasa.speech import recognizer as recognizer
-from iasa.speech.features import SpeechFeatures, count_frames, make_features
+from iasa.speech.features import SpeechFeatures, count_frames, make_features, read_audio
 from iasa.speech.prosody import HOP_RATE, Prosody, make_prosody
 from iasa.speech.recognizer_process import shared_recognizer
 from iasa.speech.streaming import FRAME, space_accents
@@ -22,6 +23,21 @@ PIECES = ((0.8, 1.2), (2.0, 4.0), (4.0, 8.0))  # seconds, least and most; the la
 OVERLAP = 0.5  # seconds after a piece in which words are still recognized
 AROUND = 8.0  # seconds before and after a piece over which levels are taken
 HOPS = round(HOP_RATE / VIDEO_FPS)  # in a frame
+
+
+Speech = np.ndarray | str | os.PathLike  # float32 [n], mono, 16 kHz, or a file of any usual kind
+
+
+def hear(audio: Speech | None) -> ChunkedSpeech:
+    """The features of sound, which iterating works out piece after piece. Raises InputError."""
+    return ChunkedSpeech(read_speech(audio))
+
+
+def read_speech(audio: Speech | None) -> np.ndarray:  # float32 [n], mono, 16 kHz
+    """Sound as it is, or of a file. Raises InputError."""
+    if audio is None:
+        raise InputError("there is no speech; sound or poses are needed")
+    return read_audio(audio)[0] if isinstance(audio, str | os.PathLike) else audio
 
 
 class ChunkedSpeech:
@@ -36,6 +52,7 @@ class ChunkedSpeech:
         self._words = recognizer.check_available()
         self._phones: list[Phone] = []  # seconds of the clip
         self._read_something, self._lost = False, 0.0  # seconds of speech at which the recognizer failed
+        self.expected = "recognizer" if self._words else "signal"  # what `source` will be if all goes well
 
     def __iter__(self) -> Iterator[SpeechFeatures]:
         made, accent, limits = 0, -1.0, list(PIECES)

@@ -20,12 +20,11 @@ from torch import Tensor, nn
 
 from iasa.config import VIDEO_FPS, InputError, TrainPreset
 from iasa.files import atomic_write, write_npz
-from iasa.models.checkpoint import load_weights, read_card, save_weights
+from iasa.models.checkpoint import load_weights, read_card, save_weights, shipped_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, make_windows
 from iasa.motion.codebooks import EMACodebookUpdate, code_usage
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rig_regions import CODED, REGIONS, coded_slices, style_vector, to_channels, to_vectors
-from iasa.paths import WEIGHTS
 from iasa.training.options import TrainOptions
 from iasa.training.speech_data.performances import Performance, make_performances, make_utterances
 from iasa.training.trainer import Schedule, Trainer, find_checkpoint, main_process_first, wants_resume
@@ -347,8 +346,8 @@ def train_motion(
 
 def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -> dict:
     """The stage `motion` of `iasa train`; returns a report for --json."""
-    run, shipped = options.run / "motion", WEIGHTS / "motion"
-    anew = options.from_scratch or not (shipped / "config.json").exists()
+    run, shipped = options.run / "motion", shipped_weights("motion")
+    anew = options.from_scratch or shipped is None
     anew = anew or (options.resume and find_checkpoint(run / "codebooks").exists())
     start = None if anew else load_weights(MotionGenerator, shipped)
     try:
@@ -361,8 +360,9 @@ def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -
     card = make_card(model, trainer, bank, before)
     card["codebook_steps"] = before[0]["codebook_steps"] if before else int(CODEBOOK_SHARE * schedule.steps)
     if trainer.accelerator.is_main_process:
-        for folder in filter(None, (run / "export", options.export)):
-            save_weights(model, folder, card)
+        save_weights(model, run / "export", card)
+        if options.export:
+            save_weights(model, options.export / "motion", card, options.compact)
     return {"stage": "motion", "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
 
 
@@ -388,6 +388,5 @@ def make_card(model: MotionGenerator, trainer: Trainer, bank, before: Sequence[d
         "device": f"{trainer.accelerator.device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",
         "torch": torch.__version__,
         "date": date.today().isoformat(),
-        "format": "int8 matrices with a float16 scale a row, float16 vectors",
         "licence": "Apache-2.0",
     }

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from iasa.config import InputError
-from iasa.device import pick_device, pick_dtype
+from iasa.device import pick_device, pick_precision
 from iasa.training.muon import make_optimizers
 from iasa.training.options import TrainOptions
 
@@ -192,7 +192,7 @@ class Trainer:
         auxiliary_rate: float = 1.0,  # their rates, in the main network's
     ) -> None:
         self.folder, self.schedule = Path(folder), schedule
-        precision = "bf16" if pick_dtype() == torch.bfloat16 else "no"
+        precision = "bf16" if pick_precision().dtype == torch.bfloat16 else "no"
         cpu = pick_device().type == "cpu"  # said aloud: several processes without a GPU are refused else
         self.accelerator = accelerator or Accelerator(mixed_precision=precision, cpu=cpu)
         kind = self.accelerator.distributed_type.value

@@ -294,7 +294,7 @@ def test_poses_and_reference_are_followed(tmp_path, capsys, speech, poses, monke
     from iasa.pipeline import CoSpeechPipeline
 
     pipeline = CoSpeechPipeline.from_pretrained()
-    monkeypatch.setattr(CoSpeechPipeline, "from_pretrained", lambda **_: pipeline)
+    monkeypatch.setattr(CoSpeechPipeline, "from_pretrained", lambda *_, **__: pipeline)
     opening = mouth_opening(load_keypoints(poses))
     start = int(np.clip(opening.argmax() - 6, 0, len(opening) - 12))
     driving = load_keypoints(poses)[start : start + 12]

@@ -19,11 +19,11 @@ from iasa.demo.measured import measured_fps, quality_table  # noqa: E402
 from iasa.demo.motion_edits import MotionEdits, edit_motion, read_poses, shrink  # noqa: E402
 from iasa.demo.player import CODECS, LiveVideo  # noqa: E402
 from iasa.grid import TokenGrid  # noqa: E402
+from iasa.inference.windows import TEACHER_OVERLAP, TEACHER_WINDOW  # noqa: E402
 from iasa.keypoints import COUNT, Keypoints, save_keypoints  # noqa: E402
 from iasa.masks import make_plan  # noqa: E402
 from iasa.media.reader import read_audio_track, read_video  # noqa: E402
 from iasa.media.watermark import add_mark  # noqa: E402
-from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW  # noqa: E402
 
 
 def test_live_pieces_are_a_playable_video(tmp_path):

@@ -17,11 +17,10 @@ import torch
 from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import InputError, MaskOptions
 from iasa.evaluation import run as evaluate
-from iasa.evaluation import variants as ablation
 from iasa.evaluation import worker as examiner_module
 from iasa.evaluation.rows import ROWS
 from iasa.evaluation.tables import compare_rows, make_table, summarise
-from iasa.evaluation.variants import animate_sparse, find_weights, mark_of
+from iasa.evaluation.variants import find_variant, mark_of
 from iasa.evaluation.worker import EvaluationJob, EvaluationWorker, ResultCache, evaluate_all, unpack
 from iasa.keypoints import COUNT, Keypoints, mouth_shape
 from iasa.metrics.networks.face_encoder import FaceEncoder
@@ -49,9 +48,6 @@ from iasa.training.speech_data.corpus import Committed, Utterance
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """A folder of shipped weights, and a run folder, both empty."""
-    for module in (ablation, evaluate):
-        if hasattr(module, "WEIGHTS"):
-            monkeypatch.setattr(module, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr("iasa.models.checkpoint.WEIGHTS", tmp_path / "weights")
     return tmp_path / "weights", tmp_path / "run"
 
@@ -63,14 +59,14 @@ def put(folder, **card):
 
 def test_a_row_finds_its_own_weights_and_no_other_stages(weights):
     shipped, run = weights
-    assert find_weights(ROWS["region"], run) is None
+    assert find_variant(ROWS["region"], run) is None
     put(shipped / "student", made_by="python -m iasa train distill_region")
-    assert find_weights(ROWS["region"]) == find_weights(ROWS["student"]) == shipped / "student"
-    assert find_weights(ROWS["regression"]) is None  # what lies there is the distilled student
+    assert find_variant(ROWS["region"]) == find_variant(ROWS["student"]) == shipped / "student"
+    assert find_variant(ROWS["regression"]) is None  # what lies there is the distilled student
     put(run / "student" / "export")
-    assert find_weights(ROWS["regression"], run) == run / "student" / "export"
+    assert find_variant(ROWS["regression"], run) == run / "student" / "export"
     put(shipped / "teacher")  # a card of before the stages had names
-    assert find_weights(ROWS["teacher"], run) == shipped / "teacher"
+    assert find_variant(ROWS["teacher"], run) == shipped / "teacher"
 
 
 def test_rows_that_are_not_trained_are_refused_by_name_or_listed_with_their_command(weights):
@@ -152,7 +148,6 @@ def test_figures_kept_for_other_weights_or_metrics_are_not_taken(weights, tmp_pa
 
     monkeypatch.setattr(EvaluationWorker, "measure", measure)
     monkeypatch.setattr(examiner_module, "NAMES", ("student",))  # stands where the proxy' folders do
-    monkeypatch.setattr("iasa.metrics.proxy.WEIGHTS", shipped)
 
     def names():
         measured.clear()
@@ -353,9 +348,11 @@ def test_the_sparse_teacher_is_causal_and_follows_its_mask(speaker):
     later = Keypoints(np.concatenate([xy[:6], xy[6:] + 0.1]), poses.confidence)
 
     def make(keypoints, **mask):
-        pipeline = CoSpeechPipeline(codec, {"teacher": model}, "cpu", torch.float32, MaskOptions(top_k=1, **mask))
-        frames, timing = animate_sparse(pipeline, keypoints, speaker, steps=2)
-        assert {"plan", "condition", "denoise", "decode"} <= set(timing.seconds)
+        options = MaskOptions(top_k=1, **mask)
+        pipeline = CoSpeechPipeline(codec, teacher=model, device="cpu", dtype=torch.float32, mask=options)
+        made = pipeline.stream(image=speaker, keypoints=keypoints, model="teacher", num_inference_steps=2, sparse=True)
+        frames = np.concatenate(list(made.frames))
+        assert {"plan", "condition", "denoise", "decode"} <= set(made.timing.seconds) and made.density < 1
         return frames.astype(int)
 
     frames = make(poses)

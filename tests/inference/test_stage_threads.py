@@ -75,13 +75,13 @@ def test_stages_compute_alone_and_nobody_else_notices(pipeline, speaker, poses, 
             met.append(numbers())
             yield poses[i : i + 2]
 
-    frames = pipeline.stream(pieces(), speaker, steps=1)
+    frames = pipeline.stream(image=speaker, keypoints=pieces(), num_inference_steps=1).frames
     next(frames)
     assert numbers() == (threads, threads)
     assert in_a_new_thread(numbers) == (threads, threads)
     frames_of(frames)
     assert numbers() == in_a_new_thread(numbers) == (threads, threads)
-    dropped = pipeline.stream(pieces(), speaker, steps=1)
+    dropped = pipeline.stream(image=speaker, keypoints=pieces(), num_inference_steps=1).frames
     next(dropped)
     dropped.close()
     assert numbers() == in_a_new_thread(numbers) == (threads, threads)
@@ -93,7 +93,7 @@ def test_the_callers_number_of_threads_changes_no_frame_of_the_student(pipeline,
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            frames = pipeline.animate(poses, speaker, steps=1, seed=4).frames
+            frames = pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=1, seed=4).frames
             first = next(frames)
             torch.set_num_threads(4 - count)  # in the middle too
             made.append(np.concatenate([first, *frames]))
@@ -103,8 +103,13 @@ def test_the_callers_number_of_threads_changes_no_frame_of_the_student(pipeline,
 
 
 def test_two_streams_at_once_make_the_frames_of_each_alone(pipeline, speaker, poses):
-    alone = [frames_of(pipeline.animate(poses, speaker, steps=steps, seed=1).frames) for steps in (1, 2)]
-    first, second = (pipeline.animate(poses, speaker, steps=steps, seed=1).frames for steps in (1, 2))
+    alone = [
+        frames_of(pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=steps, seed=1).frames)
+        for steps in (1, 2)
+    ]
+    first, second = (
+        pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=steps, seed=1).frames for steps in (1, 2)
+    )
     together: list[list[np.ndarray]] = [[], []]
     for a, b in zip(first, second, strict=True):
         together[0].append(a)
@@ -114,14 +119,16 @@ def test_two_streams_at_once_make_the_frames_of_each_alone(pipeline, speaker, po
 
 
 def test_streams_that_stall_hold_up_no_other_and_threads_are_used_again(pipeline, speaker, poses):
-    frames_of(pipeline.animate(poses, speaker, steps=1).frames)
+    frames_of(pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=1).frames)
     before = threading.active_count()
-    stalled = [pipeline.stream(pieces_of(poses), speaker, steps=1) for _ in range(4)]  # nobody takes their frames
-    made = frames_of(pipeline.animate(poses, speaker, steps=1).frames)
+    stalled = [
+        pipeline.stream(image=speaker, keypoints=pieces_of(poses), num_inference_steps=1).frames for _ in range(4)
+    ]  # nobody takes their frames
+    made = frames_of(pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=1).frames)
     for stream in stalled:
         assert len(frames_of(stream)) == len(made)
     for _ in range(3):
-        frames_of(pipeline.animate(poses, speaker, steps=1).frames)
+        frames_of(pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=1).frames)
     assert threading.active_count() <= before + 4 * 5
 
 
@@ -192,8 +199,8 @@ def test_a_failure_comes_in_its_place_and_ends_the_rest(where):
 
 def test_a_pipeline_that_is_dropped_ends_its_threads(speaker, poses):
     before = set(threading.enumerate())
-    pipeline = CoSpeechPipeline.from_pretrained(models=("student",), dtype=torch.float32)
-    frames_of(pipeline.animate(poses[:2], speaker, steps=1).frames)
+    pipeline = CoSpeechPipeline.from_pretrained(teacher=None, dtype=torch.float32)
+    frames_of(pipeline.stream(image=speaker, keypoints=poses[:2], num_inference_steps=1).frames)
     mine = set(threading.enumerate()) - before
     assert mine
     del pipeline
@@ -206,12 +213,12 @@ def test_a_pipeline_that_is_dropped_ends_its_threads(speaker, poses):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_has_stages_of_its_own(pipeline, speaker, poses):
     """The frames of the student too: they need none of the threads that computed before the fork."""
-    truth = frames_of(pipeline.animate(poses, speaker, steps=1, seed=3).frames)
+    truth = frames_of(pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=1, seed=3).frames)
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            made = frames_of(pipeline.animate(poses, speaker, steps=1, seed=3).frames)
+            made = frames_of(pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=1, seed=3).frames)
             code = 0 if np.array_equal(made, truth) else 2
         finally:
             os._exit(code)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from iasa.config import HELDOUT_IDENTITY, PRESETS, STUDENT_LAYERS, DistillOptions, InputError, MaskOptions
 from iasa.keypoints import COUNT
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import load_weights, save_weights
+from iasa.models.checkpoint import find_weights, load_weights, save_weights, shipped_weights, weight_files
 from iasa.models.transformer import VideoTransformer
 from iasa.training import stages
 from iasa.training.datasets import encode_shards
@@ -269,7 +269,7 @@ def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch)
 
 def test_exported_weights_with_a_hole_are_refused_by_name(tmp_path):
     save_weights(network(), tmp_path, {})
-    (part,) = tmp_path.glob("part_*.safetensors")
+    (part,) = weight_files(tmp_path)
     tensors = load_file(part)
     save_file({name: tensor for name, tensor in tensors.items() if not name.startswith("blocks.0.out.bias")}, part)
     with pytest.raises(InputError, match="lack blocks.0.out.bias"):
@@ -296,9 +296,9 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
         save_weights(network(), folder, card)
         return folder
 
-    assert stages.find_start("teacher", tmp_path, False) == stages.WEIGHTS / "teacher"
+    assert stages.find_start("teacher", tmp_path, False) == shipped_weights("teacher")
     assert stages.find_start("teacher", tmp_path, True) is None
-    assert stages.find_start("student", tmp_path, True) == stages.WEIGHTS / "teacher"
+    assert stages.find_start("student", tmp_path, True) == shipped_weights("teacher")
     finetuned = leave("finetune", "finetune", 20)
     assert (
         stages.find_start("student", tmp_path, True)
@@ -308,7 +308,7 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
     student = leave("student", "student", 30)
     assert stages.find_start("distill_region", tmp_path, False) == student
     with pytest.raises(InputError, match="train one of these first: nothing"):
-        stages.find_earlier(tmp_path, "nothing")
+        find_weights(tmp_path, "nothing")
 
     trainer = Trainer(network(), tmp_path / "x", SCHEDULE)
     trainer.step, trainer.seconds = 5, 60.0
@@ -317,3 +317,20 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
     card = stages.make_card("student", trainer, tmp_path, "student", stages.read_card(finetuned))
     assert (card["steps"], card["seconds"]) == (5, 60) and card["began_at"].startswith("finetune, 20 steps")
     assert stages.make_card("teacher", trainer, tmp_path, "teacher")["began_at"] == "noise"
+
+
+def test_an_export_is_a_folder_of_networks_in_either_form(tmp_path):
+    """By the network's name, for from_pretrained and --weights; compact where the repository is to keep it."""
+    student, card = network(), {"name": "student", "steps": 3}
+    for compact in (False, True):
+        mine = tmp_path / f"mine_{compact}"
+        options = TrainOptions("distill_region", tmp_path, export=mine, compact=compact)
+        stages.export(student, tmp_path / "distill_region", options, card)
+        assert find_weights(mine, "distill_region", "student") == mine / "student"
+        (file,) = weight_files(mine / "student")
+        assert file.name == ("part_00.safetensors" if compact else "diffusion_pytorch_model.safetensors")
+        loaded = load_weights(VideoTransformer, mine / "student").state_dict()
+        away = max(float((loaded[name] - tensor).abs().max()) for name, tensor in student.state_dict().items())
+        assert (0 < away < 0.02) if compact else away == 0
+        assert stages.read_card(mine / "student") == card
+    assert find_weights(tmp_path, "distill_region", "student") == tmp_path / "distill_region" / "export"
