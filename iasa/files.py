@@ -107,7 +107,7 @@ def _unwritable(target: Path, error: Exception) -> InputError:
     return InputError(f"{display_name(target)} cannot be written to {target.absolute().parent}: {reason}")
 
 
-def write_npz(path: str | os.PathLike, **arrays: np.ndarray | float | str) -> None:
+def write_npz(path: str | os.PathLike, **arrays: np.ndarray | np.generic | float | str) -> None:
     """Write arrays by name, compressed.
 
     Packed in memory first: an archive that a full disk cut short complains a second time when it is collected.

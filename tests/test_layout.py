@@ -278,7 +278,7 @@ def test_the_extra_all_is_requirements_txt():
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    assert extras["all"] == [f"iasa[{','.join(sorted(set(extras) - {'all', 'c2pa', 'mcp', 'synthesis'}))}]"]
+    assert extras["all"] == [f"iasa[{','.join(sorted(set(extras) - {'all', 'c2pa', 'heic', 'mcp', 'synthesis'}))}]"]
     parts = re.findall(r"\w+", extras["all"][0])[1:]
     lines = [*project["dependencies"], *(line for name in parts for line in extras[name])]
     ours = {line.replace("'", '"') for line in lines}
@@ -286,12 +286,12 @@ def test_the_extra_all_is_requirements_txt():
     assert {"numpy>=1.26,<3"} == ours - set(requirement_lines("requirements.txt"))
 
 
-def test_the_card_s_packages_are_listed_and_used():
+def test_the_card_s_eight_packages_are_listed_and_used():
     listed = requirement_names("requirements.txt")
     used = {name.split(".")[0] for path in [*python_files(), ROOT / "app.py"] for name in imports(path)}
     for path in [*(ROOT / "kernels").rglob("*.py"), *(ROOT / "notebooks" / "src").glob("*.py")]:
         used |= {name.split(".")[0] for name in imports(path)}
-    for name in ("torch", "gradio", "diffusers", "mediapipe", "librosa", "triton", "ipywidgets"):
+    for name in ("torch", "gradio", "diffusers", "mediapipe", "librosa", "triton", "imageio", "ipywidgets"):
         assert name in listed and name in used, name
 
 

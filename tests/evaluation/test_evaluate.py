@@ -239,7 +239,7 @@ class Slow:
         self.folder = work.keep
 
     def evaluate_clip(self, clip):
-        with ThreadPoolExecutor(1) as pool:  # as the stages of a roll-out are: it asks the environment alone
+        with ThreadPoolExecutor(1) as pool:  # as the stages of a roll-out are
             threads = pool.submit(torch.get_num_threads).result()
         (self.folder / f"{os.getpid()}.partial").write_text(str(threads))
         (self.folder / f"{os.getpid()}.partial").rename(self.folder / str(os.getpid()))
@@ -256,8 +256,8 @@ if __name__ == "__main__":
 
 
 def test_workers_compute_with_one_thread_each_and_end_with_a_killed_evaluation(tmp_path):
-    """Threads that a worker starts too: they ask the environment, not torch.set_num_threads of the thread beside them.
-    The environment is given back once they run; and nobody tells them to end when the evaluation is killed."""
+    """Threads that a worker starts compute with one thread too, the environment is given back once the workers run, and
+    they end when the evaluation is killed, though nobody tells them to."""
     begun = tmp_path / "begun"
     begun.mkdir()
     script = tmp_path / "killed.py"
