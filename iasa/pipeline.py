@@ -67,13 +67,14 @@ from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
 from iasa.keypoints import Keypoints, pool_to_latent
 from iasa.masks.plan_stream import PlanStream
-from iasa.media.sound import Sound
+from iasa.media.sound import Sound, read_sound
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import HUB_OPTIONS, STAGES_OF, check_folder, fetch, find_weights, load_weights, save_weights
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rules import GestureStyle
-from iasa.speech.chunked import Speech, hear, read_speech
+from iasa.speech import to_speech
+from iasa.speech.chunked import Speech, hear
 from iasa.warp.reference_warp import ReferenceWarp
 
 __all__ = [
@@ -202,10 +203,11 @@ class CoSpeechPipeline(DiffusionPipeline):
     ) -> CoSpeechOutput | tuple:
         """A whole video at once. Options are those of `stream`."""
         to_frames = to_output_type(output_type)
-        audio = audio if audio is None else read_speech(audio)
-        generation = self.stream(audio, image, **options)
+        sound = read_sound(audio) if isinstance(audio, str | os.PathLike) else None
+        speech = to_speech(sound) if sound else audio
+        generation = self.stream(speech, image, **options)
         frames = to_frames(np.concatenate(list(generation.frames)))
-        output = CoSpeechOutput(frames, audio, generation.keypoints, generation.plan, generation.settings)
+        output = CoSpeechOutput(frames, speech, generation.keypoints, generation.plan, generation.settings, sound)
         return output if return_dict else (output.frames, output.audio, output.keypoints, output.plan)
 
     def stream(

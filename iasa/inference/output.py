@@ -16,6 +16,7 @@ from torch import Tensor
 from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError
 from iasa.keypoints import Keypoints
 from iasa.masks import AttentionPlan
+from iasa.media.sound import Sound
 
 Frames = list[Image.Image] | np.ndarray | Tensor
 
@@ -29,12 +30,13 @@ class CoSpeechOutput(BaseOutput):
     keypoints: Keypoints  # of the frames
     plan: AttentionPlan  # of the latent frames, the reference first
     settings: dict[str, Any]  # model, steps, seed, number type and the like
+    sound: Sound | None = None  # what is heard in the video, as the file of the speech holds it; `audio` for None
 
     def save(self, path: str | os.PathLike, mark: bool = True) -> None:
         """Write the video with its sound, its settings and, unless told otherwise, the visible AI mark."""
         from iasa.media.writer import VideoWriter
 
-        with VideoWriter(path, VIDEO_FPS, self.audio, AUDIO_RATE, self.settings, mark=mark) as writer:
+        with VideoWriter(path, VIDEO_FPS, self.sound or self.audio, AUDIO_RATE, self.settings, mark=mark) as writer:
             writer.add_frames(to_levels(self.frames))
 
 

@@ -14,7 +14,7 @@ from iasa.config import VIDEO_FPS, InputError
 from iasa.media.reader import open_video
 from iasa.motion.rig_fitting import fit_motion
 from iasa.motion.rig_regions import STYLE_SIZE, to_channels, to_vectors
-from iasa.pose import extract_keypoints, find_cuts, find_jumps, find_runs, keep_frames
+from iasa.pose import bridge_gaps, extract_keypoints, find_cuts, find_jumps, find_runs, keep_frames
 from iasa.speech import analyse, read_audio
 from iasa.training.train_motion import Piece, make_piece, save_pieces
 
@@ -75,11 +75,12 @@ def read_clips(path: Path) -> tuple[list[Piece], int, int]:
     borders = sorted({0, count, *(border for border in cuts + find_jumps(keypoints) if border < count)})
     pieces, passed = [], 0
     for begin, end in pairwise(borders):
-        for first, last in find_runs(keep[begin:end], SHORTEST):
-            for start, stop in split_run(begin + first, begin + last):
-                fit = fit_motion(keypoints[start:stop])
+        shot, heard = bridge_gaps(keypoints[begin:end]), channels[begin:end]
+        for run in find_runs(keep[begin:end], SHORTEST):
+            for start, stop in split_run(*run):
+                fit = fit_motion(shot[start:stop])
                 style = np.zeros(STYLE_SIZE, np.float32)  # ordinary habits: a person's own are not known
-                pieces.append(make_piece(channels[start:stop], to_vectors(fit.motion), fit.known, style))
+                pieces.append(make_piece(heard[start:stop], to_vectors(fit.motion), fit.known, style))
                 passed += stop - start
     return pieces, count, passed
 

@@ -149,7 +149,8 @@ def test_bad_reference_pictures(tmp_path, capsys, speech):
     "out, part",
     [
         ("v.avi", "must end in .mp4"),
-        ("v", "must end in .mp4"),
+        ("v.", "must end in .mp4"),
+        ("file", "a new or empty folder is needed"),
         ("nowhere/v.mp4", "No such file or directory"),
         ("file.txt/v.mp4", "Not a directory"),
         ("folder.mp4", "it is a folder"),
@@ -158,7 +159,8 @@ def test_bad_reference_pictures(tmp_path, capsys, speech):
 @pytest.mark.parametrize("command", ["generate", "avatar"])
 def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, tmp_path, capsys):
     (tmp_path / "folder.mp4").mkdir()
-    (tmp_path / "file.txt").write_text("a file")
+    for name in ("file.txt", "file"):
+        (tmp_path / name).write_text("a file")
     words = [command, "--audio", tmp_path / "missing.wav", "--out", tmp_path / out]
     assert part in refused(words, capsys, tmp_path)
 

@@ -39,6 +39,6 @@ def test_pictures_and_sound_stay_as_they_are(tmp_path):
 
 
 def test_the_same_words_again_cost_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("iasa.media.writer.replace_metadata", lambda *given: 1 / 0)
+    monkeypatch.setattr("iasa.media.video_encoder.replace_metadata", lambda *given: 1 / 0)
     write(tmp_path / "same.mp4", {"seed": 7, "phones_from": "recognizer"})
     assert read_metadata(tmp_path / "same.mp4")["seed"] == 7
