@@ -24,6 +24,7 @@ from iasa.config import (
     AUDIO_RATE,
     DEFAULT_MOTION,
     FRAMES_PER_LATENT,
+    LAYERS,
     VIDEO_FPS,
     InputError,
     MaskOptions,
@@ -36,15 +37,18 @@ from iasa.grid import TokenGrid
 from iasa.inference.conditioning import (
     STILL,
     Denoiser,
+    Warp,
     WarpedFrame,
     condition_reference,
     decode,
     join_conditions,
+    make_warp,
     plan,
     read_speaker,
     release_often,
     to_tensors,
     warp,
+    warp_alone,
     warp_reference,
 )
 from iasa.inference.fast_codec import FastCodec
@@ -66,7 +70,7 @@ from iasa.inference.stage_threads import StageExecutor
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
 from iasa.keypoints import Keypoints, pool_to_latent
-from iasa.masks.plan_stream import PlanStream
+from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.media.sound import Sound, read_sound
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import HUB_OPTIONS, STAGES_OF, check_folder, fetch, find_weights, load_weights, save_weights
@@ -75,7 +79,6 @@ from iasa.motion.generator import MotionGenerator
 from iasa.motion.rules import GestureStyle
 from iasa.speech import to_speech
 from iasa.speech.chunked import Speech, hear
-from iasa.warp.reference_warp import ReferenceWarp
 
 __all__ = [
     "Cancelled", "CoSpeechOutput", "CoSpeechPipeline", "Generation", "Progress", "Timing", "generate", "summarise", "write",
@@ -216,7 +219,7 @@ class CoSpeechPipeline(DiffusionPipeline):
         image: Picture | None = None,
         *,
         keypoints: Keypoints | Iterator[Keypoints] | None = None,  # 25 frames/s: they move instead of the speech
-        model: str = "student",
+        model: str | None = None,  # None: the student, for a photograph its layers
         num_inference_steps: int | None = None,
         seed: int = 0,  # of motion and noise
         generator: torch.Generator | None = None,  # of the noise; its own seed takes the place of `seed`
@@ -237,11 +240,15 @@ class CoSpeechPipeline(DiffusionPipeline):
         student's frames, steps counted from the first on; the latents that it returns take the place of its own.
         Nothing is computed before the first frame is asked for. Raises InputError.
         """
-        steps = self._check(model, num_inference_steps)
+        steps = None if model is None else self._check(model, num_inference_steps)
         check_motion(motion)
         if image is None:
             raise InputError("there is no speaker; a picture is needed, or one of load_speaker's")
-        reference, seed = to_speaker(image), generator.initial_seed() % 2**32 if generator else seed
+        reference = to_speaker(image)
+        if model is None:
+            model = "student" if reference.photo is None else LAYERS
+            steps = self._check(model, num_inference_steps)
+        seed = generator.initial_seed() % 2**32 if generator else seed
         settings, speech, count = self._settings(model, steps, seed, reference), None, None
         if keypoints is None:
             speech = hear(audio)
@@ -277,6 +284,11 @@ class CoSpeechPipeline(DiffusionPipeline):
             poses = Prefetcher(motions, 1, self.executor)
         with closing(poses):
             pieces = poses if generation.count is None else cut_poses(poses, generation.poses)
+            if run.model == LAYERS:
+                planned = plan(pieces, self._plan(run, generation)[0], timing, generation.rows)
+                frames = warp_alone(planned, make_warp(run.reference, self.device), self.device, timing)
+                yield from first_frames(frames, generation.count, run.report)
+                return
             begin = partial(self._begin, run, generation)
             rows, reference, denoiser = self.executor.submit(begin).result() if threads else begin()
             planned = plan(pieces, rows, timing, generation.rows)
@@ -287,17 +299,14 @@ class CoSpeechPipeline(DiffusionPipeline):
         if heard is not None:
             generation.settings["phones_from"] = heard.source
 
-    def _begin(self, run: Run, generation: Generation) -> tuple[PlanStream, ReferenceWarp, Denoiser]:
+    def _begin(self, run: Run, generation: Generation) -> tuple[PlanStream, Warp, Denoiser]:
         """A plan, a warp and a denoiser that have seen the reference."""
         mask, model, rolls_out = self.mask, self.models[run.model], run.model == "student" and not run.whole
-        capacity = max(PAST_CAPACITY, mask.top_k + mask.window) if rolls_out else None
-        stream = PlanStream(mask, self.grid.rows, self.grid.cols, capacity)
-        (first,) = stream.push(pool_to_latent(run.reference.keypoints[STILL]))
-        if generation.rows is not None:
-            generation.rows.append(first)
+        stream, first = self._plan(run, generation, max(PAST_CAPACITY, mask.top_k + mask.window) if rolls_out else None)
         speaker = read_speaker(run.reference, self.device)
         with torch.inference_mode(), generation.timing.stage("condition"):
-            reference, condition = ReferenceWarp(*speaker), condition_reference(model, self.codec, speaker)
+            reference = make_warp(run.reference, self.device)
+            condition = condition_reference(model, self.codec, speaker)
             if rolls_out:
                 denoiser = StudentStream(
                     model, condition, first.bits, stream.capacity, run.steps, mask.sink, run.noise,
@@ -308,6 +317,14 @@ class CoSpeechPipeline(DiffusionPipeline):
                 share = partial(run.report.share, "denoise")
                 denoiser = TeacherClip(model, condition, run.steps, run.noise, of_all, run.on_step, share)
         return stream, reference, denoiser
+
+    def _plan(self, run: Run, generation: Generation, capacity: int | None = None) -> tuple[PlanStream, PlanRow]:
+        """A plan that has seen the reference, and its row."""
+        stream = PlanStream(self.mask, self.grid.rows, self.grid.cols, capacity)
+        (first,) = stream.push(pool_to_latent(run.reference.keypoints[STILL]))
+        if generation.rows is not None:
+            generation.rows.append(first)
+        return stream, first
 
     def prepare(
         self,
@@ -335,9 +352,9 @@ class CoSpeechPipeline(DiffusionPipeline):
     @torch.inference_mode()
     def decode(self, latents: Tensor, poses: Keypoints, image: Picture) -> np.ndarray:
         """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
-        reference = ReferenceWarp(*read_speaker(to_speaker(image), self.device))
+        reference = make_warp(to_speaker(image), self.device)
         shown = warp_reference(reference, self.codec, *to_tensors(poses, self.device))
-        return self.codec.decode(latents[0], *shown).cpu().numpy()
+        return self.codec.decode(latents[0], *shown[:3]).cpu().numpy()
 
     def _settings(self, model: str, steps: int, seed: int, reference: Reference) -> dict:
         """What a file's metadata and every report say of a run."""
@@ -348,7 +365,7 @@ class CoSpeechPipeline(DiffusionPipeline):
 
     def _check(self, model: str, steps: int | None) -> int:
         steps = check_steps(model, steps)
-        if model not in self.models:
+        if model != LAYERS and model not in self.models:
             raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
         return steps
 
@@ -370,11 +387,13 @@ def generate(
 ) -> dict:
     """The main job: make the video and write it with its sound; returns `summarise`'s report. Options as for `stream`.
 
-    Nothing is left behind if it fails half-way.
+    A driver's keypoints are carried to a photograph's person. Nothing is left behind if it fails half-way.
     """
     from iasa.media.writer import VideoWriter
 
     started, first = time.perf_counter(), 0.0
+    image = to_speaker(image)
+    keypoints = None if keypoints is None else image.carry(keypoints)
     with VideoWriter(out, VIDEO_FPS, sound or audio, AUDIO_RATE, mark=mark) as writer:  # entered first: an unwritable
         generation = pipeline.stream(audio, image, keypoints=keypoints, **options)  # target costs no work
         for _ in write(generation, writer):

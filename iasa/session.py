@@ -11,9 +11,9 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from iasa.avatar.rig import RigMotion, make_keypoints
+from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference
-from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, IMAGE_SIZE, VIDEO_FPS, InputError
+from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError
 from iasa.inference.generation import Cancelled, Progress
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.media.sound import Sound
@@ -110,13 +110,13 @@ class LiveSpeaker:
         if self.posed == 0:
             edges.add(min(FRAMES_PER_LATENT, len(motion)))
         for first, end in pairwise(sorted(edges)):
-            keypoints = make_keypoints(self.reference.identity, motion[first:end])
+            keypoints = self.reference.to_keypoints(motion[first:end])
             self.posed += len(keypoints)
             self._poses.put(fill_latent(keypoints))
 
     def _collect(self, at_least: int) -> np.ndarray:
         """What is ready; waits until `at_least` frames have been handed out in all."""
-        parts = [np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)]
+        parts = [np.zeros((0, self.reference.size, self.reference.size, 3), np.uint8)]
         while self.made < self.posed and (self.made < at_least or self._next.done()):
             frames = self._next.result()[: self.posed - self.made]
             self.made += len(frames)

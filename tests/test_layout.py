@@ -20,17 +20,19 @@ PACKAGE = ROOT / "iasa"
 # A part of the package imports from parts that stand before it, never from one behind it.
 ORDER = (
     "config", "device", "grid", "paths", "sampling", "files", "keypoints",
-    "media", "pose", "speech", "warp", "masks", "avatar", "models", "losses", "attention", "motion", "teaching",
+    "media", "pose", "avatar", "speech", "warp", "masks", "models", "losses", "attention", "motion", "teaching",
     "metrics", "inference", "training", "pipeline", "session", "explorer", "evaluation", "benchmarks", "demo", "cli", "__main__",
 )  # fmt: skip
 LONGEST_FUNCTION, LONGEST_FILE = 80, 400  # lines
-OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa", "pillow_heif"}
+OPTIONAL = {"mediapipe", "cv2", "dlib", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa", "pillow_heif"}
 DISTRIBUTION = {
     "PIL": "pillow",
     "skia": "skia-python",
     "espeakng_loader": "espeakng-loader",
     "c2pa": "c2pa-python",
     "pillow_heif": "pillow-heif",
+    "cv2": "mediapipe",  # which brings OpenCV
+    "dlib": "dlib-bin",
     "skimage": "scikit-image",
 }
 
@@ -310,8 +312,8 @@ def test_requirements_hold_what_the_code_imports():
     needed -= {"iasa", "iasa_kernels", "cv2", "spaces"}  # cv2 comes with mediapipe, spaces with a ZeroGPU Space
     listed = requirement_names("requirements.txt")
     assert needed - listed <= requirement_names("requirements-dev.txt"), "a library that no file names"
-    optional = {"espeakng-loader", "c2pa-python", "pillow-heif"}
-    assert needed - listed <= optional, "only training speech, signing and HEIC may need more"
+    optional = {"espeakng-loader", "c2pa-python", "pillow-heif", "dlib-bin"}
+    assert needed - listed <= optional, "only training speech, signing, HEIC and judging may need more"
     everything = listed | requirement_names("requirements-dev.txt")
     assert everything <= requirement_names("constraints.txt"), "a library without a tested version"
 

@@ -9,7 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from iasa.config import PRECISIONS, VIDEO_FPS, InputError
+from iasa.avatar.framing import FRAMINGS
+from iasa.config import IMAGE_SIZE, PHOTO_SIZE, PRECISIONS, VIDEO_FPS, InputError
 from iasa.files import atomic_write, check_output, display_name
 from iasa.paths import SPEECH
 
@@ -60,10 +61,32 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
     """Whose body it is: an example speaker, a seed's, or where a `photograph` will do, that person's."""
     speaker = parser.add_mutually_exclusive_group()
     if photograph:
-        speaker.add_argument("--reference", metavar="IMG", help="a portrait photograph (needs mediapipe and Skia)")
+        speaker.add_argument(
+            "--reference", metavar="IMG", help="a photograph of a person, who speaks (needs mediapipe)"
+        )
     drawn = "the drawn speaker of this seed" + (" (needs Skia)" if photograph else "")
     speaker.add_argument("--avatar", type=seed_number, metavar="N", help=drawn)
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
+
+
+def add_photograph(parser: argparse.ArgumentParser) -> None:
+    """What goes with --reference."""
+    group = parser.add_argument_group("of a photograph")
+    group.add_argument(
+        "--framing", choices=FRAMINGS, default="auto", help="which square of it becomes the frame (default: auto)"
+    )
+    group.add_argument(
+        "--face", type=int, metavar="N", help="who speaks, counted from the left (default: the largest face)"
+    )
+    group.add_argument(
+        "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), default=PHOTO_SIZE, help=f"pixels (default: {PHOTO_SIZE})"
+    )
+    group.add_argument("--background", metavar="IMG|#RRGGBB", help="what stands behind the person instead of the room")
+    group.add_argument(
+        "--puppet",
+        action="store_true",
+        help="a drawn puppet with the picture's face: for cartoons and bodies that are not seen",
+    )
 
 
 def add_networks(parser: argparse._ActionsContainer) -> None:
@@ -119,10 +142,25 @@ def read_poses(path: str) -> Keypoints:
 
 def read_reference(arguments: argparse.Namespace) -> Reference:
     """The picture and body that the options of `add_speaker` name."""
-    from iasa.avatar.speaker import draw_speaker, load_speaker, to_speaker
+    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker, photograph_speaker
+    from iasa.media.backdrop import read_backdrop
 
     if arguments.reference is not None:
-        return to_speaker(arguments.reference)
+        from iasa.media.reader import read_image
+
+        if arguments.puppet:
+            return photo_speaker(read_image(arguments.reference), "puppet")
+        room = None if arguments.background is None else read_backdrop(arguments.background, arguments.size)
+        return photograph_speaker(
+            read_image(arguments.reference),
+            framing=arguments.framing,
+            face=arguments.face,
+            size=arguments.size,
+            room=room,
+        )
+    asked = [name for name in ("background", "face", "puppet") if getattr(arguments, name)]
+    if asked:
+        raise InputError(f"--{asked[0]} is for a photograph; give one with --reference IMG")
     if arguments.avatar is not None:
         return draw_speaker(arguments.avatar)
     return load_speaker(arguments.speaker or first_speaker())

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iasa.cli.arguments import add_networks, check_report, input_files, write_report
-from iasa.config import PUBLISHED_METRICS, InputError
+from iasa.config import IMAGE_SIZE, LAYERS, PHOTO_SIZE, PUBLISHED_METRICS, InputError
 from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
 from iasa.files import check_output, display_name
 
+REAL_SIZES = {True: (2, 50), False: (None, 100)}  # with --real: of each kind, None for all
 SIZES = {True: (8, 48), False: (64, 100)}  # with and without --quick: clips, and frames of each
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows",
         nargs="+",
-        choices=sorted(ROWS),
+        choices=sorted({*ROWS, LAYERS}),
         metavar="ROW",
         help=f"of {', '.join(ROWS)} (default: {' '.join(DEFAULT_ROWS)})",
     )
@@ -41,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a published metric by your own weights ({names}; see iasa/metrics/published.py); may be repeated",
     )
     add_networks(parser)
+    parser.add_argument(
+        "--real",
+        type=Path,
+        metavar="DIR",
+        help="measure on real people instead: DIR/clips, halfbody, portraits and poses",
+    )
+    parser.add_argument(
+        "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), default=PHOTO_SIZE, help="of frames with --real"
+    )
     parser.add_argument("--out", type=Path, help="write the report as JSON, and for reading beside it as .md")
 
 
@@ -50,6 +60,8 @@ def run(arguments: argparse.Namespace) -> dict:
         check_output(arguments.keep, (arguments.keep.suffix.lower(),), input_files(arguments, ("keep",)))
     if arguments.workers < 1:
         raise InputError(f"{arguments.workers} workers asked for; 1 or more are accepted")
+    if arguments.real:
+        return _run_real(arguments)
     published = read_metric_files(arguments.metric)
     from iasa.evaluation.run import choose_rows, evaluate
     from iasa.models.checkpoint import check_folder
@@ -66,6 +78,25 @@ def run(arguments: argparse.Namespace) -> dict:
         arguments.workers,
         published,
     )
+    print(text)
+    write_report(arguments.out, report, text)
+    return report
+
+
+def _run_real(arguments: argparse.Namespace) -> dict:
+    """Photographs and clips. Of the other options only --quick, --clips (of each kind), --frames and --rows count."""
+    if not arguments.real.is_dir():
+        raise InputError(f"there is no folder {display_name(arguments.real)}")
+    from iasa.evaluation.real_people import ROWS as REAL_ROWS
+    from iasa.evaluation.real_people import evaluate_real
+
+    clips, frames = REAL_SIZES[arguments.quick]
+    rows = tuple(arguments.rows or REAL_ROWS)
+    unknown = [row for row in rows if row not in REAL_ROWS]
+    if unknown:
+        raise InputError(f"the row {unknown[0]} is not measured on real people; {', '.join(REAL_ROWS)} are")
+    limit, frames = arguments.clips or clips, arguments.frames or frames
+    text, report = evaluate_real(arguments.real, frames, arguments.size, limit, rows)
     print(text)
     write_report(arguments.out, report, text)
     return report

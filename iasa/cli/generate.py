@@ -10,6 +10,7 @@ from iasa.cli.arguments import (
     VIDEO_OUT,
     add_audio,
     add_networks,
+    add_photograph,
     add_seed,
     add_speaker,
     input_files,
@@ -19,14 +20,29 @@ from iasa.cli.arguments import (
     tell,
 )
 from iasa.cli.progress import StageBar
-from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS, InputError, check_steps
+from iasa.config import (
+    DEFAULT_MOTION,
+    DEFAULT_STEPS,
+    IMAGE_SIZE,
+    LAYERS,
+    MAX_STEPS,
+    MODELS,
+    MOTION_MODELS,
+    InputError,
+    check_steps,
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_audio(parser)
     add_speaker(parser, photograph=True)
+    add_photograph(parser)
     parser.add_argument("--pose", metavar="P.npz", help="follow these poses instead of those made from the speech")
-    parser.add_argument("--model", choices=MODELS, default="student", help="default: student")
+    parser.add_argument(
+        "--model",
+        choices=(*MODELS, LAYERS),
+        help=f"default: student; for a photograph {LAYERS}, its warped layers, which the networks do not improve yet",
+    )
     parser.add_argument(
         "--motion",
         choices=MOTION_MODELS,
@@ -47,6 +63,9 @@ def run(arguments: argparse.Namespace) -> dict:
     from iasa.media.writer import WITH_SOUND, check_video_output
 
     target = check_video_output(arguments.out, input_files(arguments))
+    if arguments.model is None:
+        photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
+        arguments.model = LAYERS if photograph else "student"
     check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
@@ -55,6 +74,8 @@ def run(arguments: argparse.Namespace) -> dict:
     poses = None if arguments.pose is None else read_poses(arguments.pose)
     audio, sound = read_speech(arguments)
     reference = read_reference(arguments)
+    if arguments.model == "teacher" and reference.size != IMAGE_SIZE:
+        raise InputError(f"the teacher draws {IMAGE_SIZE} x {IMAGE_SIZE} pixels; add --size {IMAGE_SIZE}")
     bar = StageBar()
     bar("load", 0.0)
     try:
@@ -92,8 +113,11 @@ def run(arguments: argparse.Namespace) -> dict:
         arguments,
         f"{arguments.out}: {made} by the {report['model']} in {report['steps']} steps, "
         f"the first after {report['first_frame']} s, "
-        + ("" if arguments.stream else f"attention density {report['density']:.3f}, ")
+        + (f"attention density {report['density']:.3f}, " if arguments.model == "student" and not arguments.stream else "")
         + f"{report['device']} {report['dtype']}"
         + ("" if target.suffix.lower() in WITH_SOUND else "; without sound, which such files cannot hold"),
     )
+    if reference.parts is not None:
+        report["parts"] = reference.parts.describe()
+        tell(arguments, report["parts"])
     return {**report, "out": arguments.out}

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from iasa.avatar.speaker import Reference
-from iasa.config import FRAMES_PER_LATENT
+from iasa.config import FRAMES_PER_LATENT, IMAGE_SIZE
 from iasa.device import release_memory
 from iasa.inference.fast_codec import FastCodec
 from iasa.inference.generation import Timing
+from iasa.inference.layered_frames import repair, repaired_share, shrink, to_levels
 from iasa.keypoints import Keypoints, pool_to_latent
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.models.transformer import Condition, VideoTransformer
+from iasa.warp.layered_warp import LayeredWarp
 from iasa.warp.reference_warp import ReferenceWarp
 
 RELEASE_EVERY = 125  # latent frames, 10 s of video, after which freed memory is handed back
@@ -50,8 +52,11 @@ class DecoderInput(NamedTuple):
     xy: Tensor  # [f * t, 133, 2]
     confidence: Tensor  # [f * t, 133]
     patches: Tensor | None  # of the reference warped to these poses; None: they are made again, which a whole clip does
+    layers: Tensor | None = None  # [f * t, 3, S, S] of a photograph, warped to them
+    share: Tensor | None = None  # [1, S, S] of it that the network may change
 
 
+Warp = ReferenceWarp | LayeredWarp
 WarpedFrame = tuple[DenoiserInput, DecoderInput]
 PlannedPoses = tuple[Keypoints, list[PlanRow]]
 
@@ -85,7 +90,7 @@ def plan(
 
 
 def warp(
-    planned: Iterator[PlannedPoses], reference: ReferenceWarp, codec: FastCodec, denoiser: Denoiser, timing: Timing
+    planned: Iterator[PlannedPoses], reference: Warp, codec: FastCodec, denoiser: Denoiser, timing: Timing
 ) -> Iterator[WarpedFrame]:
     """Everything about each latent frame that does not need the one before."""
     t = FRAMES_PER_LATENT
@@ -98,21 +103,44 @@ def warp(
                 tokens, summary = denoiser.model.pose(*pairs)
                 poses = denoiser.embed(summary)
             for i, row in enumerate(rows):
-                yield (
-                    DenoiserInput(row, base[i], tokens[i], poses[i]),
-                    DecoderInput(*(part[i * t : (i + 1) * t] for part in shown)),
-                )
+                seen = DecoderInput(*(None if part is None else part[i * t : (i + 1) * t] for part in shown))
+                if seen.layers is not None:
+                    share = repaired_share(row.bits.to(codec.device), *base.shape[-2:], seen.layers.shape[-1])
+                    seen = seen._replace(share=share)
+                yield DenoiserInput(row, base[i], tokens[i], poses[i]), seen
 
 
 def decode(
-    reference: ReferenceWarp, codec: FastCodec, timing: Timing, made: tuple[Tensor, DecoderInput]
+    reference: Warp, codec: FastCodec, timing: Timing, made: tuple[Tensor, DecoderInput]
 ) -> np.ndarray:  # uint8 [2 f, H, W, 3]
     """The pictures of one part of the latents; parts may be decoded side by side."""
     part, shown = made
     with torch.inference_mode(), timing.stage("decode"):
         if shown.patches is None:
             shown = warp_reference(reference, codec, shown.xy, shown.confidence)
-        return codec.decode(part, *shown).cpu().numpy()
+        frames = codec.decode(part, *shown[:3])
+        if shown.layers is not None and shown.share is not None:
+            frames = repair(shown.layers, frames, shown.share)
+        return frames.cpu().numpy()
+
+
+def warp_alone(
+    planned: Iterator[PlannedPoses], reference: Warp, device: torch.device, timing: Timing
+) -> Iterator[np.ndarray]:
+    """The warped reference itself, uint8 [m, S, S, 3] a piece."""
+    with closing(planned):
+        for piece, _ in planned:
+            with torch.inference_mode(), timing.stage("warp"):
+                xy, confidence = to_tensors(piece, device)
+                frames = to_levels(reference(xy[None], confidence[None])[0]).cpu().numpy()
+            yield frames
+
+
+def make_warp(reference: Reference, device: torch.device) -> Warp:
+    """What carries the reference to poses: for a photograph its layers."""
+    if reference.photo is None:
+        return ReferenceWarp(*read_speaker(reference, device))
+    return LayeredWarp(reference.photo, reference.size, reference.parts.moving, reference.room)
 
 
 def release_often(latents: Iterator[tuple[Tensor, DecoderInput]]) -> Iterator[tuple[Tensor, DecoderInput]]:
@@ -137,13 +165,15 @@ def to_tensors(poses: Keypoints, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def warp_reference(
-    reference: ReferenceWarp,
+    reference: Warp,
     codec: FastCodec,
     xy: Tensor,  # [f * t, 133, 2]
     confidence: Tensor,  # [f * t, 133]
 ) -> DecoderInput:
     """The reference warped to some poses, as the decoder takes it."""
-    return DecoderInput(xy, confidence, codec.to_patches(reference(xy[None], confidence[None])[0]))
+    pictures = reference(xy[None], confidence[None])[0]
+    patches = codec.to_patches(shrink(pictures, IMAGE_SIZE))
+    return DecoderInput(xy, confidence, patches, pictures if isinstance(reference, LayeredWarp) else None)
 
 
 def condition_reference(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
-from iasa.avatar.rig import RigMotion, make_keypoints
+from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference
 from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT
 from iasa.inference.generation import Timing
@@ -36,7 +36,7 @@ def move(
         with timing.stage("motion"):
             motion = next(motions, None)
             if motion is not None:
-                keypoints = make_keypoints(reference.identity, edit(motion) if edit else motion)
+                keypoints = reference.to_keypoints(edit(motion) if edit else motion)
         timing.processor["motion"] += speech.spent - spent
         spent = speech.spent
         if motion is None:

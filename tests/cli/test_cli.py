@@ -179,6 +179,11 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--avatar", "1", "--speaker", "x"], "not allowed"),
         (["generate", "--speaker", "nobody"], "nobody"),
         (["generate", "--pose", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["generate", "--model", "layers", "--steps", "2"], "without denoising steps"),
+        (["generate", "--background", "#00ff00"], "--background is for a photograph"),
+        (["generate", "--face", "2"], "--face is for a photograph"),
+        (["generate", "--puppet"], "--puppet is for a photograph"),
+        (["generate", "--framing", "closeup"], "closeup"),
         (["avatar", "--size", "300"], "300"),
     ],
 )
@@ -288,6 +293,26 @@ def test_the_main_job(tmp_path, speech):
     assert settings["ai_generated"] is True
     assert (settings["seed"], settings["model"], settings["steps"]) == (5, "student", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["talking.mp4"]
+
+
+def test_a_photograph_speaks(tmp_path, capsys, speech):
+    """The picture itself moves, before a colour; what keeps still is said. The puppet is there when asked for."""
+    from sample_photographs import astronaut
+
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
+    Image.fromarray(astronaut()).save(tmp_path / "person.png")
+    for name in ("#00ff0", "missing.png"):
+        words = ["generate", "--audio", speech, "--reference", tmp_path / "person.png", "--background", name]
+        assert name in refused([*words, "--out", tmp_path / "v.mp4"], capsys, tmp_path)
+    words = ["generate", "--audio", speech, "--reference", tmp_path / "person.png", "--background", "#00ff00"]
+    report = reported([*words, "--size", 256, "--out", tmp_path / "v.mp4"], capsys)
+    assert report["model"] == "layers" and report["steps"] == 0
+    assert "head, face and shoulders move" in report["parts"]
+    frames = read_video(tmp_path / "v.mp4")[0].astype(int)
+    assert frames.shape[1:] == (256, 256, 3)
+    corner = frames[:, :24, :24]  # behind the person, away from the visible mark
+    assert np.abs(corner - (0, 255, 0)).mean() < 8
+    assert np.abs(frames[0] - frames[len(frames) // 2])[60:140].mean() > 0.5, "somebody moves"
 
 
 def test_poses_and_reference_are_followed(tmp_path, capsys, speech, poses, monkeypatch):
