@@ -13,14 +13,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from iasa_kernels.csr import TAIL as MASKED_TILE
 from iasa_kernels.primitives import (
+    any_nan,
     find_row,
+    finite_or_nan,
+    hide_unseen,
+    inner,
     load_numbers,
     load_tokens,
+    only_finite,
     product,
-    share_a_bit,
+    split_width,
     store_numbers,
     store_tokens,
+    zeros,
 )
 
 LOG2_E = tl.constexpr(1.4426950408889634)
@@ -41,7 +48,7 @@ def drop_configs(configs: list[triton.Config], arguments: dict, **options) -> li
     is left is taken untried: it needs the least memory.
     """
     given = {**arguments, **options}
-    least = 8 if given["BLOCK"] * given["PADDED"] > 128 * 64 else 4
+    least = 8 if given["BLOCK"] * (given["MAIN"] + given["REST"]) > 128 * 64 else 4
     most = 8 if given["BLOCK"] >= 64 else 4
     depth = 2 if given["PRECISION"] == "tf32x3" else 4
     kept = [config for config in configs if least <= config.num_warps <= most and config.num_stages <= depth]
@@ -50,76 +57,130 @@ def drop_configs(configs: list[triton.Config], arguments: dict, **options) -> li
 
 @triton.jit
 def attend(
-    acc, top, total, q, q_bits, k, v, k_bits, tile_start, tile_size, first, end, scale,
-    TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
+    acc, acc_rest, top, total, q, q_rest, q_bits, k, v, tile_start, tile_size, tile_bits, first, end, scale,
+    TILE: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    KIND: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr = False,
 ):  # fmt: skip
-    """Adds tiles first .. end to the running softmax: weighted values, largest logit and sum of each query."""
-    for tile in tl.range(first, end):
-        start, size = tl.load(tile_start + tile), tl.load(tile_size + tile)
-        keys = load_tokens(k, start, size, TILE, WIDTH, PADDED)
-        logits = product(q, tl.trans(keys), PRECISION) * (scale * LOG2_E)
-        seen = tl.arange(0, TILE)[None, :] < size
-        if TESTED:
-            seen = seen & share_a_bit(q_bits, load_numbers(k_bits, start, size, 0, TILE).to(tl.int32))
-        logits = tl.where(seen, logits, float("-inf"))
-        new_top = tl.maximum(top, tl.max(logits, 1))
+    """Adds tiles first .. end to the running softmax: weighted values, largest logit and sum of each query.
+
+    KIND says what a tile needs: "whole" nothing, "ragged" a mask beyond its end, "tested" the bits of its pairs
+    (those beyond its end have none). Only whole tiles are loaded ahead: two pipelined loops in one program make the
+    assembler wait for every product.
+    """
+    WHOLE: tl.constexpr = KIND == "whole"
+    for tile in tl.range(first, end, num_stages=None if WHOLE and not CAREFUL else 1):
+        start, size = tl.load(tile_start + tile), TILE
+        if not WHOLE:
+            size = tl.load(tile_size + tile)
+        keys, keys_rest = load_tokens(k, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+        if CAREFUL and KIND == "tested":
+            values, values_rest = load_tokens(v, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+            broken = finite_or_nan(keys, keys_rest, REST) + finite_or_nan(values, values_rest, REST)
+            keys, keys_rest = only_finite(keys, keys_rest, broken, REST)
+        if KIND == "tested":
+            bits = tl.load(tile_bits + tile * TILE + tl.arange(0, TILE))
+            unseen = hide_unseen(q_bits, bits)
+            logits = inner(q, q_rest, keys, keys_rest, REST, PRECISION, unseen)
+            if CAREFUL:
+                logits = tl.where(unseen == 0.0, logits + broken[None, :], float("-inf"))
+        else:
+            logits = inner(q, q_rest, keys, keys_rest, REST, PRECISION)
+        if KIND == "ragged":
+            logits = tl.where(tl.arange(0, TILE)[None, :] < size, logits, float("-inf"))
+        new_top = tl.maximum(top, tl.max(logits, 1) * scale)
         base = new_top
-        if TESTED:  # a query may have met no key yet
+        if KIND == "tested":  # a query may have met no key yet
             base = tl.where(new_top == float("-inf"), 0.0, new_top)
-        weights = tl.exp2(logits - base[:, None])
+        weights = tl.exp2(tl.fma(logits, scale, -base[:, None]))
         shrink = tl.exp2(top - base)
-        values = load_tokens(v, start, size, TILE, WIDTH, PADDED)
-        acc = product(weights.to(values.dtype), values, PRECISION, acc * shrink[:, None])
+        values, values_rest = load_tokens(v, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+        if CAREFUL and KIND == "tested":
+            values, values_rest = only_finite(values, values_rest, broken, REST)
+        rounded = weights.to(values.dtype)
+        acc = product(rounded, values, PRECISION, acc * shrink[:, None])
+        if REST:
+            acc_rest = product(rounded, values_rest, PRECISION, acc_rest * shrink[:, None])
         total = total * shrink + tl.sum(weights, 1)
         top = new_top
-    return acc, top, total
+    return acc, acc_rest, top, total
+
+
+@triton.jit
+def attend_row(
+    query, query_rest, bits, out, lse, k, v, start, size, tile_start, tile_size, tested_start, tested_size, tested_bits,
+    whole, ragged, end, tested, tested_end, scale,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    TESTED: tl.constexpr, CONTINUES: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr,
+):  # fmt: skip
+    """The running softmax over all tiles of a row, from nothing or from what out and lse hold."""
+    acc, acc_rest = zeros(BLOCK, MAIN, REST)
+    top = tl.full([BLOCK], float("-inf"), tl.float32)
+    total = tl.zeros([BLOCK], tl.float32)
+    if CONTINUES:
+        before, before_rest = load_tokens(out, start, size, BLOCK, WIDTH, MAIN, REST)
+        acc += before.to(tl.float32)
+        if REST:
+            acc_rest += before_rest.to(tl.float32)
+        top = load_numbers(lse, start, size, 0.0, BLOCK) * LOG2_E
+        total += 1.0
+    acc, acc_rest, top, total = attend(
+        acc, acc_rest, top, total, query, query_rest, 0, k, v, tile_start, tile_size, 0, whole, ragged, scale,
+        TILE, WIDTH, MAIN, REST, "whole", PRECISION, CAREFUL,
+    )  # fmt: skip
+    acc, acc_rest, top, total = attend(
+        acc, acc_rest, top, total, query, query_rest, 0, k, v, tile_start, tile_size, 0, ragged, end, scale,
+        TAIL, WIDTH, MAIN, REST, "ragged", PRECISION,
+    )  # fmt: skip
+    if TESTED:
+        acc, acc_rest, top, total = attend(
+            acc, acc_rest, top, total, query, query_rest, bits, k, v, tested_start, tested_size, tested_bits,
+            tested, tested_end, scale, TAIL, WIDTH, MAIN, REST, "tested", PRECISION, CAREFUL,
+        )  # fmt: skip
+    return acc, acc_rest, top, total
 
 
 @triton.autotune(
     make_configs(stages=(1, 2, 3, 4)),
-    key=["BLOCK", "TILE", "PADDED", "TESTED"],
+    key=["BLOCK", "TILE", "WIDTH", "TESTED"],
     restore_value=["out", "lse"],  # a run that continues a dense pass changes what it starts from
     prune_configs_by={"early_config_prune": drop_configs},
 )
 @triton.jit
 def forward_kernel(
-    q, k, v, out, lse, q_bits, k_bits,
-    row_start, row_size, pointer, order, tile_start, tile_size,
+    q, k, v, out, lse, q_bits,
+    row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,
     rows, plans, queries, keys, scale,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
     PARTS: tl.constexpr, TESTED: tl.constexpr, CONTINUES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """out [b*nh, queries, WIDTH] and lse [b*nh, queries] of one block of queries."""
-    plan, start, size, full, tested, end = find_row(
+    plan, start, size, whole, ragged, end, tested, tested_end = find_row(
         row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
     )
     head = tl.program_id(1).to(tl.int64)
     q, out, lse = q + head * queries * WIDTH, out + head * queries * WIDTH, lse + head * queries
     k, v = k + head * keys * WIDTH, v + head * keys * WIDTH
+    scale *= LOG2_E
 
-    query = load_tokens(q, start, size, BLOCK, WIDTH, PADDED)
-    if CONTINUES:  # from what another pass left in out and lse
-        acc = load_tokens(out, start, size, BLOCK, WIDTH, PADDED).to(tl.float32)
-        top = load_numbers(lse, start, size, 0.0, BLOCK) * LOG2_E
-        total = tl.full([BLOCK], 1.0, tl.float32)
-    else:
-        acc = tl.zeros([BLOCK, PADDED], tl.float32)
-        top = tl.full([BLOCK], float("-inf"), tl.float32)
-        total = tl.zeros([BLOCK], tl.float32)
-
-    acc, top, total = attend(
-        acc, top, total, query, 0, k, v, k_bits, tile_start, tile_size, full, tested, scale,
-        TILE, WIDTH, PADDED, False, PRECISION,
+    query, query_rest = load_tokens(q, start, size, BLOCK, WIDTH, MAIN, REST)
+    bits = 0
+    if TESTED:
+        bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK)
+    acc, acc_rest, top, total = attend_row(
+        query, query_rest, bits, out, lse, k, v, start, size, tile_start, tile_size, tested_start, tested_size, tested_bits,
+        whole, ragged, end, tested, tested_end, scale,
+        BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, CONTINUES, PRECISION, False,
     )  # fmt: skip
     if TESTED:
-        bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK).to(tl.int32)
-        acc, top, total = attend(
-            acc, top, total, query, bits, k, v, k_bits + plan * keys, tile_start, tile_size, tested, end, scale,
-            TILE, WIDTH, PADDED, True, PRECISION,
-        )  # fmt: skip
+        if any_nan(acc, acc_rest, REST):
+            acc, acc_rest, top, total = attend_row(
+                query, query_rest, bits, out, lse, k, v, start, size, tile_start, tile_size,
+                tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+                BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, CONTINUES, PRECISION, True,
+            )  # fmt: skip
 
     total = tl.where(total == 0.0, 1.0, total)  # a query without keys: zeros, and top is minus infinity
-    store_tokens(out, acc / total[:, None], start, size, BLOCK, WIDTH, PADDED)
+    store_tokens(out, acc / total[:, None], acc_rest / total[:, None], start, size, BLOCK, WIDTH, MAIN, REST)
     store_numbers(lse, (top + tl.log2(total)) * LN_2, start, size, BLOCK)
 
 
@@ -130,8 +191,7 @@ def run_forward(
     out: Tensor,  # [b, nh, queries, d], written where a row has tokens
     lse: Tensor,  # float32 [b, nh, queries], written likewise
     tiles: list[Tensor],  # of a TileList
-    q_bits: Tensor | None,  # [p, queries]
-    k_bits: Tensor | None,  # [p, keys]
+    q_bits: Tensor | None,  # int32 [p, queries]
     scale: float,
     block: int,
     tile: int,
@@ -139,23 +199,19 @@ def run_forward(
 ) -> None:
     plans, rows = tiles[0].shape
     width = q.shape[-1]
+    main, rest = split_width(width)
     parts = parts_of(block, width, q.dtype)
     forward_kernel[(rows * parts, q.shape[0] * q.shape[1])](
-        q, k, v, out, lse, q_bits, k_bits, *tiles,
+        q, k, v, out, lse, q_bits, *tiles,
         rows, plans, q.shape[2], k.shape[2], scale,
-        BLOCK=block // parts, TILE=tile, WIDTH=width, PADDED=padded_width(width), PARTS=parts,
+        BLOCK=block // parts, TILE=tile, TAIL=min(tile, MASKED_TILE), WIDTH=width, MAIN=main, REST=rest, PARTS=parts,
         TESTED=q_bits is not None, CONTINUES=continues, PRECISION=dot_precision(q.dtype),
     )  # fmt: skip
 
 
-def padded_width(width: int) -> int:
-    """Tensor cores want a power of two of at least 16."""
-    return max(16, triton.next_power_of_2(width))
-
-
 def parts_of(block: int, width: int, dtype: torch.dtype) -> int:
     """Programs that share a block: two where float32 numbers of 128 rows of 128 would not fit in shared memory."""
-    return 2 if dtype == torch.float32 and block * padded_width(width) > 64 * 128 else 1
+    return 2 if dtype == torch.float32 and block * sum(split_width(width)) > 64 * 128 else 1
 
 
 def dot_precision(dtype: torch.dtype) -> str:
