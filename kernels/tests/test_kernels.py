@@ -317,7 +317,7 @@ def test_a_query_that_is_not_finite_spoils_its_own_row_and_the_keys_that_it_sees
     leaves = [t.requires_grad_() for t in tensors]
     grad = torch.randn(1, 2, 41, 16, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     others = np.arange(41) != 18
-    assert 5 < mask[18].sum() < 35
+    assert 5 < mask[18].sum() < 38
     out, wanted = (kernels.block_sparse_attention(*three, layout) for three in (leaves, clean))
     torch.testing.assert_close(out[:, :, others], wanted[:, :, others], atol=1e-6, rtol=0)
     ours, theirs = (torch.autograd.grad(x, t, grad) for x, t in ((out, leaves), (wanted, clean)))
