@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from iasa_kernels.csr import TAIL as MASKED_TILE
-from iasa_kernels.forward import LOG2_E, dot_precision, drop_configs, make_configs, parts_of
+from iasa_kernels.forward import LOG2_E, SIZES, dot_precision, drop_configs, make_configs, parts_of
 from iasa_kernels.primitives import (
     any_nan,
     find_row,
@@ -97,7 +97,7 @@ def dq_row(
     key=["BLOCK", "TILE", "WIDTH", "TESTED"],
     prune_configs_by={"early_config_prune": drop_configs},
 )
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def dq_kernel(
     q, k, v, out, lse, grad, grad_lse, dq, level, delta, q_bits,
     row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,
@@ -222,7 +222,7 @@ def dkv_row(
     key=["BLOCK", "TILE", "WIDTH", "TESTED"],
     prune_configs_by={"early_config_prune": drop_configs},
 )
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def dkv_kernel(
     q, k, v, grad, level, delta, dk, dv, k_bits,
     row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,

@@ -42,17 +42,20 @@ def make_configs(stages: tuple[int, ...]) -> list[triton.Config]:
 
 
 def drop_configs(configs: list[triton.Config], arguments: dict, **options) -> list[triton.Config]:
-    """Eight warps from 64 rows on; four do not hold 128 rows of 128 numbers in their registers.
+    """Eight warps from 128 rows on, four below: four do not hold 128 rows of 128 numbers in their registers.
 
-    float32 has room for two stages at most. With IASA_KERNELS_TUNE=0 in the environment the first configuration that
-    is left is taken untried: it needs the least memory.
+    float32 has room for two stages at most, other types gain nothing from one. With IASA_KERNELS_TUNE=0 in the environment
+    the first configuration that is left is taken untried: it needs the least memory.
     """
     given = {**arguments, **options}
-    least = 8 if given["BLOCK"] * (given["MAIN"] + given["REST"]) > 128 * 64 else 4
-    most = 8 if given["BLOCK"] >= 64 else 4
-    depth = 2 if given["PRECISION"] == "tf32x3" else 4
-    kept = [config for config in configs if least <= config.num_warps <= most and config.num_stages <= depth]
+    warps = 8 if given["BLOCK"] >= 128 else 4
+    depths = (1, 2) if given["PRECISION"] == "tf32x3" else (2, 3)
+    kept = [config for config in configs if config.num_warps == warps and config.num_stages in depths]
     return kept[:1] if os.environ.get("IASA_KERNELS_TUNE") == "0" else kept
+
+
+# Of these numbers the compiler need not know whether they are 1 or multiples of 16: one build serves all sizes.
+SIZES = ["rows", "plans", "queries", "keys"]
 
 
 @triton.jit
@@ -140,12 +143,12 @@ def attend_row(
 
 
 @triton.autotune(
-    make_configs(stages=(1, 2, 3, 4)),
+    make_configs(stages=(1, 2, 3)),
     key=["BLOCK", "TILE", "WIDTH", "TESTED"],
     restore_value=["out", "lse"],  # a run that continues a dense pass changes what it starts from
     prune_configs_by={"early_config_prune": drop_configs},
 )
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def forward_kernel(
     q, k, v, out, lse, q_bits,
     row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,

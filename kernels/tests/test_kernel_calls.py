@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -113,12 +112,12 @@ def test_bad_input_is_named(monkeypatch):
 @pytest.mark.parametrize("block, padded", [(16, 32), (64, 64), (64, 128), (128, 64), (128, 128)])
 def test_some_configuration_is_left_and_the_smallest_is_taken_untried(precision, block, padded, monkeypatch):
     given = {"BLOCK": block, "MAIN": padded, "REST": 0, "PRECISION": precision}
-    configs = [triton.Config({}, num_warps=warps, num_stages=depth) for warps in (4, 8) for depth in (1, 2, 3, 4)]
+    configs = [triton.Config({}, num_warps=warps, num_stages=depth) for warps in (4, 8) for depth in (1, 2, 3)]
     (one,) = drop_configs(configs, given)
     monkeypatch.delenv("IASA_KERNELS_TUNE")
     kept = drop_configs(configs, given)
     assert len(kept) > 1 and one is kept[0] and one.num_stages == min(config.num_stages for config in kept)
-    assert max(config.num_stages for config in kept) == (2 if precision == "tf32x3" else 4)
+    assert max(config.num_stages for config in kept) == (2 if precision == "tf32x3" else 3)
 
 
 def test_heads_are_split_into_the_fewest_columns():
@@ -142,30 +141,6 @@ def test_nothing_to_attend_gives_nothing(b, nh):
 def test_two_programs_share_a_block_that_does_not_fit():
     assert [parts_of(128, width, torch.float32) for width in (64, 80, 128)] == [1, 2, 2]
     assert parts_of(64, 128, torch.float32) == parts_of(128, 128, torch.bfloat16) == 1
-
-
-def test_the_benchmark_writes_down_what_fails(monkeypatch):
-    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "attention.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
-    monkeypatch.setattr(benchmark, "compare", lambda *arguments: {"out": 0.0, "dq": 1.0})
-    assert not any(row["passed"] for row in benchmark.check_case(("bfloat16", 32, 16, DEVICE)))
-
-    def broken(*arguments):
-        raise RuntimeError("out of memory\nat length")
-
-    monkeypatch.setattr(benchmark, "compare", broken)
-    rows = benchmark.check_case(("bfloat16", 32, 16, DEVICE))
-    assert len(rows) == 5 and {row["error"] for row in rows} == {"RuntimeError: out of memory"}
-    rows = [{"method": "dense", "pairs": 64, "forward": 2.0, "backward": 4.0}]
-    rows += [{"method": "ours", "pairs": 16, "forward": 1.0, "backward": 1.0}, {"method": "flex", "pairs": 16, "error": "?"}]
-    case = {"tokens": 8, "heads": 1, "width": 4, "dtype": "bfloat16", "rows": rows}
-    benchmark.add_rates(case)
-    assert rows[1]["forward_speedup"] == 2 and rows[1]["backward_rate_of_dense"] == 1
-    assert "| flex | 25.0% | not measured |" in benchmark.make_table(case)
-    monkeypatch.setattr(benchmark, "methods", lambda *arguments: [("ours", broken, 16)])
-    assert [c["rows"][0]["error"] for c in benchmark.speed("cpu", True, float("inf"))] == ["RuntimeError: out of memory"]
-    assert [c["rows"][0]["error"] for c in benchmark.speed("cpu", True, 0.0)] == ["no time was left"]
 
 
 def test_the_kernels_compile_for_hopper():
