@@ -220,7 +220,9 @@ def measure_case(case: Case, deadline: float = math.inf) -> dict:
         try:
             row, out = measure(method, case, tensors, truth)
         except Exception as error:  # whatever a backend raises is its row: the others are still measured
-            rows.append({"method": method.name, "pairs": method.pairs, "error": f"{type(error).__name__}: {error}"[:300]})
+            rows.append(
+                {"method": method.name, "pairs": method.pairs, "error": f"{type(error).__name__}: {error}"[:300]}
+            )
             continue
         truth = out if truth is None and method.exact else truth
         rows.append(row)

@@ -33,7 +33,12 @@ from pathlib import Path
 import torch
 
 HERE = Path(__file__).resolve().parent
-SIZES = ((21, 1024, 12, 128), (50, 256, 4, 80), (21, 1560, 12, 128), (21, 3600, 12, 128))  # frames, tokens, heads, width
+SIZES = (
+    (21, 1024, 12, 128),
+    (50, 256, 4, 80),
+    (21, 1560, 12, 128),
+    (21, 3600, 12, 128),
+)  # frames, tokens, heads, width
 LIMIT = 120  # seconds for one case
 OPERATIONS = {"forward": 4, "backward": 10}  # for each pair and column
 
@@ -140,7 +145,9 @@ def make_tables(rows: list[dict]) -> str:
             cells = [row["name"], f"{row['density']:.1%}"]
             for name in OPERATIONS:
                 cells.append(f"{1e3 * row[name]:.3f}" if name in row else "none")
-                cells += [f"{row[key]:.3g}" if (key := f"{name}_{what}") in row else "" for what in ("tflops", "speedup")]
+                cells += [
+                    f"{row[key]:.3g}" if (key := f"{name}_{what}") in row else "" for what in ("tflops", "speedup")
+                ]
             cells.append(f"{row['error']:.1e}" if "error" in row else "")
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines[1:])

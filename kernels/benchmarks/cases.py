@@ -128,7 +128,9 @@ def sparse_call(layout: BlockLayout, sorts: bool) -> Call:
         return lambda q, k, v: block_sparse_attention(q, k, v, layout)
     order = torch.randperm(layout.queries, generator=torch.Generator().manual_seed(0)).to(layout.forward.start.device)
     inverse = torch.argsort(order)
-    return lambda *qkv: block_sparse_attention(*(x.index_select(2, order) for x in qkv), layout).index_select(2, inverse)
+    return lambda *qkv: block_sparse_attention(*(x.index_select(2, order) for x in qkv), layout).index_select(
+        2, inverse
+    )
 
 
 def flex_call(kept: Tensor, tokens: int, device: str) -> Call:
@@ -242,9 +244,7 @@ def measure_speed(case: dict) -> dict:
             row["error"] = sampled_error(q, k, v, out.detach(), layout)
         if not (device == "cpu" and case["method"] == "flex"):  # it has no backward pass there
             grad = torch.ones_like(out)
-            row["backward"] = median_seconds(
-                lambda: torch.autograd.grad(out, tensors, grad, retain_graph=True), device
-            )
+            row["backward"] = median_seconds(lambda: torch.autograd.grad(out, tensors, grad, retain_graph=True), device)
     return row
 
 
@@ -283,9 +283,7 @@ def check_correct(case: dict) -> dict:
 def compare(layout: BlockLayout, dtype: torch.dtype, width: int, device: str) -> dict[str, float]:
     """Largest error over largest value of the output and the gradients; what is not written is NaN."""
     generator = torch.Generator().manual_seed(0)
-    q, k, v, grad = (
-        torch.randn(1, 2, layout.queries, width, generator=generator).to(device, dtype) for _ in range(4)
-    )
+    q, k, v, grad = (torch.randn(1, 2, layout.queries, width, generator=generator).to(device, dtype) for _ in range(4))
     found = []
     for function, convert in ((block_sparse_attention, Tensor.clone), (reference_attention, Tensor.double)):
         leaves = [convert(t).requires_grad_() for t in (q, k, v)]

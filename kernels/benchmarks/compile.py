@@ -119,7 +119,9 @@ def _tool(path: str, content: bytes, *options: str, suffix: str = "") -> str:
 
 def _assembler_log(ptx: str) -> str:
     """The remarks of ptxas, which Triton keeps to itself."""
-    return _tool(get_ptxas(HOPPER.arch).path, ptx.encode(), "-arch=sm_90a", "-v", "-lineinfo", "-o", "/dev/null", suffix=".ptx")
+    return _tool(
+        get_ptxas(HOPPER.arch).path, ptx.encode(), "-arch=sm_90a", "-v", "-lineinfo", "-o", "/dev/null", suffix=".ptx"
+    )
 
 
 def make_row(case: tuple, use: dict) -> str:
@@ -151,7 +153,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one small configuration of each kernel")
     cases = make_cases(parser.parse_args().quick)
-    print("| kernel | type | block | tile | width | warps | stages | mask | shared | registers | spilled | loops | serial |")
+    print(
+        "| kernel | type | block | tile | width | warps | stages | mask | shared | registers | spilled | loops | serial |"
+    )
     print("|" + 13 * "---|")
     good = True
     for case in cases:

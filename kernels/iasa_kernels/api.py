@@ -96,9 +96,7 @@ def _(q, k, v, forward, backward_q, backward_k, q_bits, k_bits, scale, sizes):
     return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
-def _dense_segments(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, segments: int, sink: bool
-) -> tuple[Tensor, Tensor]:
+def _dense_segments(q: Tensor, k: Tensor, v: Tensor, scale: float, segments: int, sink: bool) -> tuple[Tensor, Tensor]:
     """Each of `segments` equal runs of the sequence over itself, and over the first where that is the sink.
 
     Segments are so many more heads. The sink is a second set of keys, merged by the log-sum-exps.

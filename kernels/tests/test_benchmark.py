@@ -74,7 +74,12 @@ def test_rates_and_tables():
 
 @pytest.mark.skipif(not os.environ.get("IASA_NIGHTLY"), reason="takes two minutes: IASA_NIGHTLY=1 runs it")
 def test_the_one_call_runs_through_without_a_gpu(tmp_path):
-    environment = os.environ | {"DEVICE": "cpu", "OUT": str(tmp_path), "TRITON_INTERPRET": "1", "PYTHON": sys.executable}
+    environment = os.environ | {
+        "DEVICE": "cpu",
+        "OUT": str(tmp_path),
+        "TRITON_INTERPRET": "1",
+        "PYTHON": sys.executable,
+    }
     done = subprocess.run([str(FOLDER / "gpu.sh")], env=environment, capture_output=True, text=True, timeout=480)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     report = json.loads((tmp_path / "kernels.json").read_text())

@@ -122,7 +122,20 @@ def test_some_configuration_is_left_and_the_smallest_is_taken_untried(precision,
 
 def test_heads_are_split_into_the_fewest_columns():
     widths = (1, 16, 20, 24, 40, 64, 72, 80, 96, 100, 112, 128)
-    parts = [(16, 0), (16, 0), (32, 0), (32, 0), (32, 16), (64, 0), (64, 16), (64, 16), (64, 32), (128, 0), (128, 0), (128, 0)]
+    parts = [
+        (16, 0),
+        (16, 0),
+        (32, 0),
+        (32, 0),
+        (32, 16),
+        (64, 0),
+        (64, 16),
+        (64, 16),
+        (64, 32),
+        (128, 0),
+        (128, 0),
+        (128, 0),
+    ]
     assert [split_width(width) for width in widths] == parts
 
 
@@ -130,7 +143,9 @@ def test_heads_are_split_into_the_fewest_columns():
 def test_nothing_to_attend_gives_nothing(b, nh):
     layouts = [random_layout([16, 9], seed=1)[0]]
     size = torch.tensor([16, 16])
-    layouts.append(kernels.make_layout(torch.tensor([0, 1, 2]), torch.tensor([0, 1]), size.cumsum(0) - 16, size, segments=2))
+    layouts.append(
+        kernels.make_layout(torch.tensor([0, 1, 2]), torch.tensor([0, 1]), size.cumsum(0) - 16, size, segments=2)
+    )
     for layout in layouts:
         leaves = [t.requires_grad_() for t in random_qkv(layout.queries, b=b, nh=nh)]
         out, lse = kernels.block_sparse_attention(*leaves, layout.to(DEVICE), return_lse=True)
