@@ -1,8 +1,8 @@
 """Compile the kernels to Hopper's machine code without a GPU: `python kernels/benchmarks/compile.py [--quick]`.
 
 Prints for each kernel and configuration what decides whether it can be fast: shared memory of a program, registers of
-a thread, bytes that spill, and of every loop that multiplies on the tensor cores (whole tiles, then masked ones) the
-instructions of a warp for 64 tokens, the products (HGMMA) and how often it waits for them. "serial" marks a program
+a thread, bytes that spill anywhere, and of every loop over tiles (whole, ragged, tested) the instructions of a warp for 64
+tokens, the products (HGMMA), how often it waits for them, and loads and stores of what spills inside. "serial" marks a program
 whose asynchronous products ptxas makes synchronous (its warning C7515): one wait for each product, and nothing overlaps.
 Ends with 1 where a program has more shared memory than there is or its products are serialised.
 """
@@ -48,19 +48,35 @@ class Loop(NamedTuple):
 
 
 def compile_kernel(
-    name: str, dtype: str, block: int, tile: int, width: int, warps: int, stages: int, tested: bool = True
+    name: str,
+    dtype: str,
+    block: int,
+    tile: int,
+    width: int,
+    warps: int,
+    stages: int,
+    tested: bool = True,
+    boxes: bool = False,
 ) -> dict:
     """One kernel, with or without the test of bits, for `dtype` "bf16", "fp16" or "fp32"."""
     function = KERNELS[name].fn
     main, rest = split_width(width)
     constants = {"BLOCK": block, "TILE": tile, "TAIL": min(tile, TAIL), "WIDTH": width, "MAIN": main, "REST": rest}
     constants |= {"PARTS": 1, "TESTED": tested, "PRECISION": "tf32x3" if dtype == "fp32" else "ieee"}
+    shapes = {}  # of the copy engine's boxes
     if name == "forward":
-        constants["CONTINUES"] = False
+        constants |= {"CONTINUES": False, "BOXES": boxes}
+        for box, columns in (("key_box", main), ("key_rest_box", rest), ("value_box", main), ("value_rest_box", rest)):
+            if boxes and columns:
+                shapes[box] = f"tensordesc<{dtype}[{tile}, {columns}]>"
+            else:
+                constants[box] = None
     types = {}
     for argument in function.arg_names:
         if argument in constants:
             types[argument] = "constexpr"
+        elif argument in shapes:
+            types[argument] = shapes[argument]
         elif argument in TOKENS:
             types[argument] = f"*{dtype}"
         elif argument in FLOATS:
@@ -125,27 +141,37 @@ def _assembler_log(ptx: str) -> str:
 
 
 def make_row(case: tuple, use: dict) -> str:
-    """One line of the table; a loop like 383/12/1: instructions for 64 tokens, products, waits."""
-    name, dtype, block, tile, width, warps, stages, tested = case
-    loops = "; ".join("/".join(map(str, loop)) for loop in use["loops"])
-    figures = [name, dtype, block, tile, width, warps, stages, "bits" if tested else "full"]
-    figures += [use["shared"], use["registers"], use["spilled"], loops, SERIALISED if use["serial"] else "no"]
+    """One line of the table; a loop like 262/16/1/0: instructions for 64 tokens, products, waits, spills.
+
+    The loops are those of whole, ragged and tested tiles; the same three follow for rows with a NaN, and are left out.
+    """
+    name, dtype, block, tile, width, warps, stages, tested, boxes = case
+    lengths = (tile, min(tile, TAIL), min(tile, TAIL))
+    loops = [(round(loop.instructions * 64 / n), *loop[1:]) for loop, n in zip(use["loops"], lengths, strict=False)]
+    figures = [name, dtype, block, tile, width, warps, stages, "bits" if tested else "full", "yes" if boxes else "no"]
+    figures += [use["shared"], use["registers"], use["spilled"]]
+    figures += ["; ".join("/".join(map(str, loop)) for loop in loops), SERIALISED if use["serial"] else "no"]
     return "| " + " | ".join(map(str, figures)) + " |"
 
 
 def make_cases(quick: bool) -> list[tuple]:
-    """(kernel, type, block, tile, width, warps, stages, whether bits are tested)."""
+    """(kernel, type, block, tile, width, warps, stages, whether bits are tested, whether the copy engine loads)."""
     if quick:
-        return [(name, "bf16", 64, 64, 64, 4, 2, True) for name in KERNELS]
-    sizes = (
-        ("bf16", 128, 128, 8, 3), ("bf16", 64, 128, 4, 2), ("bf16", 64, 80, 4, 2), ("bf16", 64, 64, 4, 2),
-        ("fp32", 64, 64, 4, 2), ("fp32", 64, 128, 4, 1),
+        return [(name, "bf16", 64, 64, 64, 4, 2, True, False) for name in KERNELS]
+    forward = (
+        ("bf16", 128, 128, 128, 8, 2, False, False), ("bf16", 128, 128, 128, 8, 2, True, False),
+        ("bf16", 128, 128, 128, 8, 2, True, True), ("bf16", 128, 64, 128, 8, 3, True, False),
+        ("bf16", 128, 64, 128, 8, 3, True, True), ("bf16", 64, 64, 128, 4, 2, True, False),
+        ("bf16", 64, 64, 128, 4, 2, True, True), ("bf16", 64, 64, 80, 4, 2, True, False),
+        ("bf16", 64, 64, 80, 4, 2, True, True), ("bf16", 64, 64, 64, 4, 2, True, False),
+        ("fp32", 64, 64, 64, 4, 2, True, False), ("fp32", 64, 64, 128, 4, 1, True, False),
     )  # fmt: skip
-    return [
-        (name, dtype, block, 64, width, warps, stages if name == "forward" else min(stages, 2), tested)
-        for name in KERNELS
-        for tested in (False, True)
-        for dtype, block, width, warps, stages in sizes
+    backward = (
+        ("bf16", 128, 64, 128, 8, 2), ("bf16", 64, 64, 128, 4, 2), ("bf16", 64, 64, 80, 4, 2), ("bf16", 64, 64, 64, 4, 2),
+        ("fp32", 64, 64, 64, 4, 2), ("fp32", 64, 64, 128, 4, 1),
+    )  # fmt: skip
+    return [("forward", *one) for one in forward] + [
+        (name, *one, True, False) for name in ("dq", "dkv") for one in backward
     ]
 
 
@@ -153,10 +179,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one small configuration of each kernel")
     cases = make_cases(parser.parse_args().quick)
-    print(
-        "| kernel | type | block | tile | width | warps | stages | mask | shared | registers | spilled | loops | serial |"
-    )
-    print("|" + 13 * "---|")
+    columns = "kernel type block tile width warps stages mask boxes shared registers spilled loops serial".split()
+    print("| " + " | ".join(columns) + " |")
+    print("|" + len(columns) * "---|")
     good = True
     for case in cases:
         use = compile_kernel(*case)

@@ -77,6 +77,16 @@ def load_tokens(
 
 
 @triton.jit
+def load_boxes(box, rest_box, first, MAIN: tl.constexpr, REST: tl.constexpr):
+    """Both parts of whole tiles, by the descriptors of [rows, WIDTH]: what `load_tokens` gives, brought by the copy engine."""
+    main = box.load([first, 0])
+    rest = 0.0
+    if REST:
+        rest = rest_box.load([first, MAIN])
+    return main, rest
+
+
+@triton.jit
 def store_columns(
     head, value, start, size, COUNT: tl.constexpr, WIDTH: tl.constexpr, FIRST: tl.constexpr, COLUMNS: tl.constexpr
 ):

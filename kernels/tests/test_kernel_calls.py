@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 triton = pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
 
 from iasa_kernels import api  # noqa: E402
-from iasa_kernels.forward import drop_configs, parts_of  # noqa: E402
+from iasa_kernels.forward import drop_configs, make_configs, parts_of  # noqa: E402
 from iasa_kernels.primitives import split_width  # noqa: E402
 from kernel_cases import DEVICE, kernels, random_layout, random_qkv  # noqa: E402
 
@@ -111,13 +111,17 @@ def test_bad_input_is_named(monkeypatch):
 @pytest.mark.parametrize("precision", ["tf32x3", "ieee"])
 @pytest.mark.parametrize("block, padded", [(16, 32), (64, 64), (64, 128), (128, 64), (128, 128)])
 def test_some_configuration_is_left_and_the_smallest_is_taken_untried(precision, block, padded, monkeypatch):
-    given = {"BLOCK": block, "MAIN": padded, "REST": 0, "PRECISION": precision}
-    configs = [triton.Config({}, num_warps=warps, num_stages=depth) for warps in (4, 8) for depth in (1, 2, 3)]
+    given = {"BLOCK": block, "MAIN": padded, "REST": 0, "PRECISION": precision, "key_box": object()}
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
+    configs = make_configs((1, 2, 3), BOXES=(False, True))
     (one,) = drop_configs(configs, given)
     monkeypatch.delenv("IASA_KERNELS_TUNE")
     kept = drop_configs(configs, given)
     assert len(kept) > 1 and one is kept[0] and one.num_stages == min(config.num_stages for config in kept)
     assert max(config.num_stages for config in kept) == (2 if precision == "tf32x3" else 3)
+    assert not one.kwargs["BOXES"] and kept[-1].kwargs["BOXES"]
+    without = drop_configs(configs, given | {"key_box": None})
+    assert without and not any(config.kwargs["BOXES"] for config in without)
 
 
 def test_heads_are_split_into_the_fewest_columns():
@@ -170,11 +174,11 @@ def test_the_kernels_compile_for_hopper():
     rows = [line.strip("|").split("|") for line in done.stdout.splitlines()[2:]]
     assert [row[0].strip() for row in rows] == ["forward", "dq", "dkv"]
     for row in rows:
-        loops = [[int(x) for x in loop.split("/")] for loop in row[11].split(";")]
+        loops = [[int(x) for x in loop.split("/")] for loop in row[12].split(";")]
         instructions, products, waits, spills = loops[0]  # whole tiles of 64 tokens, heads of 64
         assert instructions <= 350 and waits < products // 2 and spills == 0
         assert loops[2][0] <= (450 if row[0].strip() == "forward" else 600)  # with bit tests
-        assert row[12].strip() == "no"
+        assert row[13].strip() == "no"
 
 
 def test_the_processor_of_the_readme_is_attention_of_diffusers():

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
+triton = pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
 
+from iasa_kernels import forward  # noqa: E402
 from kernel_cases import DEVICE, compare, kernels, random_layout, random_qkv, results  # noqa: E402
 
 QUICK = settings(max_examples=8, deadline=None)
@@ -196,9 +197,15 @@ def test_a_plan_for_every_head_and_for_every_head_of_every_clip():
             torch.testing.assert_close(ours[0][b, head], wanted[0, 0], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("tile", [32, 64, 128])
-def test_whole_ragged_and_tested_tiles_of_one_row(tile):
+@pytest.mark.parametrize("tile, boxes, d", [(32, False, 16), (64, True, 80), (128, True, 16), (128, False, 80)])
+def test_whole_ragged_and_tested_tiles_of_one_row(tile, boxes, d, monkeypatch):
     """Runs of 200 full and 90 tested tokens: whole tiles of any length, the rest in tiles of at most 64."""
+    if boxes and DEVICE == "cuda" and torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("the copy engine came with Hopper")
+    monkeypatch.setattr(
+        forward.forward_kernel, "early_config_prune",
+        lambda *given, **options: [triton.Config({"BOXES": boxes}, num_stages=2, num_warps=8 if tile == 128 else 4)],
+    )  # fmt: skip
     size = torch.tensor([128, 72, 90])
     bits = torch.from_numpy(np.random.default_rng(0).integers(0, 4, 290).astype(np.uint8))
     layout = kernels.make_layout(
@@ -210,7 +217,7 @@ def test_whole_ragged_and_tested_tiles_of_one_row(tile):
     assert layout.forward.tile_size.tolist() == whole * [tile] + (rest // tail) * [tail] + [rest % tail]
     assert layout.forward.pointer[0, 0].tolist() == [0, whole, len(layout.forward.tile_size), 0, -(-90 // tail)]
     assert max(layout.forward.tested_size) <= tail and int(layout.forward.tested_size.sum()) == 90
-    tensors = random_qkv(290, nh=1, dtype=torch.bfloat16)
+    tensors = random_qkv(290, d, dtype=torch.bfloat16)
     with torch.no_grad():
         ours = kernels.block_sparse_attention(*(t.to(DEVICE) for t in tensors), layout.to(DEVICE))
     wanted = kernels.reference_attention(*(t.double() for t in tensors), layout.to(DEVICE))[0]
