@@ -79,7 +79,7 @@ def test_too_small_a_memory_is_refused():
 
 def test_held_poses_are_equally_near_however_they_come():
     """Among equals the most recent is chosen; products over more or fewer poses differ in their last digits."""
-    options = MaskOptions(top_k=1, window=0, sink=False)
+    options = MaskOptions(top_k=1, window=0, sink=False, local=False)
     base, tied = walk(12, seed=3), 0
     for seed in range(4):
         rng = np.random.default_rng(seed)
