@@ -225,11 +225,12 @@ def test_the_kernels_stand_alone():
     assert run(code).strip() == "False"
 
 
-def test_one_file_knows_the_kernels_and_appends_their_folder():
+def test_one_file_knows_the_kernels_and_finds_them_beside_the_package():
     users = [module_name(path) for path in python_files() if "iasa_kernels" in imports(path)]
     assert users == ["iasa.attention.triton"]
-    code = "import sys; from iasa.attention.triton import import_kernels; import_kernels(); print(sys.path[-1])"
-    assert run(code).strip() == str(ROOT / "kernels")
+    code = "import sys; from iasa.attention.triton import import_kernels; before = list(sys.path); "
+    code += "print(import_kernels().csr.__file__, sys.path == before)"
+    assert run(code).split() == [str(ROOT / "kernels" / "iasa_kernels" / "csr.py"), "True"]
 
 
 def test_a_wrong_argument_is_answered_without_torch():

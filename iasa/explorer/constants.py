@@ -7,7 +7,7 @@ from dataclasses import asdict
 from iasa import keypoints
 from iasa.config import MaskOptions
 from iasa.keypoints import LEFT_HAND, RIGHT_HAND
-from iasa.masks import plan, plot, regions
+from iasa.masks import plan, plot, regions, similarity
 from iasa.pose import skeleton
 
 BLOCKS = (1, 16, 32, 64, 128)  # tiles of the attention matrix that the page offers
@@ -32,6 +32,7 @@ def mask_rule() -> dict:
         },
         "regions": list(keypoints.REGIONS),
         "parts": [asdict(part) | {"region": keypoints.REGIONS.index(part.region)} for part in regions.PARTS],
+        "tie": similarity.TIE,
         "torso": regions.TORSO,
         "usual_shoulders": regions.USUAL_SHOULDERS,
         "narrowest_shoulders": regions.NARROWEST_SHOULDERS,

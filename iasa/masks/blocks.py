@@ -101,6 +101,17 @@ def kept_blocks(
     return BlockCSR(block, start, size, _pointer(torch.cat(counts)), torch.cat(columns), torch.cat(full))
 
 
+def join_bits(bits: Tensor, csr: BlockCSR) -> Tensor:
+    """Each token's bits joined with those of all tokens of its block: int32 [tokens]."""
+    block = torch.repeat_interleave(torch.arange(len(csr.size)), csr.size)
+    joined = torch.zeros_like(bits)
+    for region in range(int(bits.max()).bit_length() if len(bits) else 0):
+        member = torch.zeros(len(csr.size), dtype=torch.bool)
+        member[block[(bits >> region & 1) == 1]] = True
+        joined |= member[block].int() << region
+    return joined
+
+
 def _pooled_bits(bits: Tensor, block: int) -> tuple[Tensor, Tensor]:
     """The bits of the tokens of each block, or-ed and and-ed: two uint8 [f, blocks of a frame].
 

@@ -309,6 +309,8 @@ def check_options(options: MaskOptions) -> None:
         value = getattr(options, name)
         if value < least:
             raise InputError(f"{name} is {value}; {least} or more is accepted")
+    if options.window > options.reach:
+        raise InputError(f"window is {options.window}; up to {options.reach}, the reach, is accepted")
     for name, accepted in (("method", METHODS), ("mode", MODES)):
         value = getattr(options, name)
         if value not in accepted:

@@ -88,13 +88,19 @@ def region_bits(
 ) -> Tensor:
     """Regions of every token: uint8 [f, n], bit r set where it is in `REGIONS[r]`; background tokens are 0.
 
-    `reference` holds the pose on which mls draws its shapes, by default the frames themselves: a part is
-    taken from the first of its frames that shows the part. A part whose keypoints are missing in a frame has
-    no tokens there. The grid's number of frames plays no part. Raises InputError on an unknown method.
+    `reference` holds the pose on which mls draws its shapes, and whose shoulders give the scale: a part is taken
+    from the first of its frames that shows the part. By default it is the frames themselves, each and those before
+    it. A part whose keypoints are missing in a frame has no tokens there. The grid's number of frames plays no part.
+    Raises InputError on an unknown method.
     """
     if method not in METHODS:
         raise InputError(f"region method is {method!r}; {' or '.join(METHODS)} is accepted")
-    reference = keypoints if reference is None else reference
+    if reference is None:
+        first = _first_shoulders(keypoints)
+        if first is not None and first > 0:  # the frames before know nothing of this width
+            early, rest = keypoints[:first], keypoints[first:]
+            return torch.cat([region_bits(early, grid, method), region_bits(rest, grid, method, keypoints)])
+        reference = keypoints
     if not len(reference):
         raise InputError("the reference pose has no frames; at least 1 is needed")
     bits = torch.zeros(len(keypoints), grid.tokens_per_frame, dtype=torch.uint8)
@@ -171,7 +177,8 @@ def warp_rigid(
 def _inside(places: Tensor, points: Tensor, seen: Tensor, reach: float) -> Tensor:
     """Whether places [f or 1, n, 2] are within `reach` of the hull of points [f or 1, p, 2]: bool [f, n].
 
-    Two points: the exact distance from the segment. More: `DIRECTIONS` half planes that touch the hull.
+    Two points: the exact distance from the segment. More: `DIRECTIONS` half planes that touch the hull, a shape that
+    reaches beyond the hull's corners by at most 0.026 of the picture (up to 3 % more tokens on a coarse grid).
     """
     if points.shape[1] == 2:
         start, along = points[:, :1], points[:, 1:] - points[:, :1]  # [f, 1, 2]
@@ -185,14 +192,18 @@ def _inside(places: Tensor, points: Tensor, seen: Tensor, reach: float) -> Tenso
     return beyond.amax(1) <= reach
 
 
+def _first_shoulders(poses: Keypoints) -> int | None:
+    """The first frame that shows both shoulders."""
+    shown = (poses.confidence[:, [LEFT_SHOULDER, RIGHT_SHOULDER]] > 0).all(1).nonzero()[0]
+    return int(shown[0]) if len(shown) else None
+
+
 def _shoulder_width(reference: Keypoints) -> float:
     """Shoulder width of the first frame that shows both shoulders, image units."""
-    pair = [LEFT_SHOULDER, RIGHT_SHOULDER]
-    shown = (reference.confidence[:, pair] > 0).all(1).nonzero()[0]
-    if not len(shown):
+    first = _first_shoulders(reference)
+    if first is None:
         return USUAL_SHOULDERS
-    left, right = reference.xy[shown[0], pair]
-    return max(float(math.dist(left, right)), NARROWEST_SHOULDERS)
+    return max(float(math.dist(*reference.xy[first, [LEFT_SHOULDER, RIGHT_SHOULDER]])), NARROWEST_SHOULDERS)
 
 
 def _with_hips(keypoints: Keypoints, scale: float) -> _Poses:

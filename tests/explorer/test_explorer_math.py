@@ -88,6 +88,8 @@ def random_poses(rng: np.random.Generator, frames: int) -> Keypoints:
     confidence[-1, 0] = max(confidence[-1, 0], 0.5)  # a clip without any keypoint is refused
     if frames > 3 and rng.random() < 0.3:  # a pose that is held: a tie of distances
         moved[2], confidence[2] = moved[1], confidence[1]
+    if frames > 3 and rng.random() < 0.3:  # a shoulder that shows later
+        confidence[:2, 5] = 0
     return Keypoints(moved, confidence)
 
 

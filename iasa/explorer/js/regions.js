@@ -7,18 +7,17 @@ const ANGLES = range(0, RULE.directions).map((d) => (d * 2 * Math.PI) / RULE.dir
 const COS = Float64Array.from(ANGLES, Math.cos),
   SIN = Float64Array.from(ANGLES, Math.sin);
 
+// The shoulders' distance in the first frame that shows both, and that frame: those before it know nothing of it.
 function shoulderWidth(poses) {
   for (let t = 0; t < poses.frames; t++) {
     const a = t * RULE.points + JOINT.left_shoulder,
       b = t * RULE.points + JOINT.right_shoulder;
     if (poses.confidence[a] > 0 && poses.confidence[b] > 0) {
-      return Math.max(
-        Math.hypot(poses.xy[2 * a] - poses.xy[2 * b], poses.xy[2 * a + 1] - poses.xy[2 * b + 1]),
-        RULE.narrowest_shoulders,
-      );
+      const width = Math.hypot(poses.xy[2 * a] - poses.xy[2 * b], poses.xy[2 * a + 1] - poses.xy[2 * b + 1]);
+      return { scale: Math.max(width, RULE.narrowest_shoulders), since: t };
     }
   }
-  return RULE.usual_shoulders;
+  return { scale: RULE.usual_shoulders, since: 0 };
 }
 
 // One frame's coordinates and confidences, in which a hip that is not seen stands square below its shoulder.
@@ -49,7 +48,7 @@ const countSeen = (part, pose) => part.points.reduce((n, i) => n + (pose.confide
 // What the region labels of every frame share: the scale and, for mls, each part's shape in the first frame that
 // shows it (with that frame's number).
 export function regionReference(poses, method) {
-  const scale = shoulderWidth(poses);
+  const { scale, since } = shoulderWidth(poses);
   const shapes = RULE.parts.map((part) => {
     if (method !== "mls") return null;
     for (let t = 0; t < poses.frames; t++) {
@@ -58,7 +57,7 @@ export function regionReference(poses, method) {
     }
     return null;
   });
-  return { scale, shapes, method };
+  return { scale, since, shapes, method };
 }
 
 // Rigid moving least squares (Schaefer et al. 2006, alpha = 1) with control points `source` that go to `target`: a
@@ -165,8 +164,9 @@ function partMargin(part, shape, pose, grid, reference) {
 }
 
 // Region bits of one frame, Uint8Array [n]. `closest`, if given, takes each token's smallest |margin|.
-export function frameBits(poses, t, grid, reference, closest = null) {
-  const bits = new Uint8Array(grid.rows * grid.cols),
+export function frameBits(poses, t, grid, whole, closest = null) {
+  const reference = t < whole.since ? { ...whole, scale: RULE.usual_shoulders } : whole,
+    bits = new Uint8Array(grid.rows * grid.cols),
     pose = withHips(poses, t, reference.scale);
   RULE.parts.forEach((part, number) => {
     const margin = partMargin(part, reference.shapes[number], pose, grid, reference);

@@ -102,15 +102,16 @@ function asTheyStand(x, y, w, q, k, P) {
   return common < 2 ? Infinity : Math.sqrt((P * sum) / total);
 }
 
-// For each frame its candidates, nearest first; among equals the more recent frame comes first.
+// For each frame its candidates, nearest first; among equals (to within RULE.tie) the more recent frame comes first.
 export function rankFrames(S, f, options) {
-  const first = options.sink ? 1 : 0;
+  const first = options.sink ? 1 : 0,
+    rank = S.map((distance) => Math.round(distance / RULE.tie));
   return range(0, f).map((t) => {
     const last = options.causal ? t - 1 : f - 1;
     const frames = range(first, last + 1).filter(
       (s) => s !== t && S[t * f + s] < Infinity && Math.abs(s - t) <= options.reach,
     );
-    return frames.sort((a, b) => S[t * f + a] - S[t * f + b] || b - a);
+    return frames.sort((a, b) => rank[t * f + a] - rank[t * f + b] || b - a);
   });
 }
 
