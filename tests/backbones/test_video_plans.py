@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iasa.attention import frame_attention, plan_frame_schedule, sparse_attention
+from iasa.attention import frame_attention, plan_frame_schedule, plan_layout, sparse_attention
 from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
 from iasa.grouped import plan_chunk_schedule
@@ -22,7 +22,7 @@ from iasa.masks.picture import draw_plan
 from iasa.masks.stream import PlanStream
 
 POSES = load_keypoints(Path(__file__).resolve().parents[2] / "examples/poses/welcome.npz")
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=20, deadline=None)
 options_of_video_models = st.builds(
     MaskOptions,
     top_k=st.integers(0, 3), window=st.integers(0, 2), sink=st.booleans(), references=st.integers(1, 3), chunk=st.integers(1, 4),
@@ -119,6 +119,8 @@ def test_flex_and_the_kernels_read_the_same_pairs(options):
     np.testing.assert_array_equal(tested, permuted)
     kept = mask.to_dense()[0, 0].bool().repeat_interleave(8, 0).repeat_interleave(8, 1)[: len(place), : len(place)]
     assert not (permuted & ~kept).any()
+    for two_pass in (False, True):
+        np.testing.assert_array_equal(plan_layout(plan, two_pass=two_pass, tile=16).dense_mask()[0], permuted)
 
 
 def test_chunk_by_chunk_is_the_whole_clip():

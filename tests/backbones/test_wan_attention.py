@@ -45,6 +45,22 @@ def test_the_pipeline_is_masked_dense_attention(vace, options):
     assert (found - dense)[:, :, 1:].abs().mean() > 1e-3  # and the mask matters
 
 
+@pytest.mark.parametrize("backend", ["triton", "two-pass", "flex"])
+def test_the_backends_of_a_gpu(monkeypatch, backend):
+    """The kernels in Triton's interpreter, FlexAttention as it is before compiling: the same layouts and orders."""
+    pytest.importorskip("triton", reason="Triton's kernels need Triton")
+    from torch.nn.attention.flex_attention import flex_attention
+
+    monkeypatch.setattr("iasa.backbones.prepared_attention.compiled_flex", lambda: flex_attention)
+    model = tiny_models.tiny_vace().transformer
+    plan = video_plan(poses(), HEIGHT, WIDTH, 1, options=WHOLE)
+    given = model_inputs() | {"timestep": torch.tensor([500.0]), "return_dict": False}
+    with torch.no_grad():
+        wanted = with_mask(model, plan.dense(), lambda: model(**given)[0])
+        apply_iasa(model, plan, backend=backend)
+        assert_close(model(**given)[0], wanted)
+
+
 def test_chunks_and_two_references(vace):
     plan = plan_of(vace, MaskOptions(top_k=1, window=0, block=16, chunk=2), references=2)
     assert plan.grid.frames == 7 and plan.whole[0] == (0, 1) and plan.whole[4] == (4, 5, 0, 1)
@@ -243,13 +259,13 @@ def test_the_ordinary_way_is_wrong_which_is_why_it_is_refused(monkeypatch):
 def test_blocks_compile_whole(vace):
     """Without a graph break, and another plan costs one recompilation, not an error."""
     plan, other = plan_of(vace), plan_of(vace, MaskOptions(top_k=0, window=0, block=16))
-    model = tiny_models.tiny_vace().transformer
+    model = tiny_models.tiny_vace(2).transformer
     given = model_inputs() | {"timestep": torch.tensor([500.0]), "return_dict": False}
     torch._dynamo.reset()
     with torch.no_grad():
         wanted = [with_mask(model, one.dense(), lambda: model(**given)[0]) for one in (plan, other)]
         model.compile_repeated_blocks(backend="eager", fullgraph=True)
-        for backend in ("dense", "reference"):
+        for backend in ("dense", "triton"):
             for one, mask in zip((plan, other), wanted, strict=True):
                 apply_iasa(model, one, backend=backend)
                 assert_close(model(**given)[0], mask)
