@@ -19,7 +19,8 @@ PACKAGE = ROOT / "iasa"
 ORDER = (
     "config", "device", "grid", "paths", "sampling", "files", "keypoints",
     "media", "pose", "speech", "warp", "masks", "avatar", "models", "losses", "attention", "motion", "teaching",
-    "metrics", "inference", "training", "pipeline", "session", "explorer", "evaluation", "benchmarks", "demo", "cli", "__main__",
+    "metrics", "inference", "training", "pipeline", "session", "explorer", "evaluation", "backbones",
+    "benchmarks", "demo", "cli", "__main__",
 )  # fmt: skip
 LONGEST_FUNCTION = 80  # lines
 OPTIONAL = {"mediapipe", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa"}

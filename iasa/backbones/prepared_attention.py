@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iasa.attention import choose_backend, compiled_flex, import_kernels, plan_layout, plan_schedule, reference_attention
+from iasa.attention.dispatch import choose_backend
+from iasa.attention.flex import compiled_flex
+from iasa.attention.gathered import grouped_attention, once, plan_schedule
+from iasa.attention.reference import reference_attention
+from iasa.attention.triton import import_kernels, plan_layout
 from iasa.config import InputError
-from iasa.grouped import grouped_attention, once
 from iasa.masks.plan import AttentionPlan
 
 
@@ -52,7 +55,9 @@ def prepare_attention(
         if name in ("dense", "reference"):
             return PreparedAttention(name, plan.dense().to(device))
         order = plan.permutation().to(device)
-        layout = plan.to_flex(device=device) if name == "flex" else plan_layout(plan, device, name == "two-pass")
+        layout = (
+            plan.to_flex(device=device) if name == "flex" else plan_layout(plan, device, name == "two-pass")
+        )
         return PreparedAttention(name, layout, order, order.argsort())
 
     return once(plan, ("prepared", name, device), make)
@@ -63,6 +68,8 @@ def attend(prepared: Sequence[PreparedAttention], q: Tensor, k: Tensor, v: Tenso
     if len(prepared) == 1:
         return prepared[0](q, k, v)
     if len(prepared) != len(q):
-        raise InputError(f"there are {len(prepared)} plans for a batch of {len(q)}; one for each or one for all is needed")
+        raise InputError(
+            f"there are {len(prepared)} plans for a batch of {len(q)}; one for each or one for all is needed"
+        )
     parts = zip(prepared, q.split(1), k.split(1), v.split(1), strict=True)
     return torch.cat([one(*tensors) for one, *tensors in parts])

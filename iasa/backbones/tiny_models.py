@@ -21,7 +21,9 @@ def tiny_vae() -> AutoencoderKLWan:
     from diffusers import AutoencoderKLWan
 
     torch.manual_seed(1)
-    sizes = dict(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True])
+    sizes = dict(
+        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
     return AutoencoderKLWan(**sizes).eval()
 
 
@@ -36,7 +38,11 @@ def tiny_vace(layers: int = 3, text: bool = False) -> WanVACEPipeline:
     tokenizer, encoder = tiny_text() if text else (None, None)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     return WanVACEPipeline(
-        tokenizer=tokenizer, text_encoder=encoder, transformer=loud(model).eval(), vae=tiny_vae(), scheduler=scheduler
+        tokenizer=tokenizer,
+        text_encoder=encoder,
+        transformer=loud(model).eval(),
+        vae=tiny_vae(),
+        scheduler=scheduler,
     )
 
 
@@ -60,7 +66,9 @@ def tiny_i2v(layers: int = 2) -> WanImageToVideoPipeline:
     from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
 
     torch.manual_seed(0)
-    model = WanTransformer3DModel(**CORE, in_channels=36, num_layers=layers, image_dim=32, added_kv_proj_dim=32)
+    model = WanTransformer3DModel(
+        **CORE, in_channels=36, num_layers=layers, image_dim=32, added_kv_proj_dim=32
+    )
     encoder, processor = _tiny_vision()
     return WanImageToVideoPipeline(
         tokenizer=None, text_encoder=None, vae=tiny_vae(), transformer=loud(model).eval(), image_encoder=encoder,
@@ -76,7 +84,9 @@ def tiny_text():
     known = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
     words = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
     torch.manual_seed(2)
     config = UMT5Config(vocab_size=len(known), d_model=TEXT, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     return tokenizer, UMT5EncoderModel(config).eval()
@@ -100,6 +110,11 @@ def _tiny_vision():
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     config = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=16
+        hidden_size=32,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=32,
+        patch_size=16,
     )
     return CLIPVisionModel(config).eval(), CLIPImageProcessor(size=32, crop_size=32)

@@ -31,7 +31,7 @@ def pair_shares(plan: AttentionPlan) -> torch.Tensor:
 def draw_plan(plan: AttentionPlan) -> np.ndarray:
     """The frame table and some frames' regions: uint8 [H, W, 3].
 
-    Left, rows are query frames and columns the frames they see: dark blue the own frame (and others seen whole), green the sink, red the
+    Left, rows are query frames and columns the frames they see: dark blue what is seen whole, green the sink, red the
     chosen past, paler where fewer token pairs meet. Right, the tokens of a few frames in their regions' colours.
     """
     width, height = 2 * PANEL + 3 * MARGIN, PANEL + 2 * MARGIN + 4 * LINE
@@ -54,7 +54,8 @@ def draw_plan(plan: AttentionPlan) -> np.ndarray:
     below = top + PANEL + 8
     pen.text((MARGIN, below), "rows: frames that look; columns: frames they see", INK, font)
     pen.text((2 * MARGIN + PANEL, below), "tokens by region; striped: in several", INK, font)
-    kinds = [("own frame" if plan.options.chunk == 1 else "own chunk", OWN), ("sink: the first frame", SINK), ("chosen by pose", CHOSEN)]
+    own = "own frame" if plan.whole_spans[-1][0] == (plan.grid.frames - 1, plan.grid.frames) else "seen whole"
+    kinds = [(own, OWN), ("sink: the first frame", SINK), ("chosen by pose", CHOSEN)]
     _legend(pen, font, MARGIN, below + LINE, kinds)
     names = [*zip(REGIONS, REGION_COLOURS, strict=True), ("none", BACKGROUND)]
     _legend(pen, font, 2 * MARGIN + PANEL, below + LINE, names)

@@ -6,8 +6,20 @@ import numpy as np
 import pytest
 import torch
 from wan_cases import (
-    BOTH_WAYS, FRAMES, HEIGHT, SPARSE, WHOLE, WIDTH, assert_close, gradients, model_inputs, poses, quiet, run_animate,
-    run_vace, with_mask,
+    BOTH_WAYS,
+    FRAMES,
+    HEIGHT,
+    SPARSE,
+    WHOLE,
+    WIDTH,
+    assert_close,
+    gradients,
+    model_inputs,
+    poses,
+    quiet,
+    run_animate,
+    run_vace,
+    with_mask,
 )  # fmt: skip
 
 from iasa.backbones import apply_iasa, full_plan, plan_for, remove_iasa, tiny_models
@@ -33,7 +45,9 @@ def plan_of(pipe, options=SPARSE, **more):
     return plan_for(pipe, poses(), HEIGHT, WIDTH, options=options, **more)
 
 
-@pytest.mark.parametrize("options", [SPARSE, BOTH_WAYS, WHOLE], ids=["causal", "both ways", "whole neighbours"])
+@pytest.mark.parametrize(
+    "options", [SPARSE, BOTH_WAYS, WHOLE], ids=["causal", "both ways", "whole neighbours"]
+)
 def test_the_pipeline_is_masked_dense_attention(vace, options):
     plan = plan_of(vace, options)
     wanted = with_mask(vace.transformer, plan.dense(), lambda: run_vace(vace))
@@ -75,7 +89,9 @@ def test_a_full_plan_is_the_model_and_removal_leaves_no_trace(vace):
     assert_close(run_vace(vace, "np"), wanted)
     assert control.calls == {"sparse": 4, "dense": 0}  # two steps, two branches of guidance
     names = {name for name, p in vace.transformer.attn_processors.items() if isinstance(p, PlanProcessor)}
-    assert names == {f"blocks.{i}.attn1.processor" for i in range(3)} | {f"vace_blocks.{i}.attn1.processor" for i in range(2)}
+    assert names == {f"blocks.{i}.attn1.processor" for i in range(3)} | {
+        f"vace_blocks.{i}.attn1.processor" for i in range(2)
+    }
     remove_iasa(vace)
     assert not any(isinstance(p, PlanProcessor) for p in vace.transformer.attn_processors.values())
     assert np.array_equal(run_vace(vace, "np"), wanted)
@@ -101,7 +117,9 @@ def test_animate_in_segments(steps):
     pipe = quiet(tiny_models.tiny_animate())
     frames, segment = 21, 13  # two segments of 13 that share one picture
     plans = plan_for(pipe, poses(frames), HEIGHT, WIDTH, options=SPARSE, segment=segment)
-    assert [plan.grid.frames for plan in plans] == [5, 5] and not torch.equal(plans[0].region_bits, plans[1].region_bits)
+    assert [plan.grid.frames for plan in plans] == [5, 5] and not torch.equal(
+        plans[0].region_bits, plans[1].region_bits
+    )
     dense = run_animate(pipe, frames, segment, steps)
     control = apply_iasa(pipe, plans)
     found = run_animate(pipe, frames, segment, steps)
@@ -112,7 +130,9 @@ def test_animate_in_segments(steps):
     calls = iter(range(1000))
     masks = [plan.dense() for plan in plans]
     wanted = with_mask(
-        pipe.transformer, lambda: masks[next(calls) // (5 * steps)], lambda: run_animate(pipe, frames, segment, steps)
+        pipe.transformer,
+        lambda: masks[next(calls) // (5 * steps)],
+        lambda: run_animate(pipe, frames, segment, steps),
     )
     assert_close(found, wanted)
     assert found.shape == (1, frames, HEIGHT, WIDTH, 3) and np.abs(found - dense).mean() > 1e-5
@@ -180,7 +200,9 @@ def test_what_engineers_do_to_a_pipeline_stays(vace):
 
 def test_two_clips_with_a_plan_each():
     model = tiny_models.tiny_vace().transformer
-    plans = [video_plan(part, HEIGHT, WIDTH, 1, options=SPARSE) for part in (poses(), poses(2 * FRAMES)[FRAMES:])]
+    plans = [
+        video_plan(part, HEIGHT, WIDTH, 1, options=SPARSE) for part in (poses(), poses(2 * FRAMES)[FRAMES:])
+    ]
     one, two = model_inputs(seed=0), model_inputs(seed=1)
     both = {name: torch.cat([one[name], two[name]]) for name in one}
     apply_iasa(model, [plans])
@@ -188,7 +210,9 @@ def test_two_clips_with_a_plan_each():
         found = model(**both, timestep=torch.tensor([500.0, 500.0]), return_dict=False)[0]
         for i, (plan, given) in enumerate(zip(plans, (one, two), strict=True)):
             apply_iasa(model, plan)
-            assert_close(found[i : i + 1], model(**given, timestep=torch.tensor([500.0]), return_dict=False)[0])
+            assert_close(
+                found[i : i + 1], model(**given, timestep=torch.tensor([500.0]), return_dict=False)[0]
+            )
         apply_iasa(model, [plans])
         with pytest.raises(InputError, match="2 plans for a batch of 1"):
             model(**one, timestep=torch.tensor([500.0]), return_dict=False)
@@ -206,7 +230,9 @@ def test_gradients_under_a_plan_and_with_checkpointing():
     plain = gradients(model, call)
     assert_close(plain, wanted, 1e-6)
     model.enable_gradient_checkpointing()
-    with pytest.raises(InputError, match="ordinary gradient checkpointing gives wrong gradients under a plan"):
+    with pytest.raises(
+        InputError, match="ordinary gradient checkpointing gives wrong gradients under a plan"
+    ):
         call()
     enable_checkpointing(model)
     assert torch.equal(gradients(model, call), plain)
@@ -274,14 +300,18 @@ def test_blocks_compile_whole(vace):
 
 def test_bad_input_is_one_sentence(vace):
     apply_iasa(vace, plan_of(vace, references=0))
-    with pytest.raises(InputError, match="5 latent frames of 4 x 6 tokens and the video has 6 latent frames of 4 x 6"):
+    with pytest.raises(
+        InputError, match="5 latent frames of 4 x 6 tokens and the video has 6 latent frames of 4 x 6"
+    ):
         run_vace(vace)
     for frames, height, width, sentence in (
         (80, 64, 96, "80 pictures do not fill"), (81, 60, 96, "96 x 60 is refused"), (81, 64, 100, "100 x 64 is refused"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=sentence):
             VideoSize(frames, height, width)
-    assert VideoSize(81, 480, 832, 1).grid.tokens == 34_320 and VideoSize(81, 512, 512, 1).grid.tokens == 22_528
+    assert (
+        VideoSize(81, 480, 832, 1).grid.tokens == 34_320 and VideoSize(81, 512, 512, 1).grid.tokens == 22_528
+    )
     with pytest.raises(InputError, match="WanPipeline"):
         plan_for(object(), poses(), HEIGHT, WIDTH)
     with pytest.raises(InputError, match="Linear has no self-attention of Wan's"):

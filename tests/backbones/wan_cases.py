@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from PIL import Image
 
+from iasa import paths
 from iasa.backbones.tiny_models import text_embedding
 from iasa.backbones.wan_attention import self_attentions
 from iasa.config import MaskOptions
 from iasa.keypoints import Keypoints, load_keypoints
 
-ROOT = Path(__file__).resolve().parents[2]
 HEIGHT, WIDTH, FRAMES = 64, 96, 17
 LATENT = (1, 16, 6, 8, 12)  # with one reference
 SPARSE = MaskOptions(top_k=1, window=1, block=16)  # the paper's causal mask
 BOTH_WAYS = MaskOptions(top_k=1, window=1, block=16, causal=False)
 WHOLE = MaskOptions(top_k=1, window=1, block=16, causal=False, whole_window=True)
-POSES = load_keypoints(ROOT / "examples/poses/welcome.npz")
+POSES = load_keypoints(paths.POSES / "welcome.npz")
 
 
 def poses(frames: int = FRAMES) -> Keypoints:
@@ -29,7 +27,9 @@ def poses(frames: int = FRAMES) -> Keypoints:
 
 def pictures(count: int, height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> list[Image.Image]:
     random = np.random.default_rng(seed)
-    return [Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)) for _ in range(count)]
+    return [
+        Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)) for _ in range(count)
+    ]
 
 
 def quiet(pipe):
@@ -37,7 +37,9 @@ def quiet(pipe):
     return pipe
 
 
-def run_vace(pipe, output: str = "latent", frames: int = FRAMES, references: int = 1, steps: int = 2, **options):
+def run_vace(
+    pipe, output: str = "latent", frames: int = FRAMES, references: int = 1, steps: int = 2, **options
+):
     return pipe(
         video=pictures(frames), reference_images=pictures(references, seed=9), height=HEIGHT, width=WIDTH, num_frames=frames,
         num_inference_steps=steps, guidance_scale=4.0, prompt_embeds=text_embedding(), negative_prompt_embeds=text_embedding(6),

@@ -16,8 +16,8 @@ from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
 from iasa.keypoints import COUNT, LEFT_HAND, REGIONS, RIGHT_HAND, UPPER_BODY, Keypoints
 from iasa.masks import AttentionPlan, make_plan, past_distance, region_bits, rigid_distance, top_k_past
-from iasa.masks.visibility import add_window
 from iasa.masks.regions import warp_rigid
+from iasa.masks.visibility import add_window
 
 QUICK = settings(max_examples=30, deadline=None)
 DISTANCES = st.sampled_from([0, 1, 2, torch.inf])
