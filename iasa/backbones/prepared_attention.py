@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iasa.attention.dispatch import choose_backend
 from iasa.attention.flex import compiled_flex
-from iasa.attention.gathered import grouped_attention, once, plan_schedule
+from iasa.attention.gathered import gathered_attention, once, plan_gather
 from iasa.attention.reference import reference_attention
 from iasa.attention.triton import import_kernels, plan_layout
 from iasa.config import InputError
@@ -24,13 +24,13 @@ class PreparedAttention:
     """Calls like `sparse_attention(q, k, v, plan, backend)` and gives the same result."""
 
     backend: str
-    layout: Any  # the mask, schedule, block mask or kernel layout of the backend
+    layout: Any  # the mask, gather, block mask or kernel layout of the backend
     order: Tensor | None = None  # int64 [f*n]: the plan's permutation, for the backends that read blocks
     inverse: Tensor | None = None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # [b, nh, f*n, d] each
         if self.backend == "cpu":
-            return grouped_attention(q, k, v, self.layout)
+            return gathered_attention(q, k, v, self.layout)
         if self.backend == "dense":
             return F.scaled_dot_product_attention(q, k, v, attn_mask=self.layout)
         if self.backend == "reference":
@@ -51,7 +51,7 @@ def prepare_attention(
 
     def make() -> PreparedAttention:
         if name == "cpu":
-            return PreparedAttention(name, plan_schedule(plan, device))
+            return PreparedAttention(name, plan_gather(plan, device))
         if name in ("dense", "reference"):
             return PreparedAttention(name, plan.dense().to(device))
         order = plan.permutation().to(device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from iasa.attention.dispatch import frame_attention
-from iasa.attention.gathered import Schedule, plan_chunk_schedule
+from iasa.attention.gathered import GatherPlan, plan_chunk_gather
 from iasa.backbones.replay import check_checkpointing, register_state, unregister_state
 from iasa.backbones.wan_attention import output, project, self_attentions
 from iasa.config import InputError
@@ -30,13 +30,16 @@ class ChunkCall:
     frames: range
     whole: tuple[int, ...]  # other frames that the chunk sees whole
     chosen: tuple[tuple[int, Tensor], ...]  # past frame, int64 [m]: its tokens that some query sees
-    schedule: Schedule
+    gather: GatherPlan
     kept: dict[str, dict[int, Pair]]  # layer -> frame -> keys: those frames, held for as long as this call is
     keep: bool  # whether the keys of this call enter the cache
 
 
 class CausalWan:
-    """Runs a transformer chunk by chunk under a causal plan. Use it as a context: it borrows the layers' processors."""
+    """Runs a transformer chunk by chunk under a causal plan. Use it as a context: it borrows the layers' processors.
+
+    Calls of the transformer that do not come through the stream do what they did before, also between its chunks.
+    """
 
     def __init__(self, model: nn.Module, plan: AttentionPlan, latent_height: int, latent_width: int) -> None:
         if not plan.options.causal:
@@ -45,7 +48,8 @@ class CausalWan:
         whole_clip = torch.empty(1, 1, plan.grid.frames, latent_height, latent_width, device="meta")
         self.rope = model.rope(whole_clip)  # reads the shape alone: (cos, sin), each [1, f*n, 1, d]
         self.cache: dict[str, dict[int, Pair]] = {name: {} for name in self_attentions(model)}
-        self.call: ChunkCall | None = None
+        self.call: ChunkCall | None = None  # while the transformer runs for the stream
+        self._prepared: ChunkCall | None = None  # of the chunk at hand: all its denoising steps share it
         self.chunks = split_chunks(plan)
         self.last_use = {}
         for frames in self.chunks:
@@ -55,8 +59,8 @@ class CausalWan:
     def __enter__(self) -> CausalWan:
         self._before = {name: attn.processor for name, attn in self_attentions(self.model).items()}
         for name, attn in self_attentions(self.model).items():
-            attn.set_processor(_ChunkProcessor(self, name))
-        self._hook = self.model.rope.register_forward_hook(lambda module, given, out: self._rope_of_chunk())
+            attn.set_processor(_ChunkProcessor(self, name, attn.processor))
+        self._hook = self.model.rope.register_forward_hook(lambda module, given, out: self._rope_of_chunk(out))
         register_state(self.model, self)
         return self
 
@@ -70,10 +74,13 @@ class CausalWan:
         """The transformer's output for one of `chunks`, [b, c, len(frames), h, w]; with `keep` its keys are remembered."""
         if torch.is_grad_enabled():
             check_checkpointing(self.model)
-        if self.call is None or self.call.frames != frames:
-            self.call = self._prepare(frames)
-        self.call = replace(self.call, keep=keep)
-        out = self.model(hidden_states=hidden, return_dict=False, **arguments)[0]
+        if self._prepared is None or self._prepared.frames != frames:
+            self._prepared = self._prepare(frames)
+        self.call = replace(self._prepared, keep=keep)
+        try:
+            out = self.model(hidden_states=hidden, return_dict=False, **arguments)[0]
+        finally:
+            self.call = None
         if keep:
             self._forget(frames[-1])
         return out
@@ -81,7 +88,7 @@ class CausalWan:
     def _prepare(self, frames: range) -> ChunkCall:
         if frames not in self.chunks:
             raise InputError(f"frames {frames.start} to {frames.stop - 1} are not a chunk of the plan")
-        whole, positions, schedule = plan_chunk_schedule(self.plan, frames)
+        whole, positions, gather = plan_chunk_gather(self.plan, frames)
         n = self.plan.grid.tokens_per_frame
         past = torch.unique_consecutive(positions // n).tolist()
         chosen = tuple((frame, positions[positions // n == frame] % n) for frame in past)
@@ -92,14 +99,16 @@ class CausalWan:
                 f"frame {min(missing)} has not been rolled out; frames come in order, each kept once"
             )
         kept = {name: {frame: pairs[frame] for frame in needed} for name, pairs in self.cache.items()}
-        return ChunkCall(frames, tuple(whole), chosen, schedule, kept, True)
+        return ChunkCall(frames, tuple(whole), chosen, gather, kept, True)
 
     def _forget(self, done: int) -> None:
         for pairs in self.cache.values():
             for frame in [f for f in pairs if self.last_use.get(f, -1) <= done]:
                 del pairs[frame]
 
-    def _rope_of_chunk(self) -> Pair:
+    def _rope_of_chunk(self, own: Pair) -> Pair:
+        if self.call is None:
+            return own
         n, frames = self.plan.grid.tokens_per_frame, self.call.frames
         cos, sin = (part[:, frames.start * n : frames.stop * n] for part in self.rope)
         return cos, sin
@@ -115,10 +124,12 @@ class _ChunkProcessor:
     _attention_backend = None
     _parallel_config = None
 
-    def __init__(self, stream: CausalWan, name: str) -> None:
-        self.stream, self.name = stream, name
+    def __init__(self, stream: CausalWan, name: str, before) -> None:
+        self.stream, self.name, self.before = stream, name, before
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        if self.stream.call is None:
+            return self.before(attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb)
         call, cache = self.stream.call, self.stream.cache[self.name]
         q, k, v = project(attn, hidden_states, rotary_emb)
         kept = call.kept[self.name]
@@ -131,7 +142,7 @@ class _ChunkProcessor:
                 torch.cat([kept[frame][i][:, :, tokens] for frame, tokens in call.chosen], 2)
                 for i in range(2)
             ]
-        out = frame_attention(q, *own, *past, call.schedule)
+        out = frame_attention(q, *own, *past, call.gather)
         if call.keep:
             parts = [x.detach().tensor_split(len(call.frames), 2) for x in (k, v)]
             cache.update({frame: (a, b) for frame, a, b in zip(call.frames, *parts, strict=True)})
@@ -161,29 +172,32 @@ def roll_out(
     generator: torch.Generator | None = None,
     clean_pass: bool = True,  # keys come from one more pass over the clean chunk; off: from the last denoising step
 ) -> Iterator[Tensor]:
-    """Clean latents chunk by chunk, without the references: x0 = x_t - t v at each level, fresh noise between."""
+    """Clean latents chunk by chunk, without the references: x0 = x_t - t v at each level, fresh noise between.
 
-    def velocity(frames: range, x: Tensor, level: float, keep: bool) -> Tensor:
+    Gradients, if they are on, go through a chunk's last step alone.
+    """
+    graph = torch.is_grad_enabled()
+
+    def velocity(frames: range, x: Tensor, level: float, keep: bool, last: bool = False) -> Tensor:
         timestep = torch.full(x.shape[:1], 1000.0 * level, device=x.device)
-        return stream(frames, x, keep, timestep=timestep, **arguments(frames))
+        with torch.set_grad_enabled(graph and last):
+            return stream(frames, x, keep, timestep=timestep, **arguments(frames))
 
     chunks = list(stream.chunks)
     if stream.plan.options.sinks:
         if reference is None or reference.shape[2] != len(chunks[0]):
             raise InputError(f"the plan has {len(chunks[0])} references; their latents are needed")
-        with torch.no_grad():
-            velocity(chunks.pop(0), reference, 0.0, True)
+        velocity(chunks.pop(0), reference, 0.0, True)
     for frames in chunks:
         x = noise[:, :, frames.start : frames.stop]
         for i, level in enumerate(levels):
             last = i + 1 == len(levels)
-            clean = x - level * velocity(frames, x, level, keep=last and not clean_pass)
+            clean = x - level * velocity(frames, x, level, last and not clean_pass, last)
             if not last:
                 fresh = torch.randn(clean.shape, generator=generator).to(clean)
                 x = (1 - levels[i + 1]) * clean + levels[i + 1] * fresh
         if clean_pass:
-            with torch.no_grad():
-                velocity(frames, clean.detach(), 0.0, True)
+            velocity(frames, clean.detach(), 0.0, True)
         yield clean
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from iasa import paths
 from iasa.attention.dispatch import frame_attention, sparse_attention
-from iasa.attention.gathered import plan_chunk_schedule, plan_frame_schedule
+from iasa.attention.gathered import plan_chunk_gather, plan_frame_gather
 from iasa.attention.triton import plan_layout
 from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
@@ -148,17 +148,17 @@ def test_chunk_by_chunk_is_the_whole_clip():
     cut = [range(0, 2), range(2, 5), range(5, 8), range(8, 11)]
     for frames in cut:
         own = slice(frames[0] * n, (frames[-1] + 1) * n)
-        whole, positions, schedule = plan_chunk_schedule(plan, frames)
+        whole, positions, gather = plan_chunk_gather(plan, frames)
         assert max([*whole, *(positions // n).tolist()], default=-1) < frames[0]
         near = torch.cat(
             [torch.arange(own.start, own.stop), *(torch.arange(t * n, (t + 1) * n) for t in whole)]
         )
         out = frame_attention(
-            q[:, :, own], k[:, :, near], v[:, :, near], k[:, :, positions], v[:, :, positions], schedule
+            q[:, :, own], k[:, :, near], v[:, :, near], k[:, :, positions], v[:, :, positions], gather
         )
         torch.testing.assert_close(out, wanted[:, :, own], atol=1e-12, rtol=0)
     with pytest.raises(InputError, match="causal plan of single frames"):
-        plan_frame_schedule(plan, 5)
+        plan_frame_gather(plan, 5)
     with pytest.raises(InputError, match="causal, frame by frame"):
         PlanStream(options)
 
