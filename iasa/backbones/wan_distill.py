@@ -187,7 +187,7 @@ def clip_losses(
                 loss = loss + settings.region * region(x0, clip, generator)
         roles.become("student" if student else "critic")
         (share * loss).backward()
-    return float(loss)
+    return float(loss.detach())
 
 
 def clip_generator(seed: int, step: int, key: str) -> torch.Generator:
@@ -199,6 +199,7 @@ def check_clips(clips: Sequence[LatentClip]) -> None:
     for clip in clips:
         frames = clip.latents.shape[2]
         if len(clip.poses) != 4 * frames - 3:
-            raise InputError(f"clip {clip.key} has {len(clip.poses)} poses for {frames} latent frames; {4 * frames - 3} are needed")
+            count = len(clip.poses)
+            raise InputError(f"clip {clip.key} has {count} poses for {frames} latent frames; {4 * frames - 3} are needed")
         if clip.control.shape[3:] != clip.latents.shape[3:]:
             raise InputError(f"clip {clip.key} has a control of another size than its latents")

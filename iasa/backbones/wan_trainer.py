@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -39,8 +39,8 @@ class ClipSource(Protocol):
 class BackboneTrainer:
     """Distils a transformer under the plan; its own weights are never written.
 
-    Several processes share the batches when `torch.distributed` is set up. `sharded` says that the model's weights are
-    spread over them (FSDP2), which then averages the gradients itself.
+    Several processes share the batches when `torch.distributed` is set up. `prepare` spreads the model's weights over
+    them (accelerate's, with FSDP2), which then averages the gradients itself.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class BackboneTrainer:
         batch: int = 1,
         checkpointing: bool = True,
         region: RegionTerm | None = None,
-        sharded: bool = False,
+        prepare: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
         if not len(clips):
             raise InputError("there are no clips to train on; make some with `backbone-data`")
@@ -60,11 +60,13 @@ class BackboneTrainer:
         if batch % self.world:
             raise InputError(f"a batch of {batch} clips cannot be shared by {self.world} processes")
         self.clips, self.settings, self.folder, self.batch = clips, settings, Path(folder), batch
-        self.region, self.sharded = region, sharded
+        self.region, self.sharded = region, prepare is not None
         torch.manual_seed(settings.seed)  # the adapters begin the same in every process
         self.roles = LoraRoles(transformer, settings.rank)
         if checkpointing:
             enable_checkpointing(transformer.train())
+        if prepare is not None:
+            self.roles.model = prepare(transformer)
         rates = {"student": settings.lr, "critic": settings.critic_lr}
         self.optimizers = {
             name: torch.optim.AdamW(self.roles.parameters(name), lr=rates[name], betas=(0.0, 0.999), weight_decay=0.01)
@@ -106,11 +108,12 @@ class BackboneTrainer:
         """This process's part of a batch that depends on the step alone."""
         rng = np.random.default_rng([self.settings.seed, self.step, turn])
         chosen = rng.choice(len(self.clips), self.batch, replace=self.batch > len(self.clips))
-        here = next(iter(self.roles.parameters("student")))
+        dtype = next(p.dtype for name, p in self.roles.model.named_parameters() if "patch_embedding" in name)
+        device = self.roles.parameters("student")[0].device
         for index in chosen[self.rank :: self.world]:
             clip = self.clips[int(index)]
             check_clips([clip])
-            yield clip.to(here.device, next(p for n, p in self.roles.model.named_parameters() if "patch_embedding" in n).dtype)
+            yield clip.to(device, dtype)
 
     def _average(self, weights: Sequence[nn.Parameter], total: torch.Tensor) -> None:
         if self.world == 1:
