@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from iasa.cli.arguments import tell
 from iasa.cli.generate_backbone import parse_size
 from iasa.config import InputError
 
 
-def add_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--videos", required=True, metavar="DIR", help="folder of videos, each of up to an hour")
-    sub.add_argument("--weights", required=True, metavar="W", help="VACE: a folder of diffusers' layout, or OWNER/NAME")
-    sub.add_argument("--out", required=True, metavar="SHARDS", help="folder; shards that are done there are left alone")
-    sub.add_argument("--size", metavar="WxH", help="pixels, multiples of 16 (default: 832x480)")
-    sub.add_argument("--frames", type=int, default=81, help="pictures of a clip, 4 n + 1 (default: 81)")
-    sub.add_argument("--prompt", help="what the videos show, in words")
-    sub.add_argument("--worker", type=int, default=0, metavar="I", help="which of the workers this is (default: 0)")
-    sub.add_argument("--of", type=int, default=1, metavar="N", help="how many workers share the videos (default: 1)")
-    sub.add_argument("--dwpose", nargs=2, metavar=("DETECTOR", "POSE"), help="two ONNX files: poses by rtmlib, not mediapipe")
-    sub.add_argument("--ray", type=int, metavar="ACTORS", help="share the work among so many actors of a Ray cluster instead")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--videos", required=True, metavar="DIR", help="folder of videos, each of up to an hour")
+    parser.add_argument("--weights", required=True, metavar="W", help="VACE: a folder of diffusers' layout, or OWNER/NAME")
+    parser.add_argument("--out", required=True, metavar="SHARDS", help="folder; shards that are done there are left alone")
+    parser.add_argument("--size", metavar="WxH", help="pixels, multiples of 16 (default: 832x480)")
+    parser.add_argument("--frames", type=int, default=81, help="pictures of a clip, 4 n + 1 (default: 81)")
+    parser.add_argument("--prompt", help="what the videos show, in words")
+    parser.add_argument("--worker", type=int, default=0, metavar="I", help="which of the workers this is (default: 0)")
+    parser.add_argument("--of", type=int, default=1, metavar="N", help="how many workers share the videos (default: 1)")
+    parser.add_argument("--dwpose", nargs=2, metavar=("DETECTOR", "POSE"), help="two ONNX files: poses by rtmlib, not mediapipe")
+    parser.add_argument("--ray", type=int, metavar="ACTORS", help="share the work among so many actors of a Ray cluster instead")
 
 
 def run(arguments: argparse.Namespace) -> dict:
@@ -47,4 +48,5 @@ def run(arguments: argparse.Namespace) -> dict:
         find_poses = DWPose(*(Path(file) for file in arguments.dwpose), device.type) if arguments.dwpose else extract_keypoints
         encoder = ClipEncoder(load_pipeline(arguments.weights, "vace", device, pick_dtype()), settings)
         report = write_shards(videos, out, encoder, arguments.worker, arguments.of, find_poses)
+    tell(arguments, f"{report['clips']} clips in {report['shards']} shards; {report['kept']:.0%} of the frames were kept")
     return {**report, "out": str(out)}

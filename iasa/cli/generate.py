@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from iasa.cli import generate_backbone
 from iasa.cli.arguments import add_audio, add_seed, add_speaker, read_poses, read_reference, read_speech, tell
 from iasa.cli.progress import StageBar
 from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS, InputError, check_steps
@@ -30,17 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_seed(parser)
     parser.add_argument("--out", required=True, help="V.mp4")
+    generate_backbone.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict:
     check_output(arguments.out, (".mp4",))
-    check_steps(arguments.model, arguments.steps)
+    generate_backbone.check_arguments(arguments)
+    if arguments.backbone is None:
+        check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
     poses = None if arguments.pose is None else read_poses(arguments.pose)
     audio = read_speech(arguments.audio)
+    if arguments.backbone is not None:
+        return generate_backbone.run(arguments, audio, poses)
     reference = read_reference(arguments)
     bar = StageBar()
     bar("load", 0.0)

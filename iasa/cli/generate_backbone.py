@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from iasa.cli.arguments import first_speaker, tell
 from iasa.config import AUDIO_RATE, DEFAULT_MOTION, InputError
 from iasa.files import check_output
 
@@ -23,8 +24,8 @@ LORA_STEPS = 4
 _OPTIONS = ("weights", "size", "lora", "attention", "prompt", "guidance", "compare")
 
 
-def add_arguments(sub: argparse.ArgumentParser) -> None:
-    group = sub.add_argument_group("a video model instead of the embedded one (needs its weights, and a GPU)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a video model instead of the embedded one (needs its weights, and a GPU)")
     group.add_argument("--backbone", choices=BACKBONES, help="Wan 2.1 VACE or Wan 2.2 Animate, by diffusers")
     group.add_argument("--weights", metavar="W", help="a folder of diffusers' layout, or a repository of the Hub, OWNER/NAME")
     group.add_argument("--size", metavar="WxH", help="pixels, multiples of 16 (default: 832x480)")
@@ -100,12 +101,14 @@ def run(arguments: argparse.Namespace, audio: np.ndarray, poses: Keypoints | Non
         report["compare"] = {"dense_seconds": round(dense.seconds, 3), **compare_videos(video, dense, scene.keypoints)}
         shown = _side_by_side(dense.frames, video.frames)
     _write(arguments, shown, video.fps, audio, report)
+    made = f"{len(shown)} frames by {arguments.backbone} in {video.seconds:.1f} s"
+    tell(arguments, f"{arguments.out}: {made}, attention {settings.attention}")
     return {**report, "out": arguments.out}
 
 
 def _read_speaker(arguments: argparse.Namespace) -> tuple[Reference, np.ndarray | None, Keypoints | None]:
     """The speaker whose body moves, and the photograph that it stands for with the pose found in it."""
-    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker, speaker_names
+    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker
 
     if arguments.reference is not None:
         from iasa.backbones.speech_scene import find_pose
@@ -115,7 +118,7 @@ def _read_speaker(arguments: argparse.Namespace) -> tuple[Reference, np.ndarray 
         return photo_speaker(picture), picture, find_pose(picture)
     if arguments.avatar is not None:
         return draw_speaker(arguments.avatar), None, None
-    return load_speaker(arguments.speaker or speaker_names()[0]), None, None
+    return load_speaker(arguments.speaker or first_speaker()), None, None
 
 
 def _perform(audio: np.ndarray, speaker: Reference, arguments: argparse.Namespace) -> Keypoints:

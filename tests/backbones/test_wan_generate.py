@@ -211,9 +211,10 @@ def test_a_lora_of_a_text_to_video_model_fits_vace(tmp_path):
     """Few-step LoRAs know `blocks.*` alone."""
     pytest.importorskip("peft", reason="LoRAs need peft, an extra")
     from diffusers import WanTransformer3DModel, WanVACEPipeline
-    from iasa.backbones.lora_roles import TARGETS
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
+
+    from iasa.backbones.lora_roles import TARGETS
 
     donor = WanTransformer3DModel(**tiny_models.CORE, in_channels=16, num_layers=3)
     donor.add_adapter(LoraConfig(r=4, lora_alpha=4, init_lora_weights=False, target_modules=TARGETS))
