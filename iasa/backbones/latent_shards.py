@@ -96,7 +96,9 @@ def write_shards(
         raise InputError(f"worker {worker} of {workers} is refused; 0 to {workers - 1} are accepted")
     groups = group_videos(videos, encoder.settings.videos)
     out.mkdir(parents=True, exist_ok=True)
-    reports = [write_shard(number, groups[number], out, encoder, find_poses) for number in range(worker, len(groups), workers)]
+    reports = [
+        write_shard(number, groups[number], out, encoder, find_poses) for number in range(worker, len(groups), workers)
+    ]
     frames = sum(report["frames"] for report in reports)
     return {
         "shards": len(reports),
@@ -129,7 +131,9 @@ def write_shard(number: int, paths: Sequence[Path], out: Path, encoder: ClipEnco
         with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
             for path in paths:
                 try:
-                    clips, seen = read_clips(path, settings.height, settings.width, settings.fps, settings.frames, find_poses)
+                    clips, seen = read_clips(
+                        path, settings.height, settings.width, settings.fps, settings.frames, find_poses
+                    )
                     for clip in clips:
                         add_sample(tar, clip.key, encoder(clip), {"fps": settings.fps})
                         report["clips"] += 1
@@ -187,7 +191,9 @@ class ShardClips:
                 file.seek(parts[part][0])
                 return file.read(parts[part][1])
 
-            return decode_sample({"__key__": key, **{name: read(name) for name in ("json", *(f"{p}.npy" for p in PARTS))}})
+            return decode_sample(
+                {"__key__": key, **{name: read(name) for name in ("json", *(f"{p}.npy" for p in PARTS))}}
+            )
 
 
 def stream_clips(folder: Path) -> Iterator[LatentClip]:
@@ -195,7 +201,9 @@ def stream_clips(folder: Path) -> Iterator[LatentClip]:
     try:
         import webdataset
     except ImportError as error:
-        raise ImportError("streaming shards needs webdataset, which is not installed: pip install webdataset") from error
+        raise ImportError(
+            "streaming shards needs webdataset, which is not installed: pip install webdataset"
+        ) from error
     paths = [str(path) for path in shard_paths(folder)]
     for sample in webdataset.WebDataset(paths, shardshuffle=False, empty_check=False):
         yield decode_sample(sample)

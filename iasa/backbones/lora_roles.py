@@ -29,7 +29,9 @@ class LoraRoles:
         self.model = model.requires_grad_(False)
         for adapter in ADAPTERS:
             model.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS), adapter_name=adapter)
-        self._layers = [module for module in model.modules() if isinstance(module, _peft().tuners.tuners_utils.BaseTunerLayer)]
+        self._layers = [
+            module for module in model.modules() if isinstance(module, _peft().tuners.tuners_utils.BaseTunerLayer)
+        ]
         self.controller: PlanController | None = None
         self.role = ""
         self._become("student")
@@ -58,7 +60,9 @@ class LoraRoles:
             layer.enable_adapters(role != "teacher")
             if role != "teacher":
                 layer.set_adapter([role])
-        for adapter in ADAPTERS:  # peft freezes what is not active, and a second run of a block must find all as they were
+        for (
+            adapter
+        ) in ADAPTERS:  # peft freezes what is not active, and a second run of a block must find all as they were
             for weight in self.parameters(adapter):
                 weight.requires_grad_(True)
         if self.controller is not None:

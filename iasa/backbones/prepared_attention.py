@@ -55,9 +55,7 @@ def prepare_attention(
         if name in ("dense", "reference"):
             return PreparedAttention(name, plan.dense().to(device))
         order = plan.permutation().to(device)
-        layout = (
-            plan.to_flex(device=device) if name == "flex" else plan_layout(plan, device, name == "two-pass")
-        )
+        layout = plan.to_flex(device=device) if name == "flex" else plan_layout(plan, device, name == "two-pass")
         return PreparedAttention(name, layout, order, order.argsort())
 
     return once(plan, ("prepared", name, device), make)

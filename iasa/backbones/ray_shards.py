@@ -24,7 +24,9 @@ class ShardWriter:
         return {"shard": number, "clips": report["clips"], "frames": report["frames"], "kept": report["kept"]}
 
 
-def write_shards_by_ray(videos: Path, out: Path, weights: str, settings: ShardSettings, actors: int, gpus: float = 0) -> dict:
+def write_shards_by_ray(
+    videos: Path, out: Path, weights: str, settings: ShardSettings, actors: int, gpus: float = 0
+) -> dict:
     """All shards of a folder by `actors` actors, each with so many GPUs; needs a shared file system. Returns totals."""
     try:
         import ray

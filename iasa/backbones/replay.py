@@ -38,9 +38,7 @@ class ReplayCheckpoint:
     """For `model.enable_gradient_checkpointing(ReplayCheckpoint(model))`."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.states = model.__dict__.setdefault(
-            _STATES, []
-        )  # the list itself: it follows what is registered later
+        self.states = model.__dict__.setdefault(_STATES, [])  # the list itself: it follows what is registered later
 
     def __call__(self, block: nn.Module, *args):
         then = [(state, state.snapshot()) for state in self.states]
@@ -54,9 +52,7 @@ class ReplayCheckpoint:
             now = [(state, state.snapshot()) for state in self.states]
             gone = [state for state, _ in then if state not in self.states]
             if gone:
-                raise InputError(
-                    "a plan was removed between the forward and the backward pass; remove it after both"
-                )
+                raise InputError("a plan was removed between the forward and the backward pass; remove it after both")
             known = {id(state): value for state, value in then}
             for state, _ in now:
                 state.restore(known.get(id(state)))

@@ -87,18 +87,14 @@ def face_boxes(keypoints: Keypoints, height: int, width: int, area: float = 1.3)
     grown = (size * math.sqrt(area) - size) / np.float32([2, 4])
     left, right = low[:, 0] - grown[:, 0], high[:, 0] + grown[:, 0]
     top, bottom = low[:, 1] - 3 * grown[:, 1], high[:, 1] + grown[:, 1]
-    return np.stack([left.clip(0), right.clip(max=width), top.clip(0), bottom.clip(max=height)], 1).astype(
-        np.int64
-    )
+    return np.stack([left.clip(0), right.clip(max=width), top.clip(0), bottom.clip(max=height)], 1).astype(np.int64)
 
 
 def face_video(frames: np.ndarray, keypoints: Keypoints, size: int = 512) -> list[Image.Image]:
     """The faces of pictures uint8 [f, H, W, 3] as Animate takes them; black, its sign for no face, where none is seen."""
     cropped = []
     boxes = face_boxes(keypoints, *frames.shape[1:3])
-    for frame, (left, right, top, bottom), seen in zip(
-        frames, boxes, keypoints.confidence[:, FACE], strict=True
-    ):
+    for frame, (left, right, top, bottom), seen in zip(frames, boxes, keypoints.confidence[:, FACE], strict=True):
         if seen.max() > 0 and right - left > 1 and bottom - top > 1:
             crop = Image.fromarray(frame[top:bottom, left:right])
             cropped.append(crop.resize((size, size), Image.Resampling.BILINEAR))

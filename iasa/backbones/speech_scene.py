@@ -33,7 +33,8 @@ def make_scene(
     keypoints: Keypoints,  # in the units of the speaker's square picture
     height: int,
     width: int,
-    photograph: np.ndarray | None = None,  # uint8 [h, w, 3] that the speaker was made of; None: the speaker's own picture
+    photograph: np.ndarray
+    | None = None,  # uint8 [h, w, 3] that the speaker was made of; None: the speaker's own picture
     photograph_pose: Keypoints | None = None,  # found in it, one frame, 0..1 of its width and height
 ) -> Scene:
     """The speaker's motion laid on a picture, and the picture cut to the video's shape around all that moves."""

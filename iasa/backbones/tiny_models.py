@@ -21,9 +21,7 @@ def tiny_vae() -> AutoencoderKLWan:
     from diffusers import AutoencoderKLWan
 
     torch.manual_seed(1)
-    sizes = dict(
-        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
-    )
+    sizes = dict(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True])
     return AutoencoderKLWan(**sizes).eval()
 
 
@@ -66,9 +64,7 @@ def tiny_i2v(layers: int = 2) -> WanImageToVideoPipeline:
     from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
 
     torch.manual_seed(0)
-    model = WanTransformer3DModel(
-        **CORE, in_channels=36, num_layers=layers, image_dim=32, added_kv_proj_dim=32
-    )
+    model = WanTransformer3DModel(**CORE, in_channels=36, num_layers=layers, image_dim=32, added_kv_proj_dim=32)
     encoder, processor = _tiny_vision()
     return WanImageToVideoPipeline(
         tokenizer=None, text_encoder=None, vae=tiny_vae(), transformer=loud(model).eval(), image_encoder=encoder,
@@ -84,9 +80,7 @@ def tiny_text():
     known = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
     words = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
     torch.manual_seed(2)
     config = UMT5Config(vocab_size=len(known), d_model=TEXT, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     return tokenizer, UMT5EncoderModel(config).eval()

@@ -20,7 +20,9 @@ LONGEST = 3600.0  # seconds of a video
 _THUMB = 32  # pixels of the pictures that are compared for cuts
 _CUT, _SUDDEN = 0.08, 4.0  # mean difference of brightness, and how many times that of the pictures around
 
-PoseFinder = Callable[[Iterable[np.ndarray], float], Keypoints]  # pictures, frames a second -> poses in units of `to_picture`
+PoseFinder = Callable[
+    [Iterable[np.ndarray], float], Keypoints
+]  # pictures, frames a second -> poses in units of `to_picture`
 
 
 @dataclass(frozen=True)
@@ -141,10 +143,11 @@ class DWPose:
             high, wide = picture.shape[:2]
             side = min(high, wide)
             empty = largest is None or points.shape[1] != COUNT
-            placed = np.zeros((COUNT, 2)) if empty else (points[largest] - [(wide - side) / 2, (high - side) / 2]) / side
+            placed = (
+                np.zeros((COUNT, 2)) if empty else (points[largest] - [(wide - side) / 2, (high - side) / 2]) / side
+            )
             xy.append(placed)
             confidence.append(np.zeros(COUNT) if empty else np.clip(scores[largest], 0, 1))
         if not xy:
             raise InputError("there are no frames to find a pose in")
         return Keypoints(np.stack(xy), np.stack(confidence), fps)
-

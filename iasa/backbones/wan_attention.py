@@ -38,9 +38,7 @@ class PlanController:
         self.plans, self.dense_steps, self.backend = list(plans), dense_steps, backend
         self.enabled = True  # off: every call runs dense, as if there were no plan
         self.calls = {"sparse": 0, "dense": 0}  # of the transformer
-        self.prepared: tuple[PreparedAttention, ...] | None = (
-            None  # what the processors read; None runs dense
-        )
+        self.prepared: tuple[PreparedAttention, ...] | None = None  # what the processors read; None runs dense
         self.restart()
 
     def restart(self) -> None:
@@ -48,9 +46,7 @@ class PlanController:
         self.segment, self.step, self._level, self._seen = 0, -1, None, set()
         self.branch: str | None = None  # of guidance: what the pipeline calls it, "cond" or "uncond"
 
-    def watch(
-        self, cache_context: Callable[..., AbstractContextManager]
-    ) -> Callable[..., AbstractContextManager]:
+    def watch(self, cache_context: Callable[..., AbstractContextManager]) -> Callable[..., AbstractContextManager]:
         """The transformer's `cache_context`, in which pipelines name the branch of guidance, with an ear."""
 
         @contextmanager
@@ -101,15 +97,11 @@ class PlanController:
         self._level, self._seen = level, {branch}
 
     def _check_grid(self, model: nn.Module, hidden: Tensor, plans: Sequence[AttentionPlan]) -> None:
-        here = tuple(
-            size // patch for size, patch in zip(hidden.shape[2:], model.config.patch_size, strict=True)
-        )
+        here = tuple(size // patch for size, patch in zip(hidden.shape[2:], model.config.patch_size, strict=True))
         for plan in plans:
             made_for = (plan.grid.frames, plan.grid.rows, plan.grid.cols)
             if made_for != here:
-                one, other = (
-                    "{} latent frames of {} x {} tokens".format(*sizes) for sizes in (made_for, here)
-                )
+                one, other = ("{} latent frames of {} x {} tokens".format(*sizes) for sizes in (made_for, here))
                 raise InputError(f"the plan is for {one} and the video has {other}")
 
     def snapshot(self) -> tuple:
@@ -143,23 +135,17 @@ class PlanProcessor:
         _refuse_parallel(value)
         self.dense._parallel_config = value
 
-    def __call__(
-        self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None, **kwargs
-    ):
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None, **kwargs):
         prepared = self.controller.prepared
         if prepared is None:
-            return self.dense(
-                attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb, **kwargs
-            )
+            return self.dense(attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb, **kwargs)
         out = attend(prepared, *project(attn, hidden_states, rotary_emb))
         return output(attn, out, hidden_states)
 
 
 def project(attn: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values with Wan's norms over all heads and its rotary embedding: [b, nh, f*n, d] each."""
-    q, k, v = (
-        attn.to_qkv(x).chunk(3, -1) if attn.fused_projections else (attn.to_q(x), attn.to_k(x), attn.to_v(x))
-    )
+    q, k, v = attn.to_qkv(x).chunk(3, -1) if attn.fused_projections else (attn.to_q(x), attn.to_k(x), attn.to_v(x))
     q, k = attn.norm_q(q), attn.norm_k(k)
     q, k, v = (part.unflatten(2, (attn.heads, -1)) for part in (q, k, v))
     if rope is not None:
@@ -189,9 +175,7 @@ def self_attentions(transformer: nn.Module) -> dict[str, nn.Module]:
     }
     if not found:
         kind = type(transformer).__name__
-        raise InputError(
-            f"{kind} has no self-attention of Wan's; WanVACEPipeline or WanAnimatePipeline is accepted"
-        )
+        raise InputError(f"{kind} has no self-attention of Wan's; WanVACEPipeline or WanAnimatePipeline is accepted")
     return found
 
 
@@ -241,14 +225,10 @@ def transformers(pipe: object) -> list[nn.Module]:
         return [pipe]
     found = [getattr(pipe, name, None) for name in ("transformer", "transformer_2")]
     if not any(found_one is not None for found_one in found):
-        raise InputError(
-            f"{type(pipe).__name__} has no transformer; WanVACEPipeline or WanAnimatePipeline is accepted"
-        )
+        raise InputError(f"{type(pipe).__name__} has no transformer; WanVACEPipeline or WanAnimatePipeline is accepted")
     return [model for model in found if model is not None]
 
 
 def _refuse_parallel(config: object) -> None:
     if config is not None:
-        raise InputError(
-            "a plan and context parallelism do not go together: the tokens of a clip must be on one GPU"
-        )
+        raise InputError("a plan and context parallelism do not go together: the tokens of a clip must be on one GPU")

@@ -111,7 +111,9 @@ class ClipRoles:
         level = torch.as_tensor(level, device=x.device, dtype=torch.float32)
         noisy = (1 - level) * self.reference + level * self.noise
         hidden = torch.cat([noisy.to(x), x], 2)
-        given = dict(hidden_states=hidden, control_hidden_states=self.control, encoder_hidden_states=text, return_dict=False)
+        given = dict(
+            hidden_states=hidden, control_hidden_states=self.control, encoder_hidden_states=text, return_dict=False
+        )
         out = model(timestep=(1000 * level).view(1), **given)[0]
         return out[:, :, self.clip.references :]
 
@@ -200,6 +202,8 @@ def check_clips(clips: Sequence[LatentClip]) -> None:
         frames = clip.latents.shape[2]
         if len(clip.poses) != 4 * frames - 3:
             count = len(clip.poses)
-            raise InputError(f"clip {clip.key} has {count} poses for {frames} latent frames; {4 * frames - 3} are needed")
+            raise InputError(
+                f"clip {clip.key} has {count} poses for {frames} latent frames; {4 * frames - 3} are needed"
+            )
         if clip.control.shape[3:] != clip.latents.shape[3:]:
             raise InputError(f"clip {clip.key} has a control of another size than its latents")

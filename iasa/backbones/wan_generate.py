@@ -146,7 +146,9 @@ def _run_animate(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, f
 def _shared_arguments(pipe: DiffusionPipeline, settings: WanSettings) -> dict:
     """What both pipelines take; one without a text encoder gets an empty text."""
     generator = torch.Generator().manual_seed(settings.seed)
-    given = dict(num_inference_steps=settings.steps, guidance_scale=settings.guidance, generator=generator, output_type="np")
+    given = dict(
+        num_inference_steps=settings.steps, guidance_scale=settings.guidance, generator=generator, output_type="np"
+    )
     if pipe.text_encoder is not None:
         return given | dict(prompt=settings.prompt, negative_prompt=NEGATIVE)
     empty = torch.zeros(1, 512, pipe.transformer.config.text_dim)

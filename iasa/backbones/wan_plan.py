@@ -45,13 +45,9 @@ class VideoSize:
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.frames % TEMPORAL != 1:
-            raise InputError(
-                f"{self.frames} pictures do not fill latent frames; {TEMPORAL} n + 1 are accepted, 81 say"
-            )
+            raise InputError(f"{self.frames} pictures do not fill latent frames; {TEMPORAL} n + 1 are accepted, 81 say")
         if min(self.height, self.width) < SIDE or self.height % SIDE or self.width % SIDE:
-            raise InputError(
-                f"a video of {self.width} x {self.height} is refused; multiples of {SIDE} are accepted"
-            )
+            raise InputError(f"a video of {self.width} x {self.height} is refused; multiples of {SIDE} are accepted")
         if self.references < 0:
             raise InputError(f"{self.references} references are refused; 0 or more are accepted")
 
@@ -81,8 +77,7 @@ def plan_for(
     height: int,
     width: int,
     references: int | None = None,  # pictures in front; None: what the pipeline usually has
-    reference_pose: Keypoints
-    | None = None,  # one pose for each reference; None: they are seen whole, no more
+    reference_pose: Keypoints | None = None,  # one pose for each reference; None: they are seen whole, no more
     options: MaskOptions | None = None,
     segment: int = SEGMENT,  # Animate: pictures denoised at a time
     shared: int = 1,  # Animate: pictures that two segments have in common
@@ -121,9 +116,7 @@ def video_plan(
     if references:
         front = _unseen(references) if reference_pose is None else reference_pose
         if len(front) != references:
-            raise InputError(
-                f"there are {len(front)} poses for {references} references; one for each is needed"
-            )
+            raise InputError(f"there are {len(front)} poses for {references} references; one for each is needed")
         poses = concat_keypoints(front, poses)
     options = replace(options or TRAINING_FREE, sink=references > 0, references=max(references, 1))
     return make_plan(poses, size.grid, options)
@@ -140,9 +133,7 @@ def full_plan(size: VideoSize) -> AttentionPlan:
 def animate_segments(keypoints: Keypoints, segment: int = SEGMENT, shared: int = 1) -> list[Keypoints]:
     """The poses of each segment as WanAnimatePipeline cuts them; the end is padded by going back and forth."""
     if segment % TEMPORAL != 1 or shared not in (1, 5) or segment <= shared:
-        raise InputError(
-            f"segments of {segment} pictures that share {shared} are refused; 4 n + 1 that share 1 or 5"
-        )
+        raise InputError(f"segments of {segment} pictures that share {shared} are refused; 4 n + 1 that share 1 or 5")
     step = segment - shared
     if len(keypoints) < 2:
         raise InputError(f"there are {len(keypoints)} poses; two or more are needed for Animate")

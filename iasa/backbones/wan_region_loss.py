@@ -28,7 +28,9 @@ class WanRegionLoss:
         self, vae: nn.Module, face: FaceEmbedding, features: Features, weights: Mapping[str, float] = REGION_WEIGHTS
     ) -> None:
         self.vae, self.face, self.features, self.weights = vae.requires_grad_(False), face, features, weights
-        self.mean, self.std = (torch.tensor(x).view(1, -1, 1, 1, 1) for x in (vae.config.latents_mean, vae.config.latents_std))
+        self.mean, self.std = (
+            torch.tensor(x).view(1, -1, 1, 1, 1) for x in (vae.config.latents_mean, vae.config.latents_std)
+        )
 
     def __call__(self, x0: Tensor, clip: LatentClip, generator: torch.Generator) -> Tensor:
         """x0 [1, f, c, h, w] normalised latents -> scalar."""
@@ -59,7 +61,9 @@ class WanRegionLoss:
     def _decode(self, latents: Tensor) -> Tensor:
         """[1, c, m, h, w] -> pictures [1 + 4 (m - 1), 3, H, W] in [-1, 1]."""
         raw = latents.to(self.vae.dtype)
-        return self.vae.decode(raw * self.std.to(raw) + self.mean.to(raw), return_dict=False)[0][0].transpose(0, 1).float()
+        return (
+            self.vae.decode(raw * self.std.to(raw) + self.mean.to(raw), return_dict=False)[0][0].transpose(0, 1).float()
+        )
 
 
 def make_region_loss(vae: nn.Module) -> WanRegionLoss:

@@ -95,9 +95,7 @@ class CausalWan:
         needed = {*whole, *past}
         missing = needed - set(next(iter(self.cache.values())))
         if missing:
-            raise InputError(
-                f"frame {min(missing)} has not been rolled out; frames come in order, each kept once"
-            )
+            raise InputError(f"frame {min(missing)} has not been rolled out; frames come in order, each kept once")
         kept = {name: {frame: pairs[frame] for frame in needed} for name, pairs in self.cache.items()}
         return ChunkCall(frames, tuple(whole), chosen, gather, kept, True)
 
@@ -133,15 +131,10 @@ class _ChunkProcessor:
         call, cache = self.stream.call, self.stream.cache[self.name]
         q, k, v = project(attn, hidden_states, rotary_emb)
         kept = call.kept[self.name]
-        own = [
-            torch.cat([mine, *(kept[frame][i] for frame in call.whole)], 2) for i, mine in enumerate((k, v))
-        ]
+        own = [torch.cat([mine, *(kept[frame][i] for frame in call.whole)], 2) for i, mine in enumerate((k, v))]
         past = [None, None]
         if call.chosen:
-            past = [
-                torch.cat([kept[frame][i][:, :, tokens] for frame, tokens in call.chosen], 2)
-                for i in range(2)
-            ]
+            past = [torch.cat([kept[frame][i][:, :, tokens] for frame, tokens in call.chosen], 2) for i in range(2)]
         out = frame_attention(q, *own, *past, call.gather)
         if call.keep:
             parts = [x.detach().tensor_split(len(call.frames), 2) for x in (k, v)]
@@ -209,13 +202,10 @@ class StreamDecoder:
 
         self.vae, self.first = vae, True
         if vae.config.patch_size is not None:
-            raise InputError(
-                "the streamed decoder takes Wan 2.1's autoencoder, whose pictures are not in patches"
-            )
+            raise InputError("the streamed decoder takes Wan 2.1's autoencoder, whose pictures are not in patches")
         self._seen = [None] * sum(isinstance(module, WanCausalConv3d) for module in vae.decoder.modules())
         self.mean, self.std = (
-            torch.tensor(values).view(1, -1, 1, 1, 1)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
+            torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
         )
 
     def __call__(self, latents: Tensor) -> Tensor:

@@ -52,7 +52,9 @@ def load_pipeline(
         _check_folder(folder, PIPELINES[backbone])
         _check_size(folder, device, dtype, tokens)
     elif not _HUB_ID.fullmatch(weights):
-        raise InputError(f"there is no folder {weights}; a diffusers folder or a repository of the Hub, OWNER/NAME, is accepted")
+        raise InputError(
+            f"there is no folder {weights}; a diffusers folder or a repository of the Hub, OWNER/NAME, is accepted"
+        )
     import diffusers
 
     try:
@@ -154,7 +156,9 @@ def _check_folder(folder: Path, wanted: str) -> None:
         if not (folder / name).is_dir():
             raise InputError(f"{folder} lacks its part {name}; copy the folder whole")
         if name in _NETWORKS and not [*(folder / name).glob("*.safetensors")]:
-            raise InputError(f"{folder / name} holds no .safetensors file; copy the folder whole (pickled weights are refused)")
+            raise InputError(
+                f"{folder / name} holds no .safetensors file; copy the folder whole (pickled weights are refused)"
+            )
 
 
 def _check_size(folder: Path, device: torch.device, dtype: torch.dtype, tokens: int) -> None:
@@ -165,7 +169,9 @@ def _check_size(folder: Path, device: torch.device, dtype: torch.dtype, tokens: 
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{config_file} does not describe a transformer: {first_line(error)}") from error
     if parameters >= NEEDS_GPU and device.type != "cuda":
-        raise InputError(f"{folder} has {parameters / 1e9:.0f} billion parameters and there is no CUDA device; one is needed")
+        raise InputError(
+            f"{folder} has {parameters / 1e9:.0f} billion parameters and there is no CUDA device; one is needed"
+        )
     others = sum(file.stat().st_size for file in folder.glob("*/*.safetensors") if file.parent.name != "transformer")
     need, free = estimate_memory(config, parameters, others, tokens, dtype), available_memory(device)
     if free is not None and need.total > free:

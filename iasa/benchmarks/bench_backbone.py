@@ -59,7 +59,9 @@ class Bench:
     def shape(self, label: str) -> dict:
         """Sizes of a transformer; tiny ones to try the script out."""
         if self.options.quick:
-            return dict(num_attention_heads=2, ffn_dim=64, num_layers=2, vace_layers=[0], attention_head_dim=16, text_dim=16)
+            return dict(
+                num_attention_heads=2, ffn_dim=64, num_layers=2, vace_layers=[0], attention_head_dim=16, text_dim=16
+            )
         return SHAPES[label] | dict(attention_head_dim=128, text_dim=4096)
 
     def row(self, part: str, name: str, measure: Callable[[], dict | float], on_any: bool = False, **notes) -> None:
@@ -205,7 +207,9 @@ def _attention(bench: Bench) -> None:
                 def call(q, k, v, backend=backend, plan=plan):
                     return sparse_attention(q, k, v, plan, backend)
 
-                bench.row("attention", f"plan {backend}, forward and backward", lambda c=call, both=both_ways: both(c), **note)
+                bench.row(
+                    "attention", f"plan {backend}, forward and backward", lambda c=call, both=both_ways: both(c), **note
+                )
 
 
 def _agreement(bench: Bench) -> None:
@@ -305,7 +309,9 @@ def _autoencoder(bench: Bench) -> None:
 
     for size in bench.sizes:
         for name, call in (("decode", decode), ("encode", encode)):
-            bench.row("autoencoder", f"{name} {bench.frames} pictures, {size[1]} x {size[0]}", lambda c=call, s=size: c(*s))
+            bench.row(
+                "autoencoder", f"{name} {bench.frames} pictures, {size[1]} x {size[0]}", lambda c=call, s=size: c(*s)
+            )
 
 
 def _table(bench: Bench) -> str:

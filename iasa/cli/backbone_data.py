@@ -12,15 +12,23 @@ from iasa.config import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--videos", required=True, metavar="DIR", help="folder of videos, each of up to an hour")
-    parser.add_argument("--weights", required=True, metavar="W", help="VACE: a folder of diffusers' layout, or OWNER/NAME")
-    parser.add_argument("--out", required=True, metavar="SHARDS", help="folder; shards that are done there are left alone")
+    parser.add_argument(
+        "--weights", required=True, metavar="W", help="VACE: a folder of diffusers' layout, or OWNER/NAME"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="SHARDS", help="folder; shards that are done there are left alone"
+    )
     parser.add_argument("--size", metavar="WxH", help="pixels, multiples of 16 (default: 832x480)")
     parser.add_argument("--frames", type=int, default=81, help="pictures of a clip, 4 n + 1 (default: 81)")
     parser.add_argument("--prompt", help="what the videos show, in words")
     parser.add_argument("--worker", type=int, default=0, metavar="I", help="which of the workers this is (default: 0)")
     parser.add_argument("--of", type=int, default=1, metavar="N", help="how many workers share the videos (default: 1)")
-    parser.add_argument("--dwpose", nargs=2, metavar=("DETECTOR", "POSE"), help="two ONNX files: poses by rtmlib, not mediapipe")
-    parser.add_argument("--ray", type=int, metavar="ACTORS", help="share the work among so many actors of a Ray cluster instead")
+    parser.add_argument(
+        "--dwpose", nargs=2, metavar=("DETECTOR", "POSE"), help="two ONNX files: poses by rtmlib, not mediapipe"
+    )
+    parser.add_argument(
+        "--ray", type=int, metavar="ACTORS", help="share the work among so many actors of a Ray cluster instead"
+    )
 
 
 def run(arguments: argparse.Namespace) -> dict:
@@ -43,10 +51,16 @@ def run(arguments: argparse.Namespace) -> dict:
     if arguments.ray is not None:
         from iasa.backbones.ray_shards import write_shards_by_ray
 
-        report = write_shards_by_ray(videos, out, arguments.weights, settings, arguments.ray, float(device.type == "cuda"))
+        report = write_shards_by_ray(
+            videos, out, arguments.weights, settings, arguments.ray, float(device.type == "cuda")
+        )
     else:
-        find_poses = DWPose(*(Path(file) for file in arguments.dwpose), device.type) if arguments.dwpose else extract_keypoints
+        find_poses = (
+            DWPose(*(Path(file) for file in arguments.dwpose), device.type) if arguments.dwpose else extract_keypoints
+        )
         encoder = ClipEncoder(load_pipeline(arguments.weights, "vace", device, pick_dtype()), settings)
         report = write_shards(videos, out, encoder, arguments.worker, arguments.of, find_poses)
-    tell(arguments, f"{report['clips']} clips in {report['shards']} shards; {report['kept']:.0%} of the frames were kept")
+    tell(
+        arguments, f"{report['clips']} clips in {report['shards']} shards; {report['kept']:.0%} of the frames were kept"
+    )
     return {**report, "out": str(out)}

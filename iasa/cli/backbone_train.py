@@ -14,15 +14,23 @@ from iasa.cli.arguments import add_seed, tell
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="SHARDS", help="folder of `backbone-data`")
-    parser.add_argument("--weights", required=True, metavar="W", help="VACE: a folder of diffusers' layout, or OWNER/NAME")
-    parser.add_argument("--run", required=True, metavar="R", help="folder for checkpoints, losses and student.safetensors")
+    parser.add_argument(
+        "--weights", required=True, metavar="W", help="VACE: a folder of diffusers' layout, or OWNER/NAME"
+    )
+    parser.add_argument(
+        "--run", required=True, metavar="R", help="folder for checkpoints, losses and student.safetensors"
+    )
     parser.add_argument("--updates", type=int, default=600, help="of the student (default: 600)")
     parser.add_argument("--batch", type=int, default=8, help="clips of an update, over all processes (default: 8)")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps of the student (default: 4)")
     parser.add_argument("--rank", type=int, default=64, help="of the adapters (default: 64)")
-    parser.add_argument("--whole-clip", action="store_true", help="the student denoises the clip at once, not chunk by chunk")
+    parser.add_argument(
+        "--whole-clip", action="store_true", help="the student denoises the clip at once, not chunk by chunk"
+    )
     parser.add_argument("--causal-weights", metavar="FILE", help="start from a causal few-step model's main blocks")
-    parser.add_argument("--region", type=float, default=0.0, help="weight of the region loss on decoded crops (default: 0)")
+    parser.add_argument(
+        "--region", type=float, default=0.0, help="weight of the region loss on decoded crops (default: 0)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
     parser.add_argument("--save-every", type=int, default=50, help="updates (default: 50)")
     add_seed(parser)

@@ -27,13 +27,21 @@ _OPTIONS = ("weights", "size", "lora", "attention", "prompt", "guidance", "compa
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a video model instead of the embedded one (needs its weights, and a GPU)")
     group.add_argument("--backbone", choices=BACKBONES, help="Wan 2.1 VACE or Wan 2.2 Animate, by diffusers")
-    group.add_argument("--weights", metavar="W", help="a folder of diffusers' layout, or a repository of the Hub, OWNER/NAME")
+    group.add_argument(
+        "--weights", metavar="W", help="a folder of diffusers' layout, or a repository of the Hub, OWNER/NAME"
+    )
     group.add_argument("--size", metavar="WxH", help="pixels, multiples of 16 (default: 832x480)")
-    group.add_argument("--lora", metavar="FILE", help=f"a few-step LoRA; then {LORA_STEPS} steps and no guidance are the default")
+    group.add_argument(
+        "--lora", metavar="FILE", help=f"a few-step LoRA; then {LORA_STEPS} steps and no guidance are the default"
+    )
     group.add_argument("--attention", choices=ATTENTION, help="which tokens meet (default: input_aware)")
     group.add_argument("--prompt", help="what the video shows, in words")
-    group.add_argument("--guidance", type=float, help="strength of the prompt (default: 5, and 1 for animate or with --lora)")
-    group.add_argument("--compare", action="store_true", help="by dense attention too: V.mp4 shows dense left, sparse right")
+    group.add_argument(
+        "--guidance", type=float, help="strength of the prompt (default: 5, and 1 for animate or with --lora)"
+    )
+    group.add_argument(
+        "--compare", action="store_true", help="by dense attention too: V.mp4 shows dense left, sparse right"
+    )
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -44,7 +52,9 @@ def check_arguments(arguments: argparse.Namespace) -> None:
             raise InputError(f"--{given[0]} belongs to --backbone; name one: {' or '.join(BACKBONES)}")
         return
     if not arguments.weights:
-        raise InputError("--backbone needs --weights: a folder of diffusers' layout, or a repository of the Hub, OWNER/NAME")
+        raise InputError(
+            "--backbone needs --weights: a folder of diffusers' layout, or a repository of the Hub, OWNER/NAME"
+        )
     if arguments.stream:
         raise InputError("--stream is the embedded student's; leave it or --backbone out")
     if arguments.compare and arguments.attention == "dense":

@@ -100,7 +100,9 @@ def test_a_sample_is_what_the_pipeline_would_compute(videos, encoder, shards):
     pipe = encoder.pipe
     with torch.no_grad():
         pictures = torch.from_numpy(source.pictures).permute(3, 0, 1, 2)[None] / 127.5 - 1
-        mean, std = (torch.tensor(x).view(1, -1, 1, 1, 1) for x in (pipe.vae.config.latents_mean, pipe.vae.config.latents_std))
+        mean, std = (
+            torch.tensor(x).view(1, -1, 1, 1, 1) for x in (pipe.vae.config.latents_mean, pipe.vae.config.latents_std)
+        )
         wanted = (pipe.vae.encode(pictures).latent_dist.mode() - mean) / std
     assert (clip.latents - wanted).abs().max() < 2e-3 * wanted.abs().max() and clip.latents.shape == (1, 16, 3, 8, 12)
     assert clip.references == 1 and len(clip.poses) == 9 and clip.size == (64, 96)
@@ -131,7 +133,11 @@ def test_webdataset_streams_the_same_samples(shards):
     by_number = ShardClips(shards)
     count = 0
     for clip, other in zip(stream_clips(shards), (by_number[i] for i in range(len(by_number))), strict=True):
-        assert clip.key == other.key and torch.equal(clip.latents, other.latents) and torch.equal(clip.control, other.control)
+        assert (
+            clip.key == other.key
+            and torch.equal(clip.latents, other.latents)
+            and torch.equal(clip.control, other.control)
+        )
         assert np.array_equal(clip.poses.xy, other.poses.xy) and torch.equal(clip.text, other.text)
         count += 1
     assert count == 11
@@ -175,7 +181,9 @@ def test_dwpose_by_rtmlib(monkeypatch, tmp_path):
         (tmp_path / name).touch()
     found = DWPose(tmp_path / "d.onnx", tmp_path / "p.onnx")(iter(np.zeros((2, 80, 120, 3), np.uint8)), 16.0)
     assert len(found) == 2 and found.fps == 16.0 and (found.confidence == np.float32(0.7)).all()
-    np.testing.assert_allclose(found.xy[0, 0], [0.0, 0.25])  # (20 - 20) / 80, 20 / 80: the larger person, in the middle square
+    np.testing.assert_allclose(
+        found.xy[0, 0], [0.0, 0.25]
+    )  # (20 - 20) / 80, 20 / 80: the larger person, in the middle square
     with pytest.raises(InputError, match="there is no file"):
         DWPose(tmp_path / "none.onnx", tmp_path / "p.onnx")
 
@@ -201,7 +209,21 @@ def test_the_commands_make_data_and_train(videos, tmp_path, monkeypatch, capsys)
     data = ["backbone-data", "--videos", str(videos), "--weights", weights, "--out", out]
     assert main([*data, "--size", "96x64", "--frames", "9", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["clips"] == 11
-    words = ["backbone-train", "--data", out, "--weights", weights, "--run", run, "--updates", "1", "--batch", "1", "--rank", "2"]
+    words = [
+        "backbone-train",
+        "--data",
+        out,
+        "--weights",
+        weights,
+        "--run",
+        run,
+        "--updates",
+        "1",
+        "--batch",
+        "1",
+        "--rank",
+        "2",
+    ]
     assert main([*words, "--region", "0.1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["step"] == 0 and np.isfinite(report["student"]) and Path(report["lora"]).is_file()

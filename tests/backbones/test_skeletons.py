@@ -43,15 +43,11 @@ def test_what_is_unsure_is_not_drawn():
     unsure = Keypoints(POSES.xy[:1], np.full((1, 133), 0.4, np.float32))
     assert picture("animate", unsure).max() == 0 and picture("vace", unsure).max() > 0
     assert picture("vace", Keypoints(POSES.xy[:1], np.full((1, 133), 0.2, np.float32))).max() == 0
-    headless = Keypoints(
-        POSES.xy[:1], np.where(np.arange(133) < 23, POSES.confidence[:1], 0).astype(np.float32)
-    )
+    headless = Keypoints(POSES.xy[:1], np.where(np.arange(133) < 23, POSES.confidence[:1], 0).astype(np.float32))
     assert (picture("openpose", headless).min(-1) > 200).sum() == 0
 
 
-@pytest.mark.parametrize(
-    "dialect, digest", [("vace", 1006789396), ("openpose", 1244571435), ("animate", 3703314919)]
-)
+@pytest.mark.parametrize("dialect, digest", [("vace", 1006789396), ("openpose", 1244571435), ("animate", 3703314919)])
 def test_the_pictures_are_those_that_equalled_the_original_programs(dialect, digest):
     """Checked once against the backbones' own programs, largest difference 0 (openpose: against its sample picture)."""
     confidence = POSES.confidence[:60:20].copy()
@@ -71,9 +67,7 @@ def test_the_face_video_holds_the_face():
     above, below = face[..., 1].min(1) - boxes[:, 2], boxes[:, 3] - face[..., 1].max(1)
     assert (above > below).all()
     crops = face_video(frames, POSES[:3], 64)
-    assert [crop.size for crop in crops] == [(64, 64)] * 3 and all(
-        np.asarray(crop).max() > 0 for crop in crops
-    )
+    assert [crop.size for crop in crops] == [(64, 64)] * 3 and all(np.asarray(crop).max() > 0 for crop in crops)
     unseen = Keypoints(POSES.xy[:1], np.zeros((1, 133), np.float32))
     assert np.asarray(face_video(frames[:1], unseen, 64)[0]).max() == 0
 

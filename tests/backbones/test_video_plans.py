@@ -37,9 +37,7 @@ def video_plan(options: MaskOptions, frames: int = 9, seed: int = 0) -> Attentio
     made = make_plan(POSES[: 4 * frames : 4], grid, options)
     random = np.random.default_rng(seed)
     bits = random.integers(0, 32, (frames, 6)) * (random.uniform(size=(frames, 6)) > 1 / 3)
-    return AttentionPlan(
-        grid, made.frame_table, torch.from_numpy(bits).to(torch.uint8), made.distance, options
-    )
+    return AttentionPlan(grid, made.frame_table, torch.from_numpy(bits).to(torch.uint8), made.distance, options)
 
 
 def brute_mask(plan: AttentionPlan) -> np.ndarray:
@@ -51,9 +49,7 @@ def brute_mask(plan: AttentionPlan) -> np.ndarray:
     for tq in range(f):
         mates = [t for t in range(f) if chunk[t] == chunk[tq]]
         before = [t for t in range(mates[0] - options.window, mates[0]) if t >= first]
-        after = [
-            t for t in range(mates[-1] + 1, mates[-1] + 1 + options.window) if t < f and not options.causal
-        ]
+        after = [t for t in range(mates[-1] + 1, mates[-1] + 1 + options.window) if t < f and not options.causal]
         for tk in range(f):
             whole = tk in mates or (tk < first <= tq) or (options.whole_window and tk in before + after)
             share = (plan.region_bits[tq][:, None] & plan.region_bits[tk]).numpy() != 0
@@ -105,8 +101,7 @@ def test_frames_are_chosen_by_pose_where_the_rule_allows(options):
 def test_backends_agree(options, mode):
     plan = video_plan(replace(options, mode=mode))
     q, k, v = (
-        torch.randn(1, 2, plan.grid.tokens, 4, generator=torch.Generator().manual_seed(i)).double()
-        for i in range(3)
+        torch.randn(1, 2, plan.grid.tokens, 4, generator=torch.Generator().manual_seed(i)).double() for i in range(3)
     )
     wanted = sparse_attention(q, k, v, plan, "reference")
     for backend in ("cpu", "dense"):
@@ -125,12 +120,7 @@ def test_flex_and_the_kernels_read_the_same_pairs(options):
     zero = torch.zeros((), dtype=torch.int64)
     tested = mask.mask_mod(zero, zero, place[:, None], place)
     np.testing.assert_array_equal(tested, permuted)
-    kept = (
-        mask.to_dense()[0, 0]
-        .bool()
-        .repeat_interleave(8, 0)
-        .repeat_interleave(8, 1)[: len(place), : len(place)]
-    )
+    kept = mask.to_dense()[0, 0].bool().repeat_interleave(8, 0).repeat_interleave(8, 1)[: len(place), : len(place)]
     assert not (permuted & ~kept).any()
     for two_pass in (False, True):
         np.testing.assert_array_equal(plan_layout(plan, two_pass=two_pass, tile=16).dense_mask()[0], permuted)
@@ -141,8 +131,7 @@ def test_chunk_by_chunk_is_the_whole_clip():
     plan = video_plan(options, frames=11)
     n = plan.grid.tokens_per_frame
     q, k, v = (
-        torch.randn(1, 2, plan.grid.tokens, 4, generator=torch.Generator().manual_seed(i)).double()
-        for i in range(3)
+        torch.randn(1, 2, plan.grid.tokens, 4, generator=torch.Generator().manual_seed(i)).double() for i in range(3)
     )
     wanted = sparse_attention(q, k, v, plan, "reference")
     cut = [range(0, 2), range(2, 5), range(5, 8), range(8, 11)]
@@ -150,9 +139,7 @@ def test_chunk_by_chunk_is_the_whole_clip():
         own = slice(frames[0] * n, (frames[-1] + 1) * n)
         whole, positions, gather = plan_chunk_gather(plan, frames)
         assert max([*whole, *(positions // n).tolist()], default=-1) < frames[0]
-        near = torch.cat(
-            [torch.arange(own.start, own.stop), *(torch.arange(t * n, (t + 1) * n) for t in whole)]
-        )
+        near = torch.cat([torch.arange(own.start, own.stop), *(torch.arange(t * n, (t + 1) * n) for t in whole)])
         out = frame_attention(
             q[:, :, own], k[:, :, near], v[:, :, near], k[:, :, positions], v[:, :, positions], gather
         )
@@ -180,9 +167,7 @@ def test_the_same_person_has_the_same_tokens_in_a_wide_picture():
     xy[..., 0] = 0.25 + 0.5 * xy[..., 0]  # a square in the middle of a picture twice as wide as high
     wide = make_plan(Keypoints(xy, POSES.confidence[:40:5], POSES.fps), TokenGrid(8, 16, 32, 2.0))
     middle = wide.region_bits.view(8, 16, 32)[:, :, 8:24]
-    assert torch.equal(middle, square.region_bits.view(8, 16, 16)) and torch.equal(
-        wide.frame_table, square.frame_table
-    )
+    assert torch.equal(middle, square.region_bits.view(8, 16, 16)) and torch.equal(wide.frame_table, square.frame_table)
     torch.testing.assert_close(wide.distance, square.distance, atol=1e-6, rtol=0)
     squeezed = make_plan(Keypoints(xy, POSES.confidence[:40:5], POSES.fps), TokenGrid(8, 16, 32))
     assert not torch.equal(squeezed.region_bits, wide.region_bits)
@@ -198,9 +183,7 @@ def test_resampled_poses_lie_on_the_line_between_their_neighbours():
     np.testing.assert_allclose(found.xy[:, 0, 0], np.arange(17) / 16, atol=1e-6)
     assert (found.confidence[:, 0] == 1).all() and found.confidence[6, 5] < 1
     seen = found.confidence[:, 5] > 0
-    assert (
-        np.abs(found.xy[seen, 5, 0] - np.arange(17)[seen] / 16).max() < 0.04
-    )  # one neighbour's place, never 0's
+    assert np.abs(found.xy[seen, 5, 0] - np.arange(17)[seen] / 16).max() < 0.04  # one neighbour's place, never 0's
     same = resample_keypoints(POSES, POSES.fps)
     np.testing.assert_array_equal(same.xy, POSES.xy)
     with pytest.raises(InputError, match="0 frames a second"):

@@ -45,9 +45,7 @@ def plan_of(pipe, options=SPARSE, **more):
     return plan_for(pipe, poses(), HEIGHT, WIDTH, options=options, **more)
 
 
-@pytest.mark.parametrize(
-    "options", [SPARSE, BOTH_WAYS, WHOLE], ids=["causal", "both ways", "whole neighbours"]
-)
+@pytest.mark.parametrize("options", [SPARSE, BOTH_WAYS, WHOLE], ids=["causal", "both ways", "whole neighbours"])
 def test_the_pipeline_is_masked_dense_attention(vace, options):
     plan = plan_of(vace, options)
     wanted = with_mask(vace.transformer, plan.dense(), lambda: run_vace(vace))
@@ -200,9 +198,7 @@ def test_what_engineers_do_to_a_pipeline_stays(vace):
 
 def test_two_clips_with_a_plan_each():
     model = tiny_models.tiny_vace().transformer
-    plans = [
-        video_plan(part, HEIGHT, WIDTH, 1, options=SPARSE) for part in (poses(), poses(2 * FRAMES)[FRAMES:])
-    ]
+    plans = [video_plan(part, HEIGHT, WIDTH, 1, options=SPARSE) for part in (poses(), poses(2 * FRAMES)[FRAMES:])]
     one, two = model_inputs(seed=0), model_inputs(seed=1)
     both = {name: torch.cat([one[name], two[name]]) for name in one}
     apply_iasa(model, [plans])
@@ -210,9 +206,7 @@ def test_two_clips_with_a_plan_each():
         found = model(**both, timestep=torch.tensor([500.0, 500.0]), return_dict=False)[0]
         for i, (plan, given) in enumerate(zip(plans, (one, two), strict=True)):
             apply_iasa(model, plan)
-            assert_close(
-                found[i : i + 1], model(**given, timestep=torch.tensor([500.0]), return_dict=False)[0]
-            )
+            assert_close(found[i : i + 1], model(**given, timestep=torch.tensor([500.0]), return_dict=False)[0])
         apply_iasa(model, [plans])
         with pytest.raises(InputError, match="2 plans for a batch of 1"):
             model(**one, timestep=torch.tensor([500.0]), return_dict=False)
@@ -230,9 +224,7 @@ def test_gradients_under_a_plan_and_with_checkpointing():
     plain = gradients(model, call)
     assert_close(plain, wanted, 1e-6)
     model.enable_gradient_checkpointing()
-    with pytest.raises(
-        InputError, match="ordinary gradient checkpointing gives wrong gradients under a plan"
-    ):
+    with pytest.raises(InputError, match="ordinary gradient checkpointing gives wrong gradients under a plan"):
         call()
     enable_checkpointing(model)
     assert torch.equal(gradients(model, call), plain)
@@ -300,18 +292,14 @@ def test_blocks_compile_whole(vace):
 
 def test_bad_input_is_one_sentence(vace):
     apply_iasa(vace, plan_of(vace, references=0))
-    with pytest.raises(
-        InputError, match="5 latent frames of 4 x 6 tokens and the video has 6 latent frames of 4 x 6"
-    ):
+    with pytest.raises(InputError, match="5 latent frames of 4 x 6 tokens and the video has 6 latent frames of 4 x 6"):
         run_vace(vace)
     for frames, height, width, sentence in (
         (80, 64, 96, "80 pictures do not fill"), (81, 60, 96, "96 x 60 is refused"), (81, 64, 100, "100 x 64 is refused"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=sentence):
             VideoSize(frames, height, width)
-    assert (
-        VideoSize(81, 480, 832, 1).grid.tokens == 34_320 and VideoSize(81, 512, 512, 1).grid.tokens == 22_528
-    )
+    assert VideoSize(81, 480, 832, 1).grid.tokens == 34_320 and VideoSize(81, 512, 512, 1).grid.tokens == 22_528
     with pytest.raises(InputError, match="WanPipeline"):
         plan_for(object(), poses(), HEIGHT, WIDTH)
     with pytest.raises(InputError, match="Linear has no self-attention of Wan's"):

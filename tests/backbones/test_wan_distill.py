@@ -174,7 +174,10 @@ def test_annealing_goes_from_everything_to_the_plan():
     clip = Clips(frames=5)[0]
     goal = MaskOptions(top_k=1, window=0, block=16)
     densities = [plan_clip(clip, annealed(goal, 6, step, 10)).density() for step in range(11)]
-    assert densities == sorted(densities, reverse=True) and densities[-1] == plan_clip(clip, goal).density() < densities[0] / 1.5
+    assert (
+        densities == sorted(densities, reverse=True)
+        and densities[-1] == plan_clip(clip, goal).density() < densities[0] / 1.5
+    )
     assert annealed(goal, 6, 0, 10).top_k == 6 and annealed(goal, 6, 10, 10) == goal == annealed(goal, 6, 0, 0)
 
 

@@ -39,7 +39,20 @@ def pose_file(tmp_path_factory):
 
 
 def command(*words: str) -> list[str]:
-    return ["generate", "--audio", SPEECH, "--speaker", "alba", "--backbone", "vace", "--size", "96x64", "--steps", "2", *words]
+    return [
+        "generate",
+        "--audio",
+        SPEECH,
+        "--speaker",
+        "alba",
+        "--backbone",
+        "vace",
+        "--size",
+        "96x64",
+        "--steps",
+        "2",
+        *words,
+    ]
 
 
 def test_the_command_writes_a_comparison(weights, pose_file, tmp_path, capsys):
@@ -49,7 +62,13 @@ def test_the_command_writes_a_comparison(weights, pose_file, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["frames"] == 8 and report["fps"] == 16 and report["tokens"] == 4 * 24 and 0 < report["density"] < 1
     figures = report["compare"]
-    assert figures["psnr"] > 0 and set(figures) >= {"psnr_face", "psnr_hands", "psnr_elsewhere", "background_flicker", "speedup"}
+    assert figures["psnr"] > 0 and set(figures) >= {
+        "psnr_face",
+        "psnr_hands",
+        "psnr_elsewhere",
+        "background_flicker",
+        "speedup",
+    }
     frames, fps = read_video(out)
     assert frames.shape == (8, 64, 192, 3) and fps == 16
     assert read_metadata(out)["ai_generated"] and read_metadata(out)["attention"] == "input_aware"

@@ -34,11 +34,7 @@ def model():
 
 
 def part(given: dict, frames: range) -> dict:
-    cut = {
-        name: x[:, :, frames.start : frames.stop]
-        for name, x in given.items()
-        if name != "encoder_hidden_states"
-    }
+    cut = {name: x[:, :, frames.start : frames.stop] for name, x in given.items() if name != "encoder_hidden_states"}
     cut["hidden"] = cut.pop("hidden_states")
     return cut | {"encoder_hidden_states": given["encoder_hidden_states"]} | LEVEL
 
@@ -62,9 +58,7 @@ def test_chunk_by_chunk_is_the_whole_clip(model, options, references):
 
 
 def test_the_cache_does_not_grow_with_the_video(model):
-    plan = video_plan(
-        POSES[:129:2], HEIGHT, WIDTH, 1, options=MaskOptions(top_k=1, window=1, block=16, reach=4)
-    )
+    plan = video_plan(POSES[:129:2], HEIGHT, WIDTH, 1, options=MaskOptions(top_k=1, window=1, block=16, reach=4))
     assert plan.grid.frames == 18
     given = model_inputs(plan.grid.frames)
     sizes = []
@@ -90,9 +84,7 @@ def test_a_few_step_roll_out_with_streamed_decoding():
     with torch.no_grad(), CausalWan(pipe.transformer, plan, 8, 12) as stream:
         reference = torch.zeros(1, 16, 1, 8, 12)
         generator = torch.Generator().manual_seed(1)
-        for clean in roll_out(
-            stream, given["hidden_states"], reference, few_step_levels(4), arguments, generator
-        ):
+        for clean in roll_out(stream, given["hidden_states"], reference, few_step_levels(4), arguments, generator):
             latents.append(clean)
             shown.append(decode(clean))
             other(torch.zeros_like(clean))
@@ -122,9 +114,7 @@ def test_gradients_of_a_checkpointed_roll_out(options):
 
     def found() -> torch.Tensor:
         with CausalWan(model, plan, 8, 12) as stream:
-            return gradients(
-                model, lambda: torch.cat([stream(f, **part(given, f)) for f in stream.chunks], 2)
-            )
+            return gradients(model, lambda: torch.cat([stream(f, **part(given, f)) for f in stream.chunks], 2))
 
     plain = found()
     enable_checkpointing(model)

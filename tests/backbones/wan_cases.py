@@ -27,9 +27,7 @@ def poses(frames: int = FRAMES) -> Keypoints:
 
 def pictures(count: int, height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> list[Image.Image]:
     random = np.random.default_rng(seed)
-    return [
-        Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)) for _ in range(count)
-    ]
+    return [Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)) for _ in range(count)]
 
 
 def quiet(pipe):
@@ -37,9 +35,7 @@ def quiet(pipe):
     return pipe
 
 
-def run_vace(
-    pipe, output: str = "latent", frames: int = FRAMES, references: int = 1, steps: int = 2, **options
-):
+def run_vace(pipe, output: str = "latent", frames: int = FRAMES, references: int = 1, steps: int = 2, **options):
     return pipe(
         video=pictures(frames), reference_images=pictures(references, seed=9), height=HEIGHT, width=WIDTH, num_frames=frames,
         num_inference_steps=steps, guidance_scale=4.0, prompt_embeds=text_embedding(), negative_prompt_embeds=text_embedding(6),
