@@ -128,10 +128,8 @@ class ClipRoles:
 
         return denoise
 
-    def sample(self, stream: CausalWan | None, settings: DistillSettings) -> Tensor:
-        """The student's own clip x0 [1, f, c, h, w] after a random number of steps; gradients, if on, reach the last."""
-        levels = few_step_levels(settings.steps, settings.shift)
-        levels = levels[: int(torch.randint(len(levels), (), generator=self.generator)) + 1]
+    def sample(self, stream: CausalWan | None, levels: list[float]) -> Tensor:
+        """The student's own clip x0 [1, f, c, h, w] after these denoising steps; gradients, if on, reach the last."""
         noise = self.draw(self.clip.latents, self.generator)
         self.roles.become("student")
         made = self._denoise_whole(noise, levels) if stream is None else self._roll_out(stream, noise, levels)
@@ -176,7 +174,7 @@ def clip_losses(
         roles.follow(plan)
     with CausalWan(roles.model, plan, *clip.latents.shape[3:]) if settings.causal else nullcontext() as stream:
         with torch.set_grad_enabled(student):
-            x0 = on_clip.sample(stream, settings)
+            x0 = on_clip.sample(stream, draw_levels(settings, step))
         level = torch.rand(1, 1, generator=generator).mul(0.96).add(0.02).expand(1, x0.shape[1]).to(x0)
         noise = on_clip.draw(x0, generator)
         if not student:
@@ -190,6 +188,13 @@ def clip_losses(
         roles.become("student" if student else "critic")
         (share * loss).backward()
     return float(loss.detach())
+
+
+def draw_levels(settings: DistillSettings, step: int) -> list[float]:
+    """The first few of the student's noise levels, as many for all clips of a step: sharded weights are gathered in step."""
+    levels = few_step_levels(settings.steps, settings.shift)
+    count = int(torch.randint(len(levels), (), generator=clip_generator(settings.seed, step, ""))) + 1
+    return levels[:count]
 
 
 def clip_generator(seed: int, step: int, key: str) -> torch.Generator:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from wan_cases import HEIGHT, POSES, WIDTH
 
 pytest.importorskip("peft", reason="adapters need peft, an extra")
@@ -131,29 +132,57 @@ def test_resume_goes_on_exactly(tmp_path):
     assert all(torch.equal(p, own[name.replace(".iasa.", ".student.")]) for name, p in loaded.items())
 
 
-def test_two_processes_give_the_losses_of_one(tmp_path):
-    alone = list(trainer(tmp_path / "alone", batch=2).fit(2))
-    code = f"""
-import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).resolve().parents[2])]!r}
-import torch, torch.distributed as dist
-torch.set_num_threads(1)
-rank = int(sys.argv[1])
-dist.init_process_group("gloo", init_method="file://{tmp_path}/meet", rank=rank, world_size=2)
-from test_wan_distill import trainer
+WORKER = """
+import sys
 from pathlib import Path
-for losses in trainer(Path({str(tmp_path / "both")!r}), batch=2).fit(2):
-    print(losses["critic"], losses["student"]) if rank == 0 else None
+
+import torch
+import torch.distributed as dist
+
+here, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+sys.path[:0] = [here, str(Path(here).parents[1])]
+torch.set_num_threads(1)
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+from test_wan_distill import trainer
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+
+def spread(model):
+    mesh = init_device_mesh("cpu", (2,))
+    for block in [*model.blocks, *model.vace_blocks]:
+        fully_shard(block, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+for name, prepare in (("averaged", None), ("sharded", spread)):
+    for losses in trainer(folder / name, batch=2, prepare=prepare).fit(1):
+        if rank == 0:
+            print(losses["critic"], losses["student"])
+again = trainer(folder / "sharded", batch=2, prepare=spread)
+again.resume()
+assert again.step == 1
 dist.destroy_process_group()
 """
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path):
+    """With averaged gradients, and with the weights spread over both (FSDP2), whose checkpoint is the same too."""
+    alone = trainer(tmp_path / "alone", batch=2)
+    wanted = [[losses["critic"], losses["student"]] for losses in alone.fit(1)]
+    words = [sys.executable, "-c", WORKER, str(Path(__file__).parent)]
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*words, str(rank), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
-    ]  # fmt: skip
-    told = [process.communicate(timeout=120) for process in processes]
+    ]
+    told = [process.communicate(timeout=200) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], told
     found = [[float(word) for word in line.split()] for line in told[0][0].splitlines()]
-    wanted = [[losses["critic"], losses["student"]] for losses in alone]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    np.testing.assert_allclose(found, wanted + wanted, rtol=1e-5)
+    for name in ("averaged", "sharded"):
+        state = load_file(tmp_path / name / "checkpoint" / "state.safetensors")
+        for weight, own in alone.roles.named_parameters("student").items():
+            torch.testing.assert_close(state[weight], own.detach(), rtol=1e-3, atol=1e-5)
 
 
 def test_the_region_loss_looks_at_face_and_hands_alone():
