@@ -44,7 +44,7 @@ def tiny_vace(layers: int = 3, text: bool = False) -> WanVACEPipeline:
     )
 
 
-def tiny_animate(layers: int = 5) -> WanAnimatePipeline:
+def tiny_animate(layers: int = 5, text: bool = False) -> WanAnimatePipeline:
     from diffusers import FlowMatchEulerDiscreteScheduler, WanAnimatePipeline, WanAnimateTransformer3DModel
 
     torch.manual_seed(0)
@@ -54,8 +54,9 @@ def tiny_animate(layers: int = 5) -> WanAnimatePipeline:
         motion_encoder_dim=16, face_encoder_hidden_dim=16, face_encoder_num_heads=2, inject_face_latents_blocks=5,
     )  # fmt: skip
     encoder, processor = _tiny_vision()
+    tokenizer, text_encoder = tiny_text() if text else (None, None)
     return WanAnimatePipeline(
-        tokenizer=None, text_encoder=None, vae=tiny_vae(), transformer=loud(model).eval(), image_encoder=encoder,
+        tokenizer=tokenizer, text_encoder=text_encoder, vae=tiny_vae(), transformer=loud(model).eval(), image_encoder=encoder,
         image_processor=processor, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -53,6 +54,11 @@ class WanSettings:
         if not 1 <= self.steps <= 100:
             raise InputError(f"{self.steps} steps asked for; 1 to 100 are accepted")
 
+    @property
+    def first_dense(self) -> int:
+        """Steps that run dense; the last one always follows the plan."""
+        return min(self.dense_steps, self.steps - 1)
+
 
 @dataclass
 class WanVideo:
@@ -87,8 +93,11 @@ def split_segments(frames: int, segment: int, shared: int) -> list[range]:
     return parts
 
 
-def compare_videos(sparse: WanVideo, dense: WanVideo, keypoints: Keypoints) -> dict[str, float]:
-    """How far the plan's video is from dense attention's: PSNR by region, and the background's unrest beyond dense's."""
+def compare_videos(sparse: WanVideo, dense: WanVideo, keypoints: Keypoints) -> dict[str, float | None]:
+    """How far the plan's video is from dense attention's: PSNR by region, and the background's unrest beyond dense's.
+
+    None where a region never appears, or where nothing is still.
+    """
     count, height, width = sparse.frames.shape[:3]
     poses = fit_poses(keypoints, sparse.fps)[:count]
     xy = torch.from_numpy(poses.xy * np.float32([width, height]))
@@ -101,7 +110,7 @@ def compare_videos(sparse: WanVideo, dense: WanVideo, keypoints: Keypoints) -> d
     figures |= {f"psnr_{name}": value for name, value in by_region.items()}
     figures["background_flicker"] = flicker(sparse.frames, dense.frames, person)
     figures["speedup"] = dense.seconds / sparse.seconds
-    return {name: round(value, 4) for name, value in figures.items()}
+    return {name: round(value, 4) if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _run_vace(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, fps: float, segment: int):
@@ -116,7 +125,7 @@ def _run_vace(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, fps:
         mask = [black] * len(known) + [white] * (len(control) - len(known))
         if options := ATTENTION[settings.attention]:
             plans.append(plan_for(pipe, here, *size, reference_pose=scene.pose, options=options))
-            apply_iasa(pipe, plans[-1], settings.dense_steps, backend=settings.backend)
+            apply_iasa(pipe, plans[-1], settings.first_dense, backend=settings.backend)
         frames = pipe(
             video=control, mask=mask, reference_images=[Image.fromarray(scene.picture)], height=size[0], width=size[1],
             num_frames=len(control), **_shared_arguments(pipe, settings),
@@ -135,7 +144,7 @@ def _run_animate(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, f
     segment, plans = min(segment, len(poses)), []
     if options := ATTENTION[settings.attention]:
         plans = plan_for(pipe, poses, *size, reference_pose=scene.pose, options=options, segment=segment)
-        apply_iasa(pipe, plans, settings.dense_steps, backend=settings.backend)
+        apply_iasa(pipe, plans, settings.first_dense, backend=settings.backend)
     frames = pipe(
         image=Image.fromarray(scene.picture), pose_video=draw_skeletons(poses, *size, "animate"), face_video=faces,
         height=size[0], width=size[1], segment_frame_length=segment, **_shared_arguments(pipe, settings),

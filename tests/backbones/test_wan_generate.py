@@ -74,6 +74,18 @@ def test_the_command_writes_a_comparison(weights, pose_file, tmp_path, capsys):
     assert read_metadata(out)["ai_generated"] and read_metadata(out)["attention"] == "input_aware"
 
 
+def test_animate_from_a_folder_in_one_step(tmp_path, pose_file, capsys):
+    weights, out = tmp_path / "animate", tmp_path / "v.mp4"
+    tiny_models.tiny_animate(text=True).save_pretrained(weights)
+    words = command("--weights", str(weights), "--pose", str(pose_file), "--out", str(out), "--compare", "--json")
+    words[words.index("vace")] = "animate"
+    words[words.index("--steps") + 1] = "1"
+    assert main(words) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=pytest.fail)  # NaN is no JSON
+    assert report["fps"] == 30 and report["frames"] == round(12 / 25 * 30)
+    assert report["compare"]["psnr"] < 100  # the only step followed the plan
+
+
 def test_dense_is_the_pipeline_alone_and_speech_makes_the_poses(weights, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("iasa.speech.read_audio", lambda path: (np.zeros(4000, np.float32), 16_000))
     out = tmp_path / "v.mp4"
