@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
 
 import pytest
+import torch
 from diffusers import WanVACEPipeline
-from wan_cases import POSES, quiet
+from wan_cases import POSES, model_inputs, quiet
 
 from iasa.backbones import tiny_models, wan_plan
+from iasa.backbones.wan_cost import WanShape, speed_table, step_cost
 from iasa.config import InputError, MaskOptions
 from iasa.explorer.page import explorer_html
 from iasa.keypoints import save_keypoints
+from iasa.paths import RESULTS
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "backbones.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "backbones.md").read_text()
 
 
 def test_the_twenty_lines_run(tmp_path, monkeypatch, capsys):
@@ -39,10 +44,41 @@ def test_the_twenty_lines_run(tmp_path, monkeypatch, capsys):
 
 
 def test_the_densities_on_the_page_are_those_of_the_committed_table():
-    rows = json.loads((Path(__file__).resolve().parents[2] / "docs/results/bench_backbone.json").read_text())["rows"]
+    rows = json.loads((RESULTS / "bench_backbone.json").read_text())["rows"]
     found = [f"{100 * row['blocks']:.1f} %" for row in rows if row["part"] == "plan"]
     told = " ".join(PAGE.split())
     assert f"{found[0]} and {found[2]} of the blocks" in told and f"{found[1]} and {found[3]} (training-free)" in told
+
+
+def test_the_ceiling_on_the_page_is_computed_from_the_committed_densities():
+    rows = [row for row in json.loads((RESULTS / "bench_backbone.json").read_text())["rows"] if row["part"] == "plan"]
+    blocks = {rows[i]["tokens"]: (rows[i]["blocks"], rows[i + 1]["blocks"]) for i in (0, 2)}
+    for line in speed_table(blocks):
+        assert line in PAGE, line
+
+
+def test_the_cost_of_a_step_is_that_of_the_real_classes():
+    """Operations of the linear layers as torch counts them; its fused attention on a processor is not counted."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = tiny_models.tiny_vace(2).transformer
+    given = model_inputs() | {"timestep": torch.tensor([500.0]), "return_dict": False}
+    rope = model.rope(given["hidden_states"])
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.blocks[0](torch.zeros(1, 144, 32), torch.zeros(1, 512, 32), torch.zeros(1, 6, 32), rope)
+    cost = step_cost(WanShape(32, 64, 1), 144)
+    text = 4 * 512 * 32 * 32  # keys and values of the text, which the formula leaves out: a step's text is short
+    assert counter.get_total_flops() == cost.linear + text and cost.attention == 4 * 144**2 * 32
+
+
+def test_the_example_runs(capsys):
+    spec = importlib.util.spec_from_file_location("use_in_diffusers", ROOT / "examples" / "use_in_diffusers.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    figures = module.main(["--steps", "2"])
+    assert figures["psnr"] < 100
+    told = capsys.readouterr().out
+    assert "frames of 4 x 6 tokens" in told and "these weights are random" in told
 
 
 def test_the_explorer_refuses_what_it_cannot_show():
