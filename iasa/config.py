@@ -67,6 +67,15 @@ class MaskOptions:
     block: int = 64  # tile of the attention matrix
     mode: str = "exact"  # "exact" pairs or "pooled" blocks (a block is kept if any pair in it is)
     reach: int = 125  # latent frames back that are candidates (10 s): bounds the memory of a roll-out
+    references: int = 1  # frames in front that are the sink, where there is one
+    chunk: int = 1  # frames that are denoised together and see each other whole
+    causal: bool = True  # off: frames to come are chosen too, for a model that denoises the whole clip at once
+    whole_window: bool = False  # the window's frames are visible to every token, not by region
+
+    @property
+    def sinks(self) -> int:
+        """Frames in front that every later frame sees whole."""
+        return self.references if self.sink else 0
 
 
 @dataclass(frozen=True)

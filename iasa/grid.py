@@ -18,16 +18,27 @@ class TokenGrid:
 
     Token (t, row, col) stands at position t * rows * cols + row * cols + col of the sequence and covers the square
     [col / cols, (col + 1) / cols] x [row / rows, (row + 1) / rows] of the picture.
+
+    Keypoints count 0..1 along each side of the picture. Distances are measured in units of its shorter side, so that a
+    person is the same person in a square picture and in a wide one: `extent` scales from the former to the latter.
     """
 
     frames: int
     rows: int = 16
     cols: int = 16
+    aspect: float = 1.0  # the picture's width over its height
 
     def __post_init__(self) -> None:
         for name in ("frames", "rows", "cols"):
             if getattr(self, name) < 1:
                 raise ValueError(f"TokenGrid.{name} is {getattr(self, name)}; at least 1 is needed")
+        if not 0.05 <= self.aspect <= 20:
+            raise ValueError(f"TokenGrid.aspect is {self.aspect}; 0.05 to 20 is accepted")
+
+    @property
+    def extent(self) -> np.ndarray:
+        """The picture's width and height in units of its shorter side: float32 [2]."""
+        return np.array([max(self.aspect, 1.0), max(1 / self.aspect, 1.0)], np.float32)
 
     @property
     def tokens_per_frame(self) -> int:
@@ -38,7 +49,7 @@ class TokenGrid:
         return self.frames * self.tokens_per_frame
 
     def centres(self) -> np.ndarray:
-        """Centres of a frame's tokens in image units: float32 [n, 2] (x, y)."""
+        """Centres of a frame's tokens, 0..1 along each side of the picture: float32 [n, 2] (x, y)."""
         y, x = np.mgrid[: self.rows, : self.cols].astype(np.float32) + np.float32(0.5)
         return np.stack([x / self.cols, y / self.rows], axis=-1).reshape(-1, 2).astype(np.float32)
 

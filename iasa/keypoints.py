@@ -105,6 +105,33 @@ def concat_keypoints(*parts: Keypoints) -> Keypoints:
     return Keypoints(np.concatenate([p.xy for p in parts]), np.concatenate([p.confidence for p in parts]), parts[0].fps)
 
 
+def scale_keypoints(keypoints: Keypoints, extent: np.ndarray) -> Keypoints:
+    """Coordinates in other units, (x, y) times `extent`; see `TokenGrid.extent`."""
+    if (extent == 1).all():
+        return keypoints
+    return Keypoints(keypoints.xy * np.asarray(extent, np.float32), keypoints.confidence, keypoints.fps)
+
+
+def resample_keypoints(keypoints: Keypoints, fps: float) -> Keypoints:
+    """The poses at another frame rate, linear between the two nearest frames; the last frame's time is kept.
+
+    A point that only one of the two shows is taken from it; its confidence falls with the distance in time.
+    """
+    if not 0 < fps < 1000:
+        raise InputError(f"{fps} frames a second are asked for; above 0 and below 1000 are accepted")
+    if fps == keypoints.fps or not len(keypoints):
+        return Keypoints(keypoints.xy, keypoints.confidence, fps)
+    frames = int((len(keypoints) - 1) * fps / keypoints.fps + 1e-6) + 1
+    place = np.minimum(np.arange(frames) * (keypoints.fps / fps), len(keypoints) - 1)
+    before = np.floor(place).astype(int)
+    after = np.minimum(before + 1, len(keypoints) - 1)
+    share = (place - before)[:, None]
+    weight = np.stack([(1 - share) * keypoints.confidence[before], share * keypoints.confidence[after]])
+    total = weight.sum(0)
+    xy = (weight[..., None] * keypoints.xy[np.stack([before, after])]).sum(0) / np.maximum(total, 1e-9)[..., None]
+    return Keypoints(xy, total, fps)
+
+
 def pool_to_latent(keypoints: Keypoints, frames: int = FRAMES_PER_LATENT) -> Keypoints:
     """Confidence-weighted mean over each latent frame's video frames: [f, ...] -> [f // frames, ...].
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from iasa.config import InputError
 from iasa.device import is_bf16_faster
 from iasa.masks.blocks import SIGNATURES
 from iasa.masks.plan import AttentionPlan
@@ -102,9 +103,33 @@ def plan_frame_gather(plan: AttentionPlan, frame: int) -> tuple[Tensor, GatherPl
     sink's n tokens where the frame has a sink (`plan.has_sink`).
     """
     n = plan.grid.tokens_per_frame
-    positions = plan.past_tokens(frame)
     own = 2 * n if plan.has_sink(frame) else n
+    if plan.whole[frame] != ((frame, 0) if plan.has_sink(frame) else (frame,)) or not plan.options.causal:
+        raise InputError("a roll-out frame by frame takes a causal plan of single frames with at most one reference")
+    positions = plan.past_tokens(frame)
     return positions, frame_gather_plan(plan.region_bits[frame], plan.region_bits.flatten()[positions], own)
+
+
+def plan_chunk_gather(plan: AttentionPlan, frames: range) -> tuple[list[int], Tensor, GatherPlan]:
+    """What a roll-out needs for a whole chunk of a plan: (frames seen whole, positions of past keys, groups).
+
+    The keys are those of the chunk's own frames in order, then all tokens of the other frames seen whole, then those
+    at the positions (int64 [m], in the whole sequence). Some positions are meant for one frame of the chunk alone.
+    """
+    n = plan.grid.tokens_per_frame
+    whole = [t for t in plan.whole[frames[0]] if t not in frames]
+    past = [_numpy(plan.past_tokens(t)) for t in frames]
+    positions = np.unique(np.concatenate(past))
+    own = (len(frames) + len(whole)) * n
+    bits = _numpy(plan.region_bits)
+    orders, groups = [], []
+    for i, (t, seen) in enumerate(zip(frames, past, strict=True)):
+        keys = own + np.searchsorted(positions, seen)
+        order, frame_groups = _frame_groups(bits[t], bits.reshape(-1)[seen], ((0, own),), keys, i * n)
+        orders.append(order + i * n)
+        groups += frame_groups
+    order = torch.from_numpy(np.concatenate(orders))
+    return whole, torch.from_numpy(positions), GatherPlan(order, tuple(groups), own + len(positions))
 
 
 _made: WeakKeyDictionary[AttentionPlan, dict] = WeakKeyDictionary()
@@ -132,8 +157,7 @@ def _exact_gather(plan: AttentionPlan) -> GatherPlan:
     orders, groups = [], []
     for t in range(plan.grid.frames):
         past = _numpy(plan.past_tokens(t))
-        own = (t * n, (t + 1) * n)
-        spans = (own, (0, n)) if plan.has_sink(t) else (own,)
+        spans = tuple((first * n, end * n) for first, end in plan.whole_spans[t])
         order, frame_groups = _frame_groups(bits[t], bits.reshape(-1)[past], spans, past, t * n)
         orders.append(order + t * n)
         groups += frame_groups

@@ -7,10 +7,20 @@ from dataclasses import dataclass
 
 BENCHMARKS = (
     "attention",
+    "backbone",
     "generate",
     "plan",
 )  # each is iasa.benchmarks.bench_NAME with run(...) -> (Markdown, figures)
 GENERATE_ROWS = ("student", "student dense", "student live", "teacher")
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """What the table of Wan's shapes can be asked for."""
+
+    quick: bool = False  # tiny models, to try the script out
+    minutes: float = 8.0  # no row begins later
+    out: str | None = None  # a JSON file that holds every row as soon as it is done
 
 
 @dataclass(frozen=True)

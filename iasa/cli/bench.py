@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, GenerateOptions
+from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions
 from iasa.cli.arguments import add_networks, check_report, gather, tell, write_report
 
 
@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=BENCHMARKS, help="the part to measure")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
     parser.add_argument("--out", metavar="JSON", help="write the figures with device, versions and date")
+    parser.add_argument_group("of bench backbone").add_argument(
+        "--minutes", type=float, default=BackboneOptions.minutes, help="no row begins later (default: 8)"
+    )
     named = ", ".join(repr(row) for row in GENERATE_ROWS) + " (default: all)"
     group = parser.add_argument_group("of bench generate")
     lengths = " ".join(f"{seconds:g}" for seconds in default.seconds)
@@ -38,7 +41,8 @@ def run(arguments: argparse.Namespace) -> dict:
     check_report(arguments)
     from iasa.device import describe_machine
 
-    options = gather(GenerateOptions, arguments) if arguments.what == "generate" else arguments.quick
+    kind = {"generate": GenerateOptions, "backbone": BackboneOptions}.get(arguments.what)
+    options = gather(kind, arguments) if kind else arguments.quick
     table, figures = importlib.import_module(f"iasa.benchmarks.bench_{arguments.what}").run(options)
     quick = " --quick" if arguments.quick else ""
     report = {"command": f"python -m iasa bench {arguments.what}{quick}", **describe_machine(), **figures}

@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from iasa.cli import generate_backbone
 from iasa.cli.arguments import (
     VIDEO_OUT,
     add_audio,
@@ -57,22 +58,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_networks(parser)
     add_seed(parser)
     parser.add_argument("--out", required=True, help=VIDEO_OUT)
+    generate_backbone.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict:
     from iasa.media.writer import WITH_SOUND, check_video_output
 
     target = check_video_output(arguments.out, input_files(arguments))
+    generate_backbone.check_arguments(arguments)
     if arguments.model is None:
         photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
         arguments.model = LAYERS if photograph else "student"
-    check_steps(arguments.model, arguments.steps)
+    if arguments.backbone is None:
+        check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
     poses = None if arguments.pose is None else read_poses(arguments.pose)
     audio, sound = read_speech(arguments)
+    if arguments.backbone is not None:
+        return generate_backbone.run(arguments, audio, poses)
     reference = read_reference(arguments)
     if arguments.model == "teacher" and reference.size != IMAGE_SIZE:
         raise InputError(f"the teacher draws {IMAGE_SIZE} x {IMAGE_SIZE} pixels; add --size {IMAGE_SIZE}")
@@ -113,7 +119,11 @@ def run(arguments: argparse.Namespace) -> dict:
         arguments,
         f"{arguments.out}: {made} by the {report['model']} in {report['steps']} steps, "
         f"the first after {report['first_frame']} s, "
-        + (f"attention density {report['density']:.3f}, " if arguments.model == "student" and not arguments.stream else "")
+        + (
+            f"attention density {report['density']:.3f}, "
+            if arguments.model == "student" and not arguments.stream
+            else ""
+        )
         + f"{report['device']} {report['dtype']}"
         + ("" if target.suffix.lower() in WITH_SOUND else "; without sound, which such files cannot hold"),
     )

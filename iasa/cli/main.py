@@ -24,6 +24,8 @@ COMMANDS = {
     "mask": "the attention plan of a pose file, its density, its picture",
     "avatar": "draw the procedural speaker of a seed speaking (needs Skia)",
     "motion-data": "videos of people who talk to clips for `train motion` (needs mediapipe)",
+    "backbone-data": "videos of people who talk to shards for `backbone-train` (needs a Wan model's weights)",
+    "backbone-train": "distil a Wan model to few steps under the plan, as a LoRA (needs peft)",
     "train": "train one stage, from the data to the distilled student",
     "evaluate": "measure teacher and student on held-out speakers and speech",
     "evaluate-motion": "measure the learned motion model beside the rules and the truth",

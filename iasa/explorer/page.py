@@ -58,6 +58,9 @@ def explorer_html(
             raise InputError(f"there are {count} {name} for {f} latent frames; one for each is needed")
     if f > MAX_FRAMES:
         raise InputError(f"the plan has {f} latent frames; the explorer shows up to {MAX_FRAMES}")
+    options = plan.options
+    if options.sinks > 1 or options.chunk > 1 or options.whole_window or plan.grid.aspect != 1:
+        raise InputError("the explorer shows plans of single frames of square pictures with at most one reference")
     if attention is not None and attention.mass.shape[2] != f:
         raise InputError(f"the attention is of {attention.mass.shape[2]} frames; the plan has {f}")
     model = TransformerConfig()

@@ -68,8 +68,8 @@ def region_order(region_bits: Tensor) -> Tensor:
 
 def kept_blocks(
     region_bits: Tensor,  # uint8 [f, n], tokens in the blocks' order
-    past: Sequence[Sequence[int]],  # for each frame those it sees through the region rule, without the sink
-    sink: bool,
+    past: Sequence[Sequence[int]],  # for each frame those it sees through the region rule
+    whole: Sequence[Sequence[int]],  # for each frame those it sees whole, itself among them
     block: int,
 ) -> BlockCSR:
     """Blocks of `block` tokens that hold an allowed pair. None crosses frames; a frame's last may be smaller."""
@@ -86,12 +86,11 @@ def kept_blocks(
     blocks = torch.arange(f * per_frame).view(f, per_frame)
     for t in range(f):
         seen = list(past[t])
-        whole = [0, t] if sink and t > 0 else [t]
-        kept = torch.ones(per_frame, len(seen) + len(whole), per_frame, dtype=torch.bool)
+        kept = torch.ones(per_frame, len(seen) + len(whole[t]), per_frame, dtype=torch.bool)
         allowed = kept.clone()
         kept[:, : len(seen)] = (pooled[t][:, None, None] & pooled[seen]) != 0
         allowed[:, : len(seen)] = (common[t][:, None, None] & common[seen]) != 0
-        frames = torch.tensor(seen + whole)
+        frames = torch.tensor(seen + list(whole[t]))
         ascending = frames.argsort()
         names = blocks[frames[ascending]].flatten()  # [frames * per_frame]
         kept = kept[:, ascending].flatten(1)

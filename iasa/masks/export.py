@@ -118,17 +118,13 @@ def _mask_mod(plan: AttentionPlan, csr: BlockCSR, device: torch.device | str):
     bits = plan.region_bits.flatten()[plan.permutation()].int()
     if plan.options.mode == "pooled":
         bits = join_bits(bits, csr)
-    bits, seen = bits.to(device), plan.visible.to(device)
+    bits, level = bits.to(device), (plan.visible + 2 * plan.visible_whole.int()).to(device)
 
     def allowed(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        query_frame, key_frame = query // n, key // n
-        own = query_frame == key_frame
-        return own | (seen[query_frame, key_frame] & ((bits[query] & bits[key]) != 0))
+        seen = level[query // n, key // n]  # 2 whole, 1 by region
+        return (seen == 2) | ((seen == 1) & ((bits[query] & bits[key]) != 0))
 
-    def allowed_with_sink(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return allowed(b, h, query, key) | (key // n == 0)
-
-    return allowed_with_sink if plan.options.sink else allowed
+    return allowed
 
 
 SUFFIXES = (".npz", ".json", ".png")

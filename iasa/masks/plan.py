@@ -7,6 +7,9 @@ share it. Token i of frame tq may attend token j of frame tk if one of these hol
 - tk is the sink, frame 0, and `options.sink` is on and tq > 0;
 - tk is in frame_table[tq], and region_bits[tq, i] & region_bits[tk, j] != 0.
 
+Video models need more frames that are seen whole: several references, chunks, neighbours. `masks/visibility.py` derives
+them from the options; everything here reads `whole_spans`.
+
 Nothing here grows with the square of the tokens except `dense`, which refuses large plans.
 """
 
@@ -25,10 +28,11 @@ from torch import Tensor
 
 from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
-from iasa.keypoints import REGIONS, UPPER_BODY, Keypoints
+from iasa.keypoints import REGIONS, UPPER_BODY, Keypoints, scale_keypoints
 from iasa.masks.blocks import SIGNATURES, BlockCSR, kept_blocks, region_order
 from iasa.masks.regions import METHODS, region_bits
-from iasa.masks.similarity import distance_rows, top_k_past
+from iasa.masks.similarity import distance_rows, top_k_frames
+from iasa.masks.visibility import Spans, add_window, candidates, chunk_bounds, whole_spans
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -51,6 +55,7 @@ class AttentionPlan:
     options: MaskOptions = MaskOptions()
 
     def __post_init__(self) -> None:
+        check_options(self.options)
         f, n = self.grid.frames, self.grid.tokens_per_frame
         if self.frame_table.ndim != 2 or len(self.frame_table) != f:
             raise InputError(f"the frame table has shape {list(self.frame_table.shape)}; [{f}, k] is needed")
@@ -63,18 +68,33 @@ class AttentionPlan:
             )
         if self.distance is not None and list(self.distance.shape) != [f, f]:
             raise InputError(f"the distances have shape {list(self.distance.shape)}; [{f}, {f}] is needed")
-        own = torch.arange(f)[:, None]
-        if ((self.frame_table < -1) | (self.frame_table >= own)).any():
-            raise InputError("the frame table names a frame that is not in the past; earlier frames or -1 are accepted")
+        if self.options.causal:
+            end, accepted = chunk_bounds(f, self.options)[0][:, None], "earlier frames"
+        else:
+            end, accepted = f, f"frames below {f}"
+        if ((self.frame_table < -1) | (self.frame_table >= end)).any():
+            raise InputError(f"the frame table names a frame that is not in the past; {accepted} or -1 are accepted")
         if (self.region_bits >= SIGNATURES).any():
             raise InputError(f"region bits go up to {int(self.region_bits.max())}; below {SIGNATURES} is accepted")
-        check_options(self.options)
+
+    @cached_property
+    def whole_spans(self) -> tuple[Spans, ...]:
+        """For each frame the runs of frames that all its tokens see whole; its own frame is in the first run."""
+        return whole_spans(self.grid.frames, self.options)
+
+    @cached_property
+    def whole(self) -> tuple[tuple[int, ...], ...]:
+        """`whole_spans` frame by frame."""
+        return tuple(tuple(t for span in spans for t in range(*span)) for spans in self.whole_spans)
 
     @cached_property
     def past(self) -> tuple[tuple[int, ...], ...]:
-        """For each frame the frames it sees through the region rule, ascending, without the sink."""
-        hidden = {-1, 0} if self.options.sink else {-1}
-        return tuple(tuple(sorted(set(row) - hidden)) for row in self.frame_table.tolist())
+        """For each frame the frames it sees through the region rule, ascending, without those it sees whole.
+
+        All of them are in the past of a plan that is causal.
+        """
+        rows = zip(self.frame_table.tolist(), self.whole, strict=True)
+        return tuple(tuple(sorted(set(row) - {-1, *whole})) for row, whole in rows)
 
     @property
     def visible(self) -> Tensor:
@@ -82,6 +102,15 @@ class AttentionPlan:
         seen = torch.zeros(self.grid.frames, self.grid.frames, dtype=torch.bool)
         for frame, past in enumerate(self.past):
             seen[frame, list(past)] = True
+        return seen
+
+    @property
+    def visible_whole(self) -> Tensor:
+        """`whole` as a matrix: bool [f, f]."""
+        seen = torch.zeros(self.grid.frames, self.grid.frames, dtype=torch.bool)
+        for frame, spans in enumerate(self.whole_spans):
+            for first, end in spans:
+                seen[frame, first:end] = True
         return seen
 
     def past_frames(self, frame: int) -> list[int]:
@@ -114,10 +143,16 @@ class AttentionPlan:
         bits = self.region_bits.flatten()
         chosen = (self.frame_table[query_frame] == key_frame[..., None]).any(-1)
         seen = chosen & ((bits[query] & bits[key]) != 0)
-        seen |= query_frame == key_frame
-        if self.options.sink:
-            seen |= (key_frame == 0) & (query_frame > 0)
+        for span in range(2):  # the frames about the own one, the sinks
+            first, end = self._span_table[span, :, query_frame]
+            seen |= (first <= key_frame) & (key_frame < end)
         return seen
+
+    @cached_property
+    def _span_table(self) -> Tensor:
+        """`whole_spans` as int64 [2, 2, f]: run, (first, end), frame; an empty run where there is but one."""
+        padded = [(*spans, (0, 0))[:2] for spans in self.whole_spans]
+        return torch.tensor(padded, dtype=torch.int64).permute(1, 2, 0)
 
     def dense(self, max_tokens: int = MAX_DENSE_TOKENS) -> Tensor:
         """The mask as a matrix, bool [f*n, f*n] in sequence order, True where attention is allowed.
@@ -134,9 +169,7 @@ class AttentionPlan:
             frames = mask[t].view(-1, self.grid.frames, self.grid.tokens_per_frame)  # [n, f, n]
             past = self.past_frames(t)
             frames[:, past] = (self.region_bits[t][:, None, None] & self.region_bits[past]) != 0
-            frames[:, t] = True
-            if self.has_sink(t):
-                frames[:, 0] = True
+            frames[:, list(self.whole[t])] = True
         return mask.view(tokens, tokens)
 
     def _dense_pooled(self) -> Tensor:
@@ -163,8 +196,8 @@ class AttentionPlan:
         query = torch.tensor([t for t, past in enumerate(self.past) for _ in past], dtype=torch.int64)
         key = torch.tensor([s for past in self.past for s in past], dtype=torch.int64)
         region_pairs = ((counts @ share)[query] * counts[key]).sum()
-        dense_frames = f + (f - 1 if self.options.sink else 0)
-        return (float(region_pairs) + dense_frames * n * n) / float(f * n) ** 2
+        whole_frames = sum(end - first for spans in self.whole_spans for first, end in spans)
+        return (float(region_pairs) + whole_frames * n * n) / float(f * n) ** 2
 
     def permutation(self) -> Tensor:
         """Order that makes each frame's region tokens contiguous: int64 [f*n].
@@ -183,7 +216,7 @@ class AttentionPlan:
         bits = self.region_bits
         if permute:
             bits = bits.flatten()[self.permutation()].view_as(bits)
-        return kept_blocks(bits, self.past, self.options.sink, self.options.block if block is None else block)
+        return kept_blocks(bits, self.past, self.whole, self.options.block if block is None else block)
 
     def to_flex(self, block: int = 128, device: torch.device | str = "cpu") -> BlockMask:
         """This mask for torch's FlexAttention, over tokens in the order of `permutation`; see masks/export.py."""
@@ -276,15 +309,15 @@ def make_plan(
     if not (keypoints.confidence > 0).any():
         raise InputError("all keypoints are missing in every frame; a pose with some seen keypoints is needed")
     body = list(UPPER_BODY)
-    xy = torch.from_numpy(keypoints.xy[:, body]).double()  # [f, p, 2]
+    xy = torch.from_numpy(scale_keypoints(keypoints, grid.extent).xy[:, body]).double()  # [f, p, 2]
     weights = torch.from_numpy(keypoints.confidence[:, body]).double()
-    first = 1 if options.sink else 0
     chosen, blocks = [], []
     for start, block in distance_rows(xy, weights):
-        chosen.append(top_k_past(block, options.top_k, first, start, options.reach))
+        rows = slice(start, start + len(block))
+        chosen.append(top_k_frames(block, options.top_k, candidates(rows, grid.frames, options)))
         if grid.frames <= _KEEP_DISTANCE:
             blocks.append(block.float())
-    table = add_window(torch.cat(chosen), options.window, first)
+    table = add_window(torch.cat(chosen), options)
     if options.local:
         bits = region_bits(keypoints, grid, options.method)
     else:  # all tokens share all regions
@@ -292,20 +325,9 @@ def make_plan(
     return AttentionPlan(grid, table, bits, torch.cat(blocks) if blocks else None, options)
 
 
-def add_window(frame_table: Tensor, window: int, first: int = 0) -> Tensor:
-    """The table with each frame's `window` predecessors (from `first` on) that it lacks: [f, k + window]."""
-    frames = torch.arange(len(frame_table))
-    columns = [frame_table]
-    for back in range(1, window + 1):
-        before = frames - back
-        known = (frame_table == before[:, None]).any(1)
-        columns.append(torch.where((before >= first) & ~known, before, -1)[:, None])
-    return torch.cat(columns, dim=1)
-
-
 def check_options(options: MaskOptions) -> None:
     """Raise InputError if an option is out of its range."""
-    for name, least in (("top_k", 0), ("window", 0), ("block", 1), ("reach", 1)):
+    for name, least in (("top_k", 0), ("window", 0), ("block", 1), ("reach", 1), ("references", 1), ("chunk", 1)):
         value = getattr(options, name)
         if value < least:
             raise InputError(f"{name} is {value}; {least} or more is accepted")

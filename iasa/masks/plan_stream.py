@@ -45,6 +45,8 @@ class PlanStream:
     ) -> None:
         self.options = options or MaskOptions()
         check_options(self.options)
+        if self.options.sinks > 1 or self.options.chunk > 1 or self.options.whole_window or not self.options.causal:
+            raise InputError("a stream's plan is causal, frame by frame, with at most one reference")
         least = self.options.top_k + self.options.window
         if capacity is not None and capacity < max(least, 1):
             raise InputError(f"a memory of {capacity} past frames is too small; each frame sees {least} of them")

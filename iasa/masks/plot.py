@@ -25,16 +25,13 @@ def pair_shares(plan: AttentionPlan) -> torch.Tensor:
     meet = ((signature[:, None] & signature) != 0).double()
     counts = plan.signature_counts.double()
     shares = (counts @ meet @ counts.T) / plan.grid.tokens_per_frame**2 * plan.visible
-    shares.fill_diagonal_(1.0)
-    if plan.options.sink:
-        shares[1:, 0] = 1.0
-    return shares
+    return shares.masked_fill_(plan.visible_whole, 1.0)
 
 
 def draw_plan(plan: AttentionPlan) -> np.ndarray:
     """The frame table and some frames' regions: uint8 [H, W, 3].
 
-    Left, rows are query frames and columns the frames they see: dark blue the own frame, green the sink, red the
+    Left, rows are query frames and columns the frames they see: dark blue what is seen whole, green the sink, red the
     chosen past, paler where fewer token pairs meet. Right, the tokens of a few frames in their regions' colours.
     """
     width, height = 2 * PANEL + 3 * MARGIN, PANEL + 2 * MARGIN + 4 * LINE
@@ -57,7 +54,8 @@ def draw_plan(plan: AttentionPlan) -> np.ndarray:
     below = top + PANEL + 8
     pen.text((MARGIN, below), "rows: frames that look; columns: frames they see", INK, font)
     pen.text((2 * MARGIN + PANEL, below), "tokens by region; striped: in several", INK, font)
-    kinds = [("own frame", OWN), ("sink: the first frame", SINK), ("chosen by pose", CHOSEN)]
+    own = "own frame" if plan.whole_spans[-1][0] == (plan.grid.frames - 1, plan.grid.frames) else "seen whole"
+    kinds = [(own, OWN), ("sink: the first frame", SINK), ("chosen by pose", CHOSEN)]
     _legend(pen, font, MARGIN, below + LINE, kinds)
     names = [*zip(REGIONS, REGION_COLOURS, strict=True), ("none", BACKGROUND)]
     _legend(pen, font, 2 * MARGIN + PANEL, below + LINE, names)
@@ -67,9 +65,8 @@ def draw_plan(plan: AttentionPlan) -> np.ndarray:
 def _frame_panel(plan: AttentionPlan) -> Image.Image:
     shares = pair_shares(plan).numpy()[..., None]
     colour = np.broadcast_to(np.array(CHOSEN, float), (*shares.shape[:2], 3)).copy()
-    colour[np.arange(len(colour)), np.arange(len(colour))] = OWN
-    if plan.options.sink:
-        colour[1:, 0] = SINK
+    colour[plan.visible_whole.numpy()] = OWN
+    colour[plan.options.sinks :, : plan.options.sinks] = SINK
     most = np.where(shares < 1, shares, 0).max() or 1.0
     strength = np.where(shares > 0, 0.3 + 0.7 * np.minimum(shares / most, 1), 0.0)
     pixels = (strength * colour + (1 - strength) * HIDDEN).round().astype(np.uint8)

@@ -36,6 +36,7 @@ from iasa.keypoints import (
     RIGHT_SHOULDER,
     RIGHT_WRIST,
     Keypoints,
+    scale_keypoints,
 )
 from iasa.warp.moving_least_squares import moving_least_squares
 
@@ -104,11 +105,12 @@ def region_bits(
     if not len(reference):
         raise InputError("the reference pose has no frames; at least 1 is needed")
     bits = torch.zeros(len(keypoints), grid.tokens_per_frame, dtype=torch.uint8)
+    keypoints, reference = (scale_keypoints(part, grid.extent) for part in (keypoints, reference))
     scale = _shoulder_width(reference)
     poses, reference_poses = _with_hips(keypoints, scale), _with_hips(reference, scale)
-    tokens = torch.from_numpy(grid.centres())  # [n, 2]
+    tokens = torch.from_numpy(grid.centres() * grid.extent)  # [n, 2]
     frames = max(1, _CHUNK // len(tokens))
-    half_token = 0.5 * max(1 / grid.rows, 1 / grid.cols)
+    half_token = 0.5 * max(grid.extent / (grid.cols, grid.rows))
     for part in PARTS:
         index = list(part.points)
         shape = _first_seen(part, reference_poses) if method == "mls" else None

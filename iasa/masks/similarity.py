@@ -91,14 +91,25 @@ def top_k_past(distance: Tensor, k: int, first: int = 0, start: int = 0, reach: 
     `first` are not candidates (a sink frame is visible anyhow), nor are frames more than `reach` back.
     Raises InputError if k < 0.
     """
-    if k < 0:
-        raise InputError(f"top_k is {k}; 0 or more past frames can be kept")
     rows, frames = distance.shape
     index = torch.arange(frames, device=distance.device)
     row = torch.arange(start, start + rows, device=distance.device)
-    candidate = (index < row[:, None]) & (index >= first) & torch.isfinite(distance)
+    candidate = (index < row[:, None]) & (index >= first)
     if reach is not None:
         candidate &= index >= row[:, None] - reach
+    return top_k_frames(distance, k, candidate)
+
+
+def top_k_frames(distance: Tensor, k: int, candidate: Tensor) -> Tensor:
+    """The k nearest of each row's candidates: int64 [rows, k], -1 where there are fewer.
+
+    distance and candidate [rows, f]. Among equal distances the later frame comes first; infinitely far frames are not
+    chosen. Raises InputError if k < 0.
+    """
+    if k < 0:
+        raise InputError(f"top_k is {k}; 0 or more past frames can be kept")
+    rows, frames = distance.shape
+    candidate = candidate.to(distance.device) & torch.isfinite(distance)
     newest_first = closeness_rank(distance).masked_fill(~candidate, torch.inf).flip(1)
     nearest, order = torch.sort(newest_first, dim=1, stable=True)
     table = torch.full((rows, k), -1, dtype=torch.int64, device=distance.device)

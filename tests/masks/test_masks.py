@@ -16,8 +16,8 @@ from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
 from iasa.keypoints import COUNT, LEFT_HAND, REGIONS, RIGHT_HAND, UPPER_BODY, Keypoints
 from iasa.masks import AttentionPlan, make_plan, past_distance, region_bits, rigid_distance, top_k_past
-from iasa.masks.plan import add_window
 from iasa.masks.regions import warp_rigid
+from iasa.masks.visibility import add_window
 
 QUICK = settings(max_examples=30, deadline=None)
 DISTANCES = st.sampled_from([0, 1, 2, torch.inf])
@@ -127,7 +127,7 @@ def test_the_k_nearest_of_the_past_newest_first_among_equals(values, k, first):
 
 def test_the_window_adds_only_what_the_table_lacks():
     table = torch.tensor([[-1], [-1], [1], [1], [3]])
-    assert add_window(table, 2, first=1).tolist() == [
+    assert add_window(table, MaskOptions(window=2)).tolist() == [
         [-1, -1, -1], [-1, -1, -1], [1, -1, -1], [1, 2, -1], [3, -1, 2],
     ]  # fmt: skip
 
