@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from iasa.cli.arguments import first_speaker, tell
 from iasa.config import AUDIO_RATE, DEFAULT_MOTION, InputError
-from iasa.files import check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,7 +149,6 @@ def _write(arguments: argparse.Namespace, frames: np.ndarray, fps: float, audio:
     from iasa.media.writer import VideoWriter
 
     settings = {"model": f"backbone {arguments.backbone}", "seed": arguments.seed, **report}
-    check_output(arguments.out, (".mp4",))
     with VideoWriter(arguments.out, fps, audio, AUDIO_RATE, metadata=settings, mark=not arguments.no_mark) as writer:
         writer.add_frames(frames)
     sign_if_asked(arguments.out)
