@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,9 +32,6 @@ from iasa.config import InputError
 from iasa.files import atomic_write
 from iasa.keypoints import Keypoints
 from iasa.pose import extract_keypoints
-
-if TYPE_CHECKING:
-    from diffusers import WanVACEPipeline
 
 PARTS = ("latents", "control", "text", "empty", "xy", "confidence")
 TEXT_LENGTH = 512
@@ -51,9 +48,9 @@ class ShardSettings:
 
 
 class ClipEncoder:
-    """Clips to samples by a VACE pipeline's own functions; the prompt is encoded once."""
+    """Clips to samples by the own functions of a WanVACEPipeline; the prompt is encoded once."""
 
-    def __init__(self, pipe: WanVACEPipeline, settings: ShardSettings) -> None:
+    def __init__(self, pipe: Any, settings: ShardSettings) -> None:
         self.pipe, self.settings = pipe, settings
         self.device = pipe.vae.device
         self.text, self.empty = (self._encode_text(words) for words in (settings.prompt, ""))
@@ -77,7 +74,9 @@ class ClipEncoder:
     def _encode_text(self, words: str) -> Tensor:  # [m, d], without the zeros that fill it up
         if self.pipe.text_encoder is None:
             return torch.zeros(1, self.pipe.transformer.config.text_dim)
-        given = dict(do_classifier_free_guidance=False, max_sequence_length=TEXT_LENGTH, device=self.device)
+        given: dict[str, Any] = dict(
+            do_classifier_free_guidance=False, max_sequence_length=TEXT_LENGTH, device=self.device
+        )
         embedding = self.pipe.encode_prompt(words, **given)[0][0]
         used = embedding.abs().amax(-1).nonzero()
         return embedding[: int(used.max()) + 1 if len(used) else 1]
@@ -199,13 +198,13 @@ class ShardClips:
 def stream_clips(folder: Path) -> Iterator[LatentClip]:
     """The same samples by the library webdataset, which also reads from object stores (optional: pip install webdataset)."""
     try:
-        import webdataset
+        from webdataset import WebDataset  # type: ignore
     except ImportError as error:
         raise ImportError(
             "streaming shards needs webdataset, which is not installed: pip install webdataset"
         ) from error
     paths = [str(path) for path in shard_paths(folder)]
-    for sample in webdataset.WebDataset(paths, shardshuffle=False, empty_check=False):
+    for sample in WebDataset(paths, shardshuffle=False, empty_check=False):
         yield decode_sample(sample)
 
 

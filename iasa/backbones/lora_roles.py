@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from iasa.backbones.replay import register_state
+from iasa.backbones.replay import Transformer, register_state
 from iasa.backbones.wan_attention import PlanController, apply_iasa
 from iasa.config import InputError
 from iasa.masks.plan import AttentionPlan
@@ -24,7 +25,7 @@ class LoraRoles:
     checkpointing is right whatever the role is by then.
     """
 
-    def __init__(self, model: nn.Module, rank: int = 64) -> None:
+    def __init__(self, model: Transformer, rank: int = 64) -> None:
         LoraConfig = _peft().LoraConfig
         self.model = model.requires_grad_(False)
         for adapter in ADAPTERS:
@@ -46,7 +47,7 @@ class LoraRoles:
             self.controller.plans = [plans]
             self.controller.restart()
 
-    def become(self, role: str) -> nn.Module:
+    def become(self, role: str) -> Transformer:
         """The model as one of the three."""
         if role not in (*ADAPTERS, "teacher"):
             raise ValueError(f"the role is {role!r}; teacher, critic or student is accepted")
@@ -86,18 +87,18 @@ def save_adapter(roles: LoraRoles, folder: Path, adapter: str = "student") -> Pa
     from diffusers import WanPipeline
 
     state = _peft().utils.get_peft_model_state_dict(roles.model, adapter_name=adapter)
-    state = {name: full_tensor(value).contiguous().cpu() for name, value in state.items()}
+    state: dict[str, Any] = {name: full_tensor(value).contiguous().cpu() for name, value in state.items()}
     name = f"{adapter}.safetensors"
     WanPipeline.save_lora_weights(folder, transformer_lora_layers=state, weight_name=name)
     return folder / name
 
 
-def full_tensor(value: Tensor) -> Tensor:
+def full_tensor(value: Any) -> Tensor:
     """A tensor whole, where it is spread over several GPUs."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value.detach()
 
 
-def copy_into(parameter: nn.Parameter, value: Tensor) -> None:
+def copy_into(parameter: Any, value: Tensor) -> None:
     """Set a parameter, spread over several GPUs or not. Raises InputError if the shapes differ."""
     if parameter.shape != value.shape:
         raise InputError(f"the checkpoint's tensor is {list(value.shape)}; {list(parameter.shape)} is needed")

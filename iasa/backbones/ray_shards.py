@@ -29,8 +29,8 @@ def write_shards_by_ray(
 ) -> dict:
     """All shards of a folder by `actors` actors, each with so many GPUs; needs a shared file system. Returns totals."""
     try:
-        import ray
-        import ray.data
+        import ray  # type: ignore
+        import ray.data  # type: ignore
     except ImportError as error:
         raise ImportError("--ray needs Ray, which is not installed: pip install 'ray[data]'") from error
     out.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from torch import nn
 from iasa.config import InputError
 
 _STATES = "_iasa_states"
+Transformer = Any  # one of diffusers' Wan classes, whose methods a type checker does not see
 
 
 class ReplayState(Protocol):
@@ -24,11 +25,11 @@ class ReplayState(Protocol):
     def restore(self, then: Any) -> None: ...  # None: as if this state were not there
 
 
-def register_state(model: nn.Module, state: ReplayState) -> None:
+def register_state(model: Transformer, state: ReplayState) -> None:
     model.__dict__.setdefault(_STATES, []).append(state)
 
 
-def unregister_state(model: nn.Module, state: ReplayState) -> None:
+def unregister_state(model: Transformer, state: ReplayState) -> None:
     states = model.__dict__.get(_STATES, [])
     if state in states:
         states.remove(state)
@@ -37,7 +38,7 @@ def unregister_state(model: nn.Module, state: ReplayState) -> None:
 class ReplayCheckpoint:
     """For `model.enable_gradient_checkpointing(ReplayCheckpoint(model))`."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Transformer) -> None:
         self.states = model.__dict__.setdefault(_STATES, [])  # the list itself: it follows what is registered later
 
     def __call__(self, block: nn.Module, *args):
@@ -65,12 +66,12 @@ class ReplayCheckpoint:
         return torch.utils.checkpoint.checkpoint(run, *args, use_reentrant=False)
 
 
-def enable_checkpointing(model: nn.Module) -> None:
+def enable_checkpointing(model: Transformer) -> None:
     """Gradient checkpointing that may be used under a plan, a causal roll-out and several adapters."""
     model.enable_gradient_checkpointing(ReplayCheckpoint(model))
 
 
-def check_checkpointing(model: nn.Module) -> None:
+def check_checkpointing(model: Transformer) -> None:
     """Raises InputError if ordinary checkpointing is on."""
     function = getattr(model, "_gradient_checkpointing_func", None)
     if getattr(model, "gradient_checkpointing", False) and not isinstance(function, ReplayCheckpoint):

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,7 +24,7 @@ from PIL import Image
 from iasa.config import InputError
 from iasa.keypoints import FACE, LEFT_HAND, RIGHT_HAND, Keypoints
 
-Colour = tuple[int, int, int] | tuple[float, float, float]
+Colour = Sequence[float]  # red, green, blue
 
 # nose, neck, right shoulder elbow wrist, left ones, right hip knee ankle, left ones, eyes and ears right before left
 BODY18 = (0, (5, 6), 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
@@ -66,7 +68,7 @@ def draw_skeletons(keypoints: Keypoints, height: int, width: int, dialect: str) 
         scale = style.canvas / min(height, width)
         high, wide = (round(side * scale / 64) * 64 for side in (height, width))
     drawn = []
-    for xy, confidence in zip(keypoints.xy * np.float32([wide, high]), keypoints.confidence, strict=True):
+    for xy, confidence in zip(keypoints.xy * np.array([wide, high], np.float32), keypoints.confidence, strict=True):
         canvas = _draw_pose(xy, confidence, high, wide, style)
         if style.swapped:
             canvas = canvas[..., ::-1]
@@ -81,10 +83,10 @@ def face_boxes(keypoints: Keypoints, height: int, width: int, area: float = 1.3)
 
     The box of the 68 points, `area` times as large, with three times more room above than below.
     """
-    face = keypoints.xy[:, FACE] * np.float32([width, height])
+    face = keypoints.xy[:, FACE] * np.array([width, height], np.float32)
     low, high = face.min(1), face.max(1)
     size = high - low
-    grown = (size * math.sqrt(area) - size) / np.float32([2, 4])
+    grown = (size * math.sqrt(area) - size) / np.array([2, 4], np.float32)
     left, right = low[:, 0] - grown[:, 0], high[:, 0] + grown[:, 0]
     top, bottom = low[:, 1] - 3 * grown[:, 1], high[:, 1] + grown[:, 1]
     return np.stack([left.clip(0), right.clip(max=width), top.clip(0), bottom.clip(max=height)], 1).astype(np.int64)
@@ -160,7 +162,7 @@ def _limb(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, half: int, colour: C
     _cv2().fillConvexPoly(canvas, outline, colour)
 
 
-def _cv2():
+def _cv2() -> Any:
     """OpenCV, whose rasteriser the backbones saw in training: another's differs along every edge (32 to 36 dB)."""
     try:
         import cv2

@@ -43,10 +43,10 @@ def make_scene(
         pose = replace(speaker.keypoints, xy=speaker.keypoints.xy * scale)
     else:
         picture = photograph
-        pose = replace(photograph_pose, xy=photograph_pose.xy * np.float32(picture.shape[1::-1]))
+        pose = replace(photograph_pose, xy=photograph_pose.xy * np.array(picture.shape[1::-1], np.float32))
         scale, shift = fit_body(speaker.keypoints, pose)
     moved = replace(keypoints, xy=keypoints.xy * scale + shift)
-    box = crop_box(moved, picture.shape[:2], width / height)
+    box = crop_box(moved, (picture.shape[0], picture.shape[1]), width / height)
     cut = cut_picture(picture, box, height, width)
     return Scene(cut, _in_box(pose, box), _in_box(moved, box), speaker, keypoints)
 
@@ -56,7 +56,7 @@ def find_pose(picture: np.ndarray) -> Keypoints:
     from iasa.pose import extract_keypoints
 
     found = extract_keypoints([picture], static=True)  # in units of the square in the picture's middle
-    size = np.float32(picture.shape[1::-1])
+    size = np.array(picture.shape[1::-1], np.float32)
     side = float(size.min())
     return replace(found, xy=(found.xy * side + (size - side) / 2) / size)
 
@@ -127,4 +127,4 @@ def _placed(middle: float, length: float, available: float) -> float:
 
 def _in_box(poses: Keypoints, box: Box) -> Keypoints:
     left, top, wide, high = box
-    return replace(poses, xy=(poses.xy - np.float32([left, top])) / np.float32([wide, high]))
+    return replace(poses, xy=(poses.xy - np.array([left, top], np.float32)) / np.array([wide, high], np.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanAnimatePipeline, WanImageToVideoPipeline, WanVACEPipeline
 
 TEXT = 16  # width of the text encoder
-CORE = dict(
+CORE: dict[str, Any] = dict(
     patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=16, out_channels=16, text_dim=TEXT, freq_dim=32, ffn_dim=64,
     cross_attn_norm=True, qk_norm="rms_norm_across_heads", rope_max_seq_len=64,
 )  # fmt: skip
@@ -21,7 +21,9 @@ def tiny_vae() -> AutoencoderKLWan:
     from diffusers import AutoencoderKLWan
 
     torch.manual_seed(1)
-    sizes = dict(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True])
+    sizes: dict[str, Any] = dict(
+        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
     return AutoencoderKLWan(**sizes).eval()
 
 
@@ -34,7 +36,7 @@ def tiny_vace(layers: int = 3, text: bool = False) -> WanVACEPipeline:
         **CORE, in_channels=16, num_layers=layers, vace_layers=[0, layers - 1], vace_in_channels=96
     )
     tokenizer, encoder = tiny_text() if text else (None, None)
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=3.0)
     return WanVACEPipeline(
         tokenizer=tokenizer,
         text_encoder=encoder,
@@ -73,7 +75,7 @@ def tiny_i2v(layers: int = 2) -> WanImageToVideoPipeline:
     )  # fmt: skip
 
 
-def tiny_text():
+def tiny_text() -> tuple[Any, Any]:
     """A tokenizer of WORDS and a umT5 encoder."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
@@ -92,7 +94,7 @@ def text_embedding(seed: int = 5) -> torch.Tensor:
     return torch.randn(1, 512, TEXT, generator=torch.Generator().manual_seed(seed))
 
 
-def loud(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+def loud(model: Any, seed: int = 0) -> Any:
     """The model with weights so large that attention is far from uniform: else every mask gives nearly the same output."""
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
@@ -101,7 +103,7 @@ def loud(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model
 
 
-def _tiny_vision():
+def _tiny_vision() -> tuple[Any, Any]:
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     config = CLIPVisionConfig(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iasa.backbones.speech_scene import Box, crop_box, cut_picture
+from iasa.backbones.speech_scene import crop_box, cut_picture
 from iasa.config import InputError
 from iasa.keypoints import BODY, COUNT, Keypoints
 from iasa.media.reader import open_video
@@ -76,7 +76,7 @@ def read_clips(
     def watched(pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         nonlocal size
         for picture in pictures:
-            size = picture.shape[:2]
+            size = (picture.shape[0], picture.shape[1])
             thumbs.append(np.asarray(Image.fromarray(picture).convert("L").resize((_THUMB, _THUMB)), np.float32) / 255)
             yield picture
 
@@ -85,39 +85,47 @@ def read_clips(
     takes = find_takes(keep_frames(poses), find_cuts(np.stack(thumbs)), length)
     starts = [(first, start) for first, end in takes for start in range(first, end - length + 1, length)]
     report = VideoReport(len(poses), len(starts) * length)
-    return _cut_clips(path, to_picture(poses, size), starts, (height, width), fps, length), report
+    return _cut_clips(path, to_picture(poses, size), size, starts, (height, width), fps, length), report
 
 
 def to_picture(poses: Keypoints, size: tuple[int, int]) -> Keypoints:
     """From units of the square in a picture's middle to the picture's pixels (x, y)."""
     high, wide = size
     side = min(size)
-    return replace(poses, xy=poses.xy * np.float32(side) + np.float32([wide - side, high - side]) / 2)
+    return replace(poses, xy=poses.xy * np.float32(side) + np.array([wide - side, high - side], np.float32) / 2)
 
 
-def _cut_clips(path: Path, poses: Keypoints, starts, size, fps: float, length: int) -> Iterator[VideoClip]:
+def _cut_clips(
+    path: Path,
+    poses: Keypoints,  # pixels
+    shown: tuple[int, int],  # height and width of the video
+    starts: list[tuple[int, int]],  # of each clip's take, of the clip
+    size: tuple[int, int],
+    fps: float,
+    length: int,
+) -> Iterator[VideoClip]:
     if not starts:
         return
     height, width = size
     with open_video(path, LONGEST, fps=fps) as (pictures, _):
         numbered = enumerate(pictures)
-        reference: tuple[int, np.ndarray] | None = None  # the take it is from, its first picture
+        reference = np.zeros(0, np.uint8)  # the first picture of the take
         for first, start in starts:
-            made: list[np.ndarray] = []
             here = poses[start : start + length]
-            box: Box | None = None
+            box = crop_box(here, shown, width / height)
+            made: list[np.ndarray] = []
             for number, picture in numbered:
                 if number == first:
-                    reference = (first, picture)
-                if number < start:
-                    continue
-                box = box or crop_box(here, picture.shape[:2], width / height)
-                made.append(cut_picture(picture, box, height, width))
+                    reference = picture
+                if number >= start:
+                    made.append(cut_picture(picture, box, height, width))
                 if len(made) == length:
                     break
             left, top, wide, high = box
-            placed = replace(here, xy=(here.xy - np.float32([left, top])) / np.float32([wide, high]))
-            still = cut_picture(reference[1], box, height, width)
+            placed = replace(
+                here, xy=(here.xy - np.array([left, top], np.float32)) / np.array([wide, high], np.float32)
+            )
+            still = cut_picture(reference, box, height, width)
             yield VideoClip(f"{path.name}-{start:06d}", np.stack(made), placed, still)
 
 
@@ -129,7 +137,7 @@ class DWPose:
             if not file.is_file():
                 raise InputError(f"there is no file {file}; DWPose needs a detector and a pose network as ONNX files")
         try:
-            from rtmlib import Wholebody
+            from rtmlib import Wholebody  # type: ignore
         except ImportError as error:
             raise ImportError("DWPose needs rtmlib, which is not installed: pip install rtmlib onnxruntime") from error
         sizes = dict(det_input_size=(640, 640), pose_input_size=(288, 384))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from iasa.attention.dispatch import BACKENDS
 from iasa.backbones.prepared_attention import PreparedAttention, attend, prepare_attention
-from iasa.backbones.replay import check_checkpointing, register_state, unregister_state
+from iasa.backbones.replay import Transformer, check_checkpointing, register_state, unregister_state
 from iasa.config import InputError
 from iasa.masks.plan import AttentionPlan
 
@@ -60,10 +61,10 @@ class PlanController:
 
         return listening
 
-    def before_forward(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
-        hidden = kwargs.get("hidden_states", args[0] if args else None)
-        timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
-        text = kwargs.get("encoder_hidden_states", args[2] if len(args) > 2 else None)
+    def before_forward(self, model: Transformer, args: tuple, kwargs: dict) -> None:
+        names = ("hidden_states", "timestep", "encoder_hidden_states")
+        given: dict[str, Tensor] = dict(zip(names, args, strict=False)) | kwargs
+        hidden, timestep, text = (given[name] for name in names)
         if not self.enabled:
             self.prepared = None
             return
@@ -75,13 +76,12 @@ class PlanController:
         self._check_grid(model, hidden, plans)
         sparse = self.step >= self.dense_steps
         self.calls["sparse" if sparse else "dense"] += 1
+        if not sparse:
+            self.prepared = None
+            return
         heads = model.config.num_attention_heads * len(hidden)
-        made = (
-            [prepare_attention(one, self.backend, hidden.device, hidden.dtype, heads) for one in plans]
-            if sparse
-            else None
-        )
-        self.prepared = tuple(made) if sparse else None
+        kind = (self.backend, hidden.device, hidden.dtype, heads)
+        self.prepared = tuple(prepare_attention(one, *kind) for one in plans)
 
     def _advance(self, level: float, branch: str | int) -> None:
         """Count steps and segments; branches of guidance are calls of one level with other names, or other texts."""
@@ -96,7 +96,7 @@ class PlanController:
             return
         self._level, self._seen = level, {branch}
 
-    def _check_grid(self, model: nn.Module, hidden: Tensor, plans: Sequence[AttentionPlan]) -> None:
+    def _check_grid(self, model: Transformer, hidden: Tensor, plans: Sequence[AttentionPlan]) -> None:
         here = tuple(size // patch for size, patch in zip(hidden.shape[2:], model.config.patch_size, strict=True))
         for plan in plans:
             made_for = (plan.grid.frames, plan.grid.rows, plan.grid.cols)
@@ -143,7 +143,7 @@ class PlanProcessor:
         return output(attn, out, hidden_states)
 
 
-def project(attn: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
+def project(attn: Any, x: Tensor, rope: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values with Wan's norms over all heads and its rotary embedding: [b, nh, f*n, d] each."""
     q, k, v = attn.to_qkv(x).chunk(3, -1) if attn.fused_projections else (attn.to_q(x), attn.to_k(x), attn.to_v(x))
     q, k = attn.norm_q(q), attn.norm_k(k)
@@ -161,12 +161,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).type_as(x)
 
 
-def output(attn: nn.Module, out: Tensor, like: Tensor) -> Tensor:
+def output(attn: Any, out: Tensor, like: Tensor) -> Tensor:
     """[b, nh, f*n, d] -> [b, f*n, width] through the layer's output projection."""
     return attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2).type_as(like)))
 
 
-def self_attentions(transformer: nn.Module) -> dict[str, nn.Module]:
+def self_attentions(transformer: Transformer) -> dict[str, Any]:
     """Wan's self-attention layers by name: `attn1` of every block, VACE's control blocks among them."""
     found = {
         name: module
@@ -219,7 +219,7 @@ def remove_iasa(pipe: object) -> None:
             unregister_state(model, controller)
 
 
-def transformers(pipe: object) -> list[nn.Module]:
+def transformers(pipe: object) -> list[Transformer]:
     """The transformers of a pipeline (Wan 2.2 may have two), or the one that is given."""
     if isinstance(pipe, nn.Module):
         return [pipe]

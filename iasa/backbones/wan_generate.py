@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +21,6 @@ from iasa.masks.region_masks import SOFT_REGIONS, soft_masks
 from iasa.metrics.video_quality import flicker, psnr, region_psnr
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
-
     from iasa.masks.plan import AttentionPlan
 
 # What a run may attend to: the plan for weights as they are, the paper's causal mask, or everything.
@@ -68,7 +66,7 @@ class WanVideo:
     seconds: float = 0.0
 
 
-def generate_video(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings) -> WanVideo:
+def generate_video(pipe: Any, scene: Scene, settings: WanSettings) -> WanVideo:
     """The scene's motion as a video, as long as its poses."""
     kind = type(pipe).__name__
     fps, segment = FPS[kind], settings.segment or SEGMENTS[kind]
@@ -100,7 +98,7 @@ def compare_videos(sparse: WanVideo, dense: WanVideo, keypoints: Keypoints) -> d
     """
     count, height, width = sparse.frames.shape[:3]
     poses = fit_poses(keypoints, sparse.fps)[:count]
-    xy = torch.from_numpy(poses.xy * np.float32([width, height]))
+    xy = torch.from_numpy(poses.xy * np.array([width, height], np.float32))
     soft = soft_masks(xy, torch.from_numpy(poses.confidence), (height, width), float(min(height, width)))
     masks = (soft > 0.5).numpy()
     person = masks.any(1)
@@ -113,10 +111,10 @@ def compare_videos(sparse: WanVideo, dense: WanVideo, keypoints: Keypoints) -> d
     return {name: round(value, 4) if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def _run_vace(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, fps: float, segment: int):
+def _run_vace(pipe: Any, scene: Scene, settings: WanSettings, fps: float, segment: int):
     """Segments go on by VACE's own means: pictures that are known stand before the skeletons, with a black mask."""
     poses, size = fit_poses(scene.keypoints, fps), (settings.height, settings.width)
-    white, black = (Image.new("L", size[::-1], level) for level in (255, 0))
+    white, black = (Image.new("L", (size[1], size[0]), level) for level in (255, 0))
     made, plans = np.zeros((0, *size, 3), np.uint8), []
     for part in split_segments(len(poses), segment, VACE_SHARED):
         here = poses[part.start : part.stop]
@@ -124,8 +122,9 @@ def _run_vace(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, fps:
         control = known + draw_skeletons(here, *size, "vace")[len(known) :]
         mask = [black] * len(known) + [white] * (len(control) - len(known))
         if options := ATTENTION[settings.attention]:
-            plans.append(plan_for(pipe, here, *size, reference_pose=scene.pose, options=options))
-            apply_iasa(pipe, plans[-1], settings.first_dense, backend=settings.backend)
+            plan = plan_for(pipe, here, *size, reference_pose=scene.pose, options=options)
+            plans.append(plan)
+            apply_iasa(pipe, plan, settings.first_dense, backend=settings.backend)
         frames = pipe(
             video=control, mask=mask, reference_images=[Image.fromarray(scene.picture)], height=size[0], width=size[1],
             num_frames=len(control), **_shared_arguments(pipe, settings),
@@ -134,7 +133,7 @@ def _run_vace(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, fps:
     return made, plans
 
 
-def _run_animate(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, fps: float, segment: int):
+def _run_animate(pipe: Any, scene: Scene, settings: WanSettings, fps: float, segment: int):
     """Animate cuts its segments itself. Its face video is cut from the speaker's picture, warped to the poses."""
     poses, own = fit_poses(scene.keypoints, fps), fit_poses(scene.speaker_keypoints, fps)
     size, faces = (settings.height, settings.width), []
@@ -152,7 +151,7 @@ def _run_animate(pipe: DiffusionPipeline, scene: Scene, settings: WanSettings, f
     return _to_bytes(frames), plans
 
 
-def _shared_arguments(pipe: DiffusionPipeline, settings: WanSettings) -> dict:
+def _shared_arguments(pipe: Any, settings: WanSettings) -> dict:
     """What both pipelines take; one without a text encoder gets an empty text."""
     generator = torch.Generator().manual_seed(settings.seed)
     given = dict(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from iasa.backbones.wan_distill import LatentClip
 from iasa.backbones.wan_plan import to_latent_rate
@@ -25,7 +26,7 @@ class WanRegionLoss:
     """
 
     def __init__(
-        self, vae: nn.Module, face: FaceEmbedding, features: Features, weights: Mapping[str, float] = REGION_WEIGHTS
+        self, vae: Any, face: FaceEmbedding, features: Features, weights: Mapping[str, float] = REGION_WEIGHTS
     ) -> None:
         self.vae, self.face, self.features, self.weights = vae.requires_grad_(False), face, features, weights
         self.mean, self.std = (
@@ -66,7 +67,7 @@ class WanRegionLoss:
         )
 
 
-def make_region_loss(vae: nn.Module) -> WanRegionLoss:
+def make_region_loss(vae: Any) -> WanRegionLoss:
     """With the shipped encoders of faces and parts."""
     from iasa.metrics.networks.face_encoder import FaceEncoder
     from iasa.metrics.networks.part_encoder import PartEncoder
@@ -75,7 +76,9 @@ def make_region_loss(vae: nn.Module) -> WanRegionLoss:
 
     device = next(vae.parameters()).device
     face, parts = (
-        load_weights(kind, WEIGHTS / name).to(device).requires_grad_(False)
+        load_weights(kind, WEIGHTS / name).requires_grad_(False)
         for kind, name in ((FaceEncoder, "face_encoder"), (PartEncoder, "part_encoder"))
     )
+    for encoder in (face, parts):
+        encoder.to(device=device)
     return WanRegionLoss(vae, face.embed, parts)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from iasa.attention.dispatch import frame_attention
 from iasa.attention.gathered import GatherPlan, plan_chunk_gather
-from iasa.backbones.replay import check_checkpointing, register_state, unregister_state
+from iasa.backbones.replay import Transformer, check_checkpointing, register_state, unregister_state
 from iasa.backbones.wan_attention import output, project, self_attentions
 from iasa.config import InputError
 from iasa.masks.plan import AttentionPlan
@@ -41,7 +42,7 @@ class CausalWan:
     Calls of the transformer that do not come through the stream do what they did before, also between its chunks.
     """
 
-    def __init__(self, model: nn.Module, plan: AttentionPlan, latent_height: int, latent_width: int) -> None:
+    def __init__(self, model: Transformer, plan: AttentionPlan, latent_height: int, latent_width: int) -> None:
         if not plan.options.causal:
             raise InputError("a roll-out takes a causal plan; this one sees frames to come")
         self.model, self.plan = model, plan
@@ -132,10 +133,10 @@ class _ChunkProcessor:
         q, k, v = project(attn, hidden_states, rotary_emb)
         kept = call.kept[self.name]
         own = [torch.cat([mine, *(kept[frame][i] for frame in call.whole)], 2) for i, mine in enumerate((k, v))]
-        past = [None, None]
+        k_past = v_past = None
         if call.chosen:
-            past = [torch.cat([kept[frame][i][:, :, tokens] for frame, tokens in call.chosen], 2) for i in range(2)]
-        out = frame_attention(q, *own, *past, call.gather)
+            k_past, v_past = (torch.cat([kept[f][i][:, :, tokens] for f, tokens in call.chosen], 2) for i in range(2))
+        out = frame_attention(q, own[0], own[1], k_past, v_past, call.gather)
         if call.keep:
             parts = [x.detach().tensor_split(len(call.frames), 2) for x in (k, v)]
             cache.update({frame: (a, b) for frame, a, b in zip(call.frames, *parts, strict=True)})
@@ -197,7 +198,7 @@ def roll_out(
 class StreamDecoder:
     """Wan's autoencoder decodes causally: latent frames as they come give the same pictures as all at once."""
 
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, vae: Any) -> None:
         from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 
         self.vae, self.first = vae, True

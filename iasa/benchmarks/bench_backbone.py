@@ -14,11 +14,11 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from iasa.attention.dispatch import sparse_attention
 from iasa.backbones.replay import enable_checkpointing
@@ -114,7 +114,7 @@ class Bench:
         """Of the example poses in the middle of a picture of this size."""
         poses = load_keypoints(POSES / "welcome.npz")[: self.frames]
         height, width = size
-        extent = np.float32([max(width / height, 1), max(height / width, 1)])
+        extent = np.array([max(width / height, 1), max(height / width, 1)], np.float32)
         placed = Keypoints(0.5 + (poses.xy - 0.5) / extent, poses.confidence, poses.fps)
         return video_plan(placed, height, width, 1, options=options)
 
@@ -122,7 +122,7 @@ class Bench:
         generator = torch.Generator(device=self.device).manual_seed(len(shape))
         return torch.randn(*shape, generator=generator, device=self.device, dtype=self.dtype)
 
-    def inputs(self, model: nn.Module, plan: AttentionPlan, frames: int | None = None) -> dict:
+    def inputs(self, model: Any, plan: AttentionPlan, frames: int | None = None) -> dict:
         """What the transformer takes for a plan's video, or for some frames of it."""
         grid = plan.grid
         place = (frames or grid.frames, 2 * grid.rows, 2 * grid.cols)
@@ -132,7 +132,7 @@ class Bench:
             timestep=torch.tensor([500.0], device=self.device),
         )  # fmt: skip
 
-    def transformer(self, label: str) -> nn.Module | None:
+    def transformer(self, label: str) -> Any:
         """VACE with random weights, made on the device; None where there is nothing to measure it on."""
         if not (self.gpu or self.options.quick) or time.monotonic() > self._until:
             return None
@@ -227,7 +227,7 @@ def _agreement(bench: Bench) -> None:
         bench.row("agreement", backend, lambda backend=backend: measure(backend))
 
 
-def _forward(bench: Bench, model: nn.Module | None, label: str, size: tuple[int, int], how: str) -> None:
+def _forward(bench: Bench, model: Any, label: str, size: tuple[int, int], how: str) -> None:
     """Whole forward passes: dense, and under both masks."""
     backend = bench.backends[0]
     for mask, options in [("dense", None), *MASKS.items()]:
@@ -291,11 +291,11 @@ def _large_model(bench: Bench) -> None:
 
 
 def _autoencoder(bench: Bench) -> None:
-    def make() -> nn.Module:
+    def make() -> Any:
         from diffusers import AutoencoderKLWan
 
-        tiny = dict(base_dim=3, dim_mult=[1, 1, 1, 1], num_res_blocks=1) if bench.options.quick else {}
-        return AutoencoderKLWan(**tiny).to(bench.device, bench.dtype).eval()
+        tiny: dict[str, Any] = dict(base_dim=3, dim_mult=[1, 1, 1, 1], num_res_blocks=1) if bench.options.quick else {}
+        return AutoencoderKLWan(**tiny).to(device=bench.device, dtype=bench.dtype).eval()
 
     def decode(height: int, width: int) -> float:
         vae, latents = make(), bench.random(1, 16, (bench.frames - 1) // 4 + 1, height // 8, width // 8)

@@ -56,7 +56,9 @@ def run(arguments: argparse.Namespace) -> dict:
         )
     else:
         find_poses = (
-            DWPose(*(Path(file) for file in arguments.dwpose), device.type) if arguments.dwpose else extract_keypoints
+            DWPose(Path(arguments.dwpose[0]), Path(arguments.dwpose[1]), device.type)
+            if arguments.dwpose
+            else extract_keypoints
         )
         encoder = ClipEncoder(load_pipeline(arguments.weights, "vace", device, pick_precision().dtype), settings)
         report = write_shards(videos, out, encoder, arguments.worker, arguments.of, find_poses)
