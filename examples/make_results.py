@@ -55,13 +55,13 @@ def show_together(path: Path, videos: Sequence[Path]) -> None:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
+    pipeline = CoSpeechPipeline.from_pretrained(teacher=None)
     reports = {}
     for speaker, clip in TAKES:
         sound, _ = read_audio(SPEECH / f"{clip}.mp3")
         sound = sound[: int(SECONDS * AUDIO_RATE)]
         started = time.perf_counter()
-        generation = pipeline.speak(sound, load_speaker(speaker), seed=1)
+        generation = pipeline.stream(sound, load_speaker(speaker), seed=1)
         frames = np.concatenate(list(generation.frames))
         report = summarise(generation, started)
         path = FOLDER / f"{speaker}_{clip}.mp4"

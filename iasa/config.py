@@ -9,14 +9,18 @@ FRAMES_PER_LATENT = 2  # video frames in one latent frame
 LATENT_FPS = VIDEO_FPS / FRAMES_PER_LATENT
 AUDIO_RATE = 16_000  # hertz, mono
 IMAGE_SIZE = 256  # pixels, square
+PHOTO_SIZE = 512  # of frames made of a photograph
 
 MAX_UPLOAD_BYTES = 200 * 2**20
 MAX_AUDIO_SECONDS = 600.0
 MAX_VIDEO_SECONDS = 120.0
-MAX_PIXELS = 4096 * 4096  # of one picture
+MAX_PIXELS = 4096 * 4096  # of one frame of a video
+MAX_PICTURE_PIXELS = 12_000 * 9_000  # of a photograph, which is decoded small
 HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 
 MODELS = ("student", "teacher")
+PRECISIONS = ("float32", "bfloat16", "int8", "auto")  # names of number types
+LAYERS = "layers"  # instead of a model: the warped reference alone, which no network touches
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 TEMPERATURE = 1.0  # of the learned motion model's draws; 0 takes the most likely entry
@@ -39,8 +43,12 @@ def check_motion(model: str) -> None:
 
 def check_steps(model: str, steps: int | None) -> int:
     """Denoising steps for a model, its default for None. Raises InputError."""
+    if model == LAYERS:
+        if steps:
+            raise InputError("the layers are warped without denoising steps; leave the steps out")
+        return 0
     if model not in MODELS:
-        raise InputError(f"the model is {model!r}; accepted: {' or '.join(MODELS)}")
+        raise InputError(f"the model is {model!r}; accepted: {', '.join(MODELS)} or {LAYERS}")
     steps = DEFAULT_STEPS[model] if steps is None else steps
     if not 1 <= steps <= MAX_STEPS[model]:
         raise InputError(f"{steps} steps asked for; the {model} takes 1 to {MAX_STEPS[model]}")

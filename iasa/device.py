@@ -5,15 +5,23 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.metadata
+import math
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
+from iasa.config import PRECISIONS, InputError
 
 CPUINFO = Path("/proc/cpuinfo")
+VNNI = {"avx512_vnni", "avx_vnni"}  # without them a pair of 8-bit products can overflow 16 bits
+GAIN = 0.8  # another number type is taken where it needs less than this share of the time
 
 
 def pick_device() -> torch.device:
@@ -21,20 +29,112 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@functools.cache
-def pick_dtype(device: str | None = None) -> torch.dtype:
-    """bfloat16 where it is faster than float32, else float32.
+@dataclass(frozen=True)
+class Precision:
+    """Numbers of a run: the type of weights and sums, and whether layers multiply in 8 bits (on a processor)."""
 
-    GPUs are asked, processors are measured: that Linux shows the flag avx512_bf16 says that the products exist, not that
-    they are fast (on Intel's Xeons without AMX they take twice as long as float32, on AMD's a quarter).
+    dtype: torch.dtype
+    int8: bool = False
+
+    def __str__(self) -> str:
+        """As metadata and reports name it: "bfloat16", or "int8, bfloat16"."""
+        name = str(self.dtype).removeprefix("torch.")
+        return f"int8, {name}" if self.int8 else name
+
+
+def pick_precision(
+    asked: str | torch.dtype | Precision | None = None, device: torch.device | str | None = None
+) -> Precision:
+    """What is asked for, by a name of PRECISIONS or as it is; for None what the environment's IASA_DTYPE names.
+
+    "auto", where nothing is named, is what this machine computes fastest with; "int8" takes the faster of the other two for
+    what is not multiplied in 8 bits. Raises InputError for another name, and for int8 where it cannot be had.
     """
     kind = torch.device(device).type if device else pick_device().type
-    if kind == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if CPUINFO.exists() and not {"avx512_bf16", "amx_bf16"} & set(CPUINFO.read_text().split()):
-        return torch.float32
-    seconds = _matmul_seconds((torch.float32, torch.bfloat16))
-    return torch.bfloat16 if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else torch.float32
+    if isinstance(asked, Precision):
+        return asked
+    if isinstance(asked, torch.dtype):
+        return Precision(asked)
+    name = asked or os.environ.get("IASA_DTYPE") or "auto"
+    if name not in PRECISIONS:
+        raise InputError(f"the number type is {name!r}; accepted: {', '.join(PRECISIONS)}")
+    if name == "auto":
+        return _fastest(kind)
+    if name != "int8":
+        return Precision(getattr(torch, name))
+    if kind != "cpu" or not _has_int8():
+        raise InputError("int8 needs a processor whose vector units multiply bytes (VNNI); take another number type")
+    return Precision(_fastest(kind).dtype, True)
+
+
+def is_bf16_faster() -> bool:
+    """Whether this processor computes faster in bfloat16 than in float32."""
+    return _fastest("cpu").dtype == torch.bfloat16
+
+
+@functools.cache
+def _fastest(kind: str) -> Precision:
+    """A GPU is asked, a processor is measured, once.
+
+    That Linux shows the flag avx512_bf16 says that the products exist, not that they are fast: on Intel's Xeons without
+    AMX they take twice as long as float32, on AMD's a quarter.
+    """
+    if kind != "cpu":
+        supported = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return Precision(torch.bfloat16 if supported else torch.float32)
+    ways = ["float32", *["bfloat16"] * _has_bf16(), *["int8"] * _has_int8()]
+    if len(ways) == 1:
+        return Precision(torch.float32)
+    seconds = _layer_seconds(ways)
+    dtype = "bfloat16" if seconds.get("bfloat16", math.inf) < GAIN * seconds["float32"] else "float32"
+    return Precision(getattr(torch, dtype), seconds.get("int8", math.inf) < GAIN * seconds[dtype])
+
+
+def _has_bf16() -> bool:
+    return not CPUINFO.exists() or bool({"avx512_bf16", "amx_bf16"} & set(CPUINFO.read_text().split()))
+
+
+def _has_int8() -> bool:
+    there = CPUINFO.exists() and bool(VNNI & set(CPUINFO.read_text().split()))
+    return there and hasattr(torch.ops.onednn, "qlinear_pointwise")
+
+
+def _layer_seconds(ways: Sequence[str], repeats: int = 15) -> dict[str, float]:
+    """Seconds of this thread for one linear layer of the transformer, by number type.
+
+    The types take turns and the fastest turn counts: other work on the machine then meets all of them.
+    """
+    runs = {way: _int8_layer() if way == "int8" else _plain_layer(getattr(torch, way)) for way in ways}
+    best = dict.fromkeys(ways, math.inf)
+    with torch.inference_mode():
+        for _ in range(repeats):
+            for way, run in runs.items():
+                start = time.thread_time()
+                run()
+                best[way] = min(best[way], time.thread_time() - start)
+    return best
+
+
+def _plain_layer(dtype: torch.dtype, rows: int = 256, inner: int = 320, outer: int = 960) -> Callable[[], Tensor]:
+    x, weight = torch.ones(rows, inner, dtype=dtype), torch.full((outer, inner), 0.1, dtype=dtype)
+    return lambda: torch.nn.functional.linear(x, weight)
+
+
+def _int8_layer(rows: int = 256, inner: int = 320, outer: int = 960) -> Callable[[], Tensor]:
+    """As `iasa.inference.int8` computes it, the rounding of what comes in counted."""
+    x, half = torch.ones(rows, inner), torch.tensor([0.5])
+    weight = torch.ones(outer, inner, dtype=torch.int8)
+    packed = torch.ops.onednn.qlinear_prepack(weight, [rows, inner])
+    scales, zeros = torch.full((outer,), 0.1), torch.zeros(outer, dtype=torch.int32)
+
+    def run() -> Tensor:
+        torch.aminmax(x)
+        levels = torch.add(half, x, alpha=100).to(torch.uint8)
+        return torch.ops.onednn.qlinear_pointwise(
+            levels, 0.01, 0, packed, scales, zeros, None, 1.0, 0, x.dtype, "none", [], ""
+        )
+
+    return run
 
 
 def describe_machine() -> dict[str, str | int]:
@@ -73,18 +173,3 @@ def _find_trim() -> Callable[[int], int] | None:
         return ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # another C library
         return None
-
-
-def _matmul_seconds(dtypes: Sequence[torch.dtype], size: int = 384, repeats: int = 15) -> dict[torch.dtype, float]:
-    """Seconds of this thread for one product, by number type.
-
-    The types take turns and the fastest turn counts: other work on the machine then meets all of them.
-    """
-    pairs = {dtype: torch.ones(size, size, dtype=dtype) for dtype in dtypes}
-    best = dict.fromkeys(dtypes, float("inf"))
-    for _ in range(repeats):
-        for dtype, a in pairs.items():
-            start = time.thread_time()
-            a @ a
-            best[dtype] = min(best[dtype], time.thread_time() - start)
-    return best

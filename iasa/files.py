@@ -1,12 +1,18 @@
-"""Output files: tried before the work begins, and put in place only when they are whole."""
+"""Output files: never an input, tried before the work begins, and put in place only when they are whole."""
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
+import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from iasa.config import InputError
 
@@ -16,31 +22,96 @@ def display_name(path: str | os.PathLike) -> str:
     return "".join(c if c.isprintable() else "?" for c in Path(path).name)[:80] or "the file"
 
 
-def check_output(path: str | os.PathLike, suffixes: Sequence[str]) -> Path:
-    """`path` if a file with one of the `suffixes` can be written there. Raises InputError; leaves nothing."""
-    target = Path(path)
+def check_output(
+    path: str | os.PathLike,
+    suffixes: Sequence[str],
+    inputs: Iterable[str | os.PathLike | None] = (),  # what the command reads; None where nothing is given
+) -> Path:
+    """`path` if a file with one of the `suffixes` can be written there, else InputError; leaves nothing.
+
+    Refused beside what cannot be written at all: one of the `inputs` (by whatever link or spelling), a link, which
+    would be replaced instead of what it points to, and a file that is protected against writing.
+    """
+    target, name = Path(path), display_name(path)
     if target.suffix.lower() not in suffixes:
-        raise InputError(f"the output cannot be named {target.name}; the name must end in {' or '.join(suffixes)}")
-    if target.is_dir():
-        raise InputError(f"the output cannot be written to {target.name}: it is a folder")
+        raise InputError(f"the output cannot be named {name}; the name must end in {' or '.join(suffixes)}")
+    check_replaceable(target)
+    for source in inputs:
+        if source is not None and is_same_file(target, source):
+            raise InputError(f"the output {name} is also the input {display_name(source)}; another name is needed")
     try:
         with tempfile.TemporaryFile(dir=target.absolute().parent):
             pass
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{target.name} cannot be written to {target.absolute().parent}: {reason}") from error
+        raise _unwritable(target, error) from error
     return target
+
+
+def check_replaceable(path: str | os.PathLike) -> None:
+    """Raise InputError unless `path` is free, or a plain file that its owner lets be written."""
+    target, name = Path(path), display_name(path)
+    try:
+        mode = os.lstat(target).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
+        raise _unwritable(target, error) from error
+    if stat.S_ISDIR(mode):
+        raise InputError(f"the output cannot be written to {name}: it is a folder")
+    if stat.S_ISLNK(mode):
+        raise InputError(f"the output cannot be written to {name}: it is a link; name the file it points to")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"the output cannot be written to {name}: it is not a plain file")
+    if not mode & 0o222 or not os.access(target, os.W_OK):
+        raise InputError(f"the output cannot be written to {name}: it is protected against writing")
+
+
+def is_same_file(one: str | os.PathLike, other: str | os.PathLike) -> bool:
+    """Whether two paths lead to the same file: links, hard links, and case where the file system ignores it."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # one of them is not there (yet)
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def partial_name(path: str | os.PathLike) -> Path:
+    """A free name beside `path` with its suffix, however long or odd `path`'s own name is."""
+    target = Path(path).absolute()
+    return target.with_name(f".{uuid.uuid4().hex[:12]}.partial{target.suffix}")  # writers choose a format by suffix
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """A name to write to, beside `path`, that becomes `path` on leaving; an exception removes it instead."""
     target = Path(path)
-    partial = target.with_name(f".{target.stem}.partial{target.suffix}")  # writers choose a format by suffix
+    check_replaceable(target)
+    partial = partial_name(target)
     try:
         yield partial
-        os.replace(partial, target)
+        put_in_place(partial, target)
     except OSError as error:
-        raise InputError(f"cannot write {target.name}: {error.strerror or error}") from error
+        raise InputError(f"cannot write {display_name(target)}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def put_in_place(partial: Path, target: Path) -> None:
+    """Rename a finished file; one that it replaces hands on its permissions."""
+    if target.exists():
+        shutil.copymode(target, partial)
+    os.replace(partial, target)
+
+
+def _unwritable(target: Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{display_name(target)} cannot be written to {target.absolute().parent}: {reason}")
+
+
+def write_npz(path: str | os.PathLike, **arrays: np.ndarray | np.generic | float | str) -> None:
+    """Write arrays by name, compressed.
+
+    Packed in memory first: an archive that a full disk cut short complains a second time when it is collected.
+    """
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    Path(path).write_bytes(packed.getbuffer())

@@ -11,12 +11,11 @@ import os
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from iasa.config import FRAMES_PER_LATENT, MAX_UPLOAD_BYTES, VIDEO_FPS, InputError
-from iasa.files import display_name
+from iasa.files import atomic_write, display_name, write_npz
 
 COUNT = 133
 _BROKEN_ARCHIVE = (
@@ -33,9 +32,11 @@ REGIONS = ("face", "hands", "arms", "body", "shoulders")  # bit order of the reg
 NOSE, LEFT_EAR, RIGHT_EAR = 0, 3, 4
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST, LEFT_HIP, RIGHT_HIP = range(5, 13)
 
+FINGERTIPS = (4, 8, 12, 16, 20)  # in a hand, from the thumb on
+
 # P of the paper (it names neither the points nor their number): head, arms, and the tips of all fingers.
 UPPER_BODY = (NOSE, LEFT_EAR, RIGHT_EAR, *range(LEFT_SHOULDER, RIGHT_WRIST + 1)) + tuple(
-    hand.start + tip for hand in (LEFT_HAND, RIGHT_HAND) for tip in (4, 8, 12, 16, 20)
+    hand.start + tip for hand in (LEFT_HAND, RIGHT_HAND) for tip in FINGERTIPS
 )
 
 _FACE0 = FACE.start
@@ -221,15 +222,8 @@ def from_holistic(
 
 def save_keypoints(path: str | os.PathLike, keypoints: Keypoints) -> None:
     """Write an npz with `xy`, `confidence` and `fps`."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
-        os.replace(partial, target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write {target.name}: {error.strerror or error}") from error
+    with atomic_write(path) as partial:
+        write_npz(partial, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
 
 
 def load_keypoints(path: str | os.PathLike) -> Keypoints:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
-from functools import cache, partial
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers import DiffusionPipeline
+from PIL.Image import Image
 from torch import Tensor
 
-from iasa.attention.frame_patterns import attend_window
 from iasa.avatar.rig import RigMotion
-from iasa.avatar.speaker import Reference
+from iasa.avatar.speaker import Reference, to_speaker
 from iasa.config import (
     AUDIO_RATE,
     DEFAULT_MOTION,
     FRAMES_PER_LATENT,
-    MODELS,
+    LAYERS,
     VIDEO_FPS,
     InputError,
     MaskOptions,
@@ -28,384 +32,370 @@ from iasa.config import (
     check_motion,
     check_steps,
 )
-from iasa.device import pick_device, pick_dtype, release_memory
+from iasa.device import Precision, pick_device, pick_precision
 from iasa.grid import TokenGrid
-from iasa.inference import int8 as eight_bits
+from iasa.inference.conditioning import (
+    STILL,
+    Denoiser,
+    Warp,
+    WarpedFrame,
+    condition_reference,
+    decode,
+    join_conditions,
+    make_warp,
+    plan,
+    read_speaker,
+    release_often,
+    to_tensors,
+    warp,
+    warp_alone,
+    warp_reference,
+)
 from iasa.inference.fast_codec import FastCodec
 from iasa.inference.generation import (
     Cancelled,
     Generation,
     Progress,
     Reporter,
+    Run,
     Timing,
     first_frames,
     summarise,
-    write_video,
+    write,
 )
-from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, generate_poses
-from iasa.inference.prefetch import Prefetcher
-from iasa.inference.streaming_rollout import DenoiserInput, StudentStream
-from iasa.inference.windows import denoise_windows
-from iasa.keypoints import Keypoints, concat_keypoints, pool_to_latent
-from iasa.masks import make_plan
-from iasa.masks.plan_stream import PlanRow, PlanStream, join_rows
+from iasa.inference.output import CoSpeechOutput, to_output_type
+from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, iterate, move
+from iasa.inference.prefetch import Prefetcher, in_turn
+from iasa.inference.stage_threads import StageExecutor
+from iasa.inference.streaming_rollout import StudentStream
+from iasa.inference.windows import TeacherClip
+from iasa.keypoints import Keypoints, pool_to_latent
+from iasa.masks.plan_stream import PlanRow, PlanStream
+from iasa.media.sound import Sound, read_sound
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import load_weights
+from iasa.models.checkpoint import HUB_OPTIONS, STAGES_OF, check_folder, fetch, find_weights, load_weights, save_weights
 from iasa.models.transformer import Condition, VideoTransformer
+from iasa.motion.generator import MotionGenerator
 from iasa.motion.rules import GestureStyle
-from iasa.paths import WEIGHTS
-from iasa.sampling import sample_euler
-from iasa.speech import recognizer as recognizer
-from iasa.speech.chunked import ChunkedSpeech
-from iasa.warp.reference_warp import ReferenceWarp
+from iasa.speech import to_speech
+from iasa.speech.chunked import Speech, hear
 
-__all__ = ["Cancelled", "CoSpeechPipeline", "Progress", "Generation", "Timing", "generate", "summarise", "write_video"]
+__all__ = [
+    "Cancelled", "CoSpeechOutput", "CoSpeechPipeline", "Generation", "Progress", "Timing", "generate", "summarise", "write",
+]  # fmt: skip
 
-TEACHER_WINDOW, TEACHER_OVERLAP = 6, 2  # latent frames
-RELEASE_EVERY = 125  # latent frames, 10 s of video, after which freed memory is handed back
 PAST_CAPACITY = 48  # latent frames whose keys a roll-out keeps: over 12 s the same PSNR as with all of the last 125
-STILL = np.zeros(FRAMES_PER_LATENT, int)  # frames of the reference's pose in latent frame 0
+NETWORKS = {
+    "autoencoder": Autoencoder,
+    "student": VideoTransformer,
+    "teacher": VideoTransformer,
+    "motion": MotionGenerator,
+}
 
-Speaker = tuple[Tensor, Tensor, Tensor]  # picture [1, 3, H, W] in [-1, 1], pose [1, 133, 2], [1, 133]
+Picture = Reference | str | os.PathLike | np.ndarray | Image
+# callback_on_step_end(pipe, step, timestep, {"latents": [1, f, c, h, w]}) -> None, or {"latents": ...} that go on instead
+StepCallback = Callable[["CoSpeechPipeline", int, float, dict], dict | None]
 
 
-class DecoderInput(NamedTuple):
-    """What the decoder needs beside latents, for the video frames of one latent frame."""
+class CoSpeechPipeline(DiffusionPipeline):
+    """The whole path, a diffusers pipeline. Calling it makes a video; `stream` hands out its frames as they are made.
 
-    xy: Tensor  # [t, 133, 2]
-    confidence: Tensor  # [t, 133]
-    patches: Tensor  # of the reference warped to these poses
+    `student` or `teacher` may be None, and is then not there to be asked for; without a `motion` model of its own the learned
+    motion is the shipped one's. `dtype` is a torch.dtype, a Precision, or a name of config.PRECISIONS; None leaves it to the
+    environment's IASA_DTYPE and then to the machine.
+    """
 
-
-class CoSpeechPipeline:
-    """The whole path. `speak` takes sound, `animate` takes poses; both hand out frames as they are made."""
+    _optional_components = ["student", "teacher", "motion"]
 
     def __init__(
         self,
         autoencoder: Autoencoder,
-        models: dict[str, VideoTransformer],
+        student: VideoTransformer | None = None,
+        teacher: VideoTransformer | None = None,
+        motion: MotionGenerator | None = None,
+        mask: MaskOptions | dict | None = None,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        mask: MaskOptions | None = None,
-        int8: bool
-        | None = None,  # 8-bit products in student and codec; None: where they are faster, unless dtype is given
+        dtype: torch.dtype | str | Precision | None = None,
     ) -> None:
-        self.device = torch.device(device or pick_device())
-        self.dtype = dtype or pick_dtype(self.device.type)
-        self.int8 = (
-            dtype is None and self.device.type == "cpu" and eight_bits.is_faster(self.dtype) if int8 is None else int8
-        )
-        self.mask = mask or MaskOptions()
-        # torch's own to(): diffusers' warns of an empty list of float32 modules
-        place = partial(torch.nn.Module.to, device=self.device, dtype=self.dtype)
-        self.autoencoder = place(autoencoder, memory_format=torch.channels_last).eval()
-        self.models = {name: place(model).eval() for name, model in models.items()}
-        self.codec = FastCodec(self.autoencoder, self.int8)
-        sides = next(iter(self.models.values())).config if self.models else TransformerConfig()
-        self.grid = TokenGrid(1, sides.rows, sides.cols)
+        super().__init__()
+        self.register_modules(autoencoder=autoencoder, student=student, teacher=teacher, motion=motion)
+        self.register_to_config(mask=mask if isinstance(mask, dict) else asdict(mask or MaskOptions()))
+        self._codec: FastCodec | None = None
+        device = torch.device(device or pick_device())
+        self.executor = StageExecutor()
+        self.to(device, pick_precision(dtype, device))
 
     @classmethod
-    def from_pretrained(
-        cls, folder: str | Path | None = None, models: tuple[str, ...] = MODELS, **options
+    def from_pretrained(cls, folder: str | os.PathLike | None = None, **options: Any) -> CoSpeechPipeline:
+        """The networks of a folder that `save_pretrained` or training wrote, or of a Hub repository by its name; those that
+        it lacks, and all of them without a folder, are the ones that ship with the package.
+
+        Options are those of the class, `teacher=None` say to leave the teacher out, or a network to take instead; with a
+        Hub repository also `revision`, `token`, `cache_dir` and `local_files_only`.
+        """
+        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+        if "torch_dtype" in options:  # as diffusers calls it
+            options["dtype"] = options.pop("torch_dtype")
+        folder = None if folder is None else check_folder(fetch(folder, partial(cls.download, **hub)))
+        index = folder and folder / "model_index.json"
+        if index and index.exists():
+            options = {"mask": json.loads(index.read_text()).get("mask"), **options}
+        for name, kind in NETWORKS.items():
+            if name not in options:
+                options[name] = load_weights(kind, find_weights(folder, *STAGES_OF[name]))
+        return cls(**options)
+
+    def save_pretrained(self, folder: str | os.PathLike, **_: Any) -> None:
+        """Write every network, in its current number type, and model_index.json: what `from_pretrained` reads."""
+        for name in NETWORKS:
+            if getattr(self, name) is not None:
+                save_weights(getattr(self, name), Path(folder) / name)
+        self.save_config(folder)
+
+    def to(
+        self,
+        *places: torch.device | str | torch.dtype | Precision,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | Precision | None = None,
+        silence_dtype_warnings: bool = True,  # there are none
     ) -> CoSpeechPipeline:
-        """Load the weights that ship with the package, or a folder that `save_pretrained` wrote."""
-        if folder is None:
-            autoencoder = load_weights(Autoencoder, WEIGHTS / "autoencoder")
-            loaded = {name: load_weights(VideoTransformer, WEIGHTS / name) for name in models}
-        else:
-            folder = Path(folder)
-            autoencoder = Autoencoder.from_pretrained(folder / "autoencoder")
-            loaded = {n: VideoTransformer.from_pretrained(folder / n) for n in models if (folder / n).exists()}
-        return cls(autoencoder, loaded, **options)
+        """Move what paints to a device, a number type or both; the motion model stays on the processor, in float32."""
+        for place in places:
+            device, dtype = (device, place) if isinstance(place, torch.dtype | Precision) else (place, dtype)
+        device = torch.device(self.device if device is None else device)
+        precision = self.precision if dtype is None else pick_precision(dtype, device)
+        self.precision = precision if device.type == "cpu" else replace(precision, int8=False)
+        # torch's own to(): diffusers' warns of an empty list of float32 modules
+        place = partial(torch.nn.Module.to, device=device, dtype=self.precision.dtype)
+        place(self.autoencoder, memory_format=torch.channels_last).eval()
+        for model in self.models.values():
+            place(model).eval()
+        self._codec = None
+        return self
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write every network in diffusers' layout, in full precision of its current type."""
-        self.autoencoder.save_pretrained(Path(folder) / "autoencoder")
-        for name, model in self.models.items():
-            model.save_pretrained(Path(folder) / name)
+    @property
+    def models(self) -> dict[str, VideoTransformer]:
+        """The generators that are there, by their names of config.MODELS."""
+        return {name: model for name in ("student", "teacher") if (model := getattr(self, name)) is not None}
 
-    def speak(
+    @property
+    def mask(self) -> MaskOptions:
+        return MaskOptions(**self.config.mask)
+
+    @property
+    def codec(self) -> FastCodec:
+        """The autoencoder as generations run it."""
+        if self._codec is None or self._codec.net is not self.autoencoder:
+            self._codec = FastCodec(self.autoencoder, self.precision.int8)
+        return self._codec
+
+    @property
+    def grid(self) -> TokenGrid:
+        """Of one latent frame."""
+        sides = next(iter(self.models.values())).config if self.models else TransformerConfig()
+        return TokenGrid(1, sides.rows, sides.cols)
+
+    def __call__(
         self,
-        audio: np.ndarray,  # float32 [n], mono, 16 kHz
-        reference: Reference,
-        model: str = "student",
-        steps: int | None = None,
-        seed: int = 0,
-        style: GestureStyle | None = None,
-        progress: Progress | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
-        motion: str = DEFAULT_MOTION,  # who performs: "learned" or "rules"
-    ) -> Generation:
-        """A video as long as the sound. Words are recognized, and poses made, while earlier frames are painted."""
-        self._check(model, steps)
-        check_motion(motion)
-        speech, timing = ChunkedSpeech(audio), Timing()
-        if progress:
-            progress("motion", 0.0)
-        poses = Prefetcher(generate_poses(speech, reference, seed, style, timing, edit, motion), 1)
-        generation = self._generate(poses, speech.frames, reference, model, steps, seed, progress, should_stop, timing)
-        generation.settings["motion"] = motion
-        generation.settings["audio_seconds"] = round(len(audio) / AUDIO_RATE, 3)
-        generation.settings["phones_from"] = "recognizer" if recognizer.available() else "signal"
-        return generation
-
-    def animate(
-        self,
-        keypoints: Keypoints,  # 25 frames/s
-        reference: Reference,
-        model: str = "student",
-        steps: int | None = None,
-        seed: int = 0,
-        progress: Progress | None = None,
-        should_stop: Callable[[], bool] | None = None,
-        timing: Timing | None = None,
-    ) -> Generation:
-        """A video that follows the poses."""
-        poses, timing = (part for part in [keypoints]), timing or Timing()
-        return self._generate(poses, len(keypoints), reference, model, steps, seed, progress, should_stop, timing)
-
-    def _generate(
-        self,
-        poses: Iterator[Keypoints],
-        count: int,  # frames in all
-        reference: Reference,
-        model: str,
-        steps: int | None,
-        seed: int,
-        progress: Progress | None,
-        should_stop: Callable[[], bool] | None,
-        timing: Timing,
-    ) -> Generation:
-        """The video of poses that come in pieces; the last pose is repeated to fill a latent frame."""
-        steps = self._check(model, steps)
-        settings = self.settings(model, steps, seed, reference)
-        report = Reporter(progress, should_stop, -(-count // FRAMES_PER_LATENT))
-        known: list[Keypoints] = []
-        if model == "student":
-            rows: list[PlanRow] = []
-            frames = self.stream(cut_poses(poses, known), reference, steps, seed, timing, rows)
-            plan = partial(join_rows, rows, self.mask, self.grid)
-        else:
-            filled = concat_keypoints(*cut_poses(poses, known))
-            whole = concat_keypoints(reference.keypoints[STILL], filled)
-            plan = cache(
-                lambda: make_plan(pool_to_latent(whole), replace(self.grid, frames=report.total + 1), self.mask)
-            )
-            frames = self._teacher_frames(filled, reference, steps, seed, timing, report)
-        return Generation(first_frames(frames, count, report), count, known, plan, timing, settings)
+        audio: Speech | None = None,
+        image: Picture | None = None,
+        *,
+        output_type: str = "pil",  # or "np" or "pt", in [0, 1], as in diffusers
+        return_dict: bool = True,
+        **options: Any,
+    ) -> CoSpeechOutput | tuple:
+        """A whole video at once. Options are those of `stream`."""
+        to_frames = to_output_type(output_type)
+        sound = read_sound(audio) if isinstance(audio, str | os.PathLike) else None
+        speech = to_speech(sound) if sound else audio
+        generation = self.stream(speech, image, **options)
+        frames = to_frames(np.concatenate(list(generation.frames)))
+        output = CoSpeechOutput(frames, speech, generation.keypoints, generation.plan, generation.settings, sound)
+        return output if return_dict else (output.frames, output.audio, output.keypoints, output.plan)
 
     def stream(
         self,
-        pieces: Iterator[Keypoints],  # 25 frames/s, each of whole latent frames
-        reference: Reference,
-        steps: int | None = None,
-        seed: int = 0,
-        timing: Timing | None = None,
-        rows: list[PlanRow] | None = None,  # takes up the plan's rows: for clips, since it grows
-    ) -> Iterator[np.ndarray]:
-        """The student's frames uint8 [2, 256, 256, 3], one latent frame after the other, for poses that may never end.
+        audio: Speech | None = None,
+        image: Picture | None = None,
+        *,
+        keypoints: Keypoints | Iterator[Keypoints] | None = None,  # 25 frames/s: they move instead of the speech
+        model: str | None = None,  # None: the student, for a photograph its layers
+        num_inference_steps: int | None = None,
+        seed: int = 0,  # of motion and noise
+        generator: torch.Generator | None = None,  # of the noise; its own seed takes the place of `seed`
+        motion: str = DEFAULT_MOTION,  # who performs: "learned" or "rules"
+        style: GestureStyle | None = None,
+        edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
+        sparse: bool = False,  # the teacher under the plan, as it is fine-tuned, instead of densely in windows
+        progress: Progress | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> Generation:
+        """A video as long as the sound, or as the poses: its frames uint8 [m, 256, 256, 3] come as they are made.
 
-        Poses are prepared, latents made and pictures painted in threads of their own, each a few frames ahead of the
-        next; memory and the cost of a frame stay the same. Close the iterator to end them.
+        Words are recognized and poses made while earlier frames are painted. Poses that come from an iterator, in pieces of
+        whole latent frames, may never end; nothing of them is kept then. `callback_on_step_end(pipe, step, timestep, {"latents":
+        [1, f, c, h, w]})` is called, in the thread that denoises, after every step of the teacher's clip or of each of the
+        student's frames, steps counted from the first on; the latents that it returns take the place of its own.
+        Nothing is computed before the first frame is asked for. Raises InputError.
         """
-        timing = timing or Timing()
-        ahead = Prefetcher if self.device.type == "cpu" else (lambda source, depth: source)
-        student, prepared = self._start(pieces, reference, steps, seed, timing, rows)
-        made = ahead(_denoise(ahead(prepared, 2 * LARGEST_PIECE), student, timing), 2)
-        return ahead(self._paint(made, timing), 2)
+        steps = None if model is None else self._check(model, num_inference_steps)
+        check_motion(motion)
+        if image is None:
+            raise InputError("there is no speaker; a picture is needed, or one of load_speaker's")
+        reference = to_speaker(image)
+        if model is None:
+            model = "student" if reference.photo is None else LAYERS
+            steps = self._check(model, num_inference_steps)
+        seed = generator.initial_seed() % 2**32 if generator else seed
+        settings, speech, count = self._settings(model, steps, seed, reference), None, None
+        if keypoints is None:
+            speech = hear(audio)
+            count, settings["motion"] = speech.frames, motion
+            settings["audio_seconds"] = round(len(speech.audio) / AUDIO_RATE, 3)
+            settings["phones_from"] = speech.expected  # corrected at the end
+        elif isinstance(keypoints, Keypoints):
+            count, keypoints = len(keypoints), iterate(keypoints)
+        on_step = callback_on_step_end and partial(
+            self._tell, callback_on_step_end, tuple(callback_on_step_end_tensor_inputs)
+        )
+        report = Reporter(progress, should_stop, -(-(count or 0) // FRAMES_PER_LATENT))
+        run = Run(
+            reference, model, steps, seed, generator or torch.Generator().manual_seed(seed), report,
+            speech=speech, poses=keypoints, motion=motion, style=style, edit=edit, sparse=sparse, on_step=on_step,
+        )  # fmt: skip
+        generation = Generation(count, self.grid, self.mask, settings, dense=model == "teacher" and not sparse)
+        generation.frames = self._frames(run, generation)
+        return generation
 
-    def denoise_alone(
-        self, poses: Keypoints, reference: Reference, steps: int | None = None, seed: int = 0
-    ) -> Iterator[Tensor]:
-        """The student's latents [1, c, h, w] of poses that are prepared at once: what a profile looks at."""
-        student, prepared = self._start(cut_poses(p for p in [poses]), reference, steps, seed, Timing(), None)
-        for given, _ in list(prepared):
-            yield student.next_frame(given)
+    def _frames(self, run: Run, generation: Generation) -> Iterator[np.ndarray]:
+        """hear -> move -> plan -> warp -> denoise -> decode: each stage a generator that draws on the one before.
 
-    def _start(
+        On a processor the student's stages work ahead of one another, each in a thread of its own, and as many pictures are
+        decoded at once as there are cores; so the frames of a seed do not depend on torch's number of threads.
+        """
+        timing, codec = generation.timing, self.codec
+        threads = run.model == "student" and self.device.type == "cpu"
+        ahead = partial(Prefetcher, executor=self.executor) if threads else in_turn
+        heard, poses = run.speech, run.poses
+        if heard is not None:
+            motions = move(heard, run.reference, run.seed, timing, run.style, run.edit, run.motion, self.motion)
+            poses = Prefetcher(motions, 1, self.executor)
+        with closing(poses):
+            pieces = poses if generation.count is None else cut_poses(poses, generation.poses)
+            if run.model == LAYERS:
+                planned = plan(pieces, self._plan(run, generation)[0], timing, generation.rows)
+                frames = warp_alone(planned, make_warp(run.reference, self.device), self.device, timing)
+                yield from first_frames(frames, generation.count, run.report)
+                return
+            begin = partial(self._begin, run, generation)
+            rows, reference, denoiser = self.executor.submit(begin).result() if threads else begin()
+            planned = plan(pieces, rows, timing, generation.rows)
+            warped = ahead(warp(planned, reference, codec, denoiser, timing), 2 * LARGEST_PIECE)
+            latents = ahead(release_often(denoiser.denoise(warped, timing)), 2)
+            frames = ahead(latents, max(2, torch.get_num_threads()), finish=partial(decode, reference, codec, timing))
+            yield from first_frames(frames, generation.count, run.report)
+        if heard is not None:
+            generation.settings["phones_from"] = heard.source
+
+    def _begin(self, run: Run, generation: Generation) -> tuple[PlanStream, Warp, Denoiser]:
+        """A plan, a warp and a denoiser that have seen the reference."""
+        mask, model, rolls_out = self.mask, self.models[run.model], run.model == "student" and not run.whole
+        stream, first = self._plan(run, generation, max(PAST_CAPACITY, mask.top_k + mask.window) if rolls_out else None)
+        speaker = read_speaker(run.reference, self.device)
+        with torch.inference_mode(), generation.timing.stage("condition"):
+            reference = make_warp(run.reference, self.device)
+            condition = condition_reference(model, self.codec, speaker)
+            if rolls_out:
+                denoiser = StudentStream(
+                    model, condition, first.bits, stream.capacity, run.steps, mask.sink, run.noise,
+                    self.precision.int8, run.on_step,
+                )  # fmt: skip
+            else:
+                of_all = (lambda: generation.plan) if run.sparse else None
+                share = partial(run.report.share, "denoise")
+                denoiser = TeacherClip(model, condition, run.steps, run.noise, of_all, run.on_step, share)
+        return stream, reference, denoiser
+
+    def _plan(self, run: Run, generation: Generation, capacity: int | None = None) -> tuple[PlanStream, PlanRow]:
+        """A plan that has seen the reference, and its row."""
+        stream = PlanStream(self.mask, self.grid.rows, self.grid.cols, capacity)
+        (first,) = stream.push(pool_to_latent(run.reference.keypoints[STILL]))
+        if generation.rows is not None:
+            generation.rows.append(first)
+        return stream, first
+
+    def prepare(
         self,
-        pieces: Iterator[Keypoints],
-        reference: Reference,
-        steps: int | None,
-        seed: int,
-        timing: Timing,
-        rows: list[PlanRow] | None,
-    ) -> tuple[StudentStream, Iterator[tuple[DenoiserInput, DecoderInput]]]:
-        """A student that has seen the reference, and what it will be given."""
-        steps = self._check("student", steps)
-        generator = torch.Generator().manual_seed(seed)
-        capacity = max(PAST_CAPACITY, self.mask.top_k + self.mask.window)
-        plan = PlanStream(self.mask, self.grid.rows, self.grid.cols, capacity)
-        still = reference.keypoints[STILL]
-        (first,) = plan.push(pool_to_latent(still))
-        if rows is not None:
-            rows.append(first)
-        model, speaker = self.models["student"], self._reference(reference)
-        with torch.inference_mode(), timing.stage("condition"):
-            condition = self._reference_condition(model, speaker, still)
-            student = StudentStream(
-                model, condition, first.bits, plan.capacity, steps, self.mask.sink, generator, self.int8
-            )
-        return student, self._prepare(pieces, student, plan, speaker, timing, rows)
+        poses: Keypoints,
+        image: Picture,
+        model: str = "student",
+        num_inference_steps: int | None = None,
+        seed: int = 0,
+        whole: bool = False,  # for all frames together, whichever the model
+    ) -> tuple[Denoiser, list[WarpedFrame]]:
+        """A generation of poses up to its denoising: the denoiser, and what it would be given. For those who look inside."""
+        reference, steps = to_speaker(image), self._check(model, num_inference_steps)
+        noise, report = torch.Generator().manual_seed(seed), Reporter(None, None, len(poses))
+        run = Run(reference, model, steps, seed, noise, report, whole=whole)
+        generation = Generation(len(poses), self.grid, self.mask, {}, dense=model == "teacher")
+        rows, warped, denoiser = self._begin(run, generation)
+        planned = plan(cut_poses(iterate(poses)), rows, generation.timing)
+        return denoiser, list(warp(planned, warped, self.codec, denoiser, generation.timing))
 
-    def settings(self, model: str, steps: int | None, seed: int, reference: Reference) -> dict:
+    def condition(self, poses: Keypoints, image: Picture, model: str) -> Condition:
+        """Of the reference and all latent frames of a clip at once."""
+        denoiser, frames = self.prepare(poses, image, model, whole=True)
+        return join_conditions(denoiser.reference, [frame for frame, _ in frames])
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor, poses: Keypoints, image: Picture) -> np.ndarray:
+        """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
+        reference = make_warp(to_speaker(image), self.device)
+        shown = warp_reference(reference, self.codec, *to_tensors(poses, self.device))
+        return self.codec.decode(latents[0], *shown[:3]).cpu().numpy()
+
+    def _settings(self, model: str, steps: int, seed: int, reference: Reference) -> dict:
         """What a file's metadata and every report say of a run."""
-        steps = self._check(model, steps)
         return {
             "model": model, "steps": steps, "seed": seed, "reference": reference.name, "fps": VIDEO_FPS,
-            "top_k": self.mask.top_k, "device": self.device.type, "dtype": self.precision,
+            "top_k": self.mask.top_k, "device": self.device.type, "dtype": str(self.precision),
         }  # fmt: skip
-
-    @property
-    def precision(self) -> str:
-        """Of the student and the codec, as reports name it."""
-        return eight_bits.name_precision(self.dtype, self.int8)
 
     def _check(self, model: str, steps: int | None) -> int:
         steps = check_steps(model, steps)
-        if model not in self.models:
+        if model != LAYERS and model not in self.models:
             raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
         return steps
 
-    def _reference_condition(self, model: VideoTransformer, speaker: Speaker, still: Keypoints) -> Condition:
-        xy, confidence = self._poses(still)
-        pictures = speaker[0][:, None].expand(-1, FRAMES_PER_LATENT, -1, -1, -1)  # the reference itself is not warped
-        base = self.codec.encode(self.codec.to_patches(pictures[0]))[None]
-        return model.condition(base, speaker[0].to(self.dtype), xy[:, None], confidence[:, None])
-
-    def _prepare(
-        self,
-        pieces: Iterator[Keypoints],
-        student: StudentStream,
-        plan: PlanStream,
-        speaker: Speaker,
-        timing: Timing,
-        rows: list[PlanRow] | None,
-    ) -> Iterator[tuple[DenoiserInput, DecoderInput]]:
-        """Everything about each latent frame that does not need the one before."""
-        warp = ReferenceWarp(*speaker)
-        t = FRAMES_PER_LATENT
-        with closing(pieces):
-            for piece in pieces:
-                with timing.stage("plan"):
-                    new = plan.push(pool_to_latent(piece))
-                if rows is not None:
-                    rows += new
-                with torch.inference_mode(), timing.stage("condition"):
-                    xy, confidence = (part[0] for part in self._poses(piece))
-                    patches = self.codec.to_patches(warp(xy[None], confidence[None])[0])
-                    base = self.codec.encode(patches)
-                    tokens, summary = student.fast.model.pose(
-                        xy.unflatten(0, (-1, t)), confidence.unflatten(0, (-1, t))
-                    )
-                    modulation = student.modulations(summary)
-                for i, row in enumerate(new):
-                    pair = slice(i * t, (i + 1) * t)
-                    yield (
-                        DenoiserInput(row, base[i], tokens[i], modulation[:, :, i]),
-                        DecoderInput(xy[pair], confidence[pair], patches[pair]),
-                    )
-
-    def _paint(self, made: Iterator[tuple[Tensor, DecoderInput]], timing: Timing) -> Iterator[np.ndarray]:
-        try:
-            for count, (latent, extra) in enumerate(made, 1):
-                with torch.inference_mode(), timing.stage("decode"):
-                    frames = self.codec.decode(latent, *extra).cpu().numpy()
-                yield frames
-                if count % RELEASE_EVERY == 0:
-                    release_memory()
-        finally:
-            made.close()
-
-    @torch.inference_mode()
-    def condition(self, model: VideoTransformer, poses: Keypoints, reference: Reference) -> Condition:
-        """Of the reference and all latent frames at once, for the teacher."""
-        speaker, t = self._reference(reference), FRAMES_PER_LATENT
-        warp = ReferenceWarp(*speaker)
-        parts = [self._reference_condition(model, speaker, reference.keypoints[STILL])]
-        for piece in cut_poses(p for p in [poses]):
-            xy, confidence = self._poses(piece)
-            base = self.codec.encode(self.codec.to_patches(warp(xy, confidence)[0]))[None]
-            tokens, summary = model.pose(*(part[0].unflatten(0, (-1, t)) for part in (xy, confidence)))
-            parts.append(Condition(base, parts[0].image_tokens, tokens[None], summary[None]))
-        joined = [torch.cat([getattr(p, n) for p in parts], 1) for n in ("base", "pose_tokens", "pose_summary")]
-        return Condition(joined[0], parts[0].image_tokens, *joined[1:])
-
-    def _teacher_frames(self, poses, reference, steps, seed, timing, report) -> Iterator[np.ndarray]:
-        frames, model = report.total, self.models["teacher"]
-        with timing.stage("condition"):
-            condition = self.condition(model, poses, reference)
-        noise = torch.randn((1, frames, *condition.base.shape[2:]), generator=torch.Generator().manual_seed(seed))
-        done = 0
-
-        def predict(x: Tensor, level: float, which: slice) -> Tensor:
-            nonlocal done
-            with_reference = torch.cat([condition.base[:, :1], x], 1)
-            levels = torch.full(with_reference.shape[:2], level, device=x.device)
-            levels[:, 0] = 0.0
-            picked = condition.frames([0, *range(which.start + 1, which.stop + 1)])
-            clean = model(with_reference, levels, picked, attend_window)[:, 1:]
-            done += 1
-            report(
-                "denoise", min(frames, frames * done / (steps * max(1, frames / (TEACHER_WINDOW - TEACHER_OVERLAP))))
-            )
-            return clean
-
-        def denoise(x: Tensor, level: float) -> Tensor:
-            return denoise_windows(predict, x, level, TEACHER_WINDOW, TEACHER_OVERLAP)
-
-        with timing.stage("denoise"), torch.inference_mode():
-            latents = sample_euler(denoise, noise.to(self.device), steps)
-        for i in range(0, frames, LARGEST_PIECE):
-            part = latents[:, i : i + LARGEST_PIECE]
-            with timing.stage("decode"):
-                first = i * FRAMES_PER_LATENT
-                pictures = self.decode(part, poses[first : first + part.shape[1] * FRAMES_PER_LATENT], reference)
-            yield pictures
-
-    @torch.inference_mode()
-    def decode(self, latents: Tensor, poses: Keypoints, reference: Reference) -> np.ndarray:
-        """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
-        xy, confidence = self._poses(poses)
-        patches = self.codec.to_patches(ReferenceWarp(*self._reference(reference))(xy, confidence)[0])
-        return self.codec.decode(latents[0], xy[0], confidence[0], patches).cpu().numpy()
-
-    def _poses(self, keypoints: Keypoints) -> tuple[Tensor, Tensor]:  # [1, f, 133, 2], [1, f, 133]
-        return tuple(torch.from_numpy(part)[None].to(self.device) for part in (keypoints.xy, keypoints.confidence))
-
-    def _reference(self, reference: Reference) -> Speaker:
-        """Its picture [1, 3, H, W] in [-1, 1] and pose [1, 133, 2], [1, 133]."""
-        image = torch.from_numpy(np.array(reference.image)).to(self.device).movedim(-1, 0)[None].float() / 127.5 - 1
-        xy, confidence = self._poses(reference.keypoints)
-        return image, xy[:, 0], confidence[:, 0]
-
-
-def _denoise(
-    prepared: Iterator[tuple[DenoiserInput, DecoderInput]], student: StudentStream, timing: Timing
-) -> Iterator:
-    try:
-        for given, extra in prepared:
-            with timing.stage("denoise"):
-                latent = student.next_frame(given)
-            yield latent, extra
-    finally:
-        prepared.close()
+    def _tell(self, callback: StepCallback, names: tuple[str, ...], step: int, level: float, latents: Tensor) -> Tensor:
+        """Call a callback of diffusers' kind; what it returns goes on."""
+        changed = callback(self, step, 1000 * level, {name: latents for name in names})
+        return (changed or {}).get("latents", latents)
 
 
 def generate(
     pipeline: CoSpeechPipeline,
     audio: np.ndarray,  # float32 [n], mono, 16 kHz
-    reference: Reference,
+    image: Picture,
     out: str | Path,
-    keypoints: Keypoints | None = None,
+    keypoints: Keypoints | None = None,  # move instead of the speech
     mark: bool = True,
-    **options,
+    sound: Sound | None = None,  # what is heard in the video, as it was recorded; `audio` itself for None
+    **options: Any,
 ) -> dict:
-    """The main job: make the video and write it with its sound; returns `summarise`'s report.
+    """The main job: make the video and write it with its sound; returns `summarise`'s report. Options as for `stream`.
 
-    With `keypoints` the motion stage is skipped. Nothing is left behind if it fails half-way.
+    A driver's keypoints are carried to a photograph's person. Nothing is left behind if it fails half-way.
     """
-    if keypoints is None:
-        return write_video(lambda: pipeline.speak(audio, reference, **options), out, audio, mark)[1]
-    return write_video(lambda: pipeline.animate(keypoints, reference, **options), out, audio, mark)[1]
+    from iasa.media.writer import VideoWriter
+
+    started, first = time.perf_counter(), 0.0
+    image = to_speaker(image)
+    keypoints = None if keypoints is None else image.carry(keypoints)
+    with VideoWriter(out, VIDEO_FPS, sound or audio, AUDIO_RATE, mark=mark) as writer:  # entered first: an unwritable
+        generation = pipeline.stream(audio, image, keypoints=keypoints, **options)  # target costs no work
+        for _ in write(generation, writer):
+            first = first or time.perf_counter() - started
+    return summarise(generation, started) | {"first_frame": round(first, 3)}

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 Denoise = Callable[[Tensor, float], Tensor]
-Callback = Callable[[int, Tensor], None]
+Callback = Callable[[int, Tensor], Tensor | None]  # may return what is to be taken instead of its tensor
 
 
 def make_levels(steps: int, shift: float = 3.0) -> list[float]:
@@ -24,6 +24,14 @@ def make_levels(steps: int, shift: float = 3.0) -> list[float]:
     return [float(level) for level in scheduler.sigmas[:-1]]
 
 
+def draw_noise(
+    shape: Sequence[int], generator: torch.Generator | None, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Normal noise on the device, drawn where the generator is: the same on every machine."""
+    where = device if generator is None else generator.device
+    return torch.randn(shape, generator=generator, device=where, dtype=dtype).to(device)
+
+
 def sample_euler(denoise: Denoise, noise: Tensor, steps: int, callback: Callback | None = None) -> Tensor:
     """The teacher's sampler: deterministic Euler steps along the flow, x <- x + (t' - t) (x - x0) / t.
 
@@ -33,8 +41,7 @@ def sample_euler(denoise: Denoise, noise: Tensor, steps: int, callback: Callback
     for step, (level, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
         velocity = (x - denoise(x, level)) / level
         x = x + (after - level) * velocity
-        if callback:
-            callback(step, x)
+        x = _after(callback, step, x)
     return x
 
 
@@ -52,11 +59,13 @@ def sample_few_step(
     x, levels = noise, [*make_levels(steps), 0.0]
     for step, (level, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
         clean = denoise(x, level)
-        if callback:
-            callback(step, clean)
+        clean = _after(callback, step, clean)
         if after == 0.0:
             return clean
-        where = x.device if generator is None else generator.device  # its own: the same noise on every machine
-        fresh = torch.randn(x.shape, generator=generator, device=where, dtype=x.dtype).to(x.device)
-        x = (1 - after) * clean + after * fresh
+        x = (1 - after) * clean + after * draw_noise(x.shape, generator, x.device, x.dtype)
     return x
+
+
+def _after(callback: Callback | None, step: int, x: Tensor) -> Tensor:
+    changed = callback(step, x) if callback else None
+    return x if changed is None else changed

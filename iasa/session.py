@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 
-from iasa.avatar.rig import RigMotion, make_keypoints
+from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference
-from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, IMAGE_SIZE, VIDEO_FPS, InputError
-from iasa.inference.generation import Cancelled, Progress, Timing
+from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError
+from iasa.inference.generation import Cancelled, Progress
 from iasa.keypoints import Keypoints, fill_latent
+from iasa.media.sound import Sound
 from iasa.motion import live_motion_model
 from iasa.motion.rules import GestureStyle
 from iasa.motion.rules_streaming import LOOK_AHEAD as MOTION_AHEAD
@@ -48,15 +49,16 @@ class LiveSpeaker:
         style: GestureStyle | None = None,
         motion: str = DEFAULT_MOTION,  # who performs: "rules", or "learned", which waits for 1.2 s of sound instead of 0.24
     ) -> None:
-        self.timing, self.reference = Timing(), reference
+        self.reference = reference
         self.heard, self.posed, self.made = 0, 0, 0  # video frames
-        self._speech, self._motion = SpeechStream(), live_motion_model(seed, style, motion)
+        self._speech, self._motion = SpeechStream(), live_motion_model(seed, style, motion, pipeline.motion)
         self._poses: SimpleQueue[Keypoints | None] = SimpleQueue()
-        self._frames = pipeline.stream(
-            (poses for poses in iter(self._poses.get, None)), reference, steps, seed, self.timing
-        )
-        self._worker = ThreadPoolExecutor(1)
-        self._next = self._worker.submit(next, self._frames, _END)
+        poses = (poses for poses in iter(self._poses.get, None))
+        made = pipeline.stream(image=reference, keypoints=poses, num_inference_steps=steps, seed=seed)
+        self.timing, self.settings = made.timing, made.settings | {"stream": True, "motion": motion}
+        self._frames = made.frames
+        self._executor = pipeline.executor
+        self._next = self._executor.submit(next, self._frames, _END)
         self._open = True
 
     def __enter__(self) -> LiveSpeaker:
@@ -99,7 +101,7 @@ class LiveSpeaker:
             return
         self._open = False
         self._poses.put(None)
-        self._worker.shutdown(cancel_futures=True)
+        wait([self._next])
         self._frames.close()
 
     def _pose(self, motion: RigMotion) -> None:
@@ -108,18 +110,18 @@ class LiveSpeaker:
         if self.posed == 0:
             edges.add(min(FRAMES_PER_LATENT, len(motion)))
         for first, end in pairwise(sorted(edges)):
-            keypoints = make_keypoints(self.reference.identity, motion[first:end])
+            keypoints = self.reference.to_keypoints(motion[first:end])
             self.posed += len(keypoints)
             self._poses.put(fill_latent(keypoints))
 
     def _collect(self, at_least: int) -> np.ndarray:
         """What is ready; waits until `at_least` frames have been handed out in all."""
-        parts = [np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)]
+        parts = [np.zeros((0, self.reference.size, self.reference.size, 3), np.uint8)]
         while self.made < self.posed and (self.made < at_least or self._next.done()):
             frames = self._next.result()[: self.posed - self.made]
             self.made += len(frames)
             parts.append(frames)
-            self._next = self._worker.submit(next, self._frames, _END)
+            self._next = self._executor.submit(next, self._frames, _END)
         return np.concatenate(parts)
 
 
@@ -146,16 +148,17 @@ def write_live(
     should_stop: Callable[[], bool] | None = None,
     mark: bool = True,
     motion: str = DEFAULT_MOTION,
+    sound: Sound | None = None,  # what is heard in the video, as it was recorded; `audio` itself for None
 ) -> dict:
     """A file's sound as if it came live, frames written, with the visible AI mark, as they are made; the figures of --json."""
     from iasa.media.writer import VideoWriter
 
     started, first = time.perf_counter(), 0.0
     with (
-        VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark) as writer,
+        VideoWriter(out, VIDEO_FPS, sound or audio, AUDIO_RATE, mark=mark) as writer,
         LiveSpeaker(pipeline, reference, steps, seed, motion=motion) as speaker,
     ):
-        writer.describe(pipeline.settings("student", steps, seed, reference) | {"stream": True, "motion": motion})
+        writer.describe(speaker.settings)
         for start in range(0, len(audio) + PIECE, PIECE):
             if should_stop and should_stop():
                 raise Cancelled("generation was cancelled")
@@ -168,7 +171,7 @@ def write_live(
                 progress("stream", min(1.0, start / len(audio)))
     elapsed = time.perf_counter() - started
     return {
-        **pipeline.settings("student", steps, seed, reference),
+        **speaker.settings,
         "frames": speaker.made,
         "seconds": {name: round(value, 3) for name, value in speaker.timing.seconds.items()},
         "elapsed": round(elapsed, 3),

@@ -216,8 +216,8 @@ def test_what_is_no_pose_file_is_refused(tmp_path):
 
 def test_a_pose_file_that_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "taken.npz").mkdir()
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="cannot (write|be written)"):
         save_keypoints(tmp_path / "taken.npz", make_poses(2))
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="cannot (write|be written)"):
         save_keypoints(tmp_path / "nowhere" / "p.npz", make_poses(2))
     assert [path.name for path in tmp_path.iterdir()] == ["taken.npz"]

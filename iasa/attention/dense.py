@@ -12,9 +12,9 @@ from iasa.attention.gathered import (
     GatherPlan,
     QueryGroup,
     gathered_attention,
-    is_bf16_faster,
 )
 from iasa.config import InputError
+from iasa.device import is_bf16_faster
 
 if TYPE_CHECKING:
     pass

@@ -13,31 +13,22 @@ Backends of `sparse_attention`; all give the same result, that of the plan's mod
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iasa.attention.gathered import (
-    GatherPlan,
-    gathered_attention,
-    is_bf16_faster,
-    once,
-    plan_gather,
-)
-from iasa.config import InputError
-from iasa.masks.plan import MAX_DENSE_TOKENS, AttentionPlan
-
-if TYPE_CHECKING:
-    pass
 from iasa.attention.dense import dense_attention, match_types
+from iasa.attention.finite import attend_finite
 from iasa.attention.flex import attend_flex
+from iasa.attention.gathered import GatherPlan, gathered_attention, once, plan_gather
 from iasa.attention.reference import reference_attention
-from iasa.attention.triton import attend_triton
+from iasa.attention.triton import attend_triton, why_no_kernels
+from iasa.config import InputError
+from iasa.device import is_bf16_faster
+from iasa.masks.plan import MAX_DENSE_TOKENS, AttentionPlan
 
 BACKENDS = ("reference", "dense", "cpu", "flex", "triton", "two-pass")
 # Cost on a processor in units of one query-key pair of the fastest of torch's dense calls, which has no mask, with one
@@ -69,7 +60,8 @@ def sparse_attention(
     """Attention over the pairs that the plan allows, softmax(q k^T / sqrt(d)) v: [b, nh, f*n, d].
 
     `plan` is one plan for the whole batch, or b plans. Differentiable once in q, k and v. Under autocast the
-    products run in autocast's type, as torch's attention does. Raises InputError on an unknown backend, on one that
+    products run in autocast's type, as torch's attention does. A key or value that is not finite makes NaN of the rows
+    that may see it, and changes no other. Raises InputError on an unknown backend, on one that
     cannot run here, and on shapes that do not match each other or the plan's grid; ImportError if Triton is asked
     for and absent.
     """
@@ -80,6 +72,8 @@ def sparse_attention(
         return _one_plan(q, k, v, plan, backend)
     if len(plan) != len(q):
         raise InputError(f"there are {len(plan)} plans for a batch of {len(q)}; one for each or one for all is needed")
+    if not len(plan):
+        return q + k + v  # nothing, that can be differentiated
     parts = zip(q.split(1), k.split(1), v.split(1), plan, strict=True)
     return torch.cat([_one_plan(*tensors, one, backend) for *tensors, one in parts])
 
@@ -91,12 +85,18 @@ def _one_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, backend: str
             f"({plan.grid.frames} frames of {plan.grid.rows} x {plan.grid.cols})"
         )
     name = choose_backend(plan, backend, q.device, q.dtype, q.shape[0] * q.shape[1]).backend
+    if not q.numel():
+        return q + k + v  # nothing, that can be differentiated
+    if name in ("triton", "two-pass"):  # the kernels keep apart by themselves what is not finite
+        return attend_triton(q, k, v, plan, two_pass=name == "two-pass")
+    return attend_finite(q, k, v, plan, lambda *tensors: _attend(*tensors, plan, name))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, name: str) -> Tensor:
     if name == "cpu":
         return gathered_attention(q, k, v, plan_gather(plan, q.device))
     if name == "flex":
         return attend_flex(q, k, v, plan)
-    if name in ("triton", "two-pass"):
-        return attend_triton(q, k, v, plan, two_pass=name == "two-pass")
     mask = once(plan, ("dense", q.device), lambda: plan.dense().to(q.device))
     if name == "reference":
         return reference_attention(q, k, v, mask)
@@ -134,7 +134,7 @@ def choose_backend(
 def _best_on_processor(plan: AttentionPlan, dtype: torch.dtype, heads: int) -> tuple[str, str]:
     gather, dense = plan_gather(plan), plan.grid.tokens**2
     quick = dtype == torch.bfloat16 and is_bf16_faster()
-    cost = _PAIR[quick] * gather.pairs + _GROUP[quick] * len(gather.groups) / heads
+    cost = _PAIR[quick] * gather.pairs + _GROUP[quick] * len(gather.groups) / max(heads, 1)
     reason = (
         f"{gather.pairs / dense:.1%} of the dense pairs in {len(gather.groups)} groups "
         f"cost {cost / dense:.0%} of the dense call"
@@ -151,8 +151,9 @@ def _best_on_gpu(plan: AttentionPlan, dtype: torch.dtype) -> tuple[str, str]:
     reason = f"{tokens} tokens, {density:.0%} of the blocks (a rule from the literature, not measured here)"
     if tokens < _GPU_TOKENS or (density > _GPU_DENSITY and tokens <= MAX_DENSE_TOKENS):
         return "dense", f"below the break-even: {reason}"
-    if importlib.util.find_spec("triton") is None:
-        return "cpu", "Triton is absent (pip install triton), so keys are gathered"
+    missing = why_no_kernels()
+    if missing:
+        return "cpu", f"{missing}, so keys are gathered"
     if dtype == torch.float64 or plan.options.block > 128:
         return "cpu", "the kernels take blocks of up to 128 and no float64, so keys are gathered"
     return "triton", reason

@@ -8,7 +8,6 @@ bf16. The form runs on any device and is differentiable once; `iasa.attention.di
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from iasa.config import InputError
+from iasa.device import is_bf16_faster
 from iasa.masks.blocks import SIGNATURES
 from iasa.masks.plan import AttentionPlan
 
@@ -80,7 +80,8 @@ class GatherPlan:
             return None
         key = (number, dtype)
         if key not in self._bias:
-            self._bias[key] = torch.zeros_like(blocked, dtype=dtype).masked_fill_(blocked, -torch.inf)
+            with torch.inference_mode(False):  # as in `once`
+                self._bias[key] = torch.zeros_like(blocked, dtype=dtype).masked_fill_(blocked, -torch.inf)
         return self._bias[key]
 
 
@@ -138,7 +139,8 @@ def once(plan: AttentionPlan, key: Hashable, make: Callable[[], Any]) -> Any:
     """What `make` returns, made at the first call for this plan and key and kept as long as the plan."""
     known = _made.setdefault(plan, {})
     if key not in known:
-        known[key] = make()
+        with torch.inference_mode(False):  # what inference makes first, training may use later
+            known[key] = make()
     return known[key]
 
 
@@ -270,7 +272,7 @@ class _GatheredAttention(torch.autograd.Function):
                 weights = _weights(q_group, keys, gather.bias(number, q.dtype))
                 _scatter_add(dv, group, torch.bmm(weights.transpose(1, 2), grad_group))
                 d_weights = torch.bmm(grad_group, values.transpose(1, 2))
-                d_logits = torch.ops.aten._softmax_backward_data(d_weights, weights, -1, q.dtype)
+                d_logits = _softmax_backward(d_weights, weights)
                 dq[:, rows] = torch.bmm(d_logits, keys)
                 _scatter_add(dk, group, torch.bmm(d_logits.transpose(1, 2), q_group))  # q carries the scale
             dq = _unsorted(dq, gather.inverse) * _scale(q)
@@ -317,20 +319,23 @@ def _weights(q: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
     return torch.softmax(logits, dim=-1)
 
 
+def _softmax_backward(grad: Tensor, weights: Tensor) -> Tensor:
+    """The logits' gradient of softmax weights and theirs, [b*nh, queries, keys]: weights (grad - sum(grad weights))."""
+    if _has_softmax_backward():
+        return torch.ops.aten._softmax_backward_data(grad, weights, -1, weights.dtype)
+    wide = torch.promote_types(weights.dtype, torch.float32)
+    grad, wide_weights = grad.to(wide), weights.to(wide)
+    return (wide_weights * (grad - (grad * wide_weights).sum(-1, keepdim=True))).to(weights.dtype)
+
+
 @lru_cache(maxsize=1)
-def is_bf16_faster() -> bool:
-    """Whether this processor multiplies bf16 matrices faster than float32 ones, by a short measurement."""
-    best = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(4, 128, 64, dtype=dtype), torch.ones(4, 64, 512, dtype=dtype)
-        torch.bmm(a, b)
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            torch.bmm(a, b)
-            times.append(time.perf_counter() - start)
-        best[dtype] = min(times)
-    return best[torch.bfloat16] < best[torch.float32]
+def _has_softmax_backward() -> bool:
+    """Whether torch's own call, which is not public and saves three passes, is there and takes these arguments."""
+    try:
+        found = torch.ops.aten._softmax_backward_data(torch.eye(2), torch.full((2, 2), 0.5), -1, torch.float32)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return found.dtype == torch.float32 and torch.equal(found, torch.tensor([[0.25, -0.25], [-0.25, 0.25]]))
 
 
 def _to(x: Tensor | None, device: torch.device) -> Tensor | None:

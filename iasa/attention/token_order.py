@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from iasa.attention.gathered import (
-    once,
-)
+from iasa.attention.gathered import once
 from iasa.masks.plan import AttentionPlan
-
-if TYPE_CHECKING:
-    pass
 
 
 def permute_tokens(x: Tensor, plan: AttentionPlan) -> Tensor:
@@ -22,7 +15,6 @@ def permute_tokens(x: Tensor, plan: AttentionPlan) -> Tensor:
 
 
 def unpermute_tokens(x: Tensor, plan: AttentionPlan) -> Tensor:
-    def inverse() -> Tensor:
-        return torch.argsort(plan.permutation()).to(x.device)
-
-    return x.index_select(2, once(plan, ("inverse", x.device), inverse))
+    """Back to the order of the sequence: [b, nh, f*n, d]."""
+    inverse = once(plan, ("inverse", x.device), lambda: torch.argsort(plan.permutation()).to(x.device))
+    return x.index_select(2, inverse)

@@ -18,6 +18,7 @@ from iasa.avatar.hands import SHAPE_SIZE, hand_frame, hand_joints, hand_shape
 from iasa.avatar.identity import Identity
 from iasa.avatar.mesh import FACE_CHANNELS, express, expression_basis, identity_mesh
 from iasa.config import VIDEO_FPS, InputError
+from iasa.files import write_npz
 from iasa.keypoints import Keypoints, from_holistic
 
 __all__ = ["FACE_CHANNELS", "Geometry", "RigMotion", "concat_motions", "gaze_of", "make_geometries"]
@@ -77,8 +78,7 @@ class RigMotion:
 
     def to_npz(self, path: str | os.PathLike) -> None:
         """Write the arrays by name to an npz file."""
-        with open(path, "wb") as file:
-            np.savez_compressed(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+        write_npz(path, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike) -> RigMotion:

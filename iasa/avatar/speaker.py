@@ -3,25 +3,58 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iasa.avatar.identity import Identity, make_identity
-from iasa.avatar.rig import make_keypoints, rest_motion
-from iasa.config import IMAGE_SIZE, InputError
+from iasa.avatar.moving_parts import Parts, find_parts
+from iasa.avatar.photograph import Photograph, take_photograph
+from iasa.avatar.retarget import BODY_SEED, Retarget
+from iasa.avatar.rig import RigMotion, make_keypoints, rest_motion
+from iasa.config import IMAGE_SIZE, PHOTO_SIZE, InputError
 from iasa.keypoints import Keypoints
 from iasa.paths import SPEAKERS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
 class Reference:
-    """image uint8 [256, 256, 3]; keypoints of that picture (one frame); identity: the body that will move."""
+    """image uint8 [256, 256, 3]; keypoints of that picture (one frame); identity: the body that will move.
+
+    Of a photograph the picture itself moves: `photo` holds it, frames have `size` pixels a side, and `room`, uint8
+    [size, size, 3], stands behind the person instead of what the photograph shows there.
+    """
 
     image: np.ndarray
     keypoints: Keypoints
     identity: Identity
     name: str
+    photo: Photograph | None = None
+    size: int = IMAGE_SIZE
+    room: np.ndarray | None = None
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """What can move in a photograph; None for drawn speakers, of whom everything does."""
+        return None if self.photo is None else find_parts(self.photo)
+
+    @cached_property
+    def _retarget(self) -> Retarget:
+        return Retarget(self.photo, self.parts)
+
+    def to_keypoints(self, motion: RigMotion) -> Keypoints:
+        """The motion on this speaker's body."""
+        return make_keypoints(self.identity, motion) if self.photo is None else self._retarget.from_motion(motion)
+
+    def carry(self, poses: Keypoints) -> Keypoints:
+        """A filmed driver's poses on a photograph's speaker; on drawn ones they stay as they are."""
+        return poses if self.photo is None else self._retarget.from_poses(poses)
 
 
 def speaker_names() -> list[str]:
@@ -40,9 +73,48 @@ def load_speaker(name: str) -> Reference:
     return Reference(read_image(SPEAKERS / f"{name}.png"), make_keypoints(identity, rest_motion(1)), identity, name)
 
 
+def to_speaker(image: Reference | str | os.PathLike | np.ndarray | Image) -> Reference:
+    """The speaker of a photograph: a file, uint8 [H, W, 3] or a PIL image (needs mediapipe); a speaker is one already.
+
+    Raises InputError on a picture that is none or shows no face.
+    """
+    if isinstance(image, Reference):
+        return image
+    from iasa.media.reader import read_image
+
+    return photograph_speaker(read_image(image) if isinstance(image, str | os.PathLike) else _to_picture(image))
+
+
+def _to_picture(image: np.ndarray | Image) -> np.ndarray:  # uint8 [H, W, 3]
+    picture = np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"))
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise InputError(f"the picture is {picture.dtype} {list(picture.shape)}; uint8 [H, W, 3] is needed")
+    return picture
+
+
 def draw_speaker(seed: int) -> Reference:
     """The drawn identity of a seed, at rest (needs Skia)."""
     return _draw(make_identity(seed), f"avatar {seed}")
+
+
+def photograph_speaker(
+    picture: np.ndarray,  # uint8 [H, W, 3]
+    name: str = "photograph",
+    framing: str = "auto",
+    face: int | None = None,
+    size: int = PHOTO_SIZE,
+    room: np.ndarray | None = None,  # uint8 [size, size, 3]
+) -> Reference:
+    """The person of a photograph, who moves as a picture (needs mediapipe). `framing` is one of
+    `iasa.avatar.framing.FRAMINGS`, `face` the number of a face from the left.
+
+    Raises InputError if no face is found, or it is too small.
+    """
+    from PIL import Image
+
+    photo = take_photograph(picture, framing, face)
+    small = np.asarray(Image.fromarray(photo.image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
+    return Reference(small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, room)
 
 
 def photo_speaker(picture: np.ndarray, name: str = "photo") -> Reference:

@@ -12,7 +12,6 @@ BENCHMARKS = (
     "plan",
 )  # each is iasa.benchmarks.bench_NAME with run(...) -> (Markdown, figures)
 GENERATE_ROWS = ("student", "student dense", "student live", "teacher")
-DTYPES = ("int8", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class GenerateOptions:
     rows: Sequence[str] = GENERATE_ROWS
     steps: int | None = None  # of the student
     teacher_steps: int | None = None
-    dtype: str | None = None  # one of DTYPES; None: what suits the machine
+    weights: str | None = None  # a folder of them; None: the shipped ones
     all_lengths: bool = False  # of the slow rows too: hours
     breakdown: bool = False  # attention, linear, norm and the rest of the denoising
     soak: int | None = None  # watch the memory over that many short generations instead

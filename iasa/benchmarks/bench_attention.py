@@ -25,7 +25,7 @@ from iasa.attention.gathered import GatherPlan, QueryGroup, gathered_attention, 
 from iasa.attention.triton import import_kernels, plan_layout
 from iasa.benchmarks.bench_plan import example_poses
 from iasa.config import MaskOptions
-from iasa.device import pick_device, pick_dtype
+from iasa.device import is_bf16_faster, pick_device
 from iasa.grid import TokenGrid
 from iasa.masks import AttentionPlan, make_plan
 
@@ -65,7 +65,7 @@ def make_cases(device: torch.device, quick: bool) -> list[Case]:
         shapes = [(21, 32, 32), (21, 30, 52), (21, 45, 80)][: 1 if quick else 3]
         return [Case(shape, 12, 128, torch.bfloat16, device, 20) for shape in shapes]
     frames = (9,) if quick else (2, 9, 21, 50)
-    dtypes = [torch.float32] if pick_dtype("cpu") == torch.float32 else [torch.bfloat16, torch.float32]
+    dtypes = [torch.bfloat16, torch.float32] if is_bf16_faster() else [torch.float32]
     return [
         Case((f, 16, 16), 5, 64, dtype, device, 3, flex=not quick and f == 50 and dtype == torch.float32)
         for dtype in dtypes
@@ -196,8 +196,8 @@ def measure(method: Method, case: Case, tensors: list[Tensor], truth: Tensor | N
     return row, out
 
 
-def measure_case(case: Case) -> dict:
-    """All rows of one size, the times of its plan, and what `auto` chooses."""
+def measure_case(case: Case, deadline: float = math.inf) -> dict:
+    """All rows of one size, the times of its plan, and what `auto` chooses; no method is begun after the deadline."""
     start = time.perf_counter()
     plan = make_plan(example_poses(case.shape[0]), TokenGrid(*case.shape))
     planned = time.perf_counter()
@@ -214,7 +214,16 @@ def measure_case(case: Case) -> dict:
     tensors = [torch.randn(shape, generator=generator).to(case.device, case.dtype).requires_grad_() for _ in range(3)]
     rows, truth = [], None
     for method in (*dense_methods(case, tokens), *plan_methods(case, plan, pooled), *random_methods(case, tokens)):
-        row, out = measure(method, case, tensors, truth)
+        if time.monotonic() > deadline:
+            rows.append({"method": method.name, "pairs": method.pairs, "error": "no time was left"})
+            continue
+        try:
+            row, out = measure(method, case, tensors, truth)
+        except Exception as error:  # whatever a backend raises is its row: the others are still measured
+            rows.append(
+                {"method": method.name, "pairs": method.pairs, "error": f"{type(error).__name__}: {error}"[:300]}
+            )
+            continue
         truth = out if truth is None and method.exact else truth
         rows.append(row)
     add_rates(rows, case.heads, case.width)
@@ -238,6 +247,8 @@ def add_rates(rows: list[dict], heads: int, width: int) -> None:
     """TFLOP/s on the pairs computed, the share of the fastest dense call's rate, the speed-up over that call."""
     for name, operations in (("forward", 4), ("backward", 10)):
         dense = [row for row in rows if row["method"].startswith("dense") and name in row]
+        if not dense:
+            continue
         best = min(dense, key=lambda row: row[name])
         for row in rows:
             if name in row:
@@ -258,6 +269,9 @@ def make_table(case: dict) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in case["rows"]:
+        if "error" in row:
+            lines.append(f"| {row['method']} | not measured: {row['error'].splitlines()[0]} |" + 7 * " |")
+            continue
         cells = [row["method"], f"{row['pairs'] / case['tokens'] ** 2:.1%}", f"{1e3 * row['forward']:.2f}"]
         cells += [
             f"{row['forward_tflops']:.3g}",

@@ -23,6 +23,7 @@ import torch
 from iasa.avatar.speaker import Reference, load_speaker, speaker_names
 from iasa.benchmarks import GenerateOptions
 from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS, InputError, MaskOptions
+from iasa.device import Precision
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.metrics.video_quality import detection_rates, psnr
 from iasa.motion import speech_to_motion
@@ -72,7 +73,7 @@ def measure(pipeline: CoSpeechPipeline, reference: Reference, row: str, sound: n
         return measure_live(pipeline, reference, sound, steps)
     model = row.split()[0]
     begun, spent = time.perf_counter(), time.process_time()
-    generation = pipeline.speak(sound, reference, model, steps)
+    generation = pipeline.stream(sound, reference, model=model, num_inference_steps=steps)
     marks, memory = [], []
     for frames in generation.frames:
         marks += [(time.perf_counter() - begun, time.process_time() - spent)] * len(frames)
@@ -124,7 +125,7 @@ def measure_live(pipeline: CoSpeechPipeline, reference: Reference, sound: np.nda
     return {
         "row": "student live",
         "seconds": round(len(sound) / AUDIO_RATE, 2),
-        "steps": pipeline.settings("student", steps, 0, reference)["steps"],
+        "steps": speaker.settings["steps"],
         "fps": round(speaker.made / elapsed, 2),
         "first_frame": round(late[0], 3),
         "latest_frame": round(max(late), 3),
@@ -146,14 +147,15 @@ def breakdown(pipeline: CoSpeechPipeline, reference: Reference, row: str, steps:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     if model == "student":
-        work = pipeline.denoise_alone(poses, reference, steps)
-        for _ in islice(work, DENSE_FRAMES):
-            pass
+        student, given = pipeline.prepare(poses, reference, num_inference_steps=steps)
+        for frame, _ in given[:DENSE_FRAMES]:
+            student.next_frame(frame)
         with profile(activities=[ProfilerActivity.CPU]) as seen:
-            made = sum(1 for _ in work)
+            made = sum(len(student.next_frame(frame)) for frame, _ in given[DENSE_FRAMES:])
     else:
         with profile(activities=[ProfilerActivity.CPU]) as seen:
-            made = sum(1 for _ in pipeline.animate(poses, reference, model, steps).frames)
+            work = pipeline.stream(image=reference, keypoints=poses, model=model, num_inference_steps=steps)
+            made = sum(1 for _ in work.frames)
     torch.set_num_threads(threads)
     spent = dict.fromkeys((*KINDS, "other"), 0.0)
     for event in seen.key_averages():
@@ -219,20 +221,15 @@ def soak(pipeline: CoSpeechPipeline, reference: Reference, count: int) -> list[d
 def _frames(
     pipeline: CoSpeechPipeline, poses: Keypoints, reference: Reference, steps: int | None
 ) -> Iterator[np.ndarray]:
-    for pair in pipeline.animate(poses, reference, "student", steps).frames:
+    for pair in pipeline.stream(image=reference, keypoints=poses, num_inference_steps=steps).frames:
         yield from pair
 
 
 def run(options: GenerateOptions) -> tuple[str, dict]:
     """(Markdown tables, figures)."""
-    numbers: dict = {}
-    if options.dtype == "int8":
-        numbers["int8"] = True
-    elif options.dtype:
-        numbers["dtype"] = getattr(torch, options.dtype)
-    sparse = CoSpeechPipeline.from_pretrained(models=("student",), **numbers)
+    sparse = CoSpeechPipeline.from_pretrained(options.weights, teacher=None)
     reference = load_speaker(speaker_names()[0])
-    kind = {"dtype": sparse.precision, "speaker": reference.name}
+    kind = {"dtype": str(sparse.precision), "speaker": reference.name}
     if options.drift:
         rows = drift(sparse, reference, options.drift, options.steps)
         return to_table(rows, tuple(rows[0])), {**kind, "drift": rows}
@@ -242,7 +239,7 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
     pipelines = {"student": sparse, "student live": sparse}
     rows, parts = [], []
     for row in options.rows:
-        pipeline = pipelines.get(row) or _pipeline(row, numbers)
+        pipeline = pipelines.get(row) or _pipeline(row, options.weights, sparse.precision)
         steps = options.teacher_steps if row == "teacher" else options.steps
         _warm(pipeline, reference, row.split()[0])
         for seconds in sorted([4.0] if options.quick else options.seconds):
@@ -265,11 +262,11 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
     return table, figures
 
 
-def _pipeline(row: str, numbers: dict) -> CoSpeechPipeline:
+def _pipeline(row: str, weights: str | None, precision: Precision) -> CoSpeechPipeline:
     if row == "teacher":
-        return CoSpeechPipeline.from_pretrained(models=("teacher",), **numbers)
+        return CoSpeechPipeline.from_pretrained(weights, student=None, dtype=precision)
     dense = MaskOptions(top_k=0, window=DENSE_FRAMES, local=False)
-    return CoSpeechPipeline.from_pretrained(models=("student",), mask=dense, **numbers)
+    return CoSpeechPipeline.from_pretrained(weights, teacher=None, mask=dense, dtype=precision)
 
 
 def ratios(rows: list[dict], parts: list[dict]) -> dict:
@@ -290,7 +287,7 @@ def ratios(rows: list[dict], parts: list[dict]) -> dict:
 
 def _warm(pipeline: CoSpeechPipeline, reference: Reference, model: str) -> None:
     """What is loaded or made on first use is no part of the figures."""
-    for _ in pipeline.speak(example_speech(1.0), reference, model, 1).frames:
+    for _ in pipeline.stream(example_speech(1.0), reference, model=model, num_inference_steps=1).frames:
         pass
 
 

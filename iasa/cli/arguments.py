@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from iasa.config import VIDEO_FPS, InputError
-from iasa.files import atomic_write
+from iasa.avatar.framing import FRAMINGS
+from iasa.config import IMAGE_SIZE, PHOTO_SIZE, PRECISIONS, VIDEO_FPS, InputError
+from iasa.files import atomic_write, check_output, display_name
+from iasa.paths import SPEECH
 
 if TYPE_CHECKING:
     import numpy as np
 
     from iasa.avatar.speaker import Reference
     from iasa.keypoints import Keypoints
+    from iasa.media.sound import Sound
 
 MAX_SEED = 2**32 - 1
+VIDEO_OUT = "V.mp4 or V.webm, with sound; V.gif, V.webp or V.png, without; or a new folder, for PNG frames"
 Options = TypeVar("Options")  # a dataclass
 
 
@@ -33,24 +38,93 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_audio(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--audio", required=True, help="speech in any usual sound or video file")
+    clips = ", ".join(sorted(path.stem for path in SPEECH.glob("*.mp3")))
+    parser.add_argument(
+        "--audio", required=True, help=f"speech in any usual sound or video file, or an example clip: {clips}"
+    )
+    parser.add_argument(
+        "--track", type=int, metavar="N", help="its sound track, counted from 1 (default: the one that players choose)"
+    )
+
+
+def input_files(arguments: argparse.Namespace, outputs: Sequence[str] = ("out",)) -> list[str | Path]:
+    """Whatever may be a path among the arguments, but for the `outputs`: no option has to be listed here to count."""
+    found: list[str | Path] = []
+    for name, value in vars(arguments).items():
+        for given in value if isinstance(value, list | tuple) else [value]:
+            if name not in outputs and isinstance(given, str | Path):
+                found += [given, *str(given).split("=", 1)[1:]]  # NAME=FILE
+    return found
 
 
 def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> None:
     """Whose body it is: an example speaker, a seed's, or where a `photograph` will do, that person's."""
     speaker = parser.add_mutually_exclusive_group()
     if photograph:
-        speaker.add_argument("--reference", metavar="IMG", help="a portrait photograph (needs mediapipe and Skia)")
+        speaker.add_argument(
+            "--reference", metavar="IMG", help="a photograph of a person, who speaks (needs mediapipe)"
+        )
     drawn = "the drawn speaker of this seed" + (" (needs Skia)" if photograph else "")
     speaker.add_argument("--avatar", type=seed_number, metavar="N", help=drawn)
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
 
 
-def read_speech(path: str) -> np.ndarray:
-    """float32 [n], mono, 16 kHz."""
-    from iasa.speech import read_audio
+def add_photograph(parser: argparse.ArgumentParser) -> None:
+    """What goes with --reference."""
+    group = parser.add_argument_group("of a photograph")
+    group.add_argument(
+        "--framing", choices=FRAMINGS, default="auto", help="which square of it becomes the frame (default: auto)"
+    )
+    group.add_argument(
+        "--face", type=int, metavar="N", help="who speaks, counted from the left (default: the largest face)"
+    )
+    group.add_argument(
+        "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), default=PHOTO_SIZE, help=f"pixels (default: {PHOTO_SIZE})"
+    )
+    group.add_argument("--background", metavar="IMG|#RRGGBB", help="what stands behind the person instead of the room")
+    group.add_argument(
+        "--puppet",
+        action="store_true",
+        help="a drawn puppet with the picture's face: for cartoons and bodies that are not seen",
+    )
 
-    return read_audio(path)[0]
+
+def add_networks(parser: argparse._ActionsContainer) -> None:
+    """Whose weights, and with which numbers; `iasa.cli.main` hands the latter on."""
+    add_weights(parser)
+    add_dtype(parser)
+
+
+def add_weights(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--weights",
+        metavar="FOLDER",
+        help="weights of your own, of `train --export` or a run; those it lacks are the shipped ones",
+    )
+
+
+def add_dtype(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--dtype",
+        choices=PRECISIONS,
+        help="number type of the networks (default: what IASA_DTYPE says, else auto, the fastest on this machine)",
+    )
+
+
+def read_speech(arguments: argparse.Namespace) -> tuple[np.ndarray, Sound]:
+    """What the options of `add_audio` name: float32 [n], mono, 16 kHz, to listen to; and the sound as it is.
+
+    A name that is no file is that of an example clip.
+    """
+    from iasa.media.sound import read_sound
+    from iasa.speech import to_speech
+
+    name = arguments.audio
+    clip = SPEECH / f"{name}.mp3"
+    sound = read_sound(
+        clip if "/" not in name and clip.is_file() and not Path(name).exists() else name, track=arguments.track
+    )
+    return to_speech(sound), sound
 
 
 def read_poses(path: str) -> Keypoints:
@@ -60,20 +134,33 @@ def read_poses(path: str) -> Keypoints:
 
     poses = load_keypoints(path)
     if not len(poses):
-        raise InputError(f"{Path(path).name} holds no poses; at least one frame is needed")
+        raise InputError(f"{display_name(path)} holds no poses; at least one frame is needed")
     if abs(poses.fps - VIDEO_FPS) > 0.01:
-        raise InputError(f"{Path(path).name} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+        raise InputError(f"{display_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
     return bridge_gaps(poses)
 
 
 def read_reference(arguments: argparse.Namespace) -> Reference:
     """The picture and body that the options of `add_speaker` name."""
-    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker
+    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker, photograph_speaker
+    from iasa.media.backdrop import read_backdrop
 
     if arguments.reference is not None:
         from iasa.media.reader import read_image
 
-        return photo_speaker(read_image(arguments.reference))
+        if arguments.puppet:
+            return photo_speaker(read_image(arguments.reference), "puppet")
+        room = None if arguments.background is None else read_backdrop(arguments.background, arguments.size)
+        return photograph_speaker(
+            read_image(arguments.reference),
+            framing=arguments.framing,
+            face=arguments.face,
+            size=arguments.size,
+            room=room,
+        )
+    asked = [name for name in ("background", "face", "puppet") if getattr(arguments, name)]
+    if asked:
+        raise InputError(f"--{asked[0]} is for a photograph; give one with --reference IMG")
     if arguments.avatar is not None:
         return draw_speaker(arguments.avatar)
     return load_speaker(arguments.speaker or first_speaker())
@@ -97,6 +184,14 @@ def tell(arguments: argparse.Namespace, sentence: str) -> None:
 def gather(kind: type[Options], arguments: argparse.Namespace) -> Options:
     """The options of a part of the package, each from the argument of its name."""
     return kind(**{field.name: getattr(arguments, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def check_report(arguments: argparse.Namespace, page: bool = False) -> None:
+    """Raise InputError unless `write_report` can write to --out, if that is given."""
+    if arguments.out:
+        check_output(arguments.out, (".json",), input_files(arguments))
+        if page:
+            check_output(Path(arguments.out).with_suffix(".md"), (".md",), input_files(arguments))
 
 
 def write_report(path: str | Path | None, report: dict, page: str = "") -> None:

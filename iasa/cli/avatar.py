@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from iasa.cli.arguments import add_audio, add_seed, read_speech, tell
+from iasa.cli.arguments import VIDEO_OUT, add_audio, add_seed, input_files, read_speech, tell
 from iasa.cli.progress import StageBar
-from iasa.config import AUDIO_RATE, VIDEO_FPS
-from iasa.files import check_output
+from iasa.config import VIDEO_FPS
 
 DRAWN_AT_A_TIME = 50  # frames
 
@@ -17,18 +16,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_audio(parser)
     parser.add_argument("--size", type=int, choices=(256, 512), default=256, help="pixels (default: 256)")
     add_seed(parser)
-    parser.add_argument("--out", required=True, help="V.mp4")
+    parser.add_argument("--out", required=True, help=VIDEO_OUT)
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    check_output(arguments.out, (".mp4",))
+    from iasa.media.writer import VideoWriter, check_video_output
+
+    check_video_output(arguments.out, input_files(arguments))
     from iasa.avatar.identity import make_identity
     from iasa.avatar.renderer import Renderer
-    from iasa.media.writer import VideoWriter
     from iasa.motion import speech_to_motion
     from iasa.speech import analyse
 
-    audio = read_speech(arguments.audio)
+    audio, sound = read_speech(arguments)
     renderer = Renderer(make_identity(arguments.seed), arguments.size)
     started = time.perf_counter()
     bar = StageBar()
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> dict:
         "model": "renderer",
     }
     try:
-        with VideoWriter(arguments.out, VIDEO_FPS, audio, AUDIO_RATE, metadata=settings) as writer:
+        with VideoWriter(arguments.out, VIDEO_FPS, sound, metadata=settings) as writer:
             for start in range(0, frames, DRAWN_AT_A_TIME):
                 bar("draw", start / frames)
                 writer.add_frames(renderer.render(performance[start : start + DRAWN_AT_A_TIME]))

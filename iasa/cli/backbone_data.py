@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from iasa.backbones.video_clips import DWPose, find_videos
     from iasa.backbones.wan_generate import PROMPT
     from iasa.backbones.wan_weights import load_pipeline
-    from iasa.device import pick_device, pick_dtype
+    from iasa.device import pick_device, pick_precision
     from iasa.pose import extract_keypoints
 
     settings = ShardSettings(height, width, arguments.frames, prompt=arguments.prompt or PROMPT)
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> dict:
             if arguments.dwpose
             else extract_keypoints
         )
-        encoder = ClipEncoder(load_pipeline(arguments.weights, "vace", device, pick_dtype()), settings)
+        encoder = ClipEncoder(load_pipeline(arguments.weights, "vace", device, pick_precision().dtype), settings)
         report = write_shards(videos, out, encoder, arguments.worker, arguments.of, find_poses)
     tell(
         arguments, f"{report['clips']} clips in {report['shards']} shards; {report['kept']:.0%} of the frames were kept"

@@ -45,11 +45,11 @@ def run(arguments: argparse.Namespace) -> dict:
     from iasa.backbones.wan_region_loss import make_region_loss
     from iasa.backbones.wan_trainer import BackboneTrainer
     from iasa.backbones.wan_weights import load_causal_weights, load_pipeline
-    from iasa.device import pick_dtype
+    from iasa.device import pick_precision
 
     clips = ShardClips(Path(arguments.data))
     accelerator = Accelerator()
-    device, dtype = accelerator.device, pick_dtype(accelerator.device.type)
+    device, dtype = accelerator.device, pick_precision(device=accelerator.device).dtype
     pipe = load_pipeline(arguments.weights, "vace", "cpu" if accelerator.is_fsdp2 else device, dtype)
     if arguments.causal_weights:
         load_causal_weights(pipe.transformer, arguments.causal_weights)

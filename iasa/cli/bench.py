@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from iasa.benchmarks import BENCHMARKS, DTYPES, GENERATE_ROWS, BackboneOptions, GenerateOptions
-from iasa.cli.arguments import gather, tell, write_report
-from iasa.files import check_output
+from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions
+from iasa.cli.arguments import add_networks, check_report, gather, tell, write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,15 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument_group("of bench backbone").add_argument(
         "--minutes", type=float, default=BackboneOptions.minutes, help="no row begins later (default: 8)"
     )
+    named = ", ".join(repr(row) for row in GENERATE_ROWS) + " (default: all)"
     group = parser.add_argument_group("of bench generate")
     lengths = " ".join(f"{seconds:g}" for seconds in default.seconds)
     group.add_argument(
         "--seconds", type=float, nargs="+", default=default.seconds, help=f"lengths of speech (default: {lengths})"
     )
-    group.add_argument("--rows", nargs="+", choices=GENERATE_ROWS, default=default.rows)
-    group.add_argument("--steps", type=int, help="of the student")
-    group.add_argument("--teacher-steps", type=int)
-    group.add_argument("--dtype", choices=DTYPES, help="number type (default: what suits the machine)")
+    group.add_argument(
+        "--rows", nargs="+", choices=GENERATE_ROWS, default=default.rows, metavar="ROW", help=f"of {named}"
+    )
+    group.add_argument("--steps", type=int, help="denoising steps of the student")
+    group.add_argument("--teacher-steps", type=int, help="denoising steps of the teacher")
+    add_networks(group)
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
     group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
@@ -36,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    if arguments.out:
-        check_output(arguments.out, (".json",))
+    check_report(arguments)
     from iasa.device import describe_machine
 
     kind = {"generate": GenerateOptions, "backbone": BackboneOptions}.get(arguments.what)

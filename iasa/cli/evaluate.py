@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from iasa.cli.arguments import write_report
-from iasa.config import PUBLISHED_METRICS, InputError
+from iasa.cli.arguments import add_networks, check_report, input_files, write_report
+from iasa.config import IMAGE_SIZE, LAYERS, PHOTO_SIZE, PUBLISHED_METRICS, InputError
 from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
 from iasa.files import check_output, display_name
 
+REAL_SIZES = {True: (2, 50), False: (None, 100)}  # with --real: of each kind, None for all
 SIZES = {True: (8, 48), False: (64, 100)}  # with and without --quick: clips, and frames of each
 
 
@@ -19,11 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ablation", action="store_true", help="the rows of the paper's table 2, as far as they are trained"
     )
-    parser.add_argument("--clips", type=int)
-    parser.add_argument("--frames", type=int)
-    parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), help=f"default: {' '.join(DEFAULT_ROWS)}")
-    parser.add_argument("--steps", type=int, help="of the student")
-    parser.add_argument("--teacher-steps", type=int)
+    parser.add_argument("--clips", type=int, help="held-out clips")
+    parser.add_argument("--frames", type=int, help="of each clip")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=sorted({*ROWS, LAYERS}),
+        metavar="ROW",
+        help=f"of {', '.join(ROWS)} (default: {' '.join(DEFAULT_ROWS)})",
+    )
+    parser.add_argument("--steps", type=int, help="denoising steps of the student")
+    parser.add_argument("--teacher-steps", type=int, help="denoising steps of the teacher")
     parser.add_argument("--run", type=Path, help="a training run, whose weights are preferred to the shipped ones")
     parser.add_argument("--keep", type=Path, help="keep each clip's figures in this file, and go on from it")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share the clips")
@@ -34,28 +41,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help=f"a published metric by your own weights ({names}; see iasa/metrics/published.py); may be repeated",
     )
+    add_networks(parser)
+    parser.add_argument(
+        "--real",
+        type=Path,
+        metavar="DIR",
+        help="measure on real people instead: DIR/clips, halfbody, portraits and poses",
+    )
+    parser.add_argument(
+        "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), default=PHOTO_SIZE, help="of frames with --real"
+    )
     parser.add_argument("--out", type=Path, help="write the report as JSON, and for reading beside it as .md")
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    if arguments.out:
-        check_output(arguments.out, (".json",))
+    check_report(arguments, page=True)
+    if arguments.keep:
+        check_output(arguments.keep, (arguments.keep.suffix.lower(),), input_files(arguments, ("keep",)))
     if arguments.workers < 1:
         raise InputError(f"{arguments.workers} workers asked for; 1 or more are accepted")
+    if arguments.real:
+        return _run_real(arguments)
     published = read_metric_files(arguments.metric)
     from iasa.evaluation.run import choose_rows, evaluate
+    from iasa.models.checkpoint import check_folder
 
+    weights = None if arguments.weights is None else check_folder(arguments.weights)
     clips, frames = SIZES[arguments.quick]
     text, report = evaluate(
-        choose_rows(arguments.rows, arguments.ablation, arguments.run),
+        choose_rows(arguments.rows, arguments.ablation, weights),
         arguments.clips or clips,
         arguments.frames or frames,
         {"student": arguments.steps, "teacher": arguments.teacher_steps},
-        arguments.run,
+        weights,
         arguments.keep,
         arguments.workers,
         published,
     )
+    print(text)
+    write_report(arguments.out, report, text)
+    return report
+
+
+def _run_real(arguments: argparse.Namespace) -> dict:
+    """Photographs and clips. Of the other options only --quick, --clips (of each kind), --frames and --rows count."""
+    if not arguments.real.is_dir():
+        raise InputError(f"there is no folder {display_name(arguments.real)}")
+    from iasa.evaluation.real_people import ROWS as REAL_ROWS
+    from iasa.evaluation.real_people import evaluate_real
+
+    clips, frames = REAL_SIZES[arguments.quick]
+    rows = tuple(arguments.rows or REAL_ROWS)
+    unknown = [row for row in rows if row not in REAL_ROWS]
+    if unknown:
+        raise InputError(f"the row {unknown[0]} is not measured on real people; {', '.join(REAL_ROWS)} are")
+    limit, frames = arguments.clips or clips, arguments.frames or frames
+    text, report = evaluate_real(arguments.real, frames, arguments.size, limit, rows)
     print(text)
     write_report(arguments.out, report, text)
     return report

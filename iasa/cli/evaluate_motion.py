@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iasa.cli.arguments import gather, write_report
+from iasa.cli.arguments import add_networks, check_report, gather, write_report
 from iasa.config import TEMPERATURE
-from iasa.files import check_output
 from iasa.training.speech_data.sentences import LANGUAGES
 
 
@@ -27,13 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", type=Path, default=Path("runs"), help="folder of held-out speech and of the training's data"
     )
-    parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
+    add_networks(parser)
     parser.add_argument("--out", type=Path, help="write the report as JSON, and its page beside it as .md")
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    if arguments.out:
-        check_output(arguments.out, (".json",))
+    check_report(arguments, page=True)
     from iasa.evaluation.motion_report import MotionReportOptions, report_motion
 
     page, report = report_motion(gather(MotionReportOptions, arguments))

@@ -7,17 +7,43 @@ import time
 from typing import Any
 
 from iasa.cli import generate_backbone
-from iasa.cli.arguments import add_audio, add_seed, add_speaker, read_poses, read_reference, read_speech, tell
+from iasa.cli.arguments import (
+    VIDEO_OUT,
+    add_audio,
+    add_networks,
+    add_photograph,
+    add_seed,
+    add_speaker,
+    input_files,
+    read_poses,
+    read_reference,
+    read_speech,
+    tell,
+)
 from iasa.cli.progress import StageBar
-from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS, InputError, check_steps
-from iasa.files import check_output
+from iasa.config import (
+    DEFAULT_MOTION,
+    DEFAULT_STEPS,
+    IMAGE_SIZE,
+    LAYERS,
+    MAX_STEPS,
+    MODELS,
+    MOTION_MODELS,
+    InputError,
+    check_steps,
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_audio(parser)
     add_speaker(parser, photograph=True)
+    add_photograph(parser)
     parser.add_argument("--pose", metavar="P.npz", help="follow these poses instead of those made from the speech")
-    parser.add_argument("--model", choices=MODELS, default="student", help="default: student")
+    parser.add_argument(
+        "--model",
+        choices=(*MODELS, LAYERS),
+        help=f"default: student; for a photograph {LAYERS}, its warped layers, which the networks do not improve yet",
+    )
     parser.add_argument(
         "--motion",
         choices=MOTION_MODELS,
@@ -29,25 +55,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stream", action="store_true", help="hear the file as if it came live: no look ahead, frames at once"
     )
+    add_networks(parser)
     add_seed(parser)
-    parser.add_argument("--out", required=True, help="V.mp4")
+    parser.add_argument("--out", required=True, help=VIDEO_OUT)
     generate_backbone.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    check_output(arguments.out, (".mp4",))
+    from iasa.media.writer import WITH_SOUND, check_video_output
+
+    target = check_video_output(arguments.out, input_files(arguments))
     generate_backbone.check_arguments(arguments)
-    if arguments.backbone is None:
-        check_steps(arguments.model, arguments.steps)
+    if arguments.backbone is not None:
+        poses = None if arguments.pose is None else read_poses(arguments.pose)
+        return generate_backbone.run(arguments, read_speech(arguments)[0], poses)
+    if arguments.model is None:
+        photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
+        arguments.model = LAYERS if photograph else "student"
+    check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
     poses = None if arguments.pose is None else read_poses(arguments.pose)
-    audio = read_speech(arguments.audio)
-    if arguments.backbone is not None:
-        return generate_backbone.run(arguments, audio, poses)
+    audio, sound = read_speech(arguments)
     reference = read_reference(arguments)
+    if arguments.model == "teacher" and reference.size != IMAGE_SIZE:
+        raise InputError(f"the teacher draws {IMAGE_SIZE} x {IMAGE_SIZE} pixels; add --size {IMAGE_SIZE}")
     bar = StageBar()
     bar("load", 0.0)
     try:
@@ -58,10 +92,13 @@ def run(arguments: argparse.Namespace) -> dict:
             shared_recognizer().start()  # loads beside the networks
         from iasa.pipeline import CoSpeechPipeline, generate
 
-        pipeline = CoSpeechPipeline.from_pretrained(models=(arguments.model,))
+        unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
+
+        pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, **unused)
         loading = time.perf_counter() - started
         options: dict[str, Any] = {
-            "mark": not arguments.no_mark, "steps": arguments.steps, "seed": arguments.seed, "progress": bar,
+            "mark": not arguments.no_mark, "num_inference_steps": arguments.steps, "seed": arguments.seed, "progress": bar,
+            "sound": sound,
         }  # fmt: skip
         if arguments.motion:
             options["motion"] = arguments.motion
@@ -82,7 +119,15 @@ def run(arguments: argparse.Namespace) -> dict:
         arguments,
         f"{arguments.out}: {made} by the {report['model']} in {report['steps']} steps, "
         f"the first after {report['first_frame']} s, "
-        + ("" if arguments.stream else f"attention density {report['density']:.3f}, ")
-        + f"{report['device']} {report['dtype']}",
+        + (
+            f"attention density {report['density']:.3f}, "
+            if arguments.model == "student" and not arguments.stream
+            else ""
+        )
+        + f"{report['device']} {report['dtype']}"
+        + ("" if target.suffix.lower() in WITH_SOUND else "; without sound, which such files cannot hold"),
     )
+    if reference.parts is not None:
+        report["parts"] = reference.parts.describe()
+        tell(arguments, report["parts"])
     return {**report, "out": arguments.out}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from iasa import __version__
 from iasa.config import InputError
@@ -33,9 +36,13 @@ COMMANDS = {
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = list(sys.argv[1:] if words is None else words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file may have a name that the terminal cannot show
     try:
         arguments = make_parser(words[0] if words else "").parse_args(words)
-        report = arguments.run_command(arguments)
+        with numbers_of(getattr(arguments, "dtype", None)):
+            report = arguments.run_command(arguments)
     except (InputError, ImportError) as error:  # the latter names a missing library's install command
         return _refuse(str(error))
     except OSError as error:
@@ -46,6 +53,20 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.json:
         print(json.dumps(report), flush=True)
     return 0
+
+
+@contextmanager
+def numbers_of(dtype: str | None) -> Iterator[None]:
+    """What the environment says of the number type, for this command and the processes that it starts."""
+    before = os.environ.get("IASA_DTYPE")
+    if dtype:
+        os.environ["IASA_DTYPE"] = dtype
+    try:
+        yield
+    finally:
+        if dtype:
+            os.environ.pop("IASA_DTYPE", None)
+            os.environ.update({} if before is None else {"IASA_DTYPE": before})
 
 
 def _refuse(sentence: str) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iasa.cli.arguments import add_seed, first_speaker, read_poses, tell
+from iasa.cli.arguments import add_networks, add_seed, first_speaker, input_files, read_poses, tell
 from iasa.config import FRAMES_PER_LATENT, VIDEO_FPS, InputError, MaskOptions
-from iasa.files import atomic_write, check_output
+from iasa.files import atomic_write, check_output, display_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +22,7 @@ SUFFIXES = (".npz", ".json", ".png", ".html")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = MaskOptions()
-    parser.add_argument("--pose", required=True, metavar="P.npz")
+    parser.add_argument("--pose", required=True, metavar="P.npz", help="poses, of iasa pose or iasa motion")
     parser.add_argument("--rows", type=int, default=16, help="token rows of a frame (default: 16)")
     parser.add_argument("--cols", type=int, default=16, help="token columns of a frame (default: 16)")
     parser.add_argument(
@@ -51,11 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the student make the clip, and show in the explorer what it attends to",
     )
     parser.add_argument("--speaker", metavar="NAME", help="who speaks with --attention (default: the first example)")
+    add_networks(parser)
     add_seed(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    suffix = check_output(arguments.out, SUFFIXES).suffix.lower() if arguments.out else ""
+    suffix = ""
+    if arguments.out:
+        suffix = check_output(arguments.out, SUFFIXES, input_files(arguments)).suffix.lower()
     options = _check(arguments, suffix)
     poses = read_poses(arguments.pose)
     from iasa.grid import TokenGrid
@@ -117,7 +119,7 @@ def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskO
             f"--rows {arguments.rows} --cols {arguments.cols} is asked for"
         )
     reference = load_speaker(arguments.speaker or first_speaker())
-    pipeline = CoSpeechPipeline.from_pretrained(models=("student",), mask=options)
+    pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, teacher=None, mask=options)
     run = record_attention(pipeline, poses, reference, seed=arguments.seed)
     _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention)
     return run.plan
@@ -138,6 +140,6 @@ def _read_thumbnails(path: str, frames: int) -> list[np.ndarray]:
         kept = [picture for number, picture in enumerate(pictures) if number % FRAMES_PER_LATENT == 0]
     if not frames <= len(kept) <= frames + 1:
         raise InputError(
-            f"{Path(path).name} lasts {len(kept)} latent frames and the poses {frames}; the video of these poses is needed"
+            f"{display_name(path)} lasts {len(kept)} latent frames and the poses {frames}; the video of these poses is needed"
         )
     return kept[:frames]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
-from iasa.cli.arguments import tell
+from iasa.cli.arguments import input_files, tell
 from iasa.config import VIDEO_FPS, InputError
-from iasa.files import check_output
+from iasa.files import check_output, display_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    check_output(arguments.out, (".npz",))
+    check_output(arguments.out, (".npz",), input_files(arguments))
     from tqdm import tqdm
 
     from iasa.keypoints import BODY, FACE, LEFT_HAND, RIGHT_HAND, save_keypoints
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace) -> dict:
     found = {name: round(float(seen[:, part].any(1).mean()), 4) for name, part in parts.items()}
     if not seen.any():
         raise InputError(
-            f"no person is found in {Path(arguments.video).name}; one who faces the camera, waist up, is needed"
+            f"no person is found in {display_name(arguments.video)}; one who faces the camera, waist up, is needed"
         )
     save_keypoints(arguments.out, bridge_gaps(keypoints))
     kept = round(float(keep_frames(keypoints).mean()), 4)

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from iasa.cli.arguments import add_seed, gather, tell
+from iasa.cli.arguments import add_dtype, add_seed, gather, tell
 from iasa.config import PRESETS, REGION_WEIGHTS
 from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
 
@@ -14,9 +14,16 @@ from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = TrainOptions("data")
     lengths = ", ".join(f"{stage} {steps}" for stage, steps in STAGE_STEPS.items())
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--run", type=Path, default=default.run, help="folder for data, checkpoints, sheets and logs")
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="sizes and rates; by default the stage's own")
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument(
+        "--run", type=Path, default=default.run, help="folder for data, checkpoints, sample grids and logs"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        metavar="NAME",
+        help="sizes and rates of a stage, or the small ones of tiny (default: the stage's own)",
+    )
     parser.add_argument("--steps", type=int, help=f"length of the run (default: {lengths})")
     parser.add_argument(
         "--clips",
@@ -27,22 +34,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
-    parser.add_argument("--from-scratch", action="store_true", help="do not start from the shipped weights")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in --run; refused where there is none"
+    )
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="do not start from the shipped weights; with --resume: begin anew where there is no checkpoint",
+    )
     parser.add_argument("--stop-after", type=float, default=default.stop_after, help="seconds, then save and leave")
-    parser.add_argument("--export", type=Path, help="another folder for the averaged weights, iasa/weights/NAME say")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FOLDER",
+        help="also put the averaged weights into this folder, each network in one of its own name, for --weights FOLDER",
+    )
+    parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="export in 8 bits and parts of less than 10 MB, as this package ships them",
+    )
     parser.add_argument(
         "--regions",
         nargs="+",
         choices=sorted(REGION_WEIGHTS),
+        metavar="REGION",
         default=default.regions,
-        help="distill_region: those that count, with their weights of iasa/config.py (default: all)",
+        help=f"distill_region: those that count, with their weights of iasa/config.py (default: {' '.join(default.regions)})",
     )
     parser.add_argument(
         "--arcface",
         type=Path,
         help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder",
     )
+    add_dtype(parser)
     add_seed(parser)
 
 

@@ -28,16 +28,19 @@ from iasa.demo.service import (
     load_pipeline,
     new_output,
     plain_errors,
-    read_speech,
+    read_recording,
     show_progress,
     stop_flag,
 )
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
 from iasa.inference.generation import Cancelled
+from iasa.inference.windows import TEACHER_WINDOW, window_starts
 from iasa.masks import AttentionPlan
 from iasa.media.content_credentials import sign_if_asked
-from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW, CoSpeechPipeline
+from iasa.media.sound import Sound
+from iasa.pipeline import CoSpeechPipeline
+from iasa.speech import to_speech
 
 SHORT_TEACHER = 8  # steps, where a visitor waits
 MAX_COMPARED = 4.0  # seconds of speech
@@ -66,13 +69,13 @@ def dense_options(frames: int) -> MaskOptions:
 def dense_pipeline(pipeline: CoSpeechPipeline, frames: int) -> CoSpeechPipeline:
     """The same networks without the mask."""
     options = dense_options(frames)
-    return CoSpeechPipeline(pipeline.autoencoder, pipeline.models, pipeline.device, pipeline.dtype, options)
+    parts = {"autoencoder": pipeline.autoencoder, "student": pipeline.student}
+    return CoSpeechPipeline(**parts, mask=options, device=pipeline.device, dtype=pipeline.precision)
 
 
 def teacher_pairs(frames: int, tokens: int) -> int:
     """Query-key pairs of one teacher step: overlapping windows, each dense, each with the reference."""
-    starts = range(0, max(1, frames - TEACHER_OVERLAP), TEACHER_WINDOW - TEACHER_OVERLAP)
-    sizes = [min(start + TEACHER_WINDOW, frames) - start for start in starts]
+    sizes = [min(start + TEACHER_WINDOW, frames) - start for start in window_starts(frames)]
     return sum(size * (size + 1) + 1 for size in sizes) * tokens**2
 
 
@@ -105,17 +108,18 @@ def compare(
     with plain_errors(request):
         if not isinstance(seconds, int | float) or not 0.4 <= seconds <= MAX_COMPARED:
             raise InputError(f"{seconds} seconds are asked for; 0.4 to {MAX_COMPARED:g} are accepted")
-        sound = read_speech(audio)[: int(seconds * AUDIO_RATE)]
+        recording = read_recording(audio)
+        sound = to_speech(recording)[: int(seconds * AUDIO_RATE)]
         reference, pipeline, video = load_speaker(example or ""), load_pipeline(), new_output(".mp4")
         watch = show_progress(progress, language)
         try:
             rows = make_comparison(
-                pipeline, sound, reference, video, check_seed(seed), int(teacher_steps), watch, stop.exists
+                pipeline, sound, reference, video, check_seed(seed), int(teacher_steps), watch, stop.exists, recording
             )
         except Cancelled:
             return None, translate("Stopped.", language)
         sign_if_asked(video)
-    table = to_table(rows, f"{pipeline.device.type}, {pipeline.dtype}".replace("torch.", ""))
+    table = to_table(rows, f"{pipeline.device.type}, {pipeline.precision}")
     return str(video), translate_table(table, language)
 
 
@@ -128,6 +132,7 @@ def make_comparison(
     teacher_steps: int = SHORT_TEACHER,
     progress: Callable[[str, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    recording: Sound | None = None,  # what is heard in the video; `audio` itself for None
 ) -> list[ComparisonRow]:
     """Write the three side by side, with the sound, and return their figures.
 
@@ -149,7 +154,7 @@ def make_comparison(
         ("sparse student", "student", pipeline, DEFAULT_STEPS["student"]),
     ]
     rows, pictures = [], []
-    with VideoWriter(out, VIDEO_FPS, audio, AUDIO_RATE, mark=True) as writer:
+    with VideoWriter(out, VIDEO_FPS, recording or audio, AUDIO_RATE, mark=True) as writer:
         for number, (name, model, run, steps) in enumerate(runs):
 
             def report(stage: str, share: float, number: int = number, name: str = name) -> None:
@@ -157,7 +162,10 @@ def make_comparison(
                     progress(name, (number + share) / len(runs))
 
             started = time.perf_counter()
-            generation = run.animate(poses, reference, model, steps, seed, report, should_stop)
+            generation = run.stream(
+                image=reference, keypoints=poses, model=model, num_inference_steps=steps, seed=seed,
+                progress=report, should_stop=should_stop,
+            )  # fmt: skip
             frames = np.concatenate(list(generation.frames))
             seconds = time.perf_counter() - started
             density, flop = attention_cost(generation.plan, model, run.models[model].config, steps)

@@ -6,11 +6,13 @@ work. What waits is bounded: sound beyond MAX_WAITING seconds is skipped, and sa
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -33,6 +35,8 @@ from iasa.demo.translations import translate
 from iasa.pipeline import CoSpeechPipeline
 from iasa.session import LiveSpeaker
 
+logger = logging.getLogger(__name__)
+
 MAX_LIVE_SECONDS = 60.0  # of sound in one go
 MAX_WAITING = 6.0  # seconds of sound that may wait for the speaker
 IDLE_SECONDS = 4.0  # without a piece the visitor has gone
@@ -51,15 +55,14 @@ class MicrophoneSession:
         self.live = LiveVideo(f"live-{time.monotonic_ns()}", np.zeros(0, np.float32))
         self.heard = self.skipped = self.waiting = 0.0  # seconds of sound
         self.first: float | None = None  # seconds from the first sound to the first frame
-        self.error: Exception | None = None
-        self.ended = self.stopped = False
+        self.stopped = False
         self.started = self.last = self._latest = time.monotonic()
         self._sent, self._frames = 0, 0
         self._sound: SimpleQueue[np.ndarray | None] = SimpleQueue()
         self._resampler: tuple[int, soxr.ResampleStream] | None = None
-        self._lock, self._finishing = threading.Lock(), False
-        self._thread = threading.Thread(target=self._work, args=(pipeline, choose), daemon=True)
-        self._thread.start()
+        self._lock, self._finishing, self._told = threading.Lock(), False, False
+        self._run = ThreadPoolExecutor(1, "microphone").submit(self._work, pipeline, choose)
+        self._run.add_done_callback(self._check)
 
     def push(self, sound: np.ndarray, rate: int) -> None:
         """Hand over mono float32 [n]; never waits. After a stop or the time's end the sound is dropped."""
@@ -87,6 +90,15 @@ class MicrophoneSession:
             self._finishing = True
             self._sound.put(None)
 
+    @property
+    def ended(self) -> bool:
+        return self._run.done()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run ended with an error of which the visitor does not know yet."""
+        return self.ended and not self._told and self._run.exception() is not None
+
     def resend(self) -> None:
         """The next message holds all pieces: the last answer to a recording that was closed may never have arrived."""
         self._sent = 0
@@ -102,11 +114,13 @@ class MicrophoneSession:
         return not self.ended or late
 
     def message(self, language: str = "en") -> str:
-        """What the page has to know next. Raises the error that ended the run."""
-        if self.error:
-            error, self.error = self.error, None
-            raise error
+        """What the page has to know next. Raises the error that ended the run, once, as InputError or ImportError."""
         ended, known = self.ended, len(self.live.pieces)
+        if ended and self.failed:
+            self._told, error = True, self._run.exception()
+            if isinstance(error, InputError | ImportError):
+                raise error
+            raise InputError(f"the live run broke off ({type(error).__name__}: {error}); start it again") from error
         note = f"Listening: {self.heard:.0f} s heard"
         if self.stopped:
             note = "Stopped."
@@ -125,22 +139,24 @@ class MicrophoneSession:
         return self._frames / max(0.04, self._latest - self.started - (self.first or 0.0))
 
     def _work(self, pipeline: CoSpeechPipeline, choose: Callable[[], Reference]) -> None:
-        try:
-            with LiveSpeaker(pipeline, choose(), seed=self.seed) as speaker:
-                while not self.stopped:
-                    sound = self._next()
-                    if sound is not None:
-                        self.live.hear(sound)
-                    if self.stopped:
-                        break
-                    self._show(speaker.finish() if sound is None else speaker.push(sound))
-                    if sound is None:
-                        break
-            self.live.finish()
-        except (InputError, ImportError) as error:
-            self.error, self.stopped = error, True
-        finally:
-            self.ended = True
+        with LiveSpeaker(pipeline, choose(), seed=self.seed) as speaker:
+            while not self.stopped:
+                sound = self._next()
+                if sound is not None:
+                    self.live.hear(sound)
+                if self.stopped:
+                    break
+                self._show(speaker.finish() if sound is None else speaker.push(sound))
+                if sound is None:
+                    break
+        self.live.finish()
+
+    def _check(self, run: Future) -> None:
+        error = run.exception()
+        if error is not None:
+            self.stopped = True
+            if not isinstance(error, InputError | ImportError):  # a fault of the program's, for whoever runs it
+                logger.error("the live run broke off", exc_info=error)
 
     def _next(self) -> np.ndarray | None:
         try:
@@ -169,7 +185,7 @@ def enter(session: str, start: Callable[[], MicrophoneSession]) -> MicrophoneSes
     """The session's own run, or a new one. Raises InputError while another visitor speaks."""
     with _entrance:
         run = next(iter(_current), None)
-        if run and run.session == session and (run.error or run.in_use()):
+        if run and run.session == session and (run.failed or run.in_use()):
             return run
         if run and run.in_use():
             raise InputError("somebody else is speaking live just now; wait a moment and try again")

@@ -14,7 +14,7 @@ from iasa.avatar.speaker import Reference
 from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError, check_motion
 from iasa.files import display_name
 from iasa.inference.generation import Timing
-from iasa.inference.pose_chunks import generate_poses
+from iasa.inference.pose_chunks import move
 from iasa.keypoints import Keypoints, concat_keypoints, load_keypoints
 from iasa.motion.rules import GestureStyle, make_style
 from iasa.pose.gaps import bridge_gaps
@@ -54,13 +54,13 @@ def wish_style(seed: int, wishes: MotionEdits) -> GestureStyle:
 
 
 def perform_speech(audio: np.ndarray, reference: Reference, seed: int, wishes: MotionEdits) -> Keypoints:
-    """Poses of the speaker for the sound, with the wishes, at 25 a second: those of `CoSpeechPipeline.speak`.
+    """Poses of the speaker for the sound, with the wishes, at 25 a second: those of `CoSpeechPipeline.stream`.
 
     Raises InputError on unusable sound.
     """
     edit = partial(edit_motion, wishes=wishes)
     speech, style = ChunkedSpeech(audio), wish_style(seed, wishes)
-    return concat_keypoints(*generate_poses(speech, reference, seed, style, Timing(), edit, wishes.motion))
+    return concat_keypoints(*move(speech, reference, seed, Timing(), style, edit, wishes.motion))
 
 
 def edit_motion(motion: RigMotion, wishes: MotionEdits) -> RigMotion:

@@ -69,7 +69,6 @@ class LiveVideo:
         options = {
             "movflags": "empty_moov+default_base_moof",
             "frag_duration": "40000",  # microseconds: a fragment a picture
-            "avoid_negative_ts": "disabled",  # else the sound's head start delays all pictures but the first
         }
         self._container = av.open(self._file, "w", format="mp4", options=options)
         self._video = self._container.add_stream(
@@ -107,14 +106,18 @@ class LiveVideo:
         part = np.pad(part, (0, end - self._samples - len(part)))
         sound = av.AudioFrame.from_ndarray(part[None], format="fltp", layout="mono")
         sound.rate, sound.pts, sound.time_base = AUDIO_RATE, self._samples, Fraction(1, AUDIO_RATE)
-        self._container.mux(self._sound.encode(sound))
+        self._mux_sound(self._sound.encode(sound))
         self._samples = end
+
+    def _mux_sound(self, packets: list[av.Packet]) -> None:
+        """Without the encoder's run-up, which lies before 0: an appended fragment has no edit list that would skip it."""
+        self._container.mux([packet for packet in packets if packet.pts >= 0])
 
     def finish(self) -> None:
         """Close the encoders; what they still held is the last piece."""
         if self._container is not None:
             self._container.mux(self._video.encode(None))
-            self._container.mux(self._sound.encode(None))
+            self._mux_sound(self._sound.encode(None))
             self._container.close()
             self._container = None
             self._take()

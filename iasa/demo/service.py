@@ -17,15 +17,15 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker
+from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, to_speaker
 from iasa.config import AUDIO_RATE, MODELS, VIDEO_FPS, InputError
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
 from iasa.demo.translations import translate
 from iasa.keypoints import Keypoints
-from iasa.media.reader import read_image
+from iasa.media.reader import Sound, read_sound
 from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
-from iasa.speech import read_audio
+from iasa.speech import to_speech
 
 MAX_SECONDS = 60.0  # of speech; the command line takes ten minutes
 MAX_SEED = 2**32 - 1
@@ -130,7 +130,7 @@ def choose_speaker(kind: str, example: str | None, number: float | None, photo: 
             raise InputError(
                 "a photo may be used only with the consent of the person in it; tick the box to confirm that"
             )
-        return photo_speaker(read_image(photo))
+        return to_speaker(photo)
     return load_speaker(example or "")
 
 
@@ -140,11 +140,16 @@ def check_seed(number: float | None) -> int:
     return int(number)
 
 
-def read_speech(audio: str | None, seconds: float = MAX_SECONDS) -> np.ndarray:
-    """float32 [n], mono, 16 kHz, of an uploaded or recorded file. Raises InputError."""
+def read_recording(audio: str | None, seconds: float = MAX_SECONDS) -> Sound:
+    """The sound of an uploaded or recorded file, as it is. Raises InputError."""
     if audio is None:
         raise InputError("there is no speech; record some, upload a file or click on an example")
-    return read_audio(audio, seconds)[0]
+    return read_sound(audio, seconds)
+
+
+def read_speech(audio: str | None, seconds: float = MAX_SECONDS) -> np.ndarray:
+    """float32 [n], mono, 16 kHz, of an uploaded or recorded file. Raises InputError."""
+    return to_speech(read_recording(audio, seconds), seconds)
 
 
 def choose_poses(

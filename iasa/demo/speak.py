@@ -37,19 +37,20 @@ from iasa.demo.service import (
     load_pipeline,
     new_output,
     plain_errors,
+    read_recording,
     read_speech,
     show_progress,
     stop_flag,
 )
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
-from iasa.inference.generation import Cancelled
+from iasa.inference.generation import Cancelled, summarise, write
 from iasa.keypoints import save_keypoints
 from iasa.media.content_credentials import sign_if_asked
 from iasa.media.reader import read_metadata
 from iasa.media.writer import VideoWriter
-from iasa.pipeline import summarise
 from iasa.pose import draw_pose
+from iasa.speech import to_speech
 from iasa.speech.language import LANGUAGES, detect_language
 
 MAX_TEXT = 300  # letters of typed speech
@@ -65,28 +66,25 @@ def speak_steps(
     stop.unlink(missing_ok=True)
     started = time.perf_counter()
     progress(0.0, desc=translate("Reading", language))
-    sound = read_speech(audio)
+    recording = read_recording(audio)
+    sound = to_speech(recording)
     reference, seed = choose_speaker(kind, example, number, photo, consent), check_seed(seed)
     pipeline = load_pipeline()
     if model not in MODELS:
         raise InputError(f"the model is {model!r}; accepted: {' or '.join(MODELS)}")
     video, watch = new_output(".mp4"), show_progress(progress, language)
     try:
-        with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE, mark=True) as writer:
-            if driving is None:
-                style, edit = wish_style(seed, wishes), partial(edit_motion, wishes=wishes)
-                generation = pipeline.speak(
-                    sound, reference, model, int(steps), seed, style, watch, stop.exists, edit, wishes.motion
-                )
-            else:
-                poses = choose_poses(sound, reference, seed, driving, wishes)
-                generation = pipeline.animate(poses, reference, model, int(steps), seed, watch, stop.exists)
-            writer.describe(generation.settings)
+        with VideoWriter(video, VIDEO_FPS, recording, mark=True) as writer:
+            given = {"keypoints": choose_poses(sound, reference, seed, driving, wishes)} if driving else {
+                "style": wish_style(seed, wishes), "edit": partial(edit_motion, wishes=wishes), "motion": wishes.motion,
+            }  # fmt: skip
+            generation = pipeline.stream(
+                sound, reference, model=model, num_inference_steps=int(steps), seed=seed,
+                progress=watch, should_stop=stop.exists, **given,
+            )  # fmt: skip
             live, waiting, first, done = LiveVideo(video.stem, sound), [], None, 0
-            for frames in generation.frames:
+            for frames in write(generation, writer):
                 first = first or time.perf_counter() - started
-                with generation.timing.stage("write"):
-                    writer.add_frames(frames)
                 waiting.append(frames)
                 done += len(frames)
                 if sum(map(len, waiting)) >= LIVE_FRAMES:
@@ -219,12 +217,16 @@ def preview_poses(
     Takes the same speech, speaker, seed and wishes as `speak`; the file can be edited and given back as `driving`.
     """
     with plain_errors(request):
-        sound, reference = read_speech(audio), choose_speaker(kind, example, number, photo, consent)
+        recording, reference = read_recording(audio), choose_speaker(kind, example, number, photo, consent)
         poses = choose_poses(
-            sound, reference, check_seed(seed), driving, MotionEdits(amount, blink, height, bool(lock), motion)
+            to_speech(recording),
+            reference,
+            check_seed(seed),
+            driving,
+            MotionEdits(amount, blink, height, bool(lock), motion),
         )
         video, file = new_output(".mp4"), new_output(".npz")
-        with VideoWriter(video, VIDEO_FPS, sound, AUDIO_RATE) as writer:
+        with VideoWriter(video, VIDEO_FPS, recording) as writer:
             for start in range(0, len(poses), 50):
                 writer.add_frames(draw_pose(poses[start : start + 50]))
         save_keypoints(file, poses)

@@ -131,6 +131,9 @@ GERMAN = {
     "{name} is {value}; {low} to {high} is accepted": "{name} ist {value}; erlaubt ist {low} bis {high}",
     "there is no example speaker {name}; choose from {names}": "es gibt keinen Beispielsprecher {name}; zur Wahl stehen {names}",
     # the microphone
+    "the live run broke off ({reason}); start it again": (
+        "Der Live-Lauf ist abgebrochen ({reason}); starten Sie ihn noch einmal"
+    ),
     "somebody else is speaking live just now; wait a moment and try again": (
         "gerade spricht jemand anders live; warte einen Augenblick und versuche es noch einmal"
     ),

@@ -225,13 +225,18 @@ def measure_speed(model: MotionGenerator | None, speech: SpeechFeatures) -> dict
     return {"x_real_time_cpu": round(speech.seconds / used, 1), "x_real_time_wall": round(speech.seconds / passed, 1)}
 
 
-def read_back(clips: Sequence[HeldoutSpeech], play: dict[str, Performer], frames: int, through: str) -> dict:
+def read_back(
+    clips: Sequence[HeldoutSpeech], play: dict[str, Performer], frames: int, options: MotionReportOptions
+) -> dict:
     """Mouth r that mediapipe reads in the finished video against the driving keypoints, and against the truth's lips."""
     from iasa.avatar.renderer import Renderer
     from iasa.metrics.video_quality import mouth_correlation
     from iasa.pose import extract_keypoints
 
-    pictures_of = _student_pictures() if through == "student" else lambda i, m, k: Renderer(_speaker(i), 256).render(m)
+    if options.through == "student":
+        pictures_of = _student_pictures(options.weights)
+    else:
+        pictures_of = lambda i, m, k: Renderer(_speaker(i), 256).render(m)  # noqa: E731
     report: dict = {}
     for name in ("rules", "learned"):
         scores = []
@@ -243,21 +248,22 @@ def read_back(clips: Sequence[HeldoutSpeech], play: dict[str, Performer], frames
             scores.append((mouth_correlation(found, keypoints), mouth_correlation(found, true)))
         means = [_mean(s) for s in zip(*scores, strict=True)]
         report[name] = dict(zip(("against_driving", "against_truth"), means, strict=True))
-    return {"through": through, "clips": len(clips), "frames": frames, **report}
+    return {"through": options.through, "clips": len(clips), "frames": frames, **report}
 
 
 def _speaker(i: int) -> Identity:
     return make_identity(HELDOUT_IDENTITY + 600 + i)
 
 
-def _student_pictures() -> Callable[[int, RigMotion, Keypoints], np.ndarray]:
+def _student_pictures(weights: Path | None) -> Callable[[int, RigMotion, Keypoints], np.ndarray]:
     from iasa.avatar.speaker import draw_speaker
     from iasa.pipeline import CoSpeechPipeline
 
-    pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
+    pipeline = CoSpeechPipeline.from_pretrained(weights, teacher=None, motion=None)
 
     def make(i: int, motion: RigMotion, keypoints: Keypoints) -> np.ndarray:
-        return np.concatenate(list(pipeline.animate(keypoints, draw_speaker(HELDOUT_IDENTITY + 600 + i)).frames))
+        generation = pipeline.stream(image=draw_speaker(HELDOUT_IDENTITY + 600 + i), keypoints=keypoints)
+        return np.concatenate(list(generation.frames))
 
     return make
 
@@ -323,11 +329,9 @@ def to_command(options: MotionReportOptions) -> str:
 
 def report_motion(options: MotionReportOptions) -> tuple[str, dict]:
     """(Markdown, report) of the rules and the learned model on held-out speech."""
-    from iasa.models.checkpoint import load_weights
+    from iasa.models.checkpoint import check_folder
 
-    model = (
-        load_weights(MotionGenerator, options.weights).requires_grad_(False) if options.weights else load_generator()
-    )
+    model = load_generator(options.weights and check_folder(options.weights))
     cache = options.run / "motion" / "heldout"
     clips = [*synthetic_clips(options.clips, cache), *example_clips(cache)]
     if options.real:
@@ -347,7 +351,7 @@ def report_motion(options: MotionReportOptions) -> tuple[str, dict]:
         "speed": measure_speed(model, max((c.heard for c in clips), key=lambda s: s.frames)),
     }
     if options.video:
-        report["video"] = read_back(clips[: options.video], play, 75, options.through)
+        report["video"] = read_back(clips[: options.video], play, 75, options)
     if options.ablation:
         synthetic = [clip for clip in clips if clip.kind == "synthetic"]
         report["ablation"] = ablate(options.run, options.ablation, synthetic, options.temperature)

@@ -14,7 +14,7 @@ class Variant:
     name: str
     title: str
     kind: str  # "given" (no network of ours makes it), "teacher" (dense windows), "sparse" (many steps), "student"
-    stage: str = ""  # of training; the weights lie in <run>/<stage>/export or in iasa/weights
+    stage: str = ""  # of training; the weights lie in a run's <stage>/export, an export's <stage>, or in iasa/weights
     shipped: str = ""  # folder in iasa/weights
     mask: MaskOptions = MaskOptions()
 

@@ -19,13 +19,12 @@ import torch
 from tqdm import tqdm
 
 from iasa.config import HELDOUT_IDENTITY, InputError
-from iasa.device import pick_device, pick_dtype
+from iasa.device import Precision, pick_device, pick_precision
 from iasa.evaluation.rows import ABLATION, DEFAULT_ROWS, ROWS, STUDENT, Variant
 from iasa.evaluation.tables import COMPARED, compare_rows, make_table, summarise
-from iasa.evaluation.variants import find_weights
+from iasa.evaluation.variants import find_variant
 from iasa.evaluation.worker import FIRST_CLIP, EvaluationJob, evaluate_all, make_heldout_clips, unpack
 from iasa.files import display_name
-from iasa.inference.int8 import is_faster, name_precision
 from iasa.metrics.proxy import compare_features
 
 TABLE = (  # the columns that the Markdown opens with; all of them follow
@@ -46,15 +45,16 @@ def evaluate(
     clips: int,
     frames: int,
     steps: dict[str, int | None],
-    run: Path | None = None,
+    weights: Path | None = None,  # a folder of them, which are preferred to the shipped ones
     keep: Path | None = None,
     workers: int = 1,
     published: Mapping[str, Path] | None = None,
 ) -> tuple[str, dict]:
     """(Markdown, report) over `clips` held-out clips of `frames` frames; rows without weights are listed as not trained."""
-    missing = [row for row in rows if row.kind != "given" and find_weights(row, run) is None]
+    missing = [row for row in rows if row.kind != "given" and find_variant(row, weights) is None]
     rows = [row for row in rows if row not in missing]
-    work = EvaluationJob(tuple(rows), steps, run, keep, published or {}, workers == 1)
+    precision = pick_precision()
+    work = EvaluationJob(tuple(rows), steps, weights, keep, published or {}, workers == 1, precision)
     scores, looks = [], {row.name: {} for row in rows}
     heldout = make_heldout_clips(clips, frames)
     for number, records in enumerate(tqdm(evaluate_all(work, heldout, workers), total=clips, desc="clips")):
@@ -70,13 +70,15 @@ def evaluate(
         "steps": steps.get("student"),
         "teacher-steps": steps.get("teacher"),
         "workers": workers if workers > 1 else None,
+        "weights": weights and display_name(weights),
     }
     extra = "".join(f" --{name} {value}" for name, value in asked.items() if value)
     extra += "".join(f" --metric {name}={display_name(path)}" for name, path in sorted(work.published.items()))
     report = {
         "command": f"python -m iasa evaluate --clips {clips} --frames {frames} --rows {' '.join(r.name for r in rows)}{extra}",
         "date": date.today().isoformat(),
-        "device": _describe_device(workers),
+        "device": _describe_device(workers, precision),
+        "dtype": str(precision),
         "torch": torch.__version__,
         "clips": clips,
         "frames": frames,
@@ -96,11 +98,9 @@ def _pool(made: Mapping[str, list[np.ndarray]], truth: Mapping[str, list[np.ndar
     return {POOLED[name]: compare_features(clips, truth[name]) for name, clips in made.items() if name in truth}
 
 
-def _describe_device(workers: int) -> str:
+def _describe_device(workers: int, precision: Precision) -> str:
     threads = f"{torch.get_num_threads()} threads" if workers == 1 else f"{workers} processes of one thread"
-    kind = pick_device().type
-    dtype = pick_dtype(kind)
-    return f"{kind} ({platform.machine()}, {threads}, {name_precision(dtype, kind == 'cpu' and is_faster(dtype))})"
+    return f"{pick_device().type} ({platform.machine()}, {threads}, {precision})"
 
 
 def write_markdown(report: dict, table: str) -> str:
@@ -130,13 +130,13 @@ def write_markdown(report: dict, table: str) -> str:
     return "\n".join(lines)
 
 
-def choose_rows(names: Sequence[str] | None, ablation: bool = False, run: Path | None = None) -> list[Variant]:
+def choose_rows(names: Sequence[str] | None, ablation: bool = False, weights: Path | None = None) -> list[Variant]:
     """The rows asked for. Raises InputError if one that was named is not trained."""
     if ablation:
         return [ROWS["truth"], ROWS["autoencoder"], *ABLATION]  # the second: what perfect latents would get
     rows = [ROWS[name] for name in names or DEFAULT_ROWS]
     for row in rows:
-        if row.kind != "given" and find_weights(row, run) is None:
+        if row.kind != "given" and find_variant(row, weights) is None:
             made = row.command if row is not STUDENT else "python -m iasa train student"
             raise InputError(f"the row {row.name} has no weights yet; train them with: {made}")
     return rows

@@ -27,15 +27,16 @@ from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.avatar.speaker import Reference
 from iasa.config import AUDIO_RATE, HELDOUT_IDENTITY, IMAGE_SIZE, VIDEO_FPS, InputError
+from iasa.device import Precision, pick_precision
 from iasa.evaluation.rows import Variant
 from iasa.evaluation.tables import score_video
-from iasa.evaluation.variants import VariantRunner, find_autoencoder, find_weights, mark_of
+from iasa.evaluation.variants import VariantRunner, find_variant, mark_of
 from iasa.files import display_name
 from iasa.keypoints import Keypoints
-from iasa.metrics.proxy import NAMES, ProxyMetrics, find_metric_weights
+from iasa.metrics.proxy import NAMES, ProxyMetrics
 from iasa.metrics.published import PublishedMetrics
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import load_weights
+from iasa.models.checkpoint import STAGES_OF, find_weights, load_weights
 from iasa.motion.rules import generate_gestures
 from iasa.pose import extract_keypoints
 from iasa.training.speech_data.corpus import Utterance, make_corpus
@@ -157,10 +158,11 @@ class EvaluationJob:
 
     rows: tuple[Variant, ...]
     steps: Mapping[str, int | None]
-    run: Path | None = None
+    weights: Path | None = None  # a folder of them, which are preferred to the shipped ones
     keep: Path | None = None
     published: Mapping[str, Path] = field(default_factory=dict)
     alone: bool = True  # whether its time on the clock tells anything
+    precision: Precision = field(default_factory=pick_precision)  # decided once, for all processes
 
 
 class EvaluationWorker:
@@ -168,18 +170,19 @@ class EvaluationWorker:
 
     def __init__(self, work: EvaluationJob) -> None:
         self.work, self.cache, self.runners = work, ResultCache(work.keep), {}
-        self.places = {row.name: find_weights(row, work.run) for row in work.rows if row.kind != "given"}
-        codec = find_autoencoder(work.run)
-        self.autoencoder, self.proxy = load_weights(Autoencoder, codec), ProxyMetrics.load(work.run)
+        self.places = {row.name: find_variant(row, work.weights) for row in work.rows if row.kind != "given"}
+        codec = find_weights(work.weights, *STAGES_OF["autoencoder"])
+        self.autoencoder, self.proxy = load_weights(Autoencoder, codec), ProxyMetrics.load(work.weights)
         self.published = PublishedMetrics.load(work.published)
-        measured_by = [mark_of(find_metric_weights(name, work.run)) for name in NAMES] if self.proxy else []
+        measured_by = [mark_of(find_weights(work.weights, name)) for name in NAMES] if self.proxy else []
         measured_by += [
             f"{name}:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
             for name, path in sorted(work.published.items())
         ]
         self.measured_by = "+".join(measured_by) or "no proxy"
+        numbers = str(work.precision).replace(", ", "/")
         self.marks = {row.name: "drawn" if row.name in DRAWN else mark_of(codec) for row in work.rows}
-        self.marks |= {name: f"{self.marks[name]}+{mark_of(place)}" for name, place in self.places.items()}
+        self.marks |= {name: f"{self.marks[name]}+{mark_of(place)} {numbers}" for name, place in self.places.items()}
 
     def evaluate_clip(self, clip: HeldoutClip) -> list[dict]:
         """What the cache holds of each row's video of the clip, measured now where it does not yet."""
@@ -191,7 +194,8 @@ class EvaluationWorker:
             one = self.cache.get(key)
             if one is None:
                 if row.name not in self.runners:
-                    self.runners[row.name] = VariantRunner(row, self.autoencoder, self.places.get(row.name), steps)
+                    place = self.places.get(row.name)
+                    self.runners[row.name] = VariantRunner(row, self.autoencoder, place, steps, self.work.precision)
                 one = self.cache.put(key, *self.measure(self.runners[row.name], clip))
             found.append(one)
         return found

@@ -1,4 +1,4 @@
-"""The mask explorer: one JavaScript file in a page that holds a plan, its poses, and what was measured on it."""
+"""The mask explorer: a page of its own that holds a plan, its poses, and what was measured on it."""
 
 from iasa.explorer.page import explorer_frame, explorer_html, read_bench
 from iasa.explorer.recorder import LearnedAttention, RecordedRun, latent_poses, record_attention

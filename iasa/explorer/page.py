@@ -1,4 +1,4 @@
-"""The explorer's page: a plan, its poses and pictures filled into template.html beside explorer.js."""
+"""The explorer's page: a plan, its poses and pictures, and the modules of js/, filled into template.html."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from iasa.config import STUDENT_LAYERS, InputError, TransformerConfig
+from iasa.explorer.constants import drawing, mask_rule
 from iasa.explorer.recorder import LearnedAttention
 from iasa.keypoints import Keypoints
 from iasa.masks import AttentionPlan
@@ -23,6 +24,15 @@ from iasa.paths import RESULTS
 
 TITLE = "Input-aware sparse attention"
 MAX_FRAMES = 1024  # latent frames of one page
+# Files of js/, each after those that it imports from.
+MODULES = (
+    "data", "i18n", "similarity", "regions", "mask", "recall", "explain", "plan_text",  # arithmetic and words
+    "state", "dom", "colours", "picture", "strip", "limbs", "frame", "sentence", "tiles", "controls",
+    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "views",
+    "pointing", "keys", "pointers", "address", "snapshot", "tour", "main",
+)  # fmt: skip
+_IMPORT = re.compile(r'^import [^;]*? from "\./\w+\.js";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const |let |function |async function )", re.MULTILINE)
 _THUMBNAIL, _MANY, _SMALL = 192, 120, 96  # pixels; from _MANY frames on they are _SMALL
 
 
@@ -55,6 +65,8 @@ def explorer_html(
         raise InputError(f"the attention is of {attention.mass.shape[2]} frames; the plan has {f}")
     model = TransformerConfig()
     data = {
+        "rule": mask_rule(),
+        "drawing": drawing(),
         "plan": json.loads(plan.to_json()) | {"distance": None},  # the page computes the distances itself
         "xy": _encode(keypoints.xy, "<f4"),
         "confidence": _encode(keypoints.confidence, "<f4"),
@@ -66,7 +78,7 @@ def explorer_html(
         "language": language,
         "words": json.loads(_read("german.json")),
     }
-    script = _read("explorer.js")
+    script = f'(() => {{\n"use strict";\n{join_modules()}}})();\n'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = {
         "title": html.escape(title),
@@ -75,6 +87,11 @@ def explorer_html(
         "script_hash": f"sha256-{digest}",
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("template.html"))
+
+
+def join_modules(names: Sequence[str] = MODULES) -> str:
+    """Modules of js/ one after another, to share one scope: their imports and exports are left out."""
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", _read(f"js/{name}.js"))) for name in names)
 
 
 def explorer_frame(page: str, height: int = 1500) -> str:

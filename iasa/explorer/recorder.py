@@ -73,7 +73,7 @@ def record_attention(
         raise InputError(f"the clip has {len(latent)} latent frames; attention is recorded of up to {MAX_FRAMES}")
     model = pipeline.models["student"]
     plan = make_plan(latent, TokenGrid(len(latent), model.config.rows, model.config.cols), pipeline.mask)
-    condition = pipeline.condition(model, filled, reference)
+    condition = pipeline.condition(filled, reference, "student")
     onlooker = _Onlooker(plan, len(model.blocks), steps)
     handle = model.register_forward_pre_hook(onlooker.replace_attend(model), with_kwargs=True)
     try:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from iasa.inference.fused import linear_gelu
 from iasa.inference.int8 import int8_linear
+from iasa.models.rotary import Rope, rotate_into
 from iasa.models.transformer import Block, Condition, VideoTransformer
 
 
@@ -115,15 +116,15 @@ class _FastBlock:
         values: Tensor,
         past: Past | None,  # of this layer
         image: tuple[Tensor, Tensor],
-        rope: tuple[Tensor, Tensor],  # cos, sin [n, d / 2]
+        rope: Rope,
     ) -> Tensor:
         block, n = self.block, len(x)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(0)
         h = F.layer_norm(x, (self.width,), scale1, shift1)
         qkv = self.qkv(h).view(n, 3, self.heads, -1)
         q, k = F.rms_norm(qkv[:, :2], qkv.shape[-1:]).permute(1, 2, 0, 3).unbind(0)  # [nh, n, d]
-        q = _rotate_into(torch.empty_like(keys[:, :n]), q, rope).mul_(q.shape[-1] ** -0.5)
-        _rotate_into(keys[:, :n], k, rope)
+        q = rotate_into(torch.empty_like(keys[:, :n]), q, rope).mul_(q.shape[-1] ** -0.5)
+        rotate_into(keys[:, :n], k, rope)
         values[:, :n] = qkv[:, 2].transpose(0, 1)
 
         weights = torch.bmm(q, keys.transpose(1, 2)).exp_()  # norms of 1 and sqrt(d): a logit is below 10
@@ -143,14 +144,3 @@ class _FastBlock:
         planes = h.view(1, *self.grid, self.width).permute(0, 3, 1, 2)  # channels last
         h = block.mix(planes).permute(0, 2, 3, 1).reshape(n, self.width) + h
         return torch.addcmul(x, gate2, self.down(self.up(h)))
-
-
-def _rotate_into(out: Tensor, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """`iasa.models.transformer.rotate`, written to `out` [nh, n, d]."""
-    (a, b), (cos, sin) = x.chunk(2, -1), rope
-    first, second = out.chunk(2, -1)
-    torch.mul(a, cos, out=first)
-    torch.mul(b, cos, out=second)
-    first.addcmul_(b, sin, value=-1)
-    second.addcmul_(a, sin)
-    return out

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS
+from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, LATENT_FPS, MaskOptions
+from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints, concat_keypoints
 from iasa.masks import AttentionPlan
+from iasa.masks.plan_stream import PlanRow, join_rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from iasa.avatar.rig import RigMotion
+    from iasa.avatar.speaker import Reference
+    from iasa.inference.streaming_rollout import OnStep
+    from iasa.media.writer import VideoWriter
+    from iasa.motion.rules import GestureStyle
+    from iasa.speech.chunked import ChunkedSpeech
 
 Progress = Callable[[str, float], None]  # stage, share done in 0..1
 
@@ -26,7 +39,8 @@ class Timing:
     """Seconds of each stage, on the wall and of the processor. Stages run side by side: the sum exceeds what passes."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    processor: dict[str, float] = field(default_factory=dict)  # of the stage's own thread
+    processor: dict[str, float] = field(default_factory=dict)  # of the stage's own threads
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # a stage may run in several at once
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -34,50 +48,47 @@ class Timing:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            self.processor[name] = self.processor.get(name, 0.0) + time.thread_time() - busy
+            passed, worked = time.perf_counter() - start, time.thread_time() - busy
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + passed
+                self.processor[name] = self.processor.get(name, 0.0) + worked
 
 
 class Generation:
     """A generation under way: iterate `frames` to get uint8 [m, 256, 256, 3] chunks; the rest fills up meanwhile."""
 
-    def __init__(
-        self,
-        frames: Iterator[np.ndarray],
-        count: int,
-        poses: list[Keypoints],
-        plan: Callable[[], AttentionPlan],
-        timing: Timing,
-        settings: dict,
-    ) -> None:
-        self.frames, self.timing, self.settings = frames, timing, settings
-        self.count = count  # video frames in all
-        self._poses, self._plan = poses, plan
+    def __init__(self, count: int | None, grid: TokenGrid, mask: MaskOptions, settings: dict, dense: bool) -> None:
+        self.count = count  # video frames in all; None where poses may never end, of which nothing is kept
+        self.settings, self.timing = settings, Timing()
+        self.frames: Iterator[np.ndarray] = iter(())
+        self.poses: list[Keypoints] | None = None if count is None else []
+        self.rows: list[PlanRow] | None = None if count is None else []
+        self._grid, self._mask, self._dense = grid, mask, dense
 
     @property
     def keypoints(self) -> Keypoints:
         """The poses so far; of all frames once they are made."""
-        return concat_keypoints(*self._poses)[: self.count]
+        return concat_keypoints(*self.poses)[: self.count]
 
     @property
     def plan(self) -> AttentionPlan:
         """The plan of the latent frames so far; of all once the frames are made."""
-        return self._plan()
+        return join_rows(self.rows, self._mask, self._grid)
 
     @property
     def density(self) -> float:
         """Share of the attention matrix that is computed."""
-        return round(self.plan.density(), 4) if self.settings["model"] == "student" else 1.0
+        return 1.0 if self._dense else round(self.plan.density(), 4)
 
 
-def first_frames(frames: Iterator[np.ndarray], count: int, report: Reporter) -> Iterator[np.ndarray]:
+def first_frames(frames: Iterator[np.ndarray], count: int | None, report: Reporter) -> Iterator[np.ndarray]:
     """The first `count` frames, reported as they pass."""
     done = 0
     with closing(frames):
         for chunk in frames:
             done += len(chunk)
             report("denoise", done / FRAMES_PER_LATENT)
-            yield chunk[: len(chunk) - max(0, done - count)]
+            yield chunk if count is None else chunk[: len(chunk) - max(0, done - count)]
 
 
 class Reporter:
@@ -91,6 +102,9 @@ class Reporter:
             raise Cancelled("generation was cancelled")
         if self.progress:
             self.progress(stage, done / max(1, self.total))
+
+    def share(self, stage: str, share: float) -> None:
+        self(stage, share * self.total)
 
 
 def summarise(generation: Generation, started: float) -> dict:
@@ -107,20 +121,32 @@ def summarise(generation: Generation, started: float) -> dict:
     }
 
 
-def write_video(
-    start: Callable[[], Generation], out: str | Path, audio: np.ndarray, mark: bool = True
-) -> tuple[Generation, dict]:
-    """Write the generation that `start` begins, with its sound and the visible AI mark; returns it and `summarise`'s report."""
-    from iasa.media.writer import VideoWriter
+@dataclass
+class Run:
+    """What is asked of one generation."""
 
-    started, first = time.perf_counter(), 0.0
-    with VideoWriter(
-        out, VIDEO_FPS, audio, AUDIO_RATE, mark=mark
-    ) as writer:  # entered first: an unwritable target costs no work
-        generation = start()
-        writer.describe(generation.settings)
+    reference: Reference
+    model: str
+    steps: int
+    seed: int
+    noise: torch.Generator
+    report: Reporter
+    speech: ChunkedSpeech | None = None  # moves, unless poses are given
+    poses: Iterator[Keypoints] | None = None
+    motion: str = DEFAULT_MOTION
+    style: GestureStyle | None = None
+    edit: Callable[[RigMotion], RigMotion] | None = None
+    sparse: bool = False
+    whole: bool = False  # all frames together, whichever the model
+    on_step: OnStep | None = None
+
+
+def write(generation: Generation, writer: VideoWriter) -> Iterator[np.ndarray]:
+    """The generation's frames, each chunk once it is written; at the end the file's metadata say what happened."""
+    writer.describe(generation.settings)
+    with closing(generation.frames):
         for frames in generation.frames:
-            first = first or time.perf_counter() - started
             with generation.timing.stage("write"):
                 writer.add_frames(frames)
-    return generation, summarise(generation, started) | {"first_frame": round(first, 3)}
+            yield frames
+    writer.describe(generation.settings)

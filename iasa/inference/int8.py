@@ -7,54 +7,16 @@ and greatest value, anew at every call: nothing is calibrated. Sums are exact, a
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iasa.device import CPUINFO
 from iasa.models.checkpoint import quantise
 
-FLAGS = {"avx512_vnni", "avx_vnni"}  # without them a pair of products can overflow 16 bits
-GAIN = 0.8  # 8-bit products are taken where they need less than this share of the time
-ACTIVATIONS = {"none": ("none", ""), "silu": ("swish", ""), "gelu": ("gelu", "tanh")}
-
-
-@functools.cache
-def is_faster(dtype: torch.dtype) -> bool:
-    """Whether this processor computes a layer faster so than in `dtype`, the rounding of what comes in counted (measured)."""
-    if (
-        not CPUINFO.exists()
-        or not FLAGS & set(CPUINFO.read_text().split())
-        or not hasattr(torch.ops.onednn, "qlinear_pointwise")
-    ):
-        return False
-    seconds = _layer_seconds(dtype)
-    return seconds["int8"] < GAIN * seconds["plain"]
-
-
-def _layer_seconds(dtype: torch.dtype, repeats: int = 15) -> dict[str, float]:
-    """Of one linear layer of the transformer; both ways take turns, as in `iasa.device`."""
-    layer = nn.utils.skip_init(nn.Linear, 320, 960, dtype=dtype)
-    x = torch.ones(256, 320, dtype=dtype)
-    best = {"int8": float("inf"), "plain": float("inf")}
-    with torch.inference_mode():
-        layer.weight.fill_(0.1)
-        layer.bias.fill_(0.0)
-        ways = {"int8": int8_linear(layer, len(x)), "plain": layer}
-        for _ in range(repeats):
-            for name, way in ways.items():
-                start = time.thread_time()
-                way(x)
-                best[name] = min(best[name], time.thread_time() - start)
-    return best
-
-
-def name_precision(dtype: torch.dtype, int8: bool) -> str:
-    """What a report says of a run's numbers: "bfloat16", or "int8, bfloat16" where products are in 8 bits."""
-    name = str(dtype).removeprefix("torch.")
-    return f"int8, {name}" if int8 else name
+ACTIVATIONS = {"none": ("none", ""), "silu": ("swish", ""), "gelu": ("gelu", "tanh")}  # as oneDNN names them
+PUBLIC_ACTIVATIONS = {"none": lambda x: x, "silu": F.silu, "gelu": functools.partial(F.gelu, approximate="tanh")}
 
 
 def to_levels(x: Tensor) -> tuple[Tensor, float, int]:
@@ -75,17 +37,9 @@ def _in_memory(x: Tensor) -> Tensor:
 def int8_linear(layer: nn.Linear, rows: int, activation: str = "none") -> Callable[[Tensor], Tensor]:
     """`layer`, and an activation after it, for x [rows, in]."""
     codes, scale = quantise(layer.weight.detach())
-    packed = torch.ops.onednn.qlinear_prepack(codes, [rows, codes.shape[1]])
-    scales, zeros = scale.float(), torch.zeros(len(codes), dtype=torch.int32)
     bias = None if layer.bias is None else layer.bias.detach().float()
-    name, algorithm = ACTIVATIONS[activation]
-
-    def run(x: Tensor) -> Tensor:
-        return torch.ops.onednn.qlinear_pointwise(
-            *to_levels(x), packed, scales, zeros, bias, 1.0, 0, x.dtype, name, [], algorithm
-        )
-
-    return run
+    make = _packed_linear if has_int8_layers() else _public_linear
+    return make(codes, scale.float(), bias, rows, activation)
 
 
 def int8_conv(
@@ -98,10 +52,64 @@ def int8_conv(
 ) -> Callable[[Tensor], Tensor]:
     """A convolution, and an activation after it, for x [m, in, h, w] with channels last."""
     codes, scale = quantise(weight.detach())
-    scales, zeros = scale.float(), torch.zeros(len(codes), dtype=torch.int32)
+    bias = None if bias is None else bias.detach().float()
+    make = _packed_conv if has_int8_layers() else _public_conv
+    return make(codes, scale.float(), bias, shape, stride, padding, activation)
+
+
+@functools.cache
+def has_int8_layers() -> bool:
+    """Whether this torch has oneDNN's layers of bytes, which are no public operators, and they compute what those do.
+
+    Tried once on small layers: a release of torch may rename them, change their arguments, or lack them.
+    """
+    x, codes = torch.linspace(-1, 1, 16 * 16).view(16, 16), torch.arange(-127, 129).clamp_max(127).to(torch.int8)
+    codes, scales, bias = codes.view(16, 16), torch.linspace(0.01, 0.02, 16), torch.linspace(0, 1, 16)
+    plane, kernel = x.view(1, 16, 4, 4).contiguous(memory_format=torch.channels_last), codes.view(16, 16, 1, 1)
+    try:
+        with torch.inference_mode():
+            pairs = [
+                [make(codes, scales, bias, len(x), "gelu")(x) for make in (_packed_linear, _public_linear)],
+                [
+                    make(kernel, scales, bias, plane.shape, (1, 1), (0, 0), "silu")(plane)
+                    for make in (_packed_conv, _public_conv)
+                ],
+            ]
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return False
+    return all(
+        (found.dtype, found.shape) == (truth.dtype, truth.shape) and torch.allclose(found, truth, rtol=0.01, atol=0.01)
+        for found, truth in pairs
+    )
+
+
+def _packed_linear(
+    codes: Tensor, scales: Tensor, bias: Tensor | None, rows: int, activation: str
+) -> Callable[[Tensor], Tensor]:
+    packed = torch.ops.onednn.qlinear_prepack(codes, [rows, codes.shape[1]])
+    zeros = torch.zeros(len(codes), dtype=torch.int32)
+    name, algorithm = ACTIVATIONS[activation]
+
+    def run(x: Tensor) -> Tensor:
+        return torch.ops.onednn.qlinear_pointwise(
+            *to_levels(x), packed, scales, zeros, bias, 1.0, 0, x.dtype, name, [], algorithm
+        )
+
+    return run
+
+
+def _packed_conv(
+    codes: Tensor,
+    scales: Tensor,
+    bias: Tensor | None,
+    shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    activation: str,
+) -> Callable[[Tensor], Tensor]:
+    zeros = torch.zeros(len(codes), dtype=torch.int32)
     how = [list(stride), list(padding), [1, 1], 1]
     packed = torch.ops.onednn.qconv_prepack(codes, scales, 1.0, 0, *how, list(shape))
-    bias = None if bias is None else bias.detach().float()
     name, algorithm = ACTIVATIONS[activation]
 
     def run(x: Tensor) -> Tensor:
@@ -110,3 +118,29 @@ def int8_conv(
         )
 
     return run
+
+
+def _public_linear(
+    codes: Tensor, scales: Tensor, bias: Tensor | None, rows: int, activation: str
+) -> Callable[[Tensor], Tensor]:
+    weight, after = codes.float() * scales[:, None], PUBLIC_ACTIVATIONS[activation]
+    return lambda x: after(F.linear(_rounded(x), weight, bias)).to(x.dtype)
+
+
+def _public_conv(
+    codes: Tensor,
+    scales: Tensor,
+    bias: Tensor | None,
+    shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    activation: str,
+) -> Callable[[Tensor], Tensor]:
+    weight, after = codes.float() * scales[:, None, None, None], PUBLIC_ACTIVATIONS[activation]
+    return lambda x: after(F.conv2d(_rounded(x), weight, bias, tuple(stride), tuple(padding))).to(x.dtype)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """float32 of x as its levels have it."""
+    levels, scale, zero = to_levels(x)
+    return (levels.float() - zero) * scale

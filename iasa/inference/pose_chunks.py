@@ -5,41 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
-from iasa.avatar.rig import RigMotion, make_keypoints
+from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference
 from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT
 from iasa.inference.generation import Timing
 from iasa.inference.prefetch import Prefetcher
 from iasa.keypoints import Keypoints, concat_keypoints, fill_latent
 from iasa.motion import generate_clip_motion
+from iasa.motion.generator import MotionGenerator
 from iasa.motion.rules import GestureStyle
 from iasa.speech.chunked import ChunkedSpeech
 
 LARGEST_PIECE = 8  # latent frames that are warped and embedded at a time
 
 
-def generate_poses(
+def move(
     speech: ChunkedSpeech,
     reference: Reference,
     seed: int,
-    style: GestureStyle | None,
     timing: Timing,
-    edit: Callable[[RigMotion], RigMotion] | None = None,
+    style: GestureStyle | None = None,
+    edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
     model: str = DEFAULT_MOTION,
+    network: MotionGenerator | None = None,
 ) -> Iterator[Keypoints]:
-    """The poses of a clip, piece by piece, by one of MOTION_MODELS; `edit` changes every piece of the motion."""
-    motions = generate_clip_motion(speech, seed, style, model)
+    """The poses of a clip on the speaker's body, piece by piece as its speech is heard, by one of MOTION_MODELS."""
+    motions = generate_clip_motion(speech, seed, style, model, network)
     spent, keypoints = 0.0, None
     while True:
         with timing.stage("motion"):
             motion = next(motions, None)
             if motion is not None:
-                keypoints = make_keypoints(reference.identity, edit(motion) if edit else motion)
+                keypoints = reference.to_keypoints(edit(motion) if edit else motion)
         timing.processor["motion"] += speech.spent - spent
         spent = speech.spent
         if motion is None:
             return
         yield keypoints
+
+
+def iterate(poses: Keypoints) -> Iterator[Keypoints]:
+    """Poses that are all there, as one piece."""
+    yield poses
 
 
 def cut_poses(

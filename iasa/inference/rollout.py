@@ -3,17 +3,19 @@ reference, and the region tokens of the past frames that its pose chose (paper, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from iasa.attention.dense import dense_attention
 from iasa.attention.dispatch import frame_attention
-from iasa.attention.gathered import GatherPlan, plan_frame_gather
+from iasa.attention.gathered import plan_frame_gather
 from iasa.masks import AttentionPlan
-from iasa.models.transformer import Condition, VideoTransformer
+from iasa.models.transformer import Attend, Condition, VideoTransformer
 from iasa.sampling import sample_few_step
+
+Keys = dict[int, tuple[Tensor, Tensor]]  # layer -> keys and values [b, nh, n, d] of one frame
 
 
 class KeyCache:
@@ -26,9 +28,9 @@ class KeyCache:
     def __init__(self, plan: AttentionPlan) -> None:
         self.tokens = plan.grid.tokens_per_frame
         self.last_use = {past: t for t in range(plan.grid.frames) for past in plan.past_frames(t)}
-        self.kept: dict[int, dict[int, tuple[Tensor, Tensor]]] = {}  # frame -> layer -> k, v [b, nh, n, d]
+        self.kept: dict[int, Keys] = {}  # by frame
 
-    def keep(self, frame: int, keys: dict[int, tuple[Tensor, Tensor]]) -> None:
+    def keep(self, frame: int, keys: Keys) -> None:
         """Store a finished frame and forget what no later frame will ask for."""
         self.kept[frame] = keys
         for past in [p for p in self.kept if p > 0 and self.last_use.get(p, -1) <= frame]:
@@ -50,6 +52,29 @@ def split_by_frame(positions: Tensor, tokens: int) -> dict[int, Tensor]:
     return {int(f): positions[frames == f] % tokens for f in torch.unique_consecutive(frames)}
 
 
+def make_pattern(plan: AttentionPlan, frame: int, cache: KeyCache, layers: int) -> tuple[Attend, Keys]:
+    """Attention of one new frame: to itself, the sink, and the tokens of the past frames that its plan chose.
+
+    The keys and values of the frame itself are put into the second, anew in every denoising step.
+    """
+    positions, gather = plan_frame_gather(plan, frame)
+    chosen = split_by_frame(positions, plan.grid.tokens_per_frame)
+    past = {layer: cache.gather(layer, chosen) for layer in range(layers)}
+    sink = cache.kept[0] if plan.has_sink(frame) else None
+    keys: Keys = {}
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = q[:, :, 0], k[:, :, 0], v[:, :, 0]
+        keys[layer] = (k, v)
+        if sink is not None:
+            k, v = torch.cat([k, sink[layer][0]], 2), torch.cat([v, sink[layer][1]], 2)
+        if past[layer] is None:
+            return frame_attention(q, k, v)[:, :, None]
+        return frame_attention(q, k, v, *past[layer], gather)[:, :, None]
+
+    return attend, keys
+
+
 class CausalStudent:
     """Rolls a student out over a plan; `next_frame` makes one latent frame."""
 
@@ -61,7 +86,7 @@ class CausalStudent:
 
     @torch.inference_mode()
     def _read_reference(self) -> None:
-        keys: dict[int, tuple[Tensor, Tensor]] = {}
+        keys: Keys = {}
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys[layer] = (k[:, :, 0], v[:, :, 0])
@@ -78,16 +103,11 @@ class CausalStudent:
         frame = self.frame
         if frame >= self.plan.grid.frames:
             raise IndexError(f"the plan has {self.plan.grid.frames - 1} frames to make; there is no frame {frame}")
-        positions, gather = plan_frame_gather(self.plan, frame)
-        chosen = split_by_frame(positions, self.plan.grid.tokens_per_frame)
-        past = {layer: self.cache.gather(layer, chosen) for layer in range(len(self.model.blocks))}
-        sink = self.cache.kept[0] if self.plan.has_sink(frame) else None
+        attend, keys = make_pattern(self.plan, frame, self.cache, len(self.model.blocks))
         condition = self.condition.frames([frame])
-        keys: dict[int, tuple[Tensor, Tensor]] = {}
 
         def denoise(x: Tensor, level: float) -> Tensor:
             levels = torch.full(x.shape[:2], level, device=x.device)
-            attend = self.make_attend(sink, past, gather, keys)
             return self.model(x, levels, condition, attend, first_is_reference=False)
 
         base = self.condition.base[:, :1]
@@ -95,22 +115,6 @@ class CausalStudent:
         clean = sample_few_step(denoise, noise, steps, generator)
         self.cache.keep(frame, keys)
         return clean[:, 0]
-
-    @staticmethod
-    def make_attend(sink, past, gather: GatherPlan, keys: dict) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
-        """Attention of one new frame: to itself, the sink and its chosen past; its keys and values are put into `keys`."""
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            q, k, v = q[:, :, 0], k[:, :, 0], v[:, :, 0]
-            keys[layer] = (k, v)
-            own_k, own_v = k, v
-            if sink is not None:
-                own_k, own_v = torch.cat([k, sink[layer][0]], 2), torch.cat([v, sink[layer][1]], 2)
-            if past[layer] is None:
-                return frame_attention(q, own_k, own_v)[:, :, None]
-            return frame_attention(q, own_k, own_v, *past[layer], gather)[:, :, None]
-
-        return attend
 
     def roll_out(self, steps: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         """All remaining latent frames, one by one."""

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from iasa.inference.conditioning import DecoderInput, DenoiserInput, WarpedFrame
 from iasa.inference.fast_transformer import FastTransformer, Past
+from iasa.inference.generation import Timing
 from iasa.masks.plan_stream import PlanRow
 from iasa.models.transformer import Condition, VideoTransformer
-from iasa.sampling import make_levels, sample_few_step
+from iasa.sampling import draw_noise, make_levels, sample_few_step
 
+# on_step(steps done before, noise level, latents [1, f, c, h, w]) -> latents that go on in their place
+OnStep = Callable[[int, float, Tensor], Tensor]
 QUERIES, KEYS = 32, 64  # those of the past come in multiples of these: oneDNN compiles a kernel for every size
-
-
-@dataclass(frozen=True)
-class DenoiserInput:
-    """What one latent frame is made from, beside noise."""
-
-    row: PlanRow
-    base: Tensor  # [c, h, w] latents of the reference warped to its pose
-    pose_tokens: Tensor  # [n, width]
-    modulation: Tensor  # [layers, steps, 6, width]
 
 
 class KVCachePool:
@@ -78,10 +72,12 @@ class StudentStream:
         sink: bool = True,
         generator: torch.Generator | None = None,
         int8: bool = False,
+        on_step: OnStep | None = None,
     ) -> None:
-        self.fast = FastTransformer(model, int8)
+        self.model, self.fast = model, FastTransformer(model, int8)
         self.levels = make_levels(steps)
-        self.sink, self.generator = sink, generator
+        self.sink, self.generator, self.on_step = sink, generator, on_step
+        self.steps = 0  # done so far
         with torch.inference_mode():
             self.fast.read_reference(reference)
             self.pool = KVCachePool(self.fast.own, capacity + 1)
@@ -89,8 +85,17 @@ class StudentStream:
             if not sink:
                 self.pool.keep(0, self.fast.own)
 
-    def modulations(self, pose_summary: Tensor) -> Tensor:  # [f, width] -> [layers, steps, f, 6, width]
-        return self.fast.modulations(self.levels, pose_summary)
+    def embed(self, summary: Tensor) -> Tensor:  # [f, width] -> [f, layers, steps, 6, width]
+        """The modulations of each frame."""
+        return self.fast.modulations(self.levels, summary).movedim(2, 0)
+
+    def denoise(self, frames: Iterator[WarpedFrame], timing: Timing) -> Iterator[tuple[Tensor, DecoderInput]]:
+        """The latents [1, c, h, w] of each frame."""
+        with closing(frames):
+            for given, shown in frames:
+                with timing.stage("denoise"):
+                    latents = self.next_frame(given)
+                yield latents, shown
 
     @torch.inference_mode()
     def next_frame(self, given: DenoiserInput) -> Tensor:  # [1, c, h, w]
@@ -99,16 +104,20 @@ class StudentStream:
         past = self._past(row)
 
         def denoise(x: Tensor, level: float) -> Tensor:
-            return self.fast.step(x, given.base, given.pose_tokens, given.modulation[:, next(step)], past, self.sink)
+            return self.fast.step(x, given.base, given.pose_tokens, given.pose[:, next(step)], past, self.sink)
 
-        noise = torch.randn(given.base.shape, generator=self.generator).to(given.base.device)
-        clean = sample_few_step(denoise, noise, len(self.levels), self.generator)
+        noise = draw_noise(given.base.shape, self.generator, given.base.device)
+        clean = sample_few_step(denoise, noise, len(self.levels), self.generator, self.on_step and self._tell)
         self.pool.keep(row.frame, self.fast.own)
         self._bits[row.frame] = row.bits
         self.pool.evict(row.evicted)
         for frame in row.evicted:
             del self._bits[frame]
         return clean[None]
+
+    def _tell(self, step: int, x: Tensor) -> Tensor:
+        self.steps += 1
+        return self.on_step(self.steps - 1, self.levels[step], x[None, None])[0, 0]
 
     def _past(self, row: PlanRow) -> Past | None:
         if not row.past:

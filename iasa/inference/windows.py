@@ -1,11 +1,91 @@
-"""Long video by the teacher: overlapping windows whose overlaps are fused (paper, section 3.3)."""
+"""The teacher: a whole clip at once, by overlapping windows whose overlaps are fused (paper, section 3.3), or under a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import torch
 from torch import Tensor
+
+from iasa.attention.frame_patterns import attend_window, make_planned
+from iasa.inference.conditioning import DecoderInput, WarpedFrame, join_conditions
+from iasa.inference.generation import Timing
+from iasa.inference.streaming_rollout import OnStep
+from iasa.masks import AttentionPlan
+from iasa.models.transformer import Condition, VideoTransformer
+from iasa.sampling import draw_noise, make_levels, sample_euler
+
+TEACHER_WINDOW, TEACHER_OVERLAP = 6, 2  # latent frames
+DECODED = 8  # latent frames that are decoded at a time
+
+
+class TeacherClip:
+    """Denoises all frames of a clip together: densely in windows, or with `plan` each frame by its row.
+
+    The plan is causal, so under it a clip of any length costs a frame's attention for each frame, without windows.
+    """
+
+    def __init__(
+        self,
+        model: VideoTransformer,
+        reference: Condition,  # whose frame 0 is the reference
+        steps: int,
+        generator: torch.Generator | None = None,
+        plan: Callable[[], AttentionPlan] | None = None,  # asked once all poses are planned
+        on_step: OnStep | None = None,
+        report: Callable[[float], None] | None = None,  # of the share that is done, 0 to 1
+    ) -> None:
+        self.model, self.reference, self.steps, self.generator = model, reference, steps, generator
+        self.plan, self.on_step, self.report = plan, on_step, report
+
+    def embed(self, summary: Tensor) -> Tensor:
+        return summary
+
+    def denoise(self, frames: Iterator[WarpedFrame], timing: Timing) -> Iterator[tuple[Tensor, DecoderInput]]:
+        """The latents of DECODED frames at a time, once all are made. Pictures are not kept meanwhile: they would fill the
+        memory."""
+        with closing(frames):
+            given, poses = zip(*((frame, shown[:2]) for frame, shown in frames), strict=True)
+        attend, window, overlap = attend_window, TEACHER_WINDOW, TEACHER_OVERLAP
+        if self.plan is not None:
+            with timing.stage("plan"):
+                attend, window, overlap = make_planned([self.plan()]), len(given), 0
+        with timing.stage("denoise"), torch.inference_mode():
+            latents = self._sample(join_conditions(self.reference, given), attend, window, overlap)[0]
+        for i in range(0, len(latents), DECODED):
+            xy, confidence = (torch.cat(part) for part in zip(*poses[i : i + DECODED], strict=True))
+            yield latents[i : i + DECODED], DecoderInput(xy, confidence, None)
+
+    def _sample(self, condition: Condition, attend, window: int, overlap: int) -> Tensor:  # [1, f, c, h, w]
+        frames, levels = condition.base.shape[1] - 1, make_levels(self.steps)
+        noise = draw_noise((1, frames, *condition.base.shape[2:]), self.generator, condition.base.device)
+        calls, done = self.steps * len(window_starts(frames, window, overlap)), 0
+
+        def predict(x: Tensor, level: float, which: slice) -> Tensor:
+            nonlocal done
+            with_reference = torch.cat([condition.base[:, :1], x], 1)
+            levels = torch.full(with_reference.shape[:2], level, device=x.device)
+            levels[:, 0] = 0.0
+            picked = condition.frames([0, *range(which.start + 1, which.stop + 1)])
+            clean = self.model(with_reference, levels, picked, attend)[:, 1:].float()
+            done += 1
+            if self.report:
+                self.report(done / calls)
+            return clean
+
+        def denoise(x: Tensor, level: float) -> Tensor:
+            return denoise_windows(predict, x, level, window, overlap)
+
+        def tell(step: int, x: Tensor) -> Tensor:
+            return self.on_step(step, levels[step], x)
+
+        return sample_euler(denoise, noise, self.steps, self.on_step and tell)
+
+
+def window_starts(frames: int, window: int = TEACHER_WINDOW, overlap: int = TEACHER_OVERLAP) -> range:
+    """Where the windows over a video begin."""
+    return range(0, max(1, frames - overlap), window - overlap)
 
 
 @torch.inference_mode()
@@ -21,8 +101,7 @@ def denoise_windows(
         raise ValueError(f"an overlap of {overlap} does not fit a window of {window}")
     frames = x.shape[1]
     total, weight = torch.zeros_like(x), x.new_zeros(frames)
-    starts = list(range(0, max(1, frames - overlap), window - overlap))
-    for start in starts:
+    for start in window_starts(frames, window, overlap):
         stop = min(start + window, frames)
         ramp = x.new_ones(stop - start)
         rising = torch.arange(1, overlap + 1, device=x.device) / (overlap + 1)

@@ -48,9 +48,7 @@ class BlockCSR:
         """The same blocks listed by key: row r holds the query blocks that attend key block r."""
         order = torch.argsort(self.columns, stable=True)
         counts = torch.bincount(self.columns, minlength=len(self.size))
-        return BlockCSR(
-            self.block, self.start, self.size, _pointer(counts), self.rows[order], self.full[order]
-        )
+        return BlockCSR(self.block, self.start, self.size, _pointer(counts), self.rows[order], self.full[order])
 
 
 def region_order(region_bits: Tensor) -> Tensor:
@@ -100,6 +98,17 @@ def kept_blocks(
         full.append(allowed[:, ascending].flatten(1)[kept])
         counts.append(kept.sum(1))
     return BlockCSR(block, start, size, _pointer(torch.cat(counts)), torch.cat(columns), torch.cat(full))
+
+
+def join_bits(bits: Tensor, csr: BlockCSR) -> Tensor:
+    """Each token's bits joined with those of all tokens of its block: int32 [tokens]."""
+    block = torch.repeat_interleave(torch.arange(len(csr.size)), csr.size)
+    joined = torch.zeros_like(bits)
+    for region in range(int(bits.max()).bit_length() if len(bits) else 0):
+        member = torch.zeros(len(csr.size), dtype=torch.bool)
+        member[block[(bits >> region & 1) == 1]] = True
+        joined |= member[block].int() << region
+    return joined
 
 
 def _pooled_bits(bits: Tensor, block: int) -> tuple[Tensor, Tensor]:

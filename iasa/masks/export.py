@@ -12,7 +12,7 @@ import os
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +21,11 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
 from iasa.config import InputError, MaskOptions
-from iasa.files import atomic_write, check_output
+from iasa.files import atomic_write, check_output, write_npz
 from iasa.grid import TokenGrid
+from iasa.masks.blocks import BlockCSR, join_bits
 from iasa.masks.plan import AttentionPlan
 from iasa.masks.plot import draw_plan
-
-if TYPE_CHECKING:
-    from iasa.masks.blocks import BlockCSR
-    from iasa.masks.plan import AttentionPlan
 
 
 class FlashInferBlocks(NamedTuple):
@@ -73,23 +70,25 @@ def to_flashinfer(plan: AttentionPlan, block: int | None = None) -> FlashInferBl
 def to_flex(plan: AttentionPlan, block: int = 128, device: torch.device | str = "cpu") -> BlockMask:
     """The plan as a BlockMask of FlexAttention, from its kept blocks: no mask of all pairs is made.
 
-    Flex's blocks all have one size and may straddle the plan's; every one that a kept block touches is kept. Then
-    `mask_mod` tests the frames and the region bits of each pair; in mode "pooled" a token's bits are those of its
-    block. Memory grows with the square of the number of blocks, as a BlockMask does by itself.
+    Flex's blocks all have one size and may straddle the plan's: every one that a kept block touches is kept, and one
+    that full blocks cover is full. In the others `mask_mod` tests the frames and the region bits of each pair; in mode
+    "pooled" a token's bits are those of its block. Memory grows with the square of the number of blocks, as a BlockMask
+    does by itself.
     """
     pooled = plan.options.mode == "pooled"
     csr = plan.block_csr(None if pooled else block)
     blocks = -(-plan.grid.tokens // block)
     first, last = csr.start // block, (csr.start + csr.size - 1) // block
     kept = torch.zeros(blocks, blocks, dtype=torch.bool)
-    touched = [torch.minimum(first + i, last) for i in range(int((last - first).max()) + 1)]
-    for row, column in itertools.product(touched, touched):
-        kept[row[csr.rows], column[csr.columns]] = True
     filled = torch.zeros(blocks, blocks, dtype=torch.int64)  # pairs of each block that need no test
-    if torch.equal(first, last):
-        sure = torch.ones_like(csr.full) if pooled else csr.full
-        row, column = csr.rows[sure], csr.columns[sure]
-        filled.index_put_((first[row], first[column]), csr.size[row] * csr.size[column], accumulate=True)
+    sure = torch.ones_like(csr.full) if pooled else csr.full
+    touched = [torch.minimum(first + i, last) for i in range(int((last - first).max()) + 1)]
+    for i, j in itertools.product(range(len(touched)), repeat=2):
+        row, column = touched[i][csr.rows], touched[j][csr.columns]
+        kept[row, column] = True
+        pairs = _shared_tokens(csr, touched[i], first + i, block)[csr.rows]
+        pairs = pairs * _shared_tokens(csr, touched[j], first + j, block)[csr.columns]
+        filled.index_put_((row[sure], column[sure]), pairs[sure], accumulate=True)
     full = filled == block * block
     return BlockMask.from_kv_blocks(
         *_counted(kept & ~full, device),
@@ -98,6 +97,13 @@ def to_flex(plan: AttentionPlan, block: int = 128, device: torch.device | str = 
         mask_mod=_mask_mod(plan, csr, device),
         seq_lengths=(plan.grid.tokens, plan.grid.tokens),
     )
+
+
+def _shared_tokens(csr: BlockCSR, touched: Tensor, wanted: Tensor, block: int) -> Tensor:
+    """Tokens that each of the plan's blocks shares with the block of Flex it touches; 0 where it touches no `wanted` one."""
+    begin = torch.maximum(csr.start, touched * block)
+    end = torch.minimum(csr.start + csr.size, (touched + 1) * block)
+    return torch.where(touched == wanted, end - begin, 0)
 
 
 def _counted(kept: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
@@ -111,7 +117,7 @@ def _mask_mod(plan: AttentionPlan, csr: BlockCSR, device: torch.device | str):
     n = plan.grid.tokens_per_frame
     bits = plan.region_bits.flatten()[plan.permutation()].int()
     if plan.options.mode == "pooled":
-        bits = _bits_of_blocks(bits, csr)
+        bits = join_bits(bits, csr)
     bits, level = bits.to(device), (plan.visible + 2 * plan.visible_whole.int()).to(device)
 
     def allowed(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -119,17 +125,6 @@ def _mask_mod(plan: AttentionPlan, csr: BlockCSR, device: torch.device | str):
         return (seen == 2) | ((seen == 1) & ((bits[query] & bits[key]) != 0))
 
     return allowed
-
-
-def _bits_of_blocks(bits: Tensor, csr: BlockCSR) -> Tensor:
-    """Each token's bits joined with those of all tokens of its block: int32 [tokens]."""
-    block = torch.repeat_interleave(torch.arange(len(csr.size)), csr.size)
-    joined = torch.zeros_like(bits)
-    for region in range(int(bits.max()).bit_length() if len(bits) else 0):
-        member = torch.zeros(len(csr.size), dtype=torch.bool)
-        member[block[(bits >> region & 1) == 1]] = True
-        joined |= member[block].int() << region
-    return joined
 
 
 SUFFIXES = (".npz", ".json", ".png")
@@ -148,7 +143,7 @@ def save_plan(path: str | os.PathLike, plan: AttentionPlan) -> None:
             if plan.distance is not None:
                 arrays["distance"] = plan.distance.numpy()
             settings = json.dumps({"grid": asdict(plan.grid), "options": asdict(plan.options)})
-            np.savez_compressed(partial, settings=np.array(settings), **arrays)
+            write_npz(partial, settings=np.array(settings), **arrays)
 
 
 def load_plan(path: str | os.PathLike) -> AttentionPlan:

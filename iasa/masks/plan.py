@@ -60,9 +60,7 @@ class AttentionPlan:
         if self.frame_table.ndim != 2 or len(self.frame_table) != f:
             raise InputError(f"the frame table has shape {list(self.frame_table.shape)}; [{f}, k] is needed")
         if list(self.region_bits.shape) != [f, n]:
-            raise InputError(
-                f"the region bits have shape {list(self.region_bits.shape)}; [{f}, {n}] is needed"
-            )
+            raise InputError(f"the region bits have shape {list(self.region_bits.shape)}; [{f}, {n}] is needed")
         if self.frame_table.dtype != torch.int64 or self.region_bits.dtype != torch.uint8:
             raise InputError(
                 f"frame table and region bits are {self.frame_table.dtype} and {self.region_bits.dtype}; "
@@ -77,9 +75,7 @@ class AttentionPlan:
         if ((self.frame_table < -1) | (self.frame_table >= end)).any():
             raise InputError(f"the frame table names a frame that is not in the past; {accepted} or -1 are accepted")
         if (self.region_bits >= SIGNATURES).any():
-            raise InputError(
-                f"region bits go up to {int(self.region_bits.max())}; below {SIGNATURES} is accepted"
-            )
+            raise InputError(f"region bits go up to {int(self.region_bits.max())}; below {SIGNATURES} is accepted")
 
     @cached_property
     def whole_spans(self) -> tuple[Spans, ...]:
@@ -189,9 +185,7 @@ class AttentionPlan:
     def signature_counts(self) -> Tensor:
         """Tokens of each frame by their bits: int64 [f, 32]."""
         counts = torch.zeros(self.grid.frames, SIGNATURES, dtype=torch.int64)
-        return counts.scatter_add_(
-            1, self.region_bits.long(), torch.ones_like(self.region_bits, dtype=torch.int64)
-        )
+        return counts.scatter_add_(1, self.region_bits.long(), torch.ones_like(self.region_bits, dtype=torch.int64))
 
     def density(self) -> float:
         """Share of token pairs that are allowed pair by pair, whatever the mode: token density."""
@@ -311,13 +305,9 @@ def make_plan(
     options = options or MaskOptions()
     check_options(options)
     if len(keypoints) != grid.frames:
-        raise InputError(
-            f"there are {len(keypoints)} poses for {grid.frames} latent frames; one for each is needed"
-        )
+        raise InputError(f"there are {len(keypoints)} poses for {grid.frames} latent frames; one for each is needed")
     if not (keypoints.confidence > 0).any():
-        raise InputError(
-            "all keypoints are missing in every frame; a pose with some seen keypoints is needed"
-        )
+        raise InputError("all keypoints are missing in every frame; a pose with some seen keypoints is needed")
     body = list(UPPER_BODY)
     xy = torch.from_numpy(scale_keypoints(keypoints, grid.extent).xy[:, body]).double()  # [f, p, 2]
     weights = torch.from_numpy(keypoints.confidence[:, body]).double()
@@ -341,6 +331,8 @@ def check_options(options: MaskOptions) -> None:
         value = getattr(options, name)
         if value < least:
             raise InputError(f"{name} is {value}; {least} or more is accepted")
+    if options.window > options.reach:
+        raise InputError(f"window is {options.window}; up to {options.reach}, the reach, is accepted")
     for name, accepted in (("method", METHODS), ("mode", MODES)):
         value = getattr(options, name)
         if value not in accepted:

@@ -19,7 +19,7 @@ from iasa.grid import TokenGrid
 from iasa.keypoints import REGIONS, UPPER_BODY, Keypoints, concat_keypoints
 from iasa.masks.plan import AttentionPlan, check_options
 from iasa.masks.regions import parts_shown, region_bits
-from iasa.masks.similarity import cross_distance
+from iasa.masks.similarity import closeness_rank, cross_distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class PlanStream:
         self._frames: list[int] = []  # in memory, ascending
         self._xy = torch.zeros(0, points, 2, dtype=torch.float64)
         self._weights = torch.zeros(0, points, dtype=torch.float64)
-        self._apart = np.zeros((0, 0))  # distances between the poses in memory
+        self._apart = np.zeros((0, 0))  # ranks of the distances between the poses in memory
 
     def push(self, poses: Keypoints) -> list[PlanRow]:
         """The rows of the next poses, at latent rate."""
@@ -69,7 +69,7 @@ class PlanStream:
         weights = torch.from_numpy(poses.confidence[:, body]).double()
         known = [*self._frames, *range(self.frame, self.frame + len(poses))]
         all_xy, all_weights = torch.cat([self._xy, xy]), torch.cat([self._weights, weights])
-        distances = cross_distance(xy, all_xy, weights, all_weights).numpy()  # [poses, known]
+        distances = closeness_rank(cross_distance(xy, all_xy, weights, all_weights)).numpy()  # [poses, known]
         place = {frame: i for i, frame in enumerate(known)}
         rows = []
         for row, own in zip(distances, bits, strict=True):
@@ -81,11 +81,19 @@ class PlanStream:
     def _bits(self, poses: Keypoints) -> Tensor:
         if not self.options.local:
             return torch.full((len(poses), self.grid.tokens_per_frame), (1 << len(REGIONS)) - 1, dtype=torch.uint8)
+        bits, start = [], 0
         for i, shown in enumerate(parts_shown(poses)):
-            if self._shapes is None:
-                self._shapes, self._shown = poses[i : i + 1], shown
-            elif (shown & ~self._shown).any():
-                self._shapes, self._shown = concat_keypoints(self._shapes, poses[i : i + 1]), self._shown | shown
+            if self._shapes is not None and not (shown & ~self._shown).any():
+                continue
+            if i > start:  # the frames before do not know this one
+                bits.append(self._regions(poses[start:i]))
+                start = i
+            pose = poses[i : i + 1]
+            self._shapes = pose if self._shapes is None else concat_keypoints(self._shapes, pose)
+            self._shown = shown if self._shown.size == 0 else self._shown | shown
+        return torch.cat([*bits, self._regions(poses[start:])])
+
+    def _regions(self, poses: Keypoints) -> Tensor:
         return region_bits(poses, self.grid, self.options.method, self._shapes)
 
     def _row(self, distance: np.ndarray, bits: Tensor) -> PlanRow:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from iasa.config import InputError
 
+TIE = 2.0**-20  # of the picture: distances that agree to about a millionth are equal
 _ROWS = 256  # query frames handled at once: bounds the memory to a few [_ROWS, f] matrices
 
 
@@ -59,9 +60,7 @@ def cross_distance(
     query, query_weights = _checked(query_xy, query_weights)
     past, past_weights = _checked(past_xy, past_weights)
     if query.shape[1] != past.shape[1]:
-        raise InputError(
-            f"the query pose has {query.shape[1]} points and the past poses have {past.shape[1]}"
-        )
+        raise InputError(f"the query pose has {query.shape[1]} points and the past poses have {past.shape[1]}")
     return _distance(query, query_weights, past, past_weights)
 
 
@@ -75,11 +74,20 @@ def distance_rows(xy: Tensor, weights: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield start, block.masked_fill_(own & (block < torch.inf), 0.0)
 
 
+def closeness_rank(distance: Tensor) -> Tensor:
+    """Distances in whole steps of TIE, by which frames are chosen.
+
+    The last digits of S depend on how many poses one product covers, so that equal poses would be equally near in a whole
+    clip and not in a stream of it.
+    """
+    return (distance / TIE).round()
+
+
 def top_k_past(distance: Tensor, k: int, first: int = 0, start: int = 0, reach: int | None = None) -> Tensor:
     """The k most similar past frames of each row: int64 [rows, k], nearest first, -1 where there are fewer.
 
     distance [rows, f]: row r belongs to frame `start + r`. Never the future and never the frame itself; among
-    equal distances the more recent frame comes first; infinitely far frames are not chosen. Frames before
+    equal distances (to within TIE) the more recent frame comes first; infinitely far frames are not chosen. Frames before
     `first` are not candidates (a sink frame is visible anyhow), nor are frames more than `reach` back.
     Raises InputError if k < 0.
     """
@@ -95,14 +103,14 @@ def top_k_past(distance: Tensor, k: int, first: int = 0, start: int = 0, reach: 
 def top_k_frames(distance: Tensor, k: int, candidate: Tensor) -> Tensor:
     """The k nearest of each row's candidates: int64 [rows, k], -1 where there are fewer.
 
-    distance and candidate [rows, f]. Among equal distances the later frame comes first; infinitely far frames are not
-    chosen. Raises InputError if k < 0.
+    distance and candidate [rows, f]. Among equal distances (to within TIE) the later frame comes first; infinitely far
+    frames are not chosen. Raises InputError if k < 0.
     """
     if k < 0:
         raise InputError(f"top_k is {k}; 0 or more past frames can be kept")
     rows, frames = distance.shape
     candidate = candidate.to(distance.device) & torch.isfinite(distance)
-    newest_first = distance.masked_fill(~candidate, torch.inf).flip(1)
+    newest_first = closeness_rank(distance).masked_fill(~candidate, torch.inf).flip(1)
     nearest, order = torch.sort(newest_first, dim=1, stable=True)
     table = torch.full((rows, k), -1, dtype=torch.int64, device=distance.device)
     kept = min(k, frames)

@@ -31,9 +31,7 @@ def whole_spans(frames: int, options: MaskOptions) -> tuple[Spans, ...]:
     first = min(options.sinks, frames)
     around = options.window if options.whole_window else 0
     spans = []
-    for t, (start, end) in enumerate(
-        zip(*(bound.tolist() for bound in chunk_bounds(frames, options)), strict=True)
-    ):
+    for t, (start, end) in enumerate(zip(*(bound.tolist() for bound in chunk_bounds(frames, options)), strict=True)):
         low = max(start - around, first) if t >= first else 0
         high = end if options.causal else min(end + around, frames)
         spans.append(((low, high), (0, first)) if t >= first > 0 else ((low, high),))
@@ -59,7 +57,5 @@ def add_window(frame_table: Tensor, options: MaskOptions) -> Tensor:
     for step in range(0 if options.whole_window else options.window):
         for other in (start - 1 - step,) if options.causal else (start - 1 - step, end + step):
             known = (torch.cat(columns, 1) == other[:, None]).any(1)
-            columns.append(
-                torch.where((other >= options.sinks) & (other < frames) & ~known, other, -1)[:, None]
-            )
+            columns.append(torch.where((other >= options.sinks) & (other < frames) & ~known, other, -1)[:, None])
     return torch.cat(columns, dim=1)

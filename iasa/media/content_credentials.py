@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from iasa.config import InputError
-from iasa.files import atomic_write
-from iasa.media.writer import AI_SOURCE
+from iasa.files import atomic_write, display_name
+from iasa.media.metadata import AI_SOURCE
 
 # Environment variables that name PEM files: the certificates, the signer's first, and the private key (ES256).
 CERTIFICATE, KEY = "IASA_C2PA_CERTIFICATE", "IASA_C2PA_KEY"
@@ -34,7 +34,7 @@ def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str
         raise InputError(f"content credentials need the library c2pa: {INSTALL}") from error
     manifest = {
         "claim_generator_info": [{"name": "IASA"}],
-        "title": Path(path).name,
+        "title": display_name(path),
         "format": "video/mp4",
         "assertions": [
             {

@@ -1,46 +1,60 @@
-"""Writing of mp4 with sound: whole or not at all, with the settings and the mark of what is generated in its metadata."""
+"""Writing of video: whole or not at all, with sound, the visible mark and the statement of what is generated."""
 
 from __future__ import annotations
 
-import json
 import os
-import uuid
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import av
 import numpy as np
-from av.audio.resampler import AudioResampler
-from av.container import OutputContainer
-from av.video.reformatter import ColorRange, Colorspace
 
 from iasa.config import VIDEO_FPS, InputError
-from iasa.files import display_name as _name
+from iasa.files import check_output, display_name, is_same_file, partial_name, put_in_place
+from iasa.media import animation
+from iasa.media.animation import AnimationEncoder, FolderEncoder
+from iasa.media.metadata import to_comment
+from iasa.media.sound import Sound
+from iasa.media.video_encoder import VideoEncoder
 from iasa.media.watermark import add_mark
 
-AI_MARK = "AI-generated video: the speaker's picture and movement were made by a computer program (IASA)"
-AI_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+WITH_SOUND = (".mp4", ".webm")
+SUFFIXES = (*WITH_SOUND, *animation.SUFFIXES)
 
-_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+def check_video_output(path: str | os.PathLike, inputs: Iterable[str | os.PathLike | None] = ()) -> Path:
+    """`path` if a video can be written there: a file, or, without an ending, a folder of frames. Raises InputError."""
+    target = Path(path)
+    if "." in target.name:
+        return check_output(path, SUFFIXES, inputs)
+    name = display_name(path)
+    if target.is_symlink() or target.exists():
+        if target.is_symlink() or not target.is_dir() or any(target.iterdir()):
+            raise InputError(f"the frames cannot be written to {name}: a new or empty folder is needed")
+        if any(source is not None and is_same_file(target, source) for source in inputs):
+            raise InputError(f"the output {name} is also the input; another name is needed")
+    check_output(partial_name(target).with_suffix(".png"), (".png",))  # whether the folder can be made
+    return target
 
 
 class VideoWriter:
-    """An mp4 (h264, and aac where there is sound) that appears under its name only once it is complete.
+    """A video that appears under its name only once it is complete; the name's ending chooses what it is.
 
-    A context: frames go in by `add_frames`; leaving it normally puts the file in place, leaving it by an
-    exception removes every trace and keeps whatever stood there before. The folder is tried on entering,
-    so that an unwritable one costs no work. Sound is cut or padded with silence to frames / fps. Odd sizes
-    repeat their last row or column.
+    .mp4 (h264, aac) and .webm (vp9, opus) carry sound; .gif, .webp and .png are animations; a name without an ending
+    is a folder of PNG frames. A context: frames go in by `add_frames`; leaving it normally puts the file in place,
+    leaving it by an exception removes every trace and keeps whatever stood there before. The target is tried on
+    entering, so that an unwritable one costs no work. Sound is cut or padded with silence to frames / fps. In files
+    with sound odd sizes repeat their last row or column.
     """
 
     def __init__(
         self,
         path: str | os.PathLike,
         fps: float = VIDEO_FPS,
-        audio: np.ndarray | None = None,  # float [n], full scale 1.0
-        rate: int | None = None,  # samples a second
+        audio: np.ndarray | Sound | None = None,  # float [n], full scale 1.0, or all that a file holds
+        rate: int | None = None,  # samples a second of an array
         metadata: dict | None = None,  # JSON values, kept in the file's comment
         crf: int = 18,  # h264 quality: 0 best, 51 worst
         preset: str = "veryfast",
@@ -50,62 +64,55 @@ class VideoWriter:
         self.path = Path(os.path.abspath(path))  # absolute: a relative "a:b.mp4" would read as a protocol
         self.frames = 0
         self._fps = Fraction(fps).limit_denominator(1001)
-        self._options = {"crf": str(crf), "preset": preset, "g": "50"}
-        self._audio, self._rate = (None, None) if audio is None else _to_aac_rate(np.asarray(audio), rate)
-        self._partial = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.partial")
-        self._container: OutputContainer | None = None
+        self._quality = crf, preset
+        self._sound = audio if audio is None or isinstance(audio, Sound) else _to_sound(np.asarray(audio), rate)
+        self._partial = partial_name(self.path)
+        self._encoder: VideoEncoder | AnimationEncoder | FolderEncoder | None = None
         self._size: tuple[int, int] | None = None  # height, width of the frames that come in
-        self._samples = 0  # written so far
         self.describe(metadata or {})
 
     def __enter__(self) -> VideoWriter:
-        name = _name(self.path)
-        if self.path.suffix.lower() != ".mp4":
-            raise InputError(f"the video cannot be named {name}; the name must end in .mp4")
-        if self.path.is_dir():
-            raise InputError(f"the video cannot be written to {name}: it is a folder")
-        try:
-            self._partial.touch(exist_ok=False)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        check_video_output(self.path, [self._sound.path or None] if self._sound else ())
         return self
 
+    @property
+    def has_sound(self) -> bool:
+        return self._sound is not None and self.path.suffix.lower() in WITH_SOUND
+
     def describe(self, metadata: dict) -> None:
-        """Set the file's metadata (JSON values); possible until the first frame is added."""
-        if self._container is not None:
-            raise ValueError("metadata must be set before the first frame")
-        self._metadata = {
-            "title": "AI-generated video",
-            "description": AI_MARK,
-            "comment": json.dumps(
-                {**metadata, "ai_generated": True, "digital_source_type": AI_SOURCE}, default=_to_json
-            ),
-        }
+        """Set the file's metadata (JSON values). Once frames were added this may cost one more copy of the file."""
+        self._comment = to_comment(metadata)
 
     def add_frames(self, frames: np.ndarray) -> None:
         """Append uint8 RGB frames [f, H, W, 3], all of one size; their share of the sound goes along."""
         if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
             raise ValueError(f"frames are {frames.dtype} {list(frames.shape)}; uint8 [f, H, W, 3] is needed")
         if self._size is None and len(frames):
-            self._start(frames.shape[1:3])
+            self._size = frames.shape[1:3]
         if len(frames) and frames.shape[1:3] != self._size:
             raise ValueError(f"frames are {frames.shape[1:3]} (height, width); the first were {self._size}")
         if self._mark:
             frames = add_mark(frames)
-        height, width = frames.shape[1:3]
-        if height % 2 or width % 2:
-            frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         try:
+            if self._encoder is None and len(frames):
+                self._encoder = self._make_encoder(frames.shape[1:3])
+            if isinstance(self._encoder, VideoEncoder):
+                frames = np.pad(frames, ((0, 0), *((0, side % 2) for side in self._size), (0, 0)), mode="edge")
             for frame in frames:
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
-                    format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-                )
-                picture.pts, picture.time_base = self.frames, 1 / self._fps
-                self._container.mux(self._video.encode(picture))
+                self._encoder.add(frame)
                 self.frames += 1
-            self._add_sound()
         except (av.FFmpegError, OSError) as error:
             raise self._unwritable(error) from error
+
+    def _make_encoder(self, size: tuple[int, int]) -> VideoEncoder | AnimationEncoder | FolderEncoder:
+        suffix = self.path.suffix.lower()
+        self._partial = self._partial.with_suffix(suffix)
+        if not suffix:
+            return FolderEncoder(self._partial, self._comment)
+        if suffix not in WITH_SOUND:
+            return AnimationEncoder(self._partial, self._fps)
+        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        return VideoEncoder(self._partial, even, self._fps, self._sound, self._comment, *self._quality)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -114,104 +121,46 @@ class VideoWriter:
             if kind is None:
                 self._finish()
         finally:
-            self._abandon()
-
-    def _start(self, size: tuple[int, int]) -> None:
-        """Open the encoders for frames of `size` (height, width)."""
-        height, width = self._size = size
-        self._container = av.open(
-            str(self._partial),
-            "w",
-            format="mp4",
-            options={"movflags": "+faststart"},
-        )
-        self._container.metadata.update(self._metadata)
-        self._video = self._container.add_stream("libx264", rate=self._fps, options=self._options)
-        self._video.width, self._video.height = width + width % 2, height + height % 2
-        self._video.pix_fmt = "yuv420p"
-        self._video.codec_context.time_base = 1 / self._fps
-        self._video.codec_context.colorspace = Colorspace.ITU709  # players guess where nothing is said
-        self._video.codec_context.color_primaries = self._video.codec_context.color_trc = 1  # BT.709
-        self._video.codec_context.color_range = ColorRange.MPEG
-        if self._audio is not None:
-            self._sound = self._container.add_stream("aac", rate=self._rate, layout="mono")
-            self._sound.codec_context.bit_rate = 96_000
-
-    def _add_sound(self) -> None:
-        """Encode the sound up to the end of the last picture, with silence where there is none."""
-        if self._audio is None:
-            return
-        end = round(self.frames * self._rate / self._fps)
-        part = self._audio[self._samples : end]
-        part = np.pad(part, (0, end - self._samples - len(part)))
-        if len(part):
-            frame = av.AudioFrame.from_ndarray(part[None], format="fltp", layout="mono")
-            frame.rate, frame.pts, frame.time_base = self._rate, self._samples, Fraction(1, self._rate)
-            self._container.mux(self._sound.encode(frame))
-        self._samples = end
+            if self._encoder is not None:
+                self._encoder.abandon()
+            if not self._partial.is_dir():
+                self._partial.unlink(missing_ok=True)
 
     def _finish(self) -> None:
         if not self.frames:
-            raise InputError(f"there are no frames to write to {_name(self.path)}")
+            raise InputError(f"there are no frames to write to {display_name(self.path)}")
         try:
-            self._container.mux(self._video.encode(None))
-            if self._audio is not None:
-                self._container.mux(self._sound.encode(None))
-            container, self._container = self._container, None
-            container.close()
-            os.replace(self._partial, self.path)
+            self._encoder.finish(self._comment)
+            if self._partial.is_dir():
+                os.rename(self._partial, self.path)
+            else:
+                put_in_place(self._partial, self.path)
         except (av.FFmpegError, OSError) as error:
             raise self._unwritable(error) from error
 
-    def _abandon(self) -> None:
-        """Remove what is left of an unfinished file; nothing where it was finished."""
-        if self._container is not None:
-            container, self._container = self._container, None
-            try:
-                container.close()
-            except (av.FFmpegError, OSError):
-                pass  # a full disk cannot take the trailer of a file that is thrown away anyway
-        self._partial.unlink(missing_ok=True)
-
     def _unwritable(self, error: Exception) -> InputError:
         reason = getattr(error, "strerror", None) or error
-        return InputError(f"{_name(self.path)} cannot be written to {self.path.parent}: {reason}")
+        return InputError(f"{display_name(self.path)} cannot be written to {self.path.parent}: {reason}")
 
 
 def write_video(
     path: str | os.PathLike,
     frames: np.ndarray,  # uint8 [f, H, W, 3]
-    audio: np.ndarray | None = None,  # float [n]
+    audio: np.ndarray | Sound | None = None,  # float [n], or all that a file holds
     rate: int | None = None,
     fps: float = VIDEO_FPS,
     metadata: dict | None = None,
     crf: int = 18,
 ) -> None:
-    """Write all frames, with their sound, as one mp4 (`VideoWriter`). Raises InputError, leaving nothing."""
+    """Write all frames, with their sound, as one video (`VideoWriter`). Raises InputError, leaving nothing."""
     with VideoWriter(path, fps, audio, rate, metadata, crf) as writer:
         writer.add_frames(frames)
 
 
-def _to_aac_rate(audio: np.ndarray, rate: int | None) -> tuple[np.ndarray, int]:
-    """Sound [n] as clipped float32 at a rate that AAC knows: its own, or else 48 kHz."""
+def _to_sound(audio: np.ndarray, rate: int | None) -> Sound:
+    """Samples [n] as mono sound."""
     if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
         raise ValueError(f"sound is {audio.dtype} {list(audio.shape)}; floating point [samples] is needed")
     if not rate or rate < 1:
         raise ValueError(f"sound has a rate of {rate} samples a second; a positive whole number is needed")
-    audio = np.clip(np.nan_to_num(audio.astype(np.float32)), -1.0, 1.0)
-    if rate in _AAC_RATES or not len(audio):
-        return audio, rate if rate in _AAC_RATES else 48_000
-    frame = av.AudioFrame.from_ndarray(audio[None], format="fltp", layout="mono")
-    frame.rate, frame.pts = rate, 0
-    resampler = AudioResampler(format="fltp", layout="mono", rate=48_000)
-    parts = [part.to_ndarray()[0] for part in resampler.resample(frame) + resampler.resample(None)]
-    return np.concatenate(parts), 48_000
-
-
-def _to_json(value: Any) -> Any:
-    """numpy scalars and arrays, and paths, as JSON values."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"metadata of type {type(value).__name__} cannot be stored; JSON values are needed")
+    return Sound(np.nan_to_num(audio.astype(np.float32))[None], rate, "mono")

@@ -20,8 +20,7 @@ from iasa.metrics.networks.face_encoder import FaceEncoder
 from iasa.metrics.networks.part_encoder import PartEncoder
 from iasa.metrics.networks.sync_encoder import LONGEST, SyncEncoder, make_mouth, make_sound
 from iasa.metrics.video_quality import frechet_distance, identity_figures, sync_margin
-from iasa.models.checkpoint import load_weights
-from iasa.paths import WEIGHTS
+from iasa.models.checkpoint import find_weights, load_weights
 
 EVERY = 8  # frames between those whose parts are looked at
 CROP = 64  # pixels
@@ -44,7 +43,7 @@ class ProxyMetrics:
         kinds = (FaceEncoder, PartEncoder, SyncEncoder)
         try:
             face, parts, sync = (
-                load_weights(kind, find_metric_weights(name, run)).requires_grad_(False)
+                load_weights(kind, find_weights(run, name)).requires_grad_(False)
                 for kind, name in zip(kinds, NAMES, strict=True)
             )
         except InputError:
@@ -82,12 +81,6 @@ class ProxyMetrics:
                 crops.append(frames[i, y : y + CROP, x : x + CROP])
         images = torch.from_numpy(np.stack(crops)).movedim(-1, 1).float() / 127.5 - 1
         return self.parts.pooled(images).numpy()
-
-
-def find_metric_weights(name: str, run: Path | None = None) -> Path:
-    """The folder of a judge's weights: of the run if it trained them, else the shipped one."""
-    trained = run / name / "export" if run else None
-    return trained if trained and (trained / "config.json").exists() else WEIGHTS / name
 
 
 @torch.no_grad()

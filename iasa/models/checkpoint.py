@@ -1,12 +1,16 @@
-"""Shipping weights: 8-bit matrices in safetensors files below 10 MB, and the card that says how they were trained.
+"""Weights on disk: diffusers' layout, one folder a network, and the resolver that says which folder a network comes from.
 
-`save_pretrained` of a model keeps full precision; this format is for the repository, where every file must stay small.
-A matrix is stored as int8 with one float16 scale a row, a vector as float16.
+A folder holds `config.json`, safetensors, and where training wrote it `card.json`, which says how. `CoSpeechPipeline`'s
+`save_pretrained`, `python -m iasa train` and `from_pretrained` share it. The repository's own weights are compact, since
+every file there must stay small: a matrix is stored as int8 with one float16 scale a row, a vector as float16, in parts
+of less than 10 MB. Reading takes both.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,9 +20,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from iasa.config import InputError
+from iasa.files import display_name
 from iasa.paths import WEIGHTS
 
+HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 FILE_BYTES = 9 * 2**20
+WHOLE, PARTS = "diffusion_pytorch_model*.safetensors", "part_*.safetensors"
+STAGES_OF = {  # the stages of training that make a network of the pipeline, the last one first
+    "autoencoder": ("decoder", "autoencoder"),
+    "student": ("distill_region", "distill", "self_forcing", "student"),
+    "teacher": ("teacher",),
+    "motion": ("motion",),
+}
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:  # [rows, ...] -> int8 [rows, ...], float16 [rows]
@@ -34,13 +47,31 @@ def dequantise(codes: Tensor, scale: Tensor) -> Tensor:
     return codes.float() * scale.float().view(-1, *[1] * (codes.ndim - 1))
 
 
-def save_weights(model: ModelMixin, folder: Path, card: dict) -> None:
-    """Write `config.json`, `card.json` and part_NN.safetensors into `folder`, replacing what was there."""
+def save_weights(model: ModelMixin, folder: Path, card: dict | None = None, compact: bool = False) -> None:
+    """Write a network into `folder`, replacing what was there: as it is, or `compact` as the repository keeps it."""
     folder.mkdir(parents=True, exist_ok=True)
+    for stale in weight_files(folder):
+        stale.unlink()
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        if compact:
+            for i, part in enumerate(_split(state)):
+                save_file(part, folder / f"part_{i:02d}.safetensors")
+        else:
+            save_file(state, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    except SafetensorError as error:  # a full disk, say
+        raise InputError(f"the weights cannot be written to {display_name(folder)}: {error}") from error
+    config = {k: v for k, v in json.loads(model.to_json_string()).items() if k != "_name_or_path"}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    if card is not None:
+        (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+
+
+def _split(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Compact tensors in parts of at most FILE_BYTES."""
     parts: list[dict[str, Tensor]] = [{}]
     size = 0
-    for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().cpu()
+    for name, tensor in state.items():
         if tensor.ndim >= 2:
             codes, scale = quantise(tensor)
             entry = {name: codes.contiguous(), f"{name}.scale": scale}
@@ -52,27 +83,27 @@ def save_weights(model: ModelMixin, folder: Path, card: dict) -> None:
             size = 0
         parts[-1].update(entry)
         size += bytes_
-    for stale in folder.glob("part_*.safetensors"):
-        stale.unlink()
-    for i, part in enumerate(parts):
-        save_file(part, folder / f"part_{i:02d}.safetensors")
-    config = {k: v for k, v in model.config.items() if not k.startswith("_")}
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    return parts
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a network's numbers; none where there are none."""
+    return sorted([*folder.glob(WHOLE), *folder.glob(PARTS)])
 
 
 def load_weights(kind: type[ModelMixin], folder: Path) -> ModelMixin:
-    """A model of class `kind` in evaluation mode. Raises InputError if files are missing or of another shape."""
-    parts = sorted(folder.glob("part_*.safetensors"))
-    if not parts or not (folder / "config.json").exists():
-        raise InputError(f"there are no weights in {folder.name}; config.json and part_*.safetensors are needed")
+    """A model of class `kind` in evaluation mode, float32. Raises InputError if files are missing or of another shape."""
+    name_of, files = display_name(folder), weight_files(folder)
+    if not files or not (folder / "config.json").exists():
+        raise InputError(f"there are no weights in {name_of}; config.json and safetensors are needed")
     stored: dict[str, Tensor] = {}
     try:
-        model = kind(**json.loads((folder / "config.json").read_text()))
-        for part in parts:
-            stored.update(load_file(part))
+        config = json.loads((folder / "config.json").read_text())
+        model = kind(**{key: value for key, value in config.items() if not key.startswith("_")})
+        for file in files:
+            stored.update(load_file(file))
     except (SafetensorError, ValueError, TypeError, OSError) as error:
-        raise InputError(f"the weights in {folder.name} are damaged: {error}") from error
+        raise InputError(f"the weights in {name_of} are damaged: {error}") from error
     state = {
         name: dequantise(tensor, stored[f"{name}.scale"]) if f"{name}.scale" in stored else tensor.float()
         for name, tensor in stored.items()
@@ -81,13 +112,67 @@ def load_weights(kind: type[ModelMixin], folder: Path) -> ModelMixin:
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in state:
-            raise InputError(f"the weights in {folder.name} lack {name}")
+            raise InputError(f"the weights in {name_of} lack {name}")
         if state[name].shape != tensor.shape:
-            raise InputError(
-                f"{name} in {folder.name} has shape {list(state[name].shape)}; {list(tensor.shape)} is needed"
-            )
+            raise InputError(f"{name} in {name_of} has shape {list(state[name].shape)}; {list(tensor.shape)} is needed")
     model.load_state_dict(state)
     return model.eval()
+
+
+def held_weights(folder: Path | None, *names: str) -> Path | None:
+    """The weights of the first of these networks or stages that `folder` holds, if any.
+
+    `folder` is what `save_pretrained` or `train --export` wrote (NAME/), or a training's run (STAGE/export/).
+    """
+    for name in names if folder else ():
+        for place in (folder / name / "export", folder / name):
+            if (place / "config.json").exists():
+                return place
+    return None
+
+
+def shipped_weights(*names: str) -> Path | None:
+    """The weights of the first of these networks that the package holds."""
+    return held_weights(WEIGHTS, *names)
+
+
+def find_weights(folder: Path | None, *names: str) -> Path:
+    """The weights of the first of these networks or stages that `folder` holds, else of the first that is shipped.
+
+    Raises InputError if there are none.
+    """
+    place = held_weights(folder, *names) or shipped_weights(*(shipped_name(name) for name in names))
+    if place is None:
+        raise InputError(f"there are no weights to start from; train one of these first: {', '.join(names)}")
+    return place
+
+
+def fetch(folder: str | Path, download: Callable[[str], str | Path]) -> Path:
+    """A folder as it is; what has the form of a Hub repository's name, and is no folder, is downloaded. Raises InputError."""
+    name = str(folder)
+    if Path(folder).is_dir() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        return Path(folder)
+    try:
+        return Path(download(name))
+    except (OSError, ValueError) as error:  # huggingface_hub's errors are among them
+        raise InputError(f"{name} is no folder, and no pipeline of the Hub that can be reached: {error}") from error
+
+
+def check_folder(folder: str | Path) -> Path:
+    """A folder that somebody named with --weights. Raises InputError where it is none, or holds no network's weights."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"there is no folder {display_name(path)} with weights")
+    if not any(path.glob("*/config.json")) and not any(path.glob("*/export/config.json")):
+        raise InputError(
+            f"there are no weights in {display_name(path)}; what `train --export` or save_pretrained wrote, or a run is needed"
+        )
+    return path
+
+
+def shipped_name(stage: str) -> str:
+    """The folder of shipped weights that a stage makes or refines."""
+    return {"decoder": "autoencoder", "distill_region": "student"}.get(stage, stage)
 
 
 def read_card(weights: str | Path) -> dict:

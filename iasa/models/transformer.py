@@ -16,9 +16,13 @@ from torch import Tensor, nn
 
 from iasa.models.image_encoder import ImageEncoder
 from iasa.models.pose_embedding import PoseEmbedding
+from iasa.models.rotary import Rope, rope_angles, rotate
 
 # attend(layer, q, k, v) -> o, all [b, nh, f, n, d]: which frames and tokens see each other is the caller's choice.
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+
+ROPE_BASE = 100.0
 
 
 @dataclass(frozen=True)
@@ -37,19 +41,11 @@ class Condition:
         )
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:  # [..., n, d] with [n, d / 2]
-    """Rotary position embedding (Su et al. 2021) on pairs (i, i + d / 2)."""
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
-
-
-def rotary_angles(rows: int, cols: int, head_width: int) -> Tensor:  # [n, d / 2]
+def token_angles(rows: int, cols: int, head_width: int) -> Tensor:  # [n, d / 2]
     """Angles of a frame's tokens: half of the pairs turn with the row, half with the column. Time has none: which
     frames belong together is read from their poses, so a cached key stays valid however long the video is."""
-    per_axis = head_width // 4
-    frequency = 1.0 / (100.0 ** (torch.arange(per_axis) / per_axis))
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
-    return torch.cat([y.reshape(-1, 1) * frequency, x.reshape(-1, 1) * frequency], -1)
+    return torch.cat([rope_angles(place.flatten(), head_width // 4, ROPE_BASE) for place in (y, x)], -1)
 
 
 class NoiseEmbedding(nn.Module):
@@ -94,7 +90,7 @@ class Block(nn.Module):
         x: Tensor,  # [b, f, n, width]
         shared: Tensor,  # [b, f, 6, width], this step's modulation, the same for every block
         image_tokens: Tensor,  # [b, m, width]
-        angles: tuple[Tensor, Tensor],  # cos, sin [n, d / 2]
+        rope: Rope,
         grid: tuple[int, int],
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> Tensor:
@@ -102,8 +98,8 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(3)
         h = self.norm1(x) * (1 + scale1) + shift1  # [b, f, n, width]
         q, k, v = rearrange(self.qkv(h), "b f n (a nh d) -> a b nh f n d", a=3, nh=self.heads)
-        q = rotate(F.rms_norm(q, q.shape[-1:]), *angles)
-        k = rotate(F.rms_norm(k, k.shape[-1:]), *angles)
+        q = rotate(F.rms_norm(q, q.shape[-1:]), rope)
+        k = rotate(F.rms_norm(k, k.shape[-1:]), rope)
         o = attend(q, k, v)  # [b, nh, f, n, d]
         image_k, image_v = rearrange(self.image_kv(image_tokens), "b m (a nh d) -> a b nh m d", a=2, nh=self.heads)
         seen = F.scaled_dot_product_attention(q.flatten(2, 3), F.rms_norm(image_k, image_k.shape[-1:]), image_v)
@@ -155,7 +151,7 @@ class VideoTransformer(ModelMixin, ConfigMixin):
         for zero in (self.modulate, self.patch_out):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
-        angles = rotary_angles(rows, cols, width // heads)
+        angles = token_angles(rows, cols, width // heads)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
@@ -200,13 +196,13 @@ class VideoTransformer(ModelMixin, ConfigMixin):
         x = x + condition.pose_tokens + self.role[video].to(x.dtype)[None, :, None]
         vector = F.silu(self.noise(level) + condition.pose_summary)
         shared = rearrange(self.modulate(vector), "b f (a c) -> b f a c", a=6)
-        angles = (self.cos.to(x.dtype), self.sin.to(x.dtype))
+        rope = (self.cos.to(x.dtype), self.sin.to(x.dtype))
         grid = (self.config.rows, self.config.cols)
         for layer, block in enumerate(self.blocks):
 
             def this_layer(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
                 return attend(layer, q, k, v)
 
-            x = block(x, shared, condition.image_tokens, angles, grid, this_layer)
+            x = block(x, shared, condition.image_tokens, rope, grid, this_layer)
         change = rearrange(self.patch_out(self.norm(x)), "b f (h w) c -> b f c h w", h=grid[0])
         return beside + change.float()

@@ -14,6 +14,7 @@ from iasa.motion.rules_streaming import GestureStream
 from iasa.speech import SpeechFeatures
 
 if TYPE_CHECKING:
+    from iasa.motion.generator import MotionGenerator
     from iasa.motion.generator_streaming import MotionStream
 
 __all__ = ["live_motion_model", "generate_clip_motion", "speech_to_keypoints", "speech_to_motion"]
@@ -50,13 +51,18 @@ def speech_to_keypoints(
 
 
 def generate_clip_motion(
-    pieces: Iterable[SpeechFeatures], seed: int = 0, style: GestureStyle | None = None, model: str = DEFAULT_MOTION
+    pieces: Iterable[SpeechFeatures],
+    seed: int = 0,
+    style: GestureStyle | None = None,
+    model: str = DEFAULT_MOTION,
+    network: MotionGenerator | None = None,
 ) -> Iterator[RigMotion]:
     """`speech_to_motion` of features that come piece by piece, in as many frames: the motion that each makes certain.
 
-    The first pieces wait for what follows, so motion comes a little later than its speech.
+    The first pieces wait for what follows, so motion comes a little later than its speech. `network` is who performs with
+    "learned", by default the shipped one.
     """
-    stream = _motion_model(seed, style, model, None, CLIP_AHEAD, CLIP_WINDOW)
+    stream = _motion_model(seed, style, model, network, None, CLIP_AHEAD, CLIP_WINDOW)
     for features in pieces:
         motion = stream.push(features)
         if len(motion):
@@ -65,14 +71,17 @@ def generate_clip_motion(
 
 
 def live_motion_model(
-    seed: int, style: GestureStyle | None, model: str = DEFAULT_MOTION
+    seed: int,
+    style: GestureStyle | None,
+    model: str = DEFAULT_MOTION,
+    network: MotionGenerator | None = None,
 ) -> GestureStream | MotionStream:
     """`push` features as they come and get the motion that is certain, `finish` for the rest; the cut changes nothing."""
-    return _motion_model(seed, style, model)
+    return _motion_model(seed, style, model, network)
 
 
 def _motion_model(
-    seed: int, style: GestureStyle | None, model: str, *blocks: int | None
+    seed: int, style: GestureStyle | None, model: str, network: MotionGenerator | None, *blocks: int | None
 ) -> GestureStream | MotionStream:
     """`blocks` are the rules' own."""
     check_motion(model)
@@ -80,4 +89,4 @@ def _motion_model(
         return GestureStream(seed, style, *blocks)
     from iasa.motion.generator_streaming import MotionStream  # torch, which the rules do without
 
-    return MotionStream(seed, style)
+    return MotionStream(seed, style, model=network)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from iasa.motion.audio_embedding import STRIDE
 
@@ -58,18 +58,39 @@ class EMACodebookUpdate(nn.Module):
 
     @torch.no_grad()
     def forward(self, codebook: ResidualCodebook, latents: Tensor, codes: Tensor) -> None:
-        """Change the entries of `codebook` by latents [n, dim] and their codes [n, levels]."""
+        """Change the entries of `codebook` by latents [n, dim] and their codes [n, levels].
+
+        Several processes count together, each its own latents: the entries stay the same on all of them.
+        """
         rest = latents
         for level in range(codebook.levels):
             table, count, total = (codebook.table(level), *(getattr(self, f"{n}_{level}") for n in ("count", "total")))
             chosen = F.one_hot(codes[:, level], len(table)).to(rest.dtype)  # [n, entries]
-            count.lerp_(chosen.sum(0), 1 - DECAY)
-            total.lerp_(chosen.T @ rest, 1 - DECAY)
+            count.lerp_(_over_processes(chosen.sum(0)), 1 - DECAY)
+            total.lerp_(_over_processes(chosen.T @ rest), 1 - DECAY)
             stale = count < STALE * count.mean()
-            total[stale] = rest[torch.randint(len(rest), (int(stale.sum()),))] * count.mean()
+            total[stale] = _draw_over_processes(rest, int(stale.sum())) * count.mean()
             count[stale] = count.mean()
             rest = rest - table[codes[:, level]]
             table.copy_(total / count.clamp_min(1e-6)[:, None])
+
+
+def _over_processes(x: Tensor) -> Tensor:
+    """The sum of x over all processes of a training run."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(x)
+    return x
+
+
+def _draw_over_processes(rows: Tensor, count: int) -> Tensor:
+    """`count` random rows of [n, dim], the same on all processes: each draws an even share of its own; zeros if none has any."""
+    several = distributed.is_available() and distributed.is_initialized()
+    rank, size = (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
+    drawn = rows.new_zeros(count, rows.shape[1])
+    mine = drawn[rank::size]
+    if len(rows):
+        mine.copy_(rows[torch.randint(len(rows), (len(mine),))])
+    return _over_processes(drawn)
 
 
 def overlap_add(parts: Tensor) -> Tensor:

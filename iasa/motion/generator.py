@@ -17,27 +17,21 @@ from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from torch import Tensor, nn
 
+from iasa.models.rotary import Rope, rope_angles, rotate
 from iasa.motion.audio_embedding import AHEAD, PAST, SCALES, STRIDE, AudioEmbedding, make_windows
 from iasa.motion.codebooks import RegionCodec, overlap_add
 from iasa.motion.rig_regions import CODED, LIPS, PARAMETERS, REGIONS, STYLE_SIZE, coded_slices
 
+ROPE_BASE = 200.0
 MEMORY = 32  # steps that the trunk remembers: 5.1 s
 HEARD_BY_DECODERS = ("sound", "rhythm")
 ARTICULATION = 7  # its place in a style vector
 
 
-def make_rope(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Rotary positions (Su et al. 2021): cosines and sines [s, width / 2] of positions [s]."""
-    half = width // 2
-    speed = 200.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
-    angle = positions[:, None].float() * speed
-    return angle.cos(), angle.sin()
-
-
-def _rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn pairs of x [b, nh, s, d]."""
-    (cos, sin), (a, b) = (part.to(x.dtype) for part in rope), x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+def make_rope(positions: Tensor, width: int) -> Rope:
+    """Cosines and sines [s, width / 2] of the angles of steps at positions [s]."""
+    angles = rope_angles(positions, width // 2, ROPE_BASE)
+    return angles.cos(), angles.sin()
 
 
 class Block(nn.Module):
@@ -55,12 +49,12 @@ class Block(nn.Module):
         self,
         x: Tensor,  # [b, s, width]
         mask: Tensor | None,  # bool [s, past + s], None: everything is seen
-        rope: tuple[Tensor, Tensor] | None = None,  # of make_rope
+        rope: Rope | None = None,  # of make_rope
         past: tuple[Tensor, Tensor] | None = None,  # keys and values [b, nh, past, d]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         q, k, v = rearrange(self.qkv(self.norms[0](x)), "b s (three nh d) -> three b nh s d", three=3, nh=self.heads)
         if rope is not None:
-            q, k = _rotate(q, rope), _rotate(k, rope)
+            q, k = rotate(q, rope), rotate(k, rope)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

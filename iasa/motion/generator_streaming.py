@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from iasa.avatar.rig import RigMotion
 from iasa.config import TEMPERATURE, InputError
-from iasa.models.checkpoint import load_weights
+from iasa.models.checkpoint import find_weights, load_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, WINDOW
 from iasa.motion.codebooks import REACH
 from iasa.motion.generator import MEMORY, MotionGenerator, make_rope
@@ -24,7 +25,6 @@ from iasa.motion.rig_regions import (
     to_motion,
 )
 from iasa.motion.rules import GestureStyle, make_style
-from iasa.paths import WEIGHTS
 from iasa.speech import SpeechFeatures
 
 SOFT = np.full(
@@ -34,9 +34,9 @@ SOFT[region_slices()["face"].start :][:LIPS] = 0  # lips follow the sound
 
 
 @lru_cache(maxsize=1)
-def load_generator() -> MotionGenerator:
-    """The shipped motion model. Raises InputError where its weights are missing."""
-    return load_weights(MotionGenerator, WEIGHTS / "motion").requires_grad_(False)
+def load_generator(folder: Path | None = None) -> MotionGenerator:
+    """The motion model of a folder of weights, else the shipped one. Raises InputError where there is none."""
+    return load_weights(MotionGenerator, find_weights(folder, "motion")).requires_grad_(False)
 
 
 class MotionStream:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
@@ -166,12 +166,15 @@ def extract_keypoints(
     frames: Iterable[np.ndarray],  # uint8 [f, H, W, 3], or an iterator of [H, W, 3]
     fps: float = VIDEO_FPS,
     static: bool = False,
+    cuts: Container[int] = (),  # frames at which another shot begins: nothing is tracked into it
 ) -> Keypoints:
     """The poses in a clip (tracked and smoothed), or in unrelated pictures of one size (`static`)."""
     found, size = [], None
     with HolisticDetector(static) as detector:
-        for frame in frames:
+        for number, frame in enumerate(frames):
             size = size or frame.shape[:2]
+            if number in cuts:
+                detector.reset()
             found.append(detector.detect(frame))
     if not found:
         raise InputError("there are no frames to find a pose in")

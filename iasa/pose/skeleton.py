@@ -13,20 +13,21 @@ LEFT_COLOUR = (230, 159, 0)  # the person's left hand
 RIGHT_COLOUR = (86, 180, 233)
 FACE_COLOUR = (245, 245, 245)
 
-_FACE_LINES = (  # (first, one past the last, closed) in the 68 face points
+_FACE_CURVES = (  # (first, one past the last, closed) in the 68 face points
     (0, 17, False), (17, 22, False), (22, 27, False), (27, 31, False), (31, 36, False),
     (36, 42, True), (42, 48, True), (48, 60, True), (60, 68, True),
 )  # fmt: skip
+FACE_LINES = tuple(  # pairs of the 133 points
+    (FACE.start + a, FACE.start + (a + 1 if a + 1 < last else first))
+    for first, last, closed in _FACE_CURVES
+    for a in range(first, last if closed else last - 1)
+)
 _SMOOTH = 2  # drawn this much larger, then shrunk
 
 
 def _make_lines() -> list[tuple[int, int, tuple[int, int, int], float]]:
     """(point, point, colour, width in 1/256 of the picture) of everything that is drawn."""
-    lines = []
-    for first, last, closed in _FACE_LINES:
-        ring = [FACE.start + i for i in range(first, last)]
-        pairs = zip(ring, ring[1:] + ring[: int(closed)], strict=False)
-        lines += [(a, b, FACE_COLOUR, 1.0) for a, b in pairs]
+    lines = [(a, b, FACE_COLOUR, 1.0) for a, b in FACE_LINES]
     for a, b in BONES:
         if a >= RIGHT_HAND.start:
             lines.append((a, b, RIGHT_COLOUR, 1.5))

@@ -1,6 +1,6 @@
 """Speech: reading it, finding its phones, and the features that drive a speaker's mouth, head and hands."""
 
-from iasa.speech.features import SpeechFeatures, analyse, check_audio, read_audio, to_rate
+from iasa.speech.features import SpeechFeatures, analyse, check_audio, read_audio, to_rate, to_speech
 from iasa.speech.prosody import Prosody, find_accents, make_prosody
 from iasa.speech.visemes import VISEME_CHANNELS, Phone, make_visemes
 
@@ -16,4 +16,5 @@ __all__ = [
     "make_visemes",
     "read_audio",
     "to_rate",
+    "to_speech",
 ]

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
+from iasa.files import display_name, write_npz
 from iasa.speech import recognizer as recognizer
 from iasa.speech.lip_network import guess_visemes
 from iasa.speech.prosody import Prosody, make_prosody
 from iasa.speech.visemes import Phone, make_visemes
+
+if TYPE_CHECKING:
+    from iasa.media.sound import Sound
 
 MIN_AUDIO_SECONDS = 0.2
 SILENT_PEAK = 1e-3  # of full scale, -60 dB
@@ -60,7 +65,7 @@ class SpeechFeatures:
         )
 
     def to_npz(self, path: str | Path) -> None:
-        np.savez_compressed(
+        write_npz(
             path,
             fps=self.fps,
             phone_names=np.array([p[0] for p in self.phones], dtype="U8"),
@@ -86,14 +91,20 @@ class SpeechFeatures:
 CONTOURS = ("visemes", "energy", "pitch", "voiced", "speaking", "onset")
 
 
-def read_audio(path: str | Path, max_seconds: float = MAX_AUDIO_SECONDS) -> tuple[np.ndarray, int]:
+def read_audio(
+    path: str | Path, max_seconds: float = MAX_AUDIO_SECONDS, track: int | None = None
+) -> tuple[np.ndarray, int]:
     """Speech from a sound or video file: (mono float32 [n], 16000). Raises InputError for unusable sound."""
-    from iasa.media.reader import read_audio_track
+    from iasa.media.sound import read_sound
 
-    audio, rate = read_audio_track(path, max_seconds)
-    audio = to_rate(np.asarray(audio, np.float32), rate)
-    check_audio(audio, Path(path).name, max_seconds)
-    return audio, AUDIO_RATE
+    return to_speech(read_sound(path, max_seconds, track), max_seconds), AUDIO_RATE
+
+
+def to_speech(sound: Sound, max_seconds: float = MAX_AUDIO_SECONDS) -> np.ndarray:
+    """What is listened to in a file's sound: its voice, float32 [n] at 16 kHz. Raises InputError for unusable sound."""
+    audio = to_rate(sound.voice(), sound.rate)
+    check_audio(audio, display_name(sound.path), max_seconds)
+    return audio
 
 
 def to_rate(audio: np.ndarray, rate: int) -> np.ndarray:

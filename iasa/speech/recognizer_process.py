@@ -28,11 +28,13 @@ from iasa.speech.visemes import Phone
 
 logger = logging.getLogger(__name__)
 
+START_LIMIT = 30.0  # seconds in which the process answers, however short the sound: it may still be loading
+REAL_TIME_LIMIT = 10.0  # and seconds more for each second of sound, of which it needs 0.1 to 0.4 alone on a machine
 _LENGTH = struct.Struct("<Q")  # bytes of sound that follow
 
 
 class RecognizerProcess:
-    """Reads phones elsewhere. If that process fails the stretch at hand has no phones, and the next starts another."""
+    """Reads phones elsewhere. If that process fails, or hangs, the stretch at hand is given up, and the next starts another."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
@@ -43,21 +45,29 @@ class RecognizerProcess:
         with self._lock:
             self._started()
 
-    def read(self, samples: np.ndarray) -> tuple[list[Phone], float]:
-        """`recognizer.read_words` of int16 [n], and the processor seconds that it took."""
+    def read(self, samples: np.ndarray) -> tuple[list[Phone] | None, float]:
+        """`recognizer.read_words` of int16 [n], None if it failed, and the processor seconds that it took."""
+        length = len(samples) / AUDIO_RATE
+        limit = START_LIMIT + REAL_TIME_LIMIT * length
         with self._lock:
+            process, began = self._started(), time.monotonic()
+            watchdog = threading.Timer(limit, process.kill)  # then it answers nothing
+            watchdog.daemon = True
+            watchdog.start()
             try:
-                process = self._started()
                 process.stdin.write(_LENGTH.pack(samples.nbytes) + samples.tobytes())
                 process.stdin.flush()
                 phones, seconds = json.loads(process.stdout.readline())
             except (OSError, ValueError) as error:
+                late = time.monotonic() - began >= limit
+                reason = f"no answer within {limit:.0f} s" if late else error
                 logger.warning(
-                    "the recognizer failed (%s): the mouth follows the sound alone for %.1f s",
-                    error, len(samples) / AUDIO_RATE,
-                )  # fmt: skip
+                    "the recognizer failed (%s): the mouth follows the sound alone for %.1f s", reason, length
+                )
                 self._drop()
-                return [], 0.0
+                return None, 0.0
+            finally:
+                watchdog.cancel()
         return [(name, start, end) for name, start, end in phones], seconds
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-
+"""Training, stage by stage: data, losses at work, distillation, and what a run leaves behind."""

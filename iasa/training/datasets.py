@@ -24,7 +24,7 @@ from iasa.avatar.identity import make_identity
 from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.config import FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE
-from iasa.device import pick_dtype
+from iasa.device import pick_precision
 from iasa.keypoints import FACE, LEFT_HAND, MOUTH, RIGHT_HAND
 from iasa.models.autoencoder import Autoencoder
 from iasa.motion.rules import generate_gestures
@@ -122,7 +122,7 @@ def encode_shards(folder: Path, split: str, autoencoder: Autoencoder) -> None:
     """Write the latents of every shard that lacks them (or whose autoencoder was another one)."""
     mark = f"{float(autoencoder.encoder[1].weight.double().sum()):.9e}"
     device = autoencoder.mean.device
-    dtype = pick_dtype(device.type)
+    dtype = pick_precision(device=device).dtype
     for path in sorted(folder.glob(f"{split}_*.frames.npy")):
         stem = path.name.removesuffix(".frames.npy")
         target, note = folder / f"{stem}.latents.npy", folder / f"{stem}.latents.json"

@@ -28,10 +28,13 @@ class TrainOptions:
     steps: int | None = None  # updates; None: STAGE_STEPS
     clips: int = 2000  # stage data: training clips
     first: int = 0  # stage data: the first clip's number; another number is another speaker
-    resume: bool = False
-    from_scratch: bool = False  # do not start from the shipped weights
+    resume: bool = False  # go on from the checkpoint under `run`; refused where there is none
+    from_scratch: bool = (
+        False  # do not start from the shipped weights; with resume: begin anew where there is no checkpoint
+    )
     stop_after: float = float("inf")  # seconds
-    export: Path | None = None  # another folder for the averaged weights
+    export: Path | None = None  # a folder that gets the averaged weights too, in one of the network's name
+    compact: bool = False  # the export as the repository keeps weights
     regions: tuple[str, ...] = tuple(sorted(REGION_WEIGHTS))  # stage distill_region: those that count
     arcface: Path | None = None  # stage distill_region: a TorchScript file, instead of our face encoder
     seed: int = 0

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from iasa.config import FRAMES_PER_LATENT, REGION_WEIGHTS
-from iasa.device import pick_dtype
+from iasa.device import pick_precision
 from iasa.keypoints import FACE, LEFT_HAND, RIGHT_HAND
 from iasa.losses import FaceEmbedding, Features, region_loss, region_terms
 from iasa.models.autoencoder import Autoencoder
@@ -70,7 +70,7 @@ class RegionLoss:
             latents.append(x0[clip, frame, :, *here])
             seen.append(warped[clip, frame, :, :, *cut])
             drawn.append(truth[clip, frame * t : (frame + 1) * t, *cut])
-        codec, kind, dtype = self.autoencoder, x0.device.type, pick_dtype(x0.device.type)
+        codec, kind, dtype = self.autoencoder, x0.device.type, pick_precision(device=x0.device).dtype
         with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
             raw = torch.stack(latents) * codec.std[:, None, None] + codec.mean[:, None, None]
             pairs = codec.to_pairs(

@@ -1,6 +1,6 @@
 """The student's self-rollout with gradients (self-forcing, Huang et al. 2025): in training it sees what it sees when streaming.
 
-Frames come one after another with the key cache and the plans of `iasa.streaming`. Gradients pass through the last
+Frames come one after another with the key cache and the plans of `iasa.inference.rollout`. Gradients pass through the last
 denoising step of every frame and through the reference's keys; the keys of past frames are detached, and all other
 steps run without a graph.
 """
@@ -14,13 +14,10 @@ import torch
 from torch import Tensor
 
 from iasa.attention.dense import dense_attention
-from iasa.attention.gathered import plan_frame_gather
-from iasa.inference.rollout import CausalStudent, KeyCache, split_by_frame
+from iasa.inference.rollout import KeyCache, Keys, make_pattern
 from iasa.masks import AttentionPlan
 from iasa.models.transformer import Attend, Condition, VideoTransformer
 from iasa.sampling import make_levels, sample_few_step
-
-Keys = dict[int, tuple[Tensor, Tensor]]  # layer -> k, v
 
 
 def roll_out(
@@ -68,12 +65,9 @@ def _next_frame(model, condition, plans, caches, frame, noise, steps, precision)
     """A frame [b, 1, c, h, w] of every clip, and each clip's keys and values of its last step."""
     attends, keys = [], []
     for plan, cache in zip(plans, caches, strict=True):
-        positions, schedule = plan_frame_gather(plan, frame)
-        chosen = split_by_frame(positions, plan.grid.tokens_per_frame)
-        past = {layer: cache.gather(layer, chosen) for layer in range(len(model.blocks))}
-        keys.append({})
-        sink = cache.kept[0] if plan.has_sink(frame) else None
-        attends.append(CausalStudent.make_attend(sink, past, schedule, keys[-1]))
+        attend, own = make_pattern(plan, frame, cache, len(model.blocks))
+        attends.append(attend)
+        keys.append(own)
     attend, here = each_clip(attends), condition.frames([frame])
     last = make_levels(steps)[-1]
 

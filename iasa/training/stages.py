@@ -15,16 +15,16 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from diffusers import ModelMixin
 
 from iasa.config import HELDOUT_IDENTITY, PRESETS, REGION_WEIGHTS, DistillOptions, InputError, TrainPreset
 from iasa.device import pick_device
 from iasa.losses import FaceEmbedding
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import load_weights, read_card, save_weights
+from iasa.models.checkpoint import find_weights, load_weights, read_card, save_weights, shipped_name, shipped_weights
 from iasa.models.transformer import VideoTransformer
-from iasa.paths import WEIGHTS
 from iasa.training.options import STAGE_STEPS, TrainOptions
-from iasa.training.trainer import Schedule, Trainer
+from iasa.training.trainer import Schedule, Trainer, find_checkpoint, wants_resume
 
 OWN = ("autoencoder", "teacher", "student")  # go on from the shipped weights of their name, but for --from-scratch
 BEFORE = {  # else, whose weights a stage starts from: the first that is there
@@ -73,9 +73,15 @@ def run_stage(options: TrainOptions) -> dict:
         raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
     card = make_card(options.stage, trainer, data, options.stage, before)
     if trainer.accelerator.is_main_process:
-        for folder in filter(None, (run / "export", options.export)):
-            save_weights(model, folder, card)
+        export(model, run, options, card)
     return {"stage": options.stage, "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
+
+
+def export(model: ModelMixin, run: Path, options: TrainOptions, card: dict) -> None:
+    """Leave the weights in the stage's folder `run`, and where --export says."""
+    save_weights(model, run / "export", card)
+    if options.export:
+        save_weights(model, options.export / card["name"], card, options.compact)
 
 
 def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int) -> Schedule:
@@ -90,7 +96,7 @@ def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int)
 
 
 def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> dict:
-    """The three proxy metrics, one after another; --export names the folder that gets a folder for each."""
+    """The three proxy metrics, one after another."""
     from iasa.training.encoders import train_face_encoder, train_part_encoder
     from iasa.training.train_sync import train_sync_encoder
 
@@ -103,17 +109,19 @@ def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> d
     for name, (train, source) in makers.items():
         run = options.run / name
         schedule = make_schedule(name, preset, options.steps, options.seed)
-        encoder, trainer, figures = train(source, run, schedule, options.resume, options.stop_after)
+        begun = name == next(iter(makers)) or find_checkpoint(run).exists()  # the run may have ended before the others
+        encoder, trainer, figures = train(
+            source, run, schedule, begun and wants_resume(options, run), options.stop_after
+        )
         card = {**make_card("encoders", trainer, data, name), "heldout": figures}
         if trainer.accelerator.is_main_process:
-            for folder in filter(None, (run / "export", options.export and options.export / name)):
-                save_weights(encoder, folder, card)
+            export(encoder, run, options, card)
         report[name] = {"steps": trainer.step, "seconds": round(trainer.seconds, 1), **figures}
     return report
 
 
 def _train(options: TrainOptions, data: Path, run: Path, schedule: Schedule, preset: TrainPreset, origin: Path | None):
-    common = {"resume": options.resume, "stop_after": options.stop_after}
+    common = {"resume": wants_resume(options, run), "stop_after": options.stop_after}
     kind = Autoencoder if options.stage in ("autoencoder", "decoder") else VideoTransformer
     start = load_weights(kind, origin).requires_grad_(True) if origin else None
     if options.stage == "autoencoder":
@@ -180,28 +188,14 @@ def choose_face(run: Path, arcface: Path | None) -> FaceEmbedding:
 
 def find_start(stage: str, run: Path, from_scratch: bool) -> Path | None:
     """The folder with the weights that a stage begins at; None: it begins anew. Raises InputError if there are none."""
-    if stage in OWN and not from_scratch and (WEIGHTS / stage / "config.json").exists():
-        return WEIGHTS / stage
-    return find_earlier(run, *BEFORE[stage]) if stage in BEFORE else None
-
-
-def find_earlier(run: Path, *stages: str) -> Path:
-    """The first of these stages' exports that the run holds, else the first that is shipped. Raises InputError."""
-    places = [run / stage / "export" for stage in stages] + [WEIGHTS / shipped_name(stage) for stage in stages]
-    for place in places:
-        if (place / "config.json").exists():
-            return place
-    raise InputError(f"there are no weights to start from; train one of these first: {', '.join(stages)}")
+    if stage in OWN and not from_scratch and (shipped := shipped_weights(stage)):
+        return shipped
+    return find_weights(run, *BEFORE[stage]) if stage in BEFORE else None
 
 
 def earlier(kind: type, run: Path, *stages: str):
-    """A frozen network, from `find_earlier`."""
-    return load_weights(kind, find_earlier(run, *stages)).requires_grad_(False)
-
-
-def shipped_name(stage: str) -> str:
-    """The folder of shipped weights that a stage makes or refines."""
-    return {"decoder": "autoencoder", "distill_region": "student"}.get(stage, stage)
+    """A frozen network of the first of these stages that the run holds, else of the first that is shipped."""
+    return load_weights(kind, find_weights(run, *stages)).requires_grad_(False)
 
 
 def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict | None = None) -> dict:
@@ -224,6 +218,5 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
         "device": f"{trainer.accelerator.device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",
         "torch": torch.__version__,
         "date": date.today().isoformat(),
-        "format": "int8 matrices with a float16 scale a row, float16 vectors",
         "licence": "Apache-2.0",
     }

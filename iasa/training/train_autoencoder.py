@@ -27,6 +27,7 @@ def train_autoencoder(
     data: Path, run: Path, schedule: Schedule, batch: int, start: Autoencoder | None, resume: bool, stop_after: float
 ) -> tuple[Autoencoder, Trainer]:
     """Train under `run` from `start` (or scratch); returns the averaged model with latent statistics, and the trainer."""
+    torch.manual_seed(schedule.seed)
     shards = find_shards(data, "train")
     model = start or Autoencoder()
     trainer = Trainer(model.to(memory_format=torch.channels_last).train(), run, schedule)

@@ -31,7 +31,7 @@ from iasa.training.datasets import (
     to_model_images,
 )
 from iasa.training.train_autoencoder import make_sample_grid
-from iasa.training.trainer import Schedule, Trainer
+from iasa.training.trainer import Schedule, Trainer, average_gradients, share_weights
 from iasa.training.window_loss import predict
 
 CROP = 96  # pixels
@@ -53,6 +53,7 @@ def train_decoder(
     stop_after: float,
 ) -> tuple[Autoencoder, Trainer]:
     """Train only the decoding half of `start`; returns the averaged autoencoder."""
+    torch.manual_seed(schedule.seed)
     shards = find_shards(data, "train")
     for p in (*start.encoder.parameters(), *generator.parameters()):
         p.requires_grad_(False)
@@ -62,6 +63,7 @@ def train_decoder(
     device = trainer.accelerator.device
     generator = generator.to(device).eval()
     judge = PatchDiscriminator(3 * FRAMES_PER_LATENT).to(device)
+    share_weights(judge, trainer.accelerator)
     judging = torch.optim.Adam(judge.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.95))
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
@@ -74,6 +76,7 @@ def train_decoder(
         verdict = F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()  # hinge
         judging.zero_grad()
         verdict.backward()
+        average_gradients(judge, trainer.accelerator)
         judging.step()
         with trainer.accelerator.autocast():
             fooled, seen = judge(output)

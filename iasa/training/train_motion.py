@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.config import VIDEO_FPS, InputError, TrainPreset
-from iasa.models.checkpoint import load_weights, read_card, save_weights
+from iasa.files import atomic_write, write_npz
+from iasa.models.checkpoint import load_weights, read_card, save_weights, shipped_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, make_windows
 from iasa.motion.codebooks import EMACodebookUpdate, code_usage
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rig_regions import CODED, REGIONS, coded_slices, style_vector, to_channels, to_vectors
-from iasa.paths import WEIGHTS
 from iasa.training.options import TrainOptions
 from iasa.training.speech_data.performances import Performance, make_performances, make_utterances
-from iasa.training.trainer import Schedule, Trainer
+from iasa.training.trainer import Schedule, Trainer, find_checkpoint, main_process_first, wants_resume
 
 PERFORMANCES, HELDOUT_PERFORMANCES = 1600, 24  # with 400 the arms are learned by heart after some 600 steps
 CODEBOOK_SHARE = 0.4  # of the steps go to the codebooks
@@ -79,9 +79,9 @@ def to_piece(performance: Performance) -> Piece:
 def save_pieces(path: Path, pieces: Sequence[Piece]) -> None:
     arrays = {name: np.concatenate([getattr(p, name) for p in pieces]) for name in ("channels", "vectors", "known")}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **arrays, styles=np.stack([p.style for p in pieces]), steps=np.array([p.steps for p in pieces]))
-    partial.replace(path)
+    arrays |= {"styles": np.stack([p.style for p in pieces]), "steps": np.array([p.steps for p in pieces])}
+    with atomic_write(path) as partial:
+        write_npz(partial, **arrays)
 
 
 def load_pieces(path: Path) -> list[Piece]:
@@ -326,29 +326,33 @@ def train_motion(
 
     With `start`, trained weights, the codebooks stay as they are, so that their codes keep their meaning.
     """
-    bank = make_bank(run)
-    common = {"batch": preset.batch, "steps": preset.frames, "bank": bank, "resume": resume}
+    torch.manual_seed(schedule.seed)
+    with main_process_first():
+        bank = make_bank(run)
+    common = {"batch": preset.batch, "steps": preset.frames, "bank": bank}
     if start is None:
         share = replace(schedule, steps=max(1, int(CODEBOOK_SHARE * schedule.steps)))
         began = time.monotonic()
-        trainer = train_codebooks(run, share, model=MotionGenerator(), stop_after=stop_after, **common)
+        trainer = train_codebooks(run, share, model=MotionGenerator(), resume=resume, stop_after=stop_after, **common)
         start = trainer.averaged().model
         if trainer.step < share.steps:
             return start, trainer
         stop_after -= time.monotonic() - began
         schedule = replace(schedule, steps=max(1, schedule.steps - share.steps))
-    trainer = train_generator(run, schedule, model=start, stop_after=stop_after, **common)
+        resume = resume and find_checkpoint(run / "generator").exists()  # the run may have ended before
+    trainer = train_generator(run, schedule, model=start, resume=resume, stop_after=stop_after, **common)
     return trainer.averaged(), trainer
 
 
 def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -> dict:
     """The stage `motion` of `iasa train`; returns a report for --json."""
-    run, shipped = options.run / "motion", WEIGHTS / "motion"
-    anew = options.from_scratch or not (shipped / "config.json").exists()
-    anew = anew or (options.resume and (run / "codebooks" / "checkpoint").exists())
+    run, shipped = options.run / "motion", shipped_weights("motion")
+    anew = options.from_scratch or shipped is None
+    anew = anew or (options.resume and find_checkpoint(run / "codebooks").exists())
     start = None if anew else load_weights(MotionGenerator, shipped)
     try:
-        model, trainer = train_motion(run, schedule, preset, start, options.resume, options.stop_after)
+        resume = wants_resume(options, run / ("codebooks" if anew else "generator"))
+        model, trainer = train_motion(run, schedule, preset, start, resume, options.stop_after)
     except FloatingPointError as error:
         raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
     bank = make_bank(run)  # read back
@@ -356,8 +360,9 @@ def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -
     card = make_card(model, trainer, bank, before)
     card["codebook_steps"] = before[0]["codebook_steps"] if before else int(CODEBOOK_SHARE * schedule.steps)
     if trainer.accelerator.is_main_process:
-        for folder in filter(None, (run / "export", options.export)):
-            save_weights(model, folder, card)
+        save_weights(model, run / "export", card)
+        if options.export:
+            save_weights(model, options.export / "motion", card, options.compact)
     return {"stage": "motion", "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
 
 
@@ -383,6 +388,5 @@ def make_card(model: MotionGenerator, trainer: Trainer, bank, before: Sequence[d
         "device": f"{trainer.accelerator.device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",
         "torch": torch.__version__,
         "date": date.today().isoformat(),
-        "format": "int8 matrices with a float16 scale a row, float16 vectors",
         "licence": "Apache-2.0",
     }

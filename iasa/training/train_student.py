@@ -31,6 +31,7 @@ def train_student(
 
     Past frames of a window carry levels of their own, as the cached keys of a roll-out do.
     """
+    torch.manual_seed(schedule.seed)
     shards = find_shards(data, "train")
     model = start or VideoTransformer(autoencoder.config.latent_channels)
     if len(model.blocks) > max(STUDENT_LAYERS):

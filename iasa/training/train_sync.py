@@ -17,7 +17,7 @@ from iasa.metrics.networks.sync_encoder import HOPS, LONGEST, SPAN, SyncEncoder,
 from iasa.motion.rules import generate_gestures
 from iasa.speech.lip_network import BANDS
 from iasa.training.speech_data.corpus import Utterance, make_corpus
-from iasa.training.trainer import Schedule, Trainer
+from iasa.training.trainer import Schedule, Trainer, main_process_first
 
 SPEAKERS = 2  # of each utterance
 MOMENTS = 4  # windows of one utterance in a batch: the hard counter-examples
@@ -56,7 +56,9 @@ def train_sync_encoder(
     `cache` keeps the analysed corpus. Returns the averaged encoder, the trainer, and figures on held-out speech.
     """
     torch.manual_seed(schedule.seed)
-    spoken = speak(make_corpus("train", cache), SPEAKERS, 0)
+    with main_process_first():
+        corpus = make_corpus("train", cache)
+    spoken = speak(corpus, SPEAKERS, 0)
     trainer = Trainer(SyncEncoder().train(), run, schedule)
     if resume:
         trainer.resume()

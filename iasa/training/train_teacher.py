@@ -30,6 +30,7 @@ def train_teacher(
     start: VideoTransformer | None, resume: bool, stop_after: float, own_share: float = OWN_SHARE,
 ) -> tuple[VideoTransformer, Trainer]:  # fmt: skip
     """Flow matching, first with own-frame attention, then with dense windows of four latent frames."""
+    torch.manual_seed(schedule.seed)
     shards = find_shards(data, "train")
     trainer = Trainer((start or VideoTransformer(autoencoder.config.latent_channels)).train(), run, schedule)
     if resume:

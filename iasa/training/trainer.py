@@ -1,8 +1,8 @@
 """The loop that every stage shares: accelerate, two optimizers, EMA, atomic checkpoints, exact resume, sample sheets.
 
 All randomness of a step comes from (seed, step, process), so a run that was killed continues the same curve. Several
-processes (`accelerate launch`) learn from batches of their own and average their gradients after every step: each
-holds the whole network, which is small.
+processes (`accelerate launch`) begin at the first one's weights, learn from batches of their own and average their
+gradients after every step: each holds the whole network, which is small.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,8 +27,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from iasa.config import InputError
-from iasa.device import pick_device, pick_dtype
+from iasa.device import pick_device, pick_precision
 from iasa.training.muon import make_optimizers
+from iasa.training.options import TrainOptions
 
 COOLDOWN = 0.5  # share of the steps, at the end, over which the learning rate falls to zero
 
@@ -57,6 +60,7 @@ class Learner:
         self, model: nn.Module, lr: float, muon_lr: float, accelerator: Accelerator, name: str = "model"
     ) -> None:
         self.bare, self.accelerator, self.name = model.to(accelerator.device), accelerator, name
+        share_weights(self.bare, accelerator)
         self.optimizers = make_optimizers(self.bare, lr, muon_lr)
         for group in self.groups():
             group["base_lr"] = group["lr"]
@@ -79,23 +83,12 @@ class Learner:
         if not np.isfinite(value):
             raise FloatingPointError(f"the loss of the {self.name} is {value}")
         self.accelerator.backward(loss)
-        self._average_gradients()
+        average_gradients(self.bare, self.accelerator)
         torch.nn.utils.clip_grad_norm_(self.bare.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         return value
-
-    def _average_gradients(self) -> None:
-        """The mean over all processes, in one message."""
-        if self.accelerator.num_processes == 1:
-            return
-        owners = [p for p in self.bare.parameters() if p.requires_grad]
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in owners])
-        parts = self.accelerator.reduce(flat, "mean").split([p.numel() for p in owners])
-        for p, part in zip(owners, parts, strict=True):
-            if p.grad is not None or part.any():
-                p.grad = part.view_as(p).clone()
 
     def save(self, folder: Path) -> None:
         save_file(
@@ -124,6 +117,27 @@ class Learner:
         return "optimizers.pt" if self.name == "model" else f"{self.name}_optimizers.pt"
 
 
+@torch.no_grad()
+def share_weights(model: nn.Module, accelerator: Accelerator) -> None:
+    """Give every process the parameters and buffers of the first one."""
+    if accelerator.num_processes == 1:
+        return
+    for tensor in model.state_dict().values():
+        tensor.copy_(broadcast(tensor.contiguous()))
+
+
+def average_gradients(model: nn.Module, accelerator: Accelerator) -> None:
+    """The mean over all processes, in one message."""
+    if accelerator.num_processes == 1:
+        return
+    owners = [p for p in model.parameters() if p.requires_grad]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in owners])
+    parts = accelerator.reduce(flat, "mean").split([p.numel() for p in owners])
+    for p, part in zip(owners, parts, strict=True):
+        if p.grad is not None or part.any():
+            p.grad = part.view_as(p).clone()
+
+
 def read_state(path: Path, model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a checkpoint file for `model`. Raises InputError if some are missing or of another shape."""
     try:
@@ -141,6 +155,23 @@ def read_state(path: Path, model: nn.Module) -> dict[str, Tensor]:
                 f"{list(tensor.shape)} is needed"
             )
     return state
+
+
+def main_process_first() -> AbstractContextManager:
+    """Where files are made that all processes read: the others enter once the first has left."""
+    return PartialState(cpu=pick_device().type == "cpu").main_process_first()
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """Where a run's checkpoint lies, whether there is one or not."""
+    checkpoint, old = folder / "checkpoint", folder / "checkpoint.old"
+    return old if old.exists() and not checkpoint.exists() else checkpoint  # killed between the two renames of a save
+
+
+def wants_resume(options: TrainOptions, run: Path) -> bool:
+    """Whether to go on from the run's checkpoint: where there is none, --from-scratch begins anew instead."""
+    whole = (find_checkpoint(run) / "state.json").exists()
+    return options.resume and (whole or not options.from_scratch)
 
 
 class Trainer:
@@ -161,7 +192,7 @@ class Trainer:
         auxiliary_rate: float = 1.0,  # their rates, in the main network's
     ) -> None:
         self.folder, self.schedule = Path(folder), schedule
-        precision = "bf16" if pick_dtype() == torch.bfloat16 else "no"
+        precision = "bf16" if pick_precision().dtype == torch.bfloat16 else "no"
         cpu = pick_device().type == "cpu"  # said aloud: several processes without a GPU are refused else
         self.accelerator = accelerator or Accelerator(mixed_precision=precision, cpu=cpu)
         kind = self.accelerator.distributed_type.value
@@ -309,25 +340,28 @@ class Trainer:
         state = {"step": self.step, "seconds": self.seconds, "ema_step": self.ema.optimization_step}
         (folder / "state.json").write_text(json.dumps(state))
 
-    def resume(self) -> bool:
-        """Load the checkpoint if there is one; True if so. Raises InputError if it is of another network."""
-        source = self.folder / "checkpoint"
-        if not source.exists():
-            source = self.folder / "checkpoint.old"  # killed between the two renames of a save
+    def resume(self) -> None:
+        """Go on from the checkpoint. Raises InputError if there is none, if it is damaged, or of another network."""
+        source = find_checkpoint(self.folder)
         if not (source / "state.json").exists():
-            return False
+            found = "lacks state.json" if source.exists() else "is not there"
+            raise InputError(
+                f"the checkpoint to resume in {self.folder} {found}; without --resume, or with --from-scratch, "
+                "training begins anew"
+            )
         for learner in (self.learner, *self.auxiliary_models.values()):
             learner.load(source)
         try:
             shadow = load_file(source / "ema.safetensors")
+            averages = [shadow[str(i)] for i in range(len(self.ema.shadow_params))]
             state = json.loads((source / "state.json").read_text())
-        except (SafetensorError, ValueError, OSError) as error:
+            step, seconds, ema_step = (state[name] for name in ("step", "seconds", "ema_step"))
+        except (SafetensorError, ValueError, OSError, KeyError, TypeError) as error:
             raise InputError(f"the checkpoint in {source} is damaged: {error}") from error
-        for i, p in enumerate(self.ema.shadow_params):
-            p.data.copy_(shadow[str(i)])
-        self.step, self.seconds, self.ema.optimization_step = state["step"], state["seconds"], state["ema_step"]
+        for p, average in zip(self.ema.shadow_params, averages, strict=True):
+            p.data.copy_(average)
+        self.step, self.seconds, self.ema.optimization_step = step, seconds, ema_step
         self.saved_step = self.step
-        return True
 
     def averaged(self) -> nn.Module:
         """The model with its averaged weights, for export; training cannot go on from it."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from iasa import keypoints as kp
-from iasa.warp.moving_least_squares import CELLS
 
+CELLS = 32  # the warp is computed at 32 x 32 places and interpolated
 AROUND = 0.035  # image units around an eye's points in which pixels may move
 EYES = tuple(
     tuple(kp.FACE.start + i for i in range(first, first + 6)) for first in (36, 42)

@@ -20,11 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iasa import keypoints as kp
-from iasa.warp.eyelids import EYES, LIDS, move_lids
+from iasa.warp.eyelids import CELLS, EYES, LIDS, move_lids
 from iasa.warp.inpainting import fill_holes
 from iasa.warp.limb_warp import cover_arm, measure_arm, paint_arm
-from iasa.warp.moving_least_squares import CELLS, moving_least_squares
+from iasa.warp.moving_least_squares import moving_least_squares
 
+EXPONENT, SOFTENING = 2, 1e-4  # weights are distance^-4, beyond a hundredth of the picture
 ANCHORS = 13  # points that stay put on each side of the picture, so that the background does
 HOLD = 3.0  # weight of each of them; a face has 68 points
 CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_HIP, kp.RIGHT_HIP,
@@ -142,7 +143,7 @@ def _places(
     """Where each pixel of a picture of `side` pixels comes from, in image units."""
     middles = (torch.arange(CELLS, device=controls.device) + 0.5) / CELLS
     cells = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).view(-1, 2)
-    found = moving_least_squares(cells, controls, images, weights)  # [b, m, cells, 2]
+    found = moving_least_squares(cells, controls, images, weights, EXPONENT, SOFTENING)  # [b, m, cells, 2]
     return _enlarge(found.unflatten(2, (CELLS, CELLS)).movedim(-1, 2), side)
 
 

@@ -1,17 +1,18 @@
 """Correctness and speed of the kernels on this GPU: `python kernels/benchmarks/attention.py [--quick] [--out JSON]`.
 
-Needs this folder, PyTorch and Triton, nothing else of the project. Two parts:
+Needs this folder, PyTorch and Triton, nothing else of the project. In this order:
 
-- the correctness matrix: every type, head width, block size and kind of mask against the reference in float64, outputs
-  and gradients, as the largest error over the largest value. Compiling takes most of its time, so several processes
-  share it, each kernel in one untuned configuration;
-- the speed table: the dense kernels of torch, FlexAttention and these kernels at given shares of 128 x 128 blocks, and
-  at the structure of IASA's plans (own frame and first frame whole, few blocks of four past frames tested by bits).
+- ceilings: what a copy and a product of matrices reach on this device;
+- speed: the dense kernels of torch, FlexAttention and these kernels, forward and backward, at the paper's 21,504 tokens,
+  the 12,800 of IASA's own model, 32,760 and 75,600: with 10 % of the blocks at random places, and at the structure of
+  IASA's plans (own frame and first frame whole, few blocks of four past frames tested by bits), in blocks of 64 and 128,
+  in one pass and two, with the sorting of tokens and without; rows of every timed call are compared with the definition;
+- correctness: types, head widths, block sizes and kinds of mask against the reference in float64, outputs and gradients.
 
-Results go to results/<device>.json with versions and date, anew after every row, so that a run that is cut off leaves
-what it has; no row is begun after `--minutes`, and a method that fails is written down with its error. With
-`--device cpu --quick` and TRITON_INTERPRET=1 the script tries itself out on tiny sizes; such times mean nothing and
-are not written unless `--out` is given.
+Every case is a process of its own (cases.py) with a time limit: what fails, hangs or takes the process down is a row with
+its error. Several processes start and compile at once; one at a time has the device to itself. No case is begun after
+`--minutes`; results/<device>.json is written anew after every row. With `--device cpu --quick` and TRITON_INTERPRET=1 the
+script tries itself out on tiny sizes; such times mean nothing and are not written unless `--out` is given.
 """
 
 from __future__ import annotations
@@ -20,343 +21,181 @@ import argparse
 import datetime
 import itertools
 import json
-import multiprocessing
 import os
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
-import triton
-from iasa_kernels import BlockLayout, block_sparse_attention, make_layout, reference_attention, stack_layouts
 
 HERE = Path(__file__).resolve().parent
-BLOCK = 128
-HEADS, WIDTH = 12, 128
-SIZES = ((21, 1024), (21, 1560), (21, 3600))  # frames and tokens of a frame: 21,504, 32,760 and 75,600
-DENSITIES = (0.05, 0.1, 0.2, 0.4)
-FAILURES = (RuntimeError, triton.runtime.errors.OutOfResources)  # what a method may raise without ending the run
-DENSE = {
-    "cuDNN": SDPBackend.CUDNN_ATTENTION,
-    "flash": SDPBackend.FLASH_ATTENTION,
-    "efficient": SDPBackend.EFFICIENT_ATTENTION,
-}
+SIZES = (
+    (21, 1024, 12, 128),
+    (50, 256, 4, 80),
+    (21, 1560, 12, 128),
+    (21, 3600, 12, 128),
+)  # frames, tokens, heads, width
+LIMIT = 120  # seconds for one case
+OPERATIONS = {"forward": 4, "backward": 10}  # for each pair and column
 
 
-def blocks_of(tokens: int, block: int) -> tuple[Tensor, Tensor]:
-    start = torch.arange(0, tokens, block)
-    return start, (tokens - start).clamp_max(block)
+def speed_cases(device: str, quick: bool) -> Iterator[dict]:
+    sizes = ((2, 40, 1, 16),) if device == "cpu" else SIZES[: 1 if quick else None]
+    dense = ("math",) if device == "cpu" else ("cuDNN", "flash")
+    flex = () if device == "cpu" else ({"method": "flex", "density": 0.1},)  # compiling it takes minutes there
+    blocks = ((16, 16),) if device == "cpu" else ((128, 64), (128, 128), (64, 64))
+    for frames, tokens, heads, width in sizes:
+        size = {"kind": "speed", "frames": frames, "tokens": tokens, "heads": heads, "width": width}
+        methods = [{"method": "dense", "kernel": kernel} for kernel in dense]
+        methods += flex
+        for block, tile in blocks:
+            methods += [
+                {"method": "frames", "block": block, "tile": tile},
+                {"method": "frames", "block": block, "tile": tile, "two_pass": True},
+            ]
+        block, tile = blocks[0]
+        methods.append({"method": "frames", "block": block, "tile": tile, "sorts": True})
+        methods += [{"method": "blocks", "density": 0.1, "block": block, "tile": tile} for block, tile in blocks[:2]]
+        yield from (size | method for method in methods)
 
 
-def layout_of(kept: Tensor, start: Tensor, size: Tensor, **options) -> BlockLayout:
-    """From a dense table of kept blocks."""
-    return make_layout(F.pad(kept.sum(1).cumsum(0), (1, 0)), kept.nonzero()[:, 1], start, size, **options)
-
-
-def random_blocks(rows: int, density: float, seed: int = 0) -> Tensor:
-    """As many in every row, the diagonal among them: bool [rows, rows]."""
-    score = torch.rand(rows, rows, generator=torch.Generator().manual_seed(seed)).fill_diagonal_(2.0)
-    chosen = score.topk(max(1, round(density * rows)), dim=1).indices
-    return torch.zeros(rows, rows, dtype=torch.bool).scatter_(1, chosen, True)
-
-
-def frame_layout(frames: int, tokens: int, two_pass: bool, block: int = BLOCK, seed: int = 0) -> BlockLayout:
-    """The structure of IASA's plans: blocks stay in their frame, a fifth of each frame's blocks looks at the past."""
-    generator = torch.Generator().manual_seed(seed)
-    first, first_size = blocks_of(tokens, block)
-    start = (first + tokens * torch.arange(frames)[:, None]).flatten()
-    frame = torch.arange(frames).repeat_interleave(len(first))
-    place = torch.arange(len(first)).repeat(frames)
-    past = torch.zeros(frames, frames, dtype=torch.bool)
-    for t in range(1, frames):
-        past[t, torch.randperm(t, generator=generator)[:4]] = True
-    active = place < max(1, len(first) // 5)
-    sees_whole = (frame[:, None] == frame) | (frame == 0)
-    kept = sees_whole | (past[frame[:, None], frame] & active[:, None] & active)
-    rows, columns = kept.nonzero(as_tuple=True)
-    bits = (1 << torch.randint(0, 5, (frames * tokens,), generator=generator)).to(torch.uint8)
-    return layout_of(
-        kept, start, first_size.repeat(frames), full=sees_whole[rows, columns], q_bits=bits, k_bits=bits,
-        segments=frames if two_pass else 0,
-    )  # fmt: skip
-
-
-# correctness
-
-
-def correctness(device: str, quick: bool, workers: int) -> Iterator[list[dict]]:
-    """The rows of each type, width and block, as they come."""
-    dtypes = ("float32", "bfloat16", "float16")  # float32 takes longest to compile
-    widths, blocks = ((32,), (16,)) if quick else ((128, 80, 64, 32), (128, 64, 32, 16))
-    cases = itertools.product(dtypes, widths, blocks, (device,))
-    if workers == 1:
-        yield from map(check_case, cases)
-        return
-    os.environ["IASA_KERNELS_TUNE"] = "0"  # the workers inherit it
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(check_case, cases)
-    del os.environ["IASA_KERNELS_TUNE"]
-
-
-def check_case(case: tuple[str, int, int, str]) -> list[dict]:
-    """One row for each kind of mask."""
-    name, width, block, device = case
-    dtype = getattr(torch, name)
-    # Rounding of the output, of the weights and of the products; three tf32 products lose some more bits than one
-    # of float32 would.
-    bound = (32 if dtype == torch.float32 else 4) * torch.finfo(dtype).eps
-    rows = []
-    for mask, layout in make_masks(block):
-        if mask == "two passes" and dtype == (torch.float32 if device == "cuda" else torch.float16):
-            continue  # torch's dense kernel there has no such type
-        row = {"dtype": name, "width": width, "block": block, "mask": mask, "bound": bound}
-        try:
-            errors = compare(layout.to(device), dtype, width, device)
-            rows.append(row | {"errors": errors, "passed": max(errors.values()) <= bound})
-        except FAILURES as error:
-            rows.append(row | {"error": first_line(error), "passed": False})
-    return rows
-
-
-def first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
-
-
-def make_masks(block: int) -> Iterator[tuple[str, BlockLayout]]:
-    """Short last blocks, tested blocks, empty rows, one full row, a mask for every head, two passes."""
-    tokens = 5 * block - block // 2 - 1
-    start, size = blocks_of(tokens, block)
-    bits = torch.randint(1, 8, (tokens,), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
-    kept = random_blocks(5, 0.6)
-    tested = {"q_bits": bits, "k_bits": bits}
-    yield "full", layout_of(kept, start, size)
-    yield "tested", layout_of(kept, start, size, full=torch.zeros(int(kept.sum()), dtype=torch.bool), **tested)
-    one = torch.zeros(5, 5, dtype=torch.bool)
-    one[2] = True
-    yield "one row", layout_of(one, start, size)
-    yield "per head", stack_layouts([layout_of(random_blocks(5, 0.4, seed), start, size) for seed in range(2)])
-    yield "two passes", frame_layout(3, 2 * block - 3, two_pass=True, block=block)
-
-
-def compare(layout: BlockLayout, dtype: torch.dtype, width: int, device: str) -> dict[str, float]:
-    """Largest error over largest value of the output and the gradients."""
-    generator = torch.Generator().manual_seed(0)
-    q, k, v, grad = (
-        torch.randn(1, 2, layout.queries, width, generator=generator).to(device, dtype) for _ in range(4)
-    )
-    found = []
-    for function, convert in ((block_sparse_attention, Tensor.clone), (reference_attention, Tensor.double)):
-        leaves = [convert(t).requires_grad_() for t in (q, k, v)]
-        out = function(*leaves, layout)
-        out = out[0] if isinstance(out, tuple) else out
-        found.append([out.detach(), *torch.autograd.grad(out, leaves, convert(grad))])
-    names = ("out", "dq", "dk", "dv")
-    return {
-        name: float((a.double() - b).abs().max() / b.abs().max().clamp_min(1e-9))
-        for name, a, b in zip(names, *found, strict=True)
-    }
-
-
-# speed
-
-
-def median_seconds(function: Callable[[], object], device: str) -> float:
-    """Of 20 calls, or of as many as 2 seconds hold but at least 5, with a cold cache.
-
-    Three calls before them do not count: the first ones compile and tune.
-    """
+def correct_cases(device: str, quick: bool) -> Iterator[dict]:
     if device == "cpu":
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
-    for _ in range(3):
-        function()
-    flush = torch.empty(1 << 26, dtype=torch.int32, device=device)
-    times = []
-    while len(times) < 5 or (len(times) < 20 and sum(times) < 2):
-        flush.zero_()
-        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        before.record()
-        function()
-        after.record()
-        torch.cuda.synchronize()
-        times.append(before.elapsed_time(after) / 1e3)
-    return sorted(times)[len(times) // 2]
+        matrix = [("bfloat16", 32, 16), ("float32", 24, 16)]
+    else:
+        matrix = [("bfloat16", *one) for one in itertools.product((128, 80, 64, 32), (128, 64, 32, 16))]
+        matrix += [("float32", *one) for one in itertools.product((128, 64), (128, 64))]
+        matrix += [("float16", 64, 128), ("float16", 128, 64)]
+        matrix = matrix[::4] if quick else matrix
+    for dtype, width, block in matrix:
+        yield {"kind": "correct", "dtype": dtype, "width": width, "block": block}
 
 
-def methods(frames: int, tokens: int, device: str) -> Iterator[tuple[str, Callable, int]]:
-    """(name, call, pairs that it computes for a head)."""
-    n = frames * tokens
-    for name, kernel in DENSE.items():
-        if device == "cuda":
-            yield f"dense, {name}", dense_call(kernel), n * n
-    if device == "cpu":
-        yield "dense", F.scaled_dot_product_attention, n * n
-    start, size = blocks_of(n, BLOCK)
-    for density in DENSITIES:
-        kept = random_blocks(len(start), density)
-        if device == "cuda":
-            yield f"flex, blocks {density:.0%}", flex_call(kept, n, device), pairs_of(kept, size)
-        for tile in (64, 128):
-            layout = layout_of(kept, start, size, tile=tile).to(device)
-            yield f"ours, blocks {density:.0%}, tiles of {tile}", sparse_call(layout), layout.kept_pairs()
-    for name, two_pass in (("one pass", False), ("two passes", True)):
-        layout = frame_layout(frames, tokens, two_pass).to(device)
-        yield f"ours, frames, exact, {name}", sparse_call(layout), layout.kept_pairs()
+def run_cases(cases: list[dict], workers: int, deadline: float, limit: float) -> Iterator[dict]:
+    """The row of each case as it comes."""
+    with ThreadPoolExecutor(workers) as pool:
+        rows = [pool.submit(run_process, case, deadline, limit) for case in cases]
+        yield from (row.result() for row in as_completed(rows))
 
 
-def pairs_of(kept: Tensor, size: Tensor) -> int:
-    return int((kept * size[:, None] * size).sum())
+def run_process(case: dict, deadline: float, limit: float) -> dict:
+    """The row of one case, run in a process of its own; its error where there is none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return case | {"failed": "no time was left"}
+    command = [sys.executable, str(HERE / "cases.py"), json.dumps(case)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=min(limit, left + 20))
+    except subprocess.TimeoutExpired as error:
+        return case | {"failed": f"it ran for more than {error.timeout:.0f} s"}
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
+        return case | {"failed": said[-1][:300]}
 
 
-def dense_call(kernel: SDPBackend) -> Callable:
-    def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with sdpa_kernel(kernel):
-            return F.scaled_dot_product_attention(q, k, v)
-
-    return call
-
-
-def sparse_call(layout: BlockLayout) -> Callable:
-    return lambda q, k, v: block_sparse_attention(q, k, v, layout)
-
-
-def flex_call(kept: Tensor, tokens: int, device: str) -> Callable:
-    names = torch.argsort(kept.to(torch.uint8), dim=1, descending=True, stable=True).int()[None, None]
-    counts = kept.sum(1).int()[None, None]
-    nothing = torch.zeros_like(counts), names.clone()
-    mask = BlockMask.from_kv_blocks(
-        *(x.to(device) for x in nothing), counts.to(device), names.contiguous().to(device), BLOCK_SIZE=BLOCK,
-        mask_mod=every_pair, seq_lengths=(tokens, tokens),
-    )  # fmt: skip
-    return lambda q, k, v: compiled_flex()(q, k, v, block_mask=mask)
+def name_of(row: dict) -> str:
+    """A method in words."""
+    if row["method"] == "dense":
+        return f"dense, {row['kernel']}"
+    if row["method"] == "flex":
+        return f"FlexAttention, {row['density']:.0%} of the blocks"
+    what = f"{row['density']:.0%} of the blocks" if row["method"] == "blocks" else "frames"
+    passes = ", two passes" if row.get("two_pass") else ""
+    sorting = ", tokens sorted in the call" if row.get("sorts") else ""
+    return f"ours, {what}, blocks of {row['block']}, tiles of {row['tile']}{passes}{sorting}"
 
 
-def every_pair(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """All blocks are full, so this is never run; without a test of pairs, older versions of torch fail."""
-    return query >= 0
+def add_rates(rows: list[dict]) -> None:
+    """TFLOP/s on the pairs computed, and the speed-up over the fastest dense call of the same size."""
+    for size in {size_of(row) for row in rows}:
+        same = [row for row in rows if size_of(row) == size]
+        for name, operations in OPERATIONS.items():
+            dense = [row[name] for row in same if row["method"] == "dense" and name in row]
+            for row in same:
+                if name not in row:
+                    continue
+                pairs = row["density"] * size[0] ** 2 * size[1]
+                row[f"{name}_tflops"] = operations * size[2] * pairs / row[name] / 1e12
+                if dense:
+                    row[f"{name}_speedup"] = min(dense) / row[name]
 
 
-@lru_cache(maxsize=1)
-def compiled_flex() -> Callable:
-    return torch.compile(flex_attention, dynamic=False)
+def size_of(row: dict) -> tuple[int, int, int]:
+    return row["frames"] * row["tokens"], row["heads"], row["width"]
 
 
-def speed(device: str, quick: bool, deadline: float) -> Iterator[dict]:
-    """The table of one size, as far as it is, after every row."""
-    sizes = ((2, 160),) if device == "cpu" else SIZES[: 1 if quick else None]
-    heads, width = (1, 16) if device == "cpu" else (HEADS, WIDTH)
-    for frames, tokens in sizes:
-        torch.compiler.reset()  # else flex counts the sizes as recompilations, and gives up compiling
-        tensors = [
-            torch.randn(1, heads, frames * tokens, width, device=device, dtype=torch.bfloat16, requires_grad=True)
-            for _ in range(3)
-        ]
-        case = {"tokens": frames * tokens, "heads": heads, "width": width, "dtype": "bfloat16", "rows": []}
-        for name, call, pairs in methods(frames, tokens, device):
-            row = {"method": name, "pairs": pairs}
-            try:
-                row |= times_of(call, tensors, device) if time.monotonic() < deadline else {"error": "no time was left"}
-            except FAILURES as error:
-                row["error"] = first_line(error)
-            case["rows"].append(row)
-            print(case["tokens"], row, flush=True)
-            add_rates(case)
-            yield case
-
-
-def add_rates(case: dict) -> None:
-    """TFLOP/s on the kept pairs, the share of the fastest dense call's rate, the speed-up over that call."""
-    rows = [row for row in case["rows"] if "error" not in row]
-    dense = [row for row in rows if row["method"].startswith("dense")]
-    for name, operations in (("forward", 4), ("backward", 10)):
-        best = min((row[name] for row in dense), default=float("nan"))
+def make_tables(rows: list[dict]) -> str:
+    lines = []
+    for size in sorted({size_of(row) for row in rows}):
+        lines += ["", f"{size[0]} tokens, {size[1]} heads of {size[2]}, bfloat16", ""]
+        lines += ["| | pairs | forward ms | TFLOP/s | speed-up | backward ms | TFLOP/s | speed-up | error |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|"]
         for row in rows:
-            rate = operations * case["width"] * case["heads"] * row["pairs"] / row[name]
-            row[f"{name}_tflops"] = rate / 1e12
-            row[f"{name}_rate_of_dense"] = row["pairs"] / row[name] / (case["tokens"] ** 2 / best)
-            row[f"{name}_speedup"] = best / row[name]
-
-
-def times_of(call: Callable, tensors: list[Tensor], device: str) -> dict[str, float]:
-    with torch.no_grad():
-        forward = median_seconds(lambda: call(*tensors), device)
-    out = call(*tensors)
-    grad = torch.ones_like(out)
-    backward = median_seconds(lambda: torch.autograd.grad(out, tensors, grad, retain_graph=True), device)
-    return {"forward": forward, "backward": backward}
-
-
-def make_table(case: dict) -> str:
-    lines = [
-        f"{case['tokens']} tokens, {case['heads']} heads of {case['width']}, {case['dtype']}",
-        "",
-        "| | pairs | forward ms | TFLOP/s | of dense rate | speed-up | backward ms | TFLOP/s | of dense rate | speed-up |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in case["rows"]:
-        cells = [row["method"], f"{row['pairs'] / case['tokens'] ** 2:.1%}"]
-        for name in ("forward", "backward"):
-            if "error" in row:
-                cells += ["not measured", "", "", ""]
+            if size_of(row) != size:
                 continue
-            cells += [f"{1e3 * row[name]:.3f}", f"{row[f'{name}_tflops']:.3g}"]
-            cells += [f"{row[f'{name}_rate_of_dense']:.0%}", f"{row[f'{name}_speedup']:.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            if "failed" in row:
+                lines.append(f"| {row['name']} | not measured: {row['failed']} |" + 7 * " |")
+                continue
+            cells = [row["name"], f"{row['density']:.1%}"]
+            for name in OPERATIONS:
+                cells.append(f"{1e3 * row[name]:.3f}" if name in row else "none")
+                cells += [
+                    f"{row[key]:.3g}" if (key := f"{name}_{what}") in row else "" for what in ("tflops", "speedup")
+                ]
+            cells.append(f"{row['error']:.1e}" if "error" in row else "")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines[1:])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one width, one block, one size")
+    parser.add_argument("--quick", action="store_true", help="one size, a quarter of the correctness matrix")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--out", type=Path, help="default: results/<device>.json beside this script")
-    parser.add_argument("--minutes", type=float, default=9, help="after which no row of the speed table is begun")
-    parser.add_argument("--workers", type=int, help="processes of the correctness matrix; default: three in four cores")
+    parser.add_argument("--minutes", type=float, default=6.5, help="after which no case is begun")
+    parser.add_argument("--workers", type=int, help="processes at once; default: two in three cores")
     options = parser.parse_args()
     started = time.monotonic()
     on_gpu = options.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
         print("no GPU is found; --device cpu with TRITON_INTERPRET=1 tries the script out", file=sys.stderr)
         return 2
-    name = torch.cuda.get_device_name() if on_gpu else "cpu"
-    path = options.out or (HERE / "results" / f"{name.replace(' ', '_')}.json" if on_gpu else None)
+    device = torch.cuda.get_device_name() if on_gpu else "cpu"
+    path = options.out or (HERE / "results" / f"{device.replace(' ', '_')}.json" if on_gpu else None)
+    workers = options.workers or max(1, 2 * len(os.sched_getaffinity(0)) // 3)
     report = {
         "command": "python kernels/benchmarks/attention.py" + (" --quick" if options.quick else ""),
-        "device": name, "date": datetime.date.today().isoformat(),
-        "torch": torch.__version__, "triton": triton.__version__, "cuda": torch.version.cuda,
-        "seconds": 0.0, "correctness": [], "speed": [],
+        "device": device, "date": datetime.date.today().isoformat(), "torch": torch.__version__,
+        "seconds": 0.0, "ceiling": [], "speed": [], "correct": [],
     }  # fmt: skip
-
-    def save() -> None:
-        report["seconds"] = round(time.monotonic() - started, 1)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(report, indent=1) + "\n")
-
-    workers = options.workers or (max(1, 3 * len(os.sched_getaffinity(0)) // 4) if on_gpu else 1)
-    for rows in correctness(options.device, options.quick, workers):
-        report["correctness"] += rows
-        print(*rows, sep="\n", flush=True)
-        save()
-    for case in speed(options.device, options.quick, started + 60 * options.minutes):
-        report["speed"] = [*(c for c in report["speed"] if c["tokens"] != case["tokens"]), case]
-        save()
-    print("\n\n".join(make_table(case) for case in report["speed"]))
-    failed = [row for row in report["correctness"] if not row["passed"]]
-    total = len(report["correctness"])
-    print(f"\n{total - len(failed)} of {total} correctness cases passed; {report['seconds']:.0f} seconds in all")
-    if path is not None:
-        print(f"written to {path}")
+    deadline = started + 60 * options.minutes
+    with tempfile.NamedTemporaryFile() as lock:
+        shared = {"device": options.device, "lock": lock.name if on_gpu else None}
+        for cases, at_once in (
+            ([{"kind": "ceiling"}], 1),
+            (list(speed_cases(options.device, options.quick)), min(workers, 6)),
+            (list(correct_cases(options.device, options.quick)), workers),
+        ):
+            for case in cases:  # named before a row's own density replaces the one asked for
+                case |= {"name": name_of(case)} if case["kind"] == "speed" else {}
+            for row in run_cases([case | shared for case in cases], at_once, deadline, LIMIT):
+                report[row["kind"]].append({name: value for name, value in row.items() if name not in shared})
+                add_rates(report["speed"])
+                report["seconds"] = round(time.monotonic() - started, 1)
+                print(report[row["kind"]][-1], flush=True)
+                if path is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(json.dumps(report, indent=1) + "\n")
+    print("\n" + make_tables(report["speed"]))
+    failed = [row for row in report["correct"] if not row.get("passed")]
+    print(f"\n{len(report['correct']) - len(failed)} of {len(report['correct'])} correctness cases passed")
+    print(f"{report['seconds']:.0f} seconds in all" + ("" if path is None else f"; written to {path}"))
     return 1 if failed else 0
 
 

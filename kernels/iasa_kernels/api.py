@@ -30,14 +30,19 @@ def block_sparse_attention(
 
     The scale is 1 / sqrt(d) unless given. The log-sum-exp is float32 [b, nh, queries], in natural units, minus
     infinity for a query without keys (whose output is zeros). Differentiable once in q, k and v, through both
-    results. Raises ValueError on tensors that do not fit each other, the layout or the device, and ImportError
-    where Triton is absent.
+    results. A key or value that is not finite spoils the results of the queries that may see it, and of no other; the
+    gradients likewise. Raises ValueError on tensors that do not fit each other, the layout
+    or the device, and ImportError where Triton is absent.
     """
     _check(q, k, v, layout)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    if not math.isfinite(scale):
+        raise ValueError(f"the scale is {scale}; a finite number is needed")
+    if scale <= 0:  # the kernels take the largest logit before they scale
+        q, scale = (-q, -scale) if scale < 0 else (0 * q, 1.0)
     sizes = [
         layout.block_q, layout.block_k, layout.tile, layout.tile_back,
-        int(layout.complete_q), int(layout.complete_k), layout.segments,
+        int(layout.complete_q), int(layout.complete_k), layout.segments, int(layout.sink),
     ]  # fmt: skip
     out, lse = _attention(
         q.contiguous(), k.contiguous(), v.contiguous(),
@@ -73,14 +78,16 @@ def _attention(
 ) -> tuple[Tensor, Tensor]:
     from iasa_kernels.forward import run_forward
 
-    block_q, _, tile, _, complete, _, segments = sizes
+    block_q, _, tile, _, complete, _, segments, sink = sizes
+    if not q.numel():
+        return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if segments:
-        out, lse = _dense_segments(q, k, v, scale, segments)
+        out, lse = _dense_segments(q, k, v, scale, segments, bool(sink))
     elif complete:
         out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     else:
         out, lse = q.new_zeros(q.shape), q.new_full(q.shape[:3], -torch.inf, dtype=torch.float32)
-    run_forward(q, k, v, out, lse, forward, q_bits, k_bits, scale, block_q, tile, continues=segments > 0)
+    run_forward(q, k, v, out, lse, forward, q_bits, scale, block_q, tile, continues=segments > 0)
     return out, lse
 
 
@@ -89,19 +96,36 @@ def _(q, k, v, forward, backward_q, backward_k, q_bits, k_bits, scale, sizes):
     return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
-def _dense_segments(q: Tensor, k: Tensor, v: Tensor, scale: float, segments: int) -> tuple[Tensor, Tensor]:
-    """Each of `segments` equal runs of the sequence over itself: segments are so many more heads."""
+def _dense_segments(q: Tensor, k: Tensor, v: Tensor, scale: float, segments: int, sink: bool) -> tuple[Tensor, Tensor]:
+    """Each of `segments` equal runs of the sequence over itself, and over the first where that is the sink.
+
+    Segments are so many more heads. The sink is a second set of keys, merged by the log-sum-exps.
+    """
     b, nh, tokens, d = q.shape
-    parts = [x.view(b, nh * segments, tokens // segments, d) for x in (q, k, v)]
+    length = tokens // segments
+    out, lse = _dense(*(x.view(b, nh * segments, length, d) for x in (q, k, v)), scale)
+    out, lse = out.contiguous().view(q.shape), lse.contiguous().view(q.shape[:3])
+    if sink and segments > 1:
+        later, later_lse = _dense(q[:, :, length:], k[:, :, :length], v[:, :, :length], scale)
+        merged, merged_lse = merge_attention(out[:, :, length:], lse[:, :, length:], later, later_lse)
+        out[:, :, length:], lse[:, :, length:] = merged, merged_lse
+    return out, lse
+
+
+def _dense(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """torch's dense attention with its log-sum-exp, float32 [b, nh, queries]: cuDNN's from Hopper on."""
     if q.device.type == "cpu":
         if q.dtype == torch.float16:
             raise ValueError("two passes on a processor take float32 or bfloat16; the tensors are torch.float16")
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*parts, scale=scale)
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=scale)
+    if q.dtype == torch.float32:
+        raise ValueError("two passes on a GPU take float16 or bfloat16; the tensors are torch.float32")
+    if torch.cuda.get_device_capability(q.device) >= (9, 0) and q.shape[-1] % 8 == 0:
+        attend = torch.ops.aten._scaled_dot_product_cudnn_attention
+        out, lse = attend(q, k, v, None, True, scale=scale)[:2]
     else:
-        if q.dtype == torch.float32:
-            raise ValueError("two passes on a GPU take float16 or bfloat16; the tensors are torch.float32")
-        out, lse = torch.ops.aten._scaled_dot_product_flash_attention(*parts, scale=scale)[:2]
-    return out.contiguous().view(q.shape), lse.float().contiguous().view(q.shape[:3])
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)[:2]
+    return out, lse.float().view(q.shape[:3])
 
 
 @torch.library.custom_op("iasa_kernels::attention_backward", mutates_args=())
@@ -122,7 +146,9 @@ def _attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     from iasa_kernels.backward import run_backward
 
-    block_q, block_k, _, tile, complete_q, complete_k, _ = sizes
+    block_q, block_k, _, tile, complete_q, complete_k, *_ = sizes
+    if not q.numel():
+        return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
     dq = q.new_empty(q.shape) if complete_q else q.new_zeros(q.shape)
     dk, dv = (x.new_empty(x.shape) if complete_k else x.new_zeros(x.shape) for x in (k, v))
     run_backward(
@@ -163,8 +189,8 @@ def _check(q: Tensor, k: Tensor, v: Tensor, layout: BlockLayout) -> None:
         )
     if not q.dtype == k.dtype == v.dtype or q.dtype not in DTYPES:
         raise ValueError(f"q, k and v are {q.dtype}, {k.dtype} and {v.dtype}; one of {DTYPES} is needed")
-    if q.shape[-1] > MAX_WIDTH:
-        raise ValueError(f"heads are {q.shape[-1]} wide; up to {MAX_WIDTH} is accepted")
+    if not 1 <= q.shape[-1] <= MAX_WIDTH:
+        raise ValueError(f"heads are {q.shape[-1]} wide; 1 to {MAX_WIDTH} is accepted")
     if (q.shape[2], k.shape[2]) != (layout.queries, layout.keys):
         raise ValueError(
             f"there are {q.shape[2]} queries and {k.shape[2]} keys; "

@@ -11,144 +11,252 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from iasa_kernels.forward import LOG2_E, dot_precision, drop_configs, make_configs, padded_width, parts_of
+from iasa_kernels.csr import TAIL as MASKED_TILE
+from iasa_kernels.forward import LOG2_E, SIZES, dot_precision, drop_configs, make_configs, parts_of
 from iasa_kernels.primitives import (
+    any_nan,
     find_row,
+    finite_or_nan,
+    hide_unseen,
+    inner,
     load_numbers,
     load_tokens,
+    only_finite,
     product,
-    share_a_bit,
+    split_width,
     store_numbers,
     store_tokens,
+    zeros,
 )
 
 
 @triton.jit
 def add_dq(
-    dq, q, grad, lse, delta, q_bits, k, v, k_bits, tile_start, tile_size, first, end, scale,
-    TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
+    dq, dq_rest, q, q_rest, grad, grad_rest, level, delta, q_bits, k, v, tile_start, tile_size, tile_bits, first, end, scale,
+    TILE: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    KIND: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr,
 ):  # fmt: skip
-    for tile in tl.range(first, end):
-        start, size = tl.load(tile_start + tile), tl.load(tile_size + tile)
-        keys = load_tokens(k, start, size, TILE, WIDTH, PADDED)
-        logits = product(q, tl.trans(keys), PRECISION) * (scale * LOG2_E)
-        seen = tl.arange(0, TILE)[None, :] < size
-        if TESTED:
-            seen = seen & share_a_bit(q_bits, load_numbers(k_bits, start, size, 0, TILE).to(tl.int32))
-        weights = tl.exp2(tl.where(seen, logits - lse[:, None], float("-inf")))
-        values = load_tokens(v, start, size, TILE, WIDTH, PADDED)
-        d_weights = product(grad, tl.trans(values), PRECISION)
-        d_logits = weights * (d_weights - delta[:, None])
-        dq = product(d_logits.to(keys.dtype), keys, PRECISION, dq)
-    return dq
+    """Adds tiles first .. end of keys to both parts of dq; `KIND` and the loads ahead are those of the forward pass."""
+    WHOLE: tl.constexpr = KIND == "whole"
+    for tile in tl.range(first, end, num_stages=None if WHOLE and not CAREFUL else 1):
+        start, size = tl.load(tile_start + tile), TILE
+        if not WHOLE:
+            size = tl.load(tile_size + tile)
+        keys, keys_rest = load_tokens(k, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+        values, values_rest = load_tokens(v, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+        if KIND == "tested":
+            unseen = hide_unseen(q_bits, tl.load(tile_bits + tile * TILE + tl.arange(0, TILE)))
+            if CAREFUL:
+                broken = finite_or_nan(keys, keys_rest, REST) + finite_or_nan(values, values_rest, REST)
+                keys, keys_rest = only_finite(keys, keys_rest, broken, REST)
+                values, values_rest = only_finite(values, values_rest, broken, REST)
+            logits = inner(q, q_rest, keys, keys_rest, REST, PRECISION, unseen)
+            if CAREFUL:
+                logits = tl.where(unseen == 0.0, logits + broken[None, :], float("-inf"))
+        else:
+            logits = inner(q, q_rest, keys, keys_rest, REST, PRECISION)
+        if KIND == "ragged":
+            logits = tl.where(tl.arange(0, TILE)[None, :] < size, logits, float("-inf"))
+        weights = tl.exp2(tl.fma(logits, scale, -level[:, None]))
+        d_weights = inner(grad, grad_rest, values, values_rest, REST, PRECISION)
+        d_logits = (weights * (d_weights - delta[:, None])).to(keys.dtype)
+        dq = product(d_logits, keys, PRECISION, dq)
+        if REST:
+            dq_rest = product(d_logits, keys_rest, PRECISION, dq_rest)
+    return dq, dq_rest
+
+
+@triton.jit
+def dq_row(
+    query, query_rest, gradient, gradient_rest, base, sums, bits, k, v,
+    tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    TESTED: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr,
+):  # fmt: skip
+    """Both parts of dq over all tiles of a row, but for the scale."""
+    acc, acc_rest = zeros(BLOCK, MAIN, REST)
+    acc, acc_rest = add_dq(
+        acc, acc_rest, query, query_rest, gradient, gradient_rest, base, sums, 0, k, v, tile_start, tile_size, 0,
+        whole, ragged, scale, TILE, WIDTH, MAIN, REST, "whole", PRECISION, CAREFUL,
+    )  # fmt: skip
+    acc, acc_rest = add_dq(
+        acc, acc_rest, query, query_rest, gradient, gradient_rest, base, sums, 0, k, v, tile_start, tile_size, 0,
+        ragged, end, scale, TAIL, WIDTH, MAIN, REST, "ragged", PRECISION, CAREFUL,
+    )  # fmt: skip
+    if TESTED:
+        acc, acc_rest = add_dq(
+            acc, acc_rest, query, query_rest, gradient, gradient_rest, base, sums, bits, k, v,
+            tested_start, tested_size, tested_bits, tested, tested_end, scale,
+            TAIL, WIDTH, MAIN, REST, "tested", PRECISION, CAREFUL,
+        )  # fmt: skip
+    return acc, acc_rest
 
 
 @triton.autotune(
     make_configs(stages=(1, 2, 3)),
-    key=["BLOCK", "TILE", "PADDED", "TESTED"],
+    key=["BLOCK", "TILE", "WIDTH", "TESTED"],
     prune_configs_by={"early_config_prune": drop_configs},
 )
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def dq_kernel(
-    q, k, v, out, lse, grad, grad_lse, dq, delta, q_bits, k_bits,
-    row_start, row_size, pointer, order, tile_start, tile_size,
+    q, k, v, out, lse, grad, grad_lse, dq, level, delta, q_bits,
+    row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,
     rows, plans, queries, keys, scale,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
     PARTS: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dq [b*nh, queries, WIDTH] of one block of queries, and its delta [b*nh, queries] for the other kernel."""
-    plan, start, size, full, tested, end = find_row(
+    """dq [b*nh, queries, WIDTH] of one block of queries; its level and delta [b*nh, queries] for the other kernel."""
+    plan, start, size, whole, ragged, end, tested, tested_end = find_row(
         row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
     )
     head = tl.program_id(1).to(tl.int64)
     to_query, to_key, to_row = head * queries * WIDTH, head * keys * WIDTH, head * queries
+    k, v = k + to_key, v + to_key
 
-    query = load_tokens(q + to_query, start, size, BLOCK, WIDTH, PADDED)
-    gradient = load_tokens(grad + to_query, start, size, BLOCK, WIDTH, PADDED)
-    result = load_tokens(out + to_query, start, size, BLOCK, WIDTH, PADDED)
+    query, query_rest = load_tokens(q + to_query, start, size, BLOCK, WIDTH, MAIN, REST)
+    gradient, gradient_rest = load_tokens(grad + to_query, start, size, BLOCK, WIDTH, MAIN, REST)
+    result, result_rest = load_tokens(out + to_query, start, size, BLOCK, WIDTH, MAIN, REST)
     sums = tl.sum(result.to(tl.float32) * gradient.to(tl.float32), 1)
+    if REST:
+        sums += tl.sum(result_rest.to(tl.float32) * gradient_rest.to(tl.float32), 1)
     sums -= load_numbers(grad_lse + to_row, start, size, 0.0, BLOCK)
     store_numbers(delta + to_row, sums, start, size, BLOCK)
-    level = load_numbers(lse + to_row, start, size, float("inf"), BLOCK) * LOG2_E
-    level = tl.where(level == float("-inf"), float("inf"), level)  # a query without keys has no weights
+    base = load_numbers(lse + to_row, start, size, float("inf"), BLOCK) * LOG2_E
+    base = tl.where(base == float("-inf"), float("inf"), base)  # a query without keys has no weights
+    store_numbers(level + to_row, base, start, size, BLOCK)
 
-    acc = tl.zeros([BLOCK, PADDED], tl.float32)
-    acc = add_dq(
-        acc, query, gradient, level, sums, 0, k + to_key, v + to_key, k_bits, tile_start, tile_size, full, tested, scale,
-        TILE, WIDTH, PADDED, False, PRECISION,
+    bits = 0
+    if TESTED:
+        bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK)
+    acc, acc_rest = dq_row(
+        query, query_rest, gradient, gradient_rest, base, sums, bits, k, v,
+        tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end,
+        scale * LOG2_E, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, False,
     )  # fmt: skip
     if TESTED:
-        bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK).to(tl.int32)
-        acc = add_dq(
-            acc, query, gradient, level, sums, bits, k + to_key, v + to_key, k_bits + plan * keys,
-            tile_start, tile_size, tested, end, scale, TILE, WIDTH, PADDED, True, PRECISION,
-        )  # fmt: skip
-    store_tokens(dq + to_query, acc * scale, start, size, BLOCK, WIDTH, PADDED)
+        if any_nan(acc, acc_rest, REST):
+            acc, acc_rest = dq_row(
+                query, query_rest, gradient, gradient_rest, base, sums, bits, k, v,
+                tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end,
+                scale * LOG2_E, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, True,
+            )  # fmt: skip
+    store_tokens(dq + to_query, acc * scale, acc_rest * scale, start, size, BLOCK, WIDTH, MAIN, REST)
 
 
 @triton.jit
 def add_dkv(
-    dk, dv, key, value, k_bits, q, grad, lse, delta, q_bits, tile_start, tile_size, first, end, scale,
-    TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
+    dk, dk_rest, dv, dv_rest, key, key_rest, value, value_rest, k_bits, q, grad, level, delta,
+    tile_start, tile_size, tile_bits, first, end, scale,
+    TILE: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    KIND: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr,
 ):  # fmt: skip
     """Rows are keys here and columns queries, so every matrix is the transpose of the forward pass's."""
-    for tile in tl.range(first, end):
-        start, size = tl.load(tile_start + tile), tl.load(tile_size + tile)
-        query = load_tokens(q, start, size, TILE, WIDTH, PADDED)
-        logits = product(key, tl.trans(query), PRECISION) * (scale * LOG2_E)
-        level = load_numbers(lse, start, size, float("inf"), TILE) * LOG2_E
-        level = tl.where(level == float("-inf"), float("inf"), level)
-        logits -= level[None, :]  # no weight beyond the tile's end, where the level is infinite
-        if TESTED:
-            seen = share_a_bit(k_bits, load_numbers(q_bits, start, size, 0, TILE).to(tl.int32))
-            logits = tl.where(seen, logits, float("-inf"))
-        weights = tl.exp2(logits)
-        gradient = load_tokens(grad, start, size, TILE, WIDTH, PADDED)
-        dv = product(weights.to(gradient.dtype), gradient, PRECISION, dv)
-        d_weights = product(value, tl.trans(gradient), PRECISION)
-        sums = load_numbers(delta, start, size, 0.0, TILE)
-        d_logits = weights * (d_weights - sums[None, :])
-        dk = product(d_logits.to(query.dtype), query, PRECISION, dk)
-    return dk, dv
+    WHOLE: tl.constexpr = KIND == "whole"
+    for tile in tl.range(first, end, num_stages=None if WHOLE and not CAREFUL else 1):
+        start, size = tl.load(tile_start + tile), TILE
+        if not WHOLE:
+            size = tl.load(tile_size + tile)
+        query, query_rest = load_tokens(q, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+        if KIND == "tested":
+            unseen = hide_unseen(k_bits, tl.load(tile_bits + tile * TILE + tl.arange(0, TILE)))
+            if CAREFUL:
+                gradient, gradient_rest = load_tokens(grad, start, size, TILE, WIDTH, MAIN, REST)
+                broken = finite_or_nan(query, query_rest, REST) + finite_or_nan(gradient, gradient_rest, REST)
+                broken += load_numbers(level, start, size, 0.0, TILE) * 0.0
+                broken += load_numbers(delta, start, size, 0.0, TILE) * 0.0
+                query, query_rest = only_finite(query, query_rest, broken, REST)
+            logits = inner(key, key_rest, query, query_rest, REST, PRECISION, unseen)
+            if CAREFUL:
+                logits = tl.where(unseen == 0.0, logits + broken[None, :], float("-inf"))
+        else:
+            logits = inner(key, key_rest, query, query_rest, REST, PRECISION)
+        base = load_numbers(level, start, size, float("inf"), TILE, WHOLE)  # no weight beyond the tile's end
+        gradient, gradient_rest = load_tokens(grad, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+        if CAREFUL and KIND == "tested":
+            base = tl.where(broken == 0.0, base, float("inf"))
+            gradient, gradient_rest = only_finite(gradient, gradient_rest, broken, REST)
+        weights = tl.exp2(tl.fma(logits, scale, -base[None, :]))
+        rounded = weights.to(gradient.dtype)
+        dv = product(rounded, gradient, PRECISION, dv)
+        d_weights = inner(value, value_rest, gradient, gradient_rest, REST, PRECISION)
+        sums = load_numbers(delta, start, size, 0.0, TILE, WHOLE)
+        if CAREFUL and KIND == "tested":
+            sums = tl.where(broken == 0.0, sums, 0.0)
+        d_logits = (weights * (d_weights - sums[None, :])).to(query.dtype)
+        dk = product(d_logits, query, PRECISION, dk)
+        if REST:
+            dv_rest = product(rounded, gradient_rest, PRECISION, dv_rest)
+            dk_rest = product(d_logits, query_rest, PRECISION, dk_rest)
+    return dk, dk_rest, dv, dv_rest
+
+
+@triton.jit
+def dkv_row(
+    key, key_rest, value, value_rest, bits, q, grad, level, delta,
+    tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    TESTED: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr,
+):  # fmt: skip
+    """Both parts of dk, but for the scale, and of dv over all tiles of a row."""
+    dk, dk_rest = zeros(BLOCK, MAIN, REST)
+    dv, dv_rest = zeros(BLOCK, MAIN, REST)
+    dk, dk_rest, dv, dv_rest = add_dkv(
+        dk, dk_rest, dv, dv_rest, key, key_rest, value, value_rest, 0, q, grad, level, delta,
+        tile_start, tile_size, 0, whole, ragged, scale, TILE, WIDTH, MAIN, REST, "whole", PRECISION, CAREFUL,
+    )  # fmt: skip
+    dk, dk_rest, dv, dv_rest = add_dkv(
+        dk, dk_rest, dv, dv_rest, key, key_rest, value, value_rest, 0, q, grad, level, delta,
+        tile_start, tile_size, 0, ragged, end, scale, TAIL, WIDTH, MAIN, REST, "ragged", PRECISION, CAREFUL,
+    )  # fmt: skip
+    if TESTED:
+        dk, dk_rest, dv, dv_rest = add_dkv(
+            dk, dk_rest, dv, dv_rest, key, key_rest, value, value_rest, bits, q, grad, level, delta,
+            tested_start, tested_size, tested_bits, tested, tested_end, scale,
+            TAIL, WIDTH, MAIN, REST, "tested", PRECISION, CAREFUL,
+        )  # fmt: skip
+    return dk, dk_rest, dv, dv_rest
 
 
 @triton.autotune(
     make_configs(stages=(1, 2, 3)),
-    key=["BLOCK", "TILE", "PADDED", "TESTED"],
+    key=["BLOCK", "TILE", "WIDTH", "TESTED"],
     prune_configs_by={"early_config_prune": drop_configs},
 )
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def dkv_kernel(
-    q, k, v, lse, grad, delta, dk, dv, q_bits, k_bits,
-    row_start, row_size, pointer, order, tile_start, tile_size,
+    q, k, v, grad, level, delta, dk, dv, k_bits,
+    row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,
     rows, plans, queries, keys, scale,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
     PARTS: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dk and dv [b*nh, keys, WIDTH] of one block of keys."""
-    plan, start, size, full, tested, end = find_row(
+    plan, start, size, whole, ragged, end, tested, tested_end = find_row(
         row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
     )
     head = tl.program_id(1).to(tl.int64)
     to_query, to_key, to_row = head * queries * WIDTH, head * keys * WIDTH, head * queries
-    q, grad, lse, delta = q + to_query, grad + to_query, lse + to_row, delta + to_row
+    q, grad, level, delta = q + to_query, grad + to_query, level + to_row, delta + to_row
 
-    key = load_tokens(k + to_key, start, size, BLOCK, WIDTH, PADDED)
-    value = load_tokens(v + to_key, start, size, BLOCK, WIDTH, PADDED)
-    d_key = tl.zeros([BLOCK, PADDED], tl.float32)
-    d_value = tl.zeros([BLOCK, PADDED], tl.float32)
-    d_key, d_value = add_dkv(
-        d_key, d_value, key, value, 0, q, grad, lse, delta, q_bits, tile_start, tile_size, full, tested, scale,
-        TILE, WIDTH, PADDED, False, PRECISION,
+    key, key_rest = load_tokens(k + to_key, start, size, BLOCK, WIDTH, MAIN, REST)
+    value, value_rest = load_tokens(v + to_key, start, size, BLOCK, WIDTH, MAIN, REST)
+    bits = 0
+    if TESTED:
+        bits = load_numbers(k_bits + plan * keys, start, size, 0, BLOCK)
+    d_key, d_key_rest, d_value, d_value_rest = dkv_row(
+        key, key_rest, value, value_rest, bits, q, grad, level, delta,
+        tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end,
+        scale * LOG2_E, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, False,
     )  # fmt: skip
     if TESTED:
-        bits = load_numbers(k_bits + plan * keys, start, size, 0, BLOCK).to(tl.int32)
-        d_key, d_value = add_dkv(
-            d_key, d_value, key, value, bits, q, grad, lse, delta, q_bits + plan * queries,
-            tile_start, tile_size, tested, end, scale, TILE, WIDTH, PADDED, True, PRECISION,
-        )  # fmt: skip
-    store_tokens(dk + to_key, d_key * scale, start, size, BLOCK, WIDTH, PADDED)
-    store_tokens(dv + to_key, d_value, start, size, BLOCK, WIDTH, PADDED)
+        if any_nan(d_key, d_key_rest, REST) | any_nan(d_value, d_value_rest, REST):
+            d_key, d_key_rest, d_value, d_value_rest = dkv_row(
+                key, key_rest, value, value_rest, bits, q, grad, level, delta,
+                tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end,
+                scale * LOG2_E, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, True,
+            )  # fmt: skip
+    store_tokens(dk + to_key, d_key * scale, d_key_rest * scale, start, size, BLOCK, WIDTH, MAIN, REST)
+    store_tokens(dv + to_key, d_value, d_value_rest, start, size, BLOCK, WIDTH, MAIN, REST)
 
 
 def run_backward(
@@ -164,28 +272,29 @@ def run_backward(
     dv: Tensor,
     by_query: list[Tensor],  # of a TileList
     by_key: list[Tensor],
-    q_bits: Tensor | None,
-    k_bits: Tensor | None,
+    q_bits: Tensor | None,  # int32 [p, queries]
+    k_bits: Tensor | None,  # int32 [p, keys]
     scale: float,
     block_q: int,
     block_k: int,
     tile: int,
 ) -> None:
-    delta = lse.new_empty(lse.shape)
+    level, delta = lse.new_empty(lse.shape), lse.new_empty(lse.shape)
     heads, width = q.shape[0] * q.shape[1], q.shape[-1]
+    main, rest = split_width(width)
     shared = {
-        "TILE": tile, "WIDTH": width, "PADDED": padded_width(width),
+        "TILE": tile, "TAIL": min(tile, MASKED_TILE), "WIDTH": width, "MAIN": main, "REST": rest,
         "TESTED": q_bits is not None, "PRECISION": dot_precision(q.dtype),
     }  # fmt: skip
     plans, rows = by_query[0].shape
     parts = parts_of(block_q, width, q.dtype)
     dq_kernel[(rows * parts, heads)](
-        q, k, v, out, lse, grad, grad_lse, dq, delta, q_bits, k_bits, *by_query,
+        q, k, v, out, lse, grad, grad_lse, dq, level, delta, q_bits, *by_query,
         rows, plans, q.shape[2], k.shape[2], scale, BLOCK=block_q // parts, PARTS=parts, **shared,
     )  # fmt: skip
     plans, rows = by_key[0].shape
     parts = parts_of(block_k, width, q.dtype)
     dkv_kernel[(rows * parts, heads)](
-        q, k, v, lse, grad, delta, dk, dv, q_bits, k_bits, *by_key,
+        q, k, v, grad, level, delta, dk, dv, k_bits, *by_key,
         rows, plans, q.shape[2], k.shape[2], scale, BLOCK=block_k // parts, PARTS=parts, **shared,
     )  # fmt: skip

@@ -6,17 +6,19 @@ runs of keys to load, so neighbouring blocks are joined to runs and the runs are
 backward pass for keys and values reads the transpose: for each block of keys, tiles of queries.
 
 A kept block is either full (every pair in it counts) or tested (a pair counts if the bits of its two tokens have a
-one in common); the tested tiles of a row come after its full ones.
+one in common). So a row's tiles are of three kinds: whole ones of full runs, which need no mask at all; what is left of
+those runs, ragged; and tested ones, which carry the bits of their tokens. Only whole ones may be longer than TAIL.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 MAX_BLOCK = 128
+TAIL = 64  # tokens of a tile that needs a mask, at most
 MAX_DENSE = 1 << 26  # pairs of a dense mask
 
 
@@ -24,23 +26,34 @@ MAX_DENSE = 1 << 26  # pairs of a dense mask
 class TileList:
     """For each row, a block of tokens, the tiles of tokens on the other side that it meets; p plans side by side.
 
-    Row r of plan p covers tokens start[p, r] .. start[p, r] + size[p, r]. Its full tiles are those from
-    pointer[p, r, 0] to pointer[p, r, 1], its tested ones go on to pointer[p, r, 2]. Two rows of which the first
-    meets tokens 0..6 and the second meets tokens 0..4 and, by their bits, 4..6, in tiles of 4:
+    Row r of plan p covers tokens start[p, r] .. start[p, r] + size[p, r]. Its whole tiles are those from
+    pointer[p, r, 0] to pointer[p, r, 1], its ragged ones go on to pointer[p, r, 2], and its tested ones, counted apart,
+    go from pointer[p, r, 3] to pointer[p, r, 4]. Two rows of which the first meets tokens 0..6 and the second meets
+    tokens 0..4 and, by their bits, 4..6, in tiles of 4:
 
-        start [[0, 4]]   size [[4, 2]]   pointer [[[0, 2, 2], [2, 3, 4]]]
-        tile_start [0, 4, 0, 4]   tile_size [4, 2, 4, 2]   order [[0, 1]]
+        start [[0, 4]]   size [[4, 2]]   pointer [[[0, 1, 2, 0, 0], [2, 3, 3, 0, 1]]]   order [[0, 1]]
+        tile_start [0, 4, 0]   tile_size [4, 2, 4]   tested_start [4]   tested_size [2]   tested_bits [[b4, b5, 0, 0]]
     """
 
     start: Tensor  # int32 [p, rows]
     size: Tensor  # int32 [p, rows]
-    pointer: Tensor  # int32 [p, rows, 3]
+    pointer: Tensor  # int32 [p, rows, 5]
     order: Tensor  # int32 [p, rows], longest rows first: what starts last should be short
     tile_start: Tensor  # int32 [tiles]
     tile_size: Tensor  # int32 [tiles], 1 or more
+    tested_start: Tensor  # int32 [tested tiles]
+    tested_size: Tensor  # int32 [tested tiles], 1 or more
+    tested_bits: Tensor  # int32 [tested tiles, tail], 0 beyond a tile's end: it needs no other mask
 
     def tensors(self) -> list[Tensor]:
-        return [self.start, self.size, self.pointer, self.order, self.tile_start, self.tile_size]
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def spans(self, plan: int, row: int) -> list[tuple[int, int, bool]]:
+        """(first token, tokens, whether tested) of each tile of a row."""
+        first, _, end, tested, tested_end = self.pointer[plan, row].tolist()
+        starts = (*self.tile_start[first:end].tolist(), *self.tested_start[tested:tested_end].tolist())
+        sizes = (*self.tile_size[first:end].tolist(), *self.tested_size[tested:tested_end].tolist())
+        return [(a, n, i >= end - first) for i, (a, n) in enumerate(zip(starts, sizes, strict=True))]
 
     def to(self, device: torch.device | str) -> TileList:
         return TileList(*(x.to(device) for x in self.tensors()))
@@ -50,24 +63,26 @@ class TileList:
 class BlockLayout:
     """A mask in the form that the kernels read. Build it with `make_layout`, per head with `stack_layouts`.
 
-    With `segments` > 0 the sequence is that many equal runs that see themselves in full: the forward pass leaves
-    these to torch's dense kernel, `forward` holds the rest, and the kernel goes on from the dense result.
+    With `segments` > 0 the sequence is that many equal runs that see themselves in full, and with `sink` all of them
+    see the first one in full as well: the forward pass leaves these to torch's dense kernel, `forward` holds the rest,
+    and the kernel goes on from the dense result.
     """
 
     queries: int
     keys: int
     block_q: int  # rows of a tile that a program of the forward pass and of dq owns: a power of two
     block_k: int  # the same for dk and dv
-    tile: int  # keys that the forward pass loads at a time
-    tile_back: int  # keys (dq) or queries (dk, dv) that the backward pass loads at a time
+    tile: int  # keys that the forward pass loads at a time where they need no mask, else at most TAIL
+    tile_back: int  # keys (dq) or queries (dk, dv) that the backward pass loads at a time, likewise
     forward: TileList
     backward_q: TileList
     backward_k: TileList
-    q_bits: Tensor | None = None  # [p, queries], uint8 or int32
-    k_bits: Tensor | None = None  # [p, keys]
+    q_bits: Tensor | None = None  # int32 [p, queries]
+    k_bits: Tensor | None = None  # int32 [p, keys]
     complete_q: bool = True  # whether every query is in some block
     complete_k: bool = True
     segments: int = 0
+    sink: bool = False
 
     @property
     def plans(self) -> int:
@@ -75,9 +90,9 @@ class BlockLayout:
 
     def kept_pairs(self) -> int:
         """Pairs in kept blocks, over all plans: what a kernel has to compute."""
-        tiles = self.backward_q
-        row = _row_of_tile(tiles.pointer)
-        return int((tiles.size.flatten().long()[row] * tiles.tile_size).sum())
+        tiles, size = self.backward_q, self.backward_q.size.flatten().long()
+        full, tested = (_row_of_tile(tiles.pointer[..., i], tiles.pointer[..., j]) for i, j in ((0, 2), (3, 4)))
+        return int((size[full] * tiles.tile_size).sum() + (size[tested] * tiles.tested_size).sum())
 
     def density(self) -> float:
         """Share of all pairs that lie in kept blocks."""
@@ -91,15 +106,13 @@ class BlockLayout:
         tiles = self.backward_q.to("cpu")
         for plan in range(self.plans):
             for row in range(tiles.start.shape[1]):
-                first, tested, end = tiles.pointer[plan, row].tolist()
                 a, n = int(tiles.start[plan, row]), int(tiles.size[plan, row])
-                for tile in range(first, end):
-                    b, m = int(tiles.tile_start[tile]), int(tiles.tile_size[tile])
+                for b, m, tested in tiles.spans(plan, row):
                     part = mask[plan, a : a + n, b : b + m]
-                    if tile < tested:
-                        part.fill_(True)
-                    else:
+                    if tested:
                         part |= (self.q_bits[plan, a : a + n, None].cpu() & self.k_bits[plan, b : b + m].cpu()) != 0
+                    else:
+                        part.fill_(True)
         return mask
 
     def to(self, device: torch.device | str) -> BlockLayout:
@@ -128,6 +141,7 @@ def make_layout(
     tile: int = 64,
     tile_back: int = 64,
     segments: int = 0,
+    sink: bool = False,
 ) -> BlockLayout:
     """The layout of one mask on the device of `columns`. Raises ValueError with the values found and accepted."""
     if (k_start is None) != (k_size is None):
@@ -151,17 +165,18 @@ def make_layout(
         q_bits = k_bits = None
 
     rows = torch.repeat_interleave(torch.arange(len(q_start), device=columns.device), row_pointer.diff())
-    by_query = _make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile_back)
-    by_key = _make_tiles(columns, full, q_start[rows], q_size[rows], k_start, k_size, tile_back)
+    by_query = _make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile_back, k_bits)
+    by_key = _make_tiles(columns, full, q_start[rows], q_size[rows], k_start, k_size, tile_back, q_bits)
     if segments:
-        rest = _outside_segments(rows, columns, full, q_start, q_size, k_start, k_size, (queries, keys), segments)
+        rest = _outside_segments(rows, columns, full, q_start, q_size, k_start, k_size, (queries, keys), segments, sink)
         rows, columns, full = rows[rest], columns[rest], full[rest]
-    same = tile == tile_back and not segments
-    first = by_query if same else _make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile)
+    first = by_query
+    if tile != tile_back or segments:
+        first = _make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile, k_bits)
     return BlockLayout(
         queries, keys, _tile_rows(q_size), _tile_rows(k_size), tile, tile_back,
         first, by_query, by_key, q_bits, k_bits,
-        int(q_size.sum()) == queries, int(k_size.sum()) == keys, segments,
+        int(q_size.sum()) == queries, int(k_size.sum()) == keys, segments, sink,
     )  # fmt: skip
 
 
@@ -172,7 +187,7 @@ def stack_layouts(layouts: list[BlockLayout]) -> BlockLayout:
     where sizes, number of blocks or tiles differ.
     """
     first = layouts[0]
-    for name in ("queries", "keys", "tile", "tile_back", "segments"):
+    for name in ("queries", "keys", "tile", "tile_back", "segments", "sink"):
         found = sorted({getattr(layout, name) for layout in layouts})
         if len(found) > 1:
             raise ValueError(f"the layouts' {name} are {found}; one value is needed")
@@ -199,6 +214,7 @@ def _make_tiles(
     row_start: Tensor,  # [rows]
     row_size: Tensor,  # [rows]
     tile: int,
+    bits: Tensor | None,  # int32 [1, tokens of the other side]
 ) -> TileList:
     some = size > 0
     row, full, start, size = row[some], full[some], start[some], size[some]
@@ -212,38 +228,75 @@ def _make_tiles(
     run_length = torch.zeros(int(new.sum()), dtype=torch.int64, device=row.device)
     run_length.scatter_add_(0, new.cumsum(0) - 1, size)
     run_start, run_group = start[new], group[new]
-    # Runs are cut into tiles.
-    pieces = (run_length + tile - 1) // tile
-    run = torch.repeat_interleave(torch.arange(len(pieces), device=row.device), pieces)
-    offset = tile * (torch.arange(len(run), device=row.device) - (pieces.cumsum(0) - pieces)[run])
-    counts = torch.bincount(run_group[run], minlength=2 * len(row_start)).view(-1, 2)
-    end = counts.sum(1).cumsum(0)
-    pointer = torch.stack([end - counts.sum(1), end - counts[:, 1], end], dim=1)
+    # Runs are cut into tiles: as many whole ones as a full run holds, and shorter ones.
+    tail = min(tile, TAIL)
+    whole = torch.where(run_group % 2 == 0, run_length // tile, 0)
+    short = (run_length - whole * tile + tail - 1) // tail
+    run, place = _count_off(whole)
+    tail_run, tail_place = _count_off(short)
+    offset = torch.cat([tile * place, tile * whole[tail_run] + tail * tail_place])
+    size = torch.cat([torch.full_like(run, tile), (run_length[tail_run] - offset[len(run) :]).clamp_max(tail)])
+    kind = torch.cat([torch.zeros_like(run), 1 + run_group[tail_run] % 2])  # whole, ragged, tested
+    run = torch.cat([run, tail_run])
+    kind_of_row = 3 * (run_group[run] // 2) + kind
+    by_kind = torch.argsort(kind_of_row, stable=True)
+    start, size, tested = (run_start[run] + offset)[by_kind], size[by_kind], (kind == 2)[by_kind]
+    counts = torch.bincount(kind_of_row, minlength=3 * len(row_start)).view(-1, 3)
+    ends = counts.cumsum(0)
+    first = ends - counts  # of each kind's tiles, as if each were counted apart
+    full_first = first[:, 0] + first[:, 1]
+    pointer = torch.stack([
+        full_first, full_first + counts[:, 0], full_first + counts[:, 0] + counts[:, 1], first[:, 2], ends[:, 2],
+    ], dim=1)  # fmt: skip
     order = torch.argsort(counts.sum(1), descending=True, stable=True)
     parts = (row_start, row_size, pointer, order)
-    tiles = (run_start[run] + offset, (run_length[run] - offset).clamp_max(tile))
-    return TileList(*(x[None].int().contiguous() for x in parts), *(x.int() for x in tiles))
+    tiles = (start[~tested], size[~tested], start[tested], size[tested])
+    return TileList(
+        *(x[None].int().contiguous() for x in parts),
+        *(x.int() for x in tiles),
+        _bits_of_tiles(start[tested], size[tested], bits, tail),
+    )
+
+
+def _bits_of_tiles(start: Tensor, size: Tensor, bits: Tensor | None, tail: int) -> Tensor:
+    """The bits of the tokens of each tested tile: int32 [tiles, tail], 0 beyond its end."""
+    if bits is None:
+        return start.new_zeros(0, tail, dtype=torch.int32)
+    place = torch.arange(tail, device=start.device)
+    token = (start[:, None] + place).clamp_max(bits.shape[1] - 1)
+    return torch.where(place < size[:, None], bits[0][token], 0)
+
+
+def _count_off(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of each of counts[i] things, and its number among those of i: [2, 0, 1] -> ([0, 0, 2], [0, 1, 0])."""
+    index = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    return index, torch.arange(len(index), device=counts.device) - (counts.cumsum(0) - counts)[index]
 
 
 def _outside_segments(
     rows: Tensor, columns: Tensor, full: Tensor,
     q_start: Tensor, q_size: Tensor, k_start: Tensor, k_size: Tensor,
-    tokens: tuple[int, int], segments: int,
+    tokens: tuple[int, int], segments: int, sink: bool,
 ) -> Tensor:  # fmt: skip
-    """Kept blocks that join two segments, bool [kept]; ValueError if a segment does not see itself in full."""
+    """Kept blocks that the dense pass leaves, bool [kept]; ValueError if a segment does not see in full what it must."""
     if tokens[0] != tokens[1] or tokens[0] % segments:
         raise ValueError(f"{tokens[0]} queries and {tokens[1]} keys do not make {segments} equal segments")
     length = tokens[0] // segments
     for start, size in ((q_start, q_size), (k_start, k_size)):
         if ((start // length) != (start + size - 1).clamp_min(0) // length)[size > 0].any():
             raise ValueError(f"a block reaches over the end of a segment of {length} tokens")
-    own = q_start[rows] // length == k_start[columns] // length
-    inside = (q_size[rows] * k_size[columns])[own & full].sum()
-    if int(inside) != segments * length**2:
-        raise ValueError(
-            f"the segments hold {int(inside)} pairs of full blocks; all {segments * length**2} are needed"
-        )
-    return ~own
+    of_query, of_key = q_start[rows] // length, k_start[columns] // length
+    dense = of_query == of_key
+    for name, one, squares in (("own", dense, segments), ("first", (of_key == 0) & ~dense, segments - 1)):
+        if name == "first" and not sink:
+            continue
+        inside = int((q_size[rows] * k_size[columns])[one & full].sum())
+        if inside != squares * length**2:
+            raise ValueError(
+                f"the segments see {inside} pairs of full blocks in their {name} segment; "
+                f"all {squares * length**2} are needed"
+            )
+    return ~(dense | (of_key == 0)) if sink else ~dense
 
 
 def _check_blocks(name: str, start: Tensor, size: Tensor, tokens: int) -> None:
@@ -281,7 +334,7 @@ def _checked_bits(bits: Tensor | None, tokens: int, name: str) -> Tensor:
         raise ValueError(f"{name} is missing; blocks that are not full need it")
     if bits.shape != (tokens,) or bits.dtype not in (torch.uint8, torch.int32):
         raise ValueError(f"{name} is {bits.dtype} {list(bits.shape)}; uint8 or int32 [{tokens}] is needed")
-    return bits[None].contiguous()
+    return bits[None].int().contiguous()
 
 
 def _tile_rows(size: Tensor) -> int:
@@ -293,25 +346,21 @@ def _stack_tiles(lists: list[TileList]) -> TileList:
     rows = sorted({one.start.shape[1] for one in lists})
     if len(rows) > 1:
         raise ValueError(f"the layouts have {rows} blocks; one number is needed")
-    before = [0]
-    for one in lists[:-1]:
-        before.append(before[-1] + len(one.tile_start))
-    return TileList(
-        torch.cat([one.start for one in lists]),
-        torch.cat([one.size for one in lists]),
-        torch.cat([one.pointer + shift for one, shift in zip(lists, before, strict=True)]),
-        torch.cat([one.order for one in lists]),
-        torch.cat([one.tile_start for one in lists]),
-        torch.cat([one.tile_size for one in lists]),
-    )
+    shift = torch.zeros(5, dtype=torch.int32)
+    pointers = []
+    for one in lists:
+        pointers.append(one.pointer + shift.to(one.pointer.device))
+        shift += torch.tensor(3 * [len(one.tile_start)] + 2 * [len(one.tested_start)], dtype=torch.int32)
+    joined = {name.name: torch.cat([getattr(one, name.name) for one in lists]) for name in fields(TileList)}
+    return TileList(**(joined | {"pointer": torch.cat(pointers)}))
 
 
 def _stack_bits(bits: list[Tensor | None], tokens: int, layout: BlockLayout) -> Tensor:
     nothing = torch.zeros(1, tokens, dtype=torch.int32, device=layout.forward.start.device)
-    return torch.cat([nothing if one is None else one.int() for one in bits])
+    return torch.cat([nothing if one is None else one for one in bits])
 
 
-def _row_of_tile(pointer: Tensor) -> Tensor:
-    """Row (counted over all plans) of each tile: int64 [tiles]."""
-    counts = (pointer[..., 2] - pointer[..., 0]).flatten()
-    return torch.repeat_interleave(torch.arange(len(counts), device=pointer.device), counts)
+def _row_of_tile(first: Tensor, end: Tensor) -> Tensor:
+    """Row (counted over all plans) of each tile, from where the tiles of each row begin and end: int64 [tiles]."""
+    counts = (end - first).flatten()
+    return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)

@@ -6,6 +6,7 @@ instruction); the log-sum-exp is stored in natural units.
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import torch
@@ -13,113 +14,195 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+try:
+    from triton.tools.tensor_descriptor import TensorDescriptor
+except ImportError:  # before Triton 3.4
+    TensorDescriptor = None
+
+from iasa_kernels.csr import TAIL as MASKED_TILE
 from iasa_kernels.primitives import (
+    any_nan,
     find_row,
+    finite_or_nan,
+    hide_unseen,
+    inner,
+    load_boxes,
     load_numbers,
     load_tokens,
+    only_finite,
     product,
-    share_a_bit,
+    split_width,
     store_numbers,
     store_tokens,
+    zeros,
 )
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
 
 
-def make_configs(stages: tuple[int, ...]) -> list[triton.Config]:
-    """What autotuning may choose from; the interpreter knows neither warps nor stages."""
+def make_configs(stages: tuple[int, ...], **choices: tuple) -> list[triton.Config]:
+    """What autotuning may choose from, every value of each choice among it; the interpreter knows no warps or stages."""
+    given = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
     if triton.knobs.runtime.interpret:
-        return [triton.Config({})]
-    return [triton.Config({}, num_warps=warps, num_stages=depth) for warps in (4, 8) for depth in stages]
+        return [triton.Config(one) for one in given]
+    return [triton.Config(one, num_warps=w, num_stages=depth) for one in given for w in (4, 8) for depth in stages]
 
 
 def drop_configs(configs: list[triton.Config], arguments: dict, **options) -> list[triton.Config]:
-    """Eight warps from 64 rows on; four do not hold 128 rows of 128 numbers in their registers.
+    """Eight warps from 128 rows on, four below: four do not hold 128 rows of 128 numbers in their registers.
 
-    float32 has room for two stages at most. With IASA_KERNELS_TUNE=0 in the environment the first configuration that
-    is left is taken untried: it needs the least memory.
+    float32 has room for two stages at most, other types gain nothing from one. With IASA_KERNELS_TUNE=0 in the environment
+    the first configuration that is left is taken untried: it needs the least memory and no copy engine.
     """
     given = {**arguments, **options}
-    least = 8 if given["BLOCK"] * given["PADDED"] > 128 * 64 else 4
-    most = 8 if given["BLOCK"] >= 64 else 4
-    depth = 2 if given["PRECISION"] == "tf32x3" else 4
-    kept = [config for config in configs if least <= config.num_warps <= most and config.num_stages <= depth]
+    kept = [one for one in configs if not one.kwargs.get("BOXES") or given["key_box"] is not None]
+    if not triton.knobs.runtime.interpret:
+        warps = 8 if given["BLOCK"] >= 128 else 4
+        depths = (1, 2) if given["PRECISION"] == "tf32x3" else (2, 3)
+        kept = [one for one in kept if one.num_warps == warps and one.num_stages in depths]
     return kept[:1] if os.environ.get("IASA_KERNELS_TUNE") == "0" else kept
+
+
+# Of these numbers the compiler need not know whether they are 1 or multiples of 16: one build serves all sizes.
+SIZES = ["rows", "plans", "queries", "keys"]
 
 
 @triton.jit
 def attend(
-    acc, top, total, q, q_bits, k, v, k_bits, tile_start, tile_size, first, end, scale,
-    TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
+    acc, acc_rest, top, total, q, q_rest, q_bits, k, v, key_box, key_rest_box, value_box, value_rest_box,
+    head_start, tile_start, tile_size, tile_bits, first, end, scale,
+    TILE: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    KIND: tl.constexpr, PRECISION: tl.constexpr, BOXES: tl.constexpr, CAREFUL: tl.constexpr,
 ):  # fmt: skip
-    """Adds tiles first .. end to the running softmax: weighted values, largest logit and sum of each query."""
-    for tile in tl.range(first, end):
-        start, size = tl.load(tile_start + tile), tl.load(tile_size + tile)
-        keys = load_tokens(k, start, size, TILE, WIDTH, PADDED)
-        logits = product(q, tl.trans(keys), PRECISION) * (scale * LOG2_E)
-        seen = tl.arange(0, TILE)[None, :] < size
-        if TESTED:
-            seen = seen & share_a_bit(q_bits, load_numbers(k_bits, start, size, 0, TILE).to(tl.int32))
-        logits = tl.where(seen, logits, float("-inf"))
-        new_top = tl.maximum(top, tl.max(logits, 1))
+    """Adds tiles first .. end to the running softmax: weighted values, largest logit and sum of each query.
+
+    KIND says what a tile needs: "whole" nothing, "ragged" a mask beyond its end, "tested" the bits of its pairs (those
+    beyond its end have none). With BOXES the copy engine brings whole tiles. Only these are loaded ahead: two pipelined
+    loops in one program make the assembler wait for every product.
+    """
+    WHOLE: tl.constexpr = KIND == "whole"
+    for tile in tl.range(first, end, num_stages=None if WHOLE and not CAREFUL else 1):
+        start, size = tl.load(tile_start + tile), TILE
+        if not WHOLE:
+            size = tl.load(tile_size + tile)
+        if WHOLE and BOXES:
+            keys, keys_rest = load_boxes(key_box, key_rest_box, head_start + start, MAIN, REST)
+        else:
+            keys, keys_rest = load_tokens(k, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+        if CAREFUL and KIND == "tested":
+            values, values_rest = load_tokens(v, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+            broken = finite_or_nan(keys, keys_rest, REST) + finite_or_nan(values, values_rest, REST)
+            keys, keys_rest = only_finite(keys, keys_rest, broken, REST)
+        if KIND == "tested":
+            bits = tl.load(tile_bits + tile * TILE + tl.arange(0, TILE))
+            unseen = hide_unseen(q_bits, bits)
+            logits = inner(q, q_rest, keys, keys_rest, REST, PRECISION, unseen)
+            if CAREFUL:
+                logits = tl.where(unseen == 0.0, logits + broken[None, :], float("-inf"))
+        else:
+            logits = inner(q, q_rest, keys, keys_rest, REST, PRECISION)
+        if KIND == "ragged":
+            logits = tl.where(tl.arange(0, TILE)[None, :] < size, logits, float("-inf"))
+        new_top = tl.maximum(top, tl.max(logits, 1) * scale)
         base = new_top
-        if TESTED:  # a query may have met no key yet
+        if KIND == "tested":  # a query may have met no key yet
             base = tl.where(new_top == float("-inf"), 0.0, new_top)
-        weights = tl.exp2(logits - base[:, None])
+        weights = tl.exp2(tl.fma(logits, scale, -base[:, None]))
         shrink = tl.exp2(top - base)
-        values = load_tokens(v, start, size, TILE, WIDTH, PADDED)
-        acc = product(weights.to(values.dtype), values, PRECISION, acc * shrink[:, None])
+        if WHOLE and BOXES:
+            values, values_rest = load_boxes(value_box, value_rest_box, head_start + start, MAIN, REST)
+        else:
+            values, values_rest = load_tokens(v, start, size, TILE, WIDTH, MAIN, REST, WHOLE)
+        if CAREFUL and KIND == "tested":
+            values, values_rest = only_finite(values, values_rest, broken, REST)
+        rounded = weights.to(values.dtype)
+        acc = product(rounded, values, PRECISION, acc * shrink[:, None])
+        if REST:
+            acc_rest = product(rounded, values_rest, PRECISION, acc_rest * shrink[:, None])
         total = total * shrink + tl.sum(weights, 1)
         top = new_top
-    return acc, top, total
+    return acc, acc_rest, top, total
+
+
+@triton.jit
+def attend_row(
+    query, query_rest, bits, out, lse, k, v, key_box, key_rest_box, value_box, value_rest_box, head_start, start, size,
+    tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    TESTED: tl.constexpr, CONTINUES: tl.constexpr, PRECISION: tl.constexpr, BOXES: tl.constexpr, CAREFUL: tl.constexpr,
+):  # fmt: skip
+    """The running softmax over all tiles of a row, from nothing or from what out and lse hold."""
+    acc, acc_rest = zeros(BLOCK, MAIN, REST)
+    top = tl.full([BLOCK], float("-inf"), tl.float32)
+    total = tl.zeros([BLOCK], tl.float32)
+    if CONTINUES:
+        before, before_rest = load_tokens(out, start, size, BLOCK, WIDTH, MAIN, REST)
+        acc += before.to(tl.float32)
+        if REST:
+            acc_rest += before_rest.to(tl.float32)
+        top = load_numbers(lse, start, size, 0.0, BLOCK) * LOG2_E
+        total += 1.0
+    acc, acc_rest, top, total = attend(
+        acc, acc_rest, top, total, query, query_rest, 0, k, v, key_box, key_rest_box, value_box, value_rest_box,
+        head_start, tile_start, tile_size, 0, whole, ragged, scale, TILE, WIDTH, MAIN, REST, "whole", PRECISION, BOXES, CAREFUL,
+    )  # fmt: skip
+    acc, acc_rest, top, total = attend(
+        acc, acc_rest, top, total, query, query_rest, 0, k, v, 0, 0, 0, 0,
+        0, tile_start, tile_size, 0, ragged, end, scale, TAIL, WIDTH, MAIN, REST, "ragged", PRECISION, False, CAREFUL,
+    )  # fmt: skip
+    if TESTED:
+        acc, acc_rest, top, total = attend(
+            acc, acc_rest, top, total, query, query_rest, bits, k, v, 0, 0, 0, 0,
+            0, tested_start, tested_size, tested_bits, tested, tested_end, scale,
+            TAIL, WIDTH, MAIN, REST, "tested", PRECISION, False, CAREFUL,
+        )  # fmt: skip
+    return acc, acc_rest, top, total
 
 
 @triton.autotune(
-    make_configs(stages=(1, 2, 3, 4)),
-    key=["BLOCK", "TILE", "PADDED", "TESTED"],
+    make_configs(stages=(1, 2, 3), BOXES=(False, True)),
+    key=["BLOCK", "TILE", "WIDTH", "TESTED"],
     restore_value=["out", "lse"],  # a run that continues a dense pass changes what it starts from
     prune_configs_by={"early_config_prune": drop_configs},
 )
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def forward_kernel(
-    q, k, v, out, lse, q_bits, k_bits,
-    row_start, row_size, pointer, order, tile_start, tile_size,
+    q, k, v, out, lse, q_bits, key_box, key_rest_box, value_box, value_rest_box,
+    row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,
     rows, plans, queries, keys, scale,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr,
-    PARTS: tl.constexpr, TESTED: tl.constexpr, CONTINUES: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    PARTS: tl.constexpr, TESTED: tl.constexpr, CONTINUES: tl.constexpr, PRECISION: tl.constexpr, BOXES: tl.constexpr,
 ):  # fmt: skip
     """out [b*nh, queries, WIDTH] and lse [b*nh, queries] of one block of queries."""
-    plan, start, size, full, tested, end = find_row(
+    plan, start, size, whole, ragged, end, tested, tested_end = find_row(
         row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
     )
     head = tl.program_id(1).to(tl.int64)
     q, out, lse = q + head * queries * WIDTH, out + head * queries * WIDTH, lse + head * queries
     k, v = k + head * keys * WIDTH, v + head * keys * WIDTH
+    scale *= LOG2_E
+    head_start = tl.program_id(1) * keys  # first row of the head in the boxes' tensor
 
-    query = load_tokens(q, start, size, BLOCK, WIDTH, PADDED)
-    if CONTINUES:  # from what another pass left in out and lse
-        acc = load_tokens(out, start, size, BLOCK, WIDTH, PADDED).to(tl.float32)
-        top = load_numbers(lse, start, size, 0.0, BLOCK) * LOG2_E
-        total = tl.full([BLOCK], 1.0, tl.float32)
-    else:
-        acc = tl.zeros([BLOCK, PADDED], tl.float32)
-        top = tl.full([BLOCK], float("-inf"), tl.float32)
-        total = tl.zeros([BLOCK], tl.float32)
-
-    acc, top, total = attend(
-        acc, top, total, query, 0, k, v, k_bits, tile_start, tile_size, full, tested, scale,
-        TILE, WIDTH, PADDED, False, PRECISION,
+    query, query_rest = load_tokens(q, start, size, BLOCK, WIDTH, MAIN, REST)
+    bits = 0
+    if TESTED:
+        bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK)
+    acc, acc_rest, top, total = attend_row(
+        query, query_rest, bits, out, lse, k, v, key_box, key_rest_box, value_box, value_rest_box, head_start, start, size,
+        tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+        BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, CONTINUES, PRECISION, BOXES, False,
     )  # fmt: skip
     if TESTED:
-        bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK).to(tl.int32)
-        acc, top, total = attend(
-            acc, top, total, query, bits, k, v, k_bits + plan * keys, tile_start, tile_size, tested, end, scale,
-            TILE, WIDTH, PADDED, True, PRECISION,
-        )  # fmt: skip
+        if any_nan(acc, acc_rest, REST):
+            acc, acc_rest, top, total = attend_row(
+                query, query_rest, bits, out, lse, k, v, 0, 0, 0, 0, head_start, start, size,
+                tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+                BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, CONTINUES, PRECISION, False, True,
+            )  # fmt: skip
 
     total = tl.where(total == 0.0, 1.0, total)  # a query without keys: zeros, and top is minus infinity
-    store_tokens(out, acc / total[:, None], start, size, BLOCK, WIDTH, PADDED)
+    store_tokens(out, acc / total[:, None], acc_rest / total[:, None], start, size, BLOCK, WIDTH, MAIN, REST)
     store_numbers(lse, (top + tl.log2(total)) * LN_2, start, size, BLOCK)
 
 
@@ -130,8 +213,7 @@ def run_forward(
     out: Tensor,  # [b, nh, queries, d], written where a row has tokens
     lse: Tensor,  # float32 [b, nh, queries], written likewise
     tiles: list[Tensor],  # of a TileList
-    q_bits: Tensor | None,  # [p, queries]
-    k_bits: Tensor | None,  # [p, keys]
+    q_bits: Tensor | None,  # int32 [p, queries]
     scale: float,
     block: int,
     tile: int,
@@ -139,23 +221,32 @@ def run_forward(
 ) -> None:
     plans, rows = tiles[0].shape
     width = q.shape[-1]
+    main, rest = split_width(width)
     parts = parts_of(block, width, q.dtype)
+    boxes = make_boxes(k, tile, main, rest) + make_boxes(v, tile, main, rest)
     forward_kernel[(rows * parts, q.shape[0] * q.shape[1])](
-        q, k, v, out, lse, q_bits, k_bits, *tiles,
+        q, k, v, out, lse, q_bits, *boxes, *tiles,
         rows, plans, q.shape[2], k.shape[2], scale,
-        BLOCK=block // parts, TILE=tile, WIDTH=width, PADDED=padded_width(width), PARTS=parts,
+        BLOCK=block // parts, TILE=tile, TAIL=min(tile, MASKED_TILE), WIDTH=width, MAIN=main, REST=rest, PARTS=parts,
         TESTED=q_bits is not None, CONTINUES=continues, PRECISION=dot_precision(q.dtype),
     )  # fmt: skip
 
 
-def padded_width(width: int) -> int:
-    """Tensor cores want a power of two of at least 16."""
-    return max(16, triton.next_power_of_2(width))
+def make_boxes(x: Tensor, tile: int, main: int, rest: int) -> list:
+    """Descriptors of [tile, main] and [tile, rest] columns of [b, nh, tokens, d], for the copy engine; None without one.
+
+    Hopper has one and reads rows that begin at multiples of 16 bytes; the interpreter has it too.
+    """
+    able = triton.knobs.runtime.interpret or (x.is_cuda and torch.cuda.get_device_capability(x.device) >= (9, 0))
+    if not able or TensorDescriptor is None or x.shape[-1] * x.element_size() % 16:
+        return [None, None]
+    rows = x.view(-1, x.shape[-1])
+    return [TensorDescriptor.from_tensor(rows, [tile, columns]) if columns else None for columns in (main, rest)]
 
 
 def parts_of(block: int, width: int, dtype: torch.dtype) -> int:
     """Programs that share a block: two where float32 numbers of 128 rows of 128 would not fit in shared memory."""
-    return 2 if dtype == torch.float32 and block * padded_width(width) > 64 * 128 else 1
+    return 2 if dtype == torch.float32 and block * sum(split_width(width)) > 64 * 128 else 1
 
 
 def dot_precision(dtype: torch.dtype) -> str:

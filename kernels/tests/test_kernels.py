@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
+triton = pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
 
+from iasa_kernels import forward  # noqa: E402
 from kernel_cases import DEVICE, compare, kernels, random_layout, random_qkv, results  # noqa: E402
 
 QUICK = settings(max_examples=8, deadline=None)
@@ -24,11 +25,10 @@ def walk(tiles, plan, q_bits, k_bits, shape):
     """The pairs that a list of tiles stands for, row by row as a kernel reads them."""
     seen = np.zeros(shape, int)
     for row in range(tiles.start.shape[1]):
-        first, tested, end = tiles.pointer[plan, row].tolist()
-        for tile in range(first, end):
+        for first, size, tested in tiles.spans(plan, row):
             for i in range(int(tiles.start[plan, row]), int(tiles.start[plan, row] + tiles.size[plan, row])):
-                for j in range(int(tiles.tile_start[tile]), int(tiles.tile_start[tile] + tiles.tile_size[tile])):
-                    seen[i, j] += tile < tested or int(q_bits[plan, i]) & int(k_bits[plan, j]) != 0
+                for j in range(first, first + size):
+                    seen[i, j] += not tested or int(q_bits[plan, i]) & int(k_bits[plan, j]) != 0
     return seen
 
 
@@ -48,8 +48,9 @@ def test_a_layout_holds_every_pair_of_the_definition_once(sizes, seed, density, 
     np.testing.assert_array_equal(walk(layout.backward_k, 0, *bits[::-1], mask.shape), mask.T)
     np.testing.assert_array_equal(layout.dense_mask()[0], mask)
     for tiles, largest in ((layout.forward, tile), (layout.backward_q, 16), (layout.backward_k, 16)):
-        assert not len(tiles.tile_size) or 1 <= int(tiles.tile_size.min()) <= int(tiles.tile_size.max()) <= largest
-        lengths = (tiles.pointer[0, :, 2] - tiles.pointer[0, :, 0])[tiles.order[0].long()]
+        for sizes_of in (tiles.tile_size, tiles.tested_size):
+            assert not len(sizes_of) or 1 <= int(sizes_of.min()) <= int(sizes_of.max()) <= largest
+        lengths = torch.tensor([len(tiles.spans(0, row)) for row in tiles.order[0]])
         assert (lengths.diff() <= 0).all()  # longest rows first
         assert sorted(tiles.order[0].tolist()) == list(range(len(sizes)))
     whole, _ = random_layout(sizes, seed, density, tested=False, own=False)
@@ -61,7 +62,7 @@ def test_neighbouring_blocks_are_loaded_as_one_tile():
     size = torch.tensor([4, 4, 4, 4])
     layout = kernels.make_layout(torch.tensor([0, 3, 3, 3, 4]), torch.tensor([2, 1, 0, 3]), size.cumsum(0) - 4, size)
     assert layout.forward.tile_start.tolist() == [0, 12] and layout.forward.tile_size.tolist() == [12, 4]
-    assert layout.forward.pointer[0].tolist() == [[0, 1, 1], [1, 1, 1], [1, 1, 1], [1, 2, 2]]
+    assert layout.forward.pointer[0].tolist() == [[0, 0, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 2, 0, 0]]
     assert layout.forward.order[0].tolist() == [0, 3, 1, 2]
 
 
@@ -82,7 +83,7 @@ def test_bad_layouts_are_named():
         ({"full": part, "q_bits": bits, "k_bits": bits[:31]}, r"\[31\]; uint8 or int32 \[32\]"),
         ({"full": part[:1], "q_bits": bits, "k_bits": bits}, r"full has shape \[1\]; \[2\]"),
         ({"segments": 3}, "32 queries and 32 keys do not make 3"),
-        ({"segments": 1}, "512 pairs of full blocks; all 1024"),
+        ({"segments": 1}, "512 pairs of full blocks in their own segment; all 1024"),
         ({"segments": 4}, "over the end of a segment of 8"),
         ({"k_start": torch.tensor([0])}, "together"),
     ):
@@ -105,6 +106,9 @@ CASES = [
     (torch.bfloat16, 80, [16, 16, 5], False),
     (torch.float16, 128, [32, 30, 32], True),
     (torch.float16, 32, [128, 17], True),
+    (torch.float32, 72, [16, 9], True),
+    (torch.bfloat16, 48, [20, 16], True),
+    (torch.float32, 3, [16, 9], True),
 ]
 
 
@@ -193,20 +197,58 @@ def test_a_plan_for_every_head_and_for_every_head_of_every_clip():
             torch.testing.assert_close(ours[0][b, head], wanted[0, 0], atol=1e-6, rtol=0)
 
 
-def test_two_passes_are_one():
-    """Each segment densely by torch, the kernel on top of it: the same results and gradients."""
+@pytest.mark.parametrize("tile, boxes, d", [(32, False, 16), (64, True, 80), (128, True, 16), (128, False, 80)])
+def test_whole_ragged_and_tested_tiles_of_one_row(tile, boxes, d, monkeypatch):
+    """Runs of 200 full and 90 tested tokens: whole tiles of any length, the rest in tiles of at most 64."""
+    if boxes and DEVICE == "cuda" and torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("the copy engine came with Hopper")
+    monkeypatch.setattr(
+        forward.forward_kernel, "early_config_prune",
+        lambda *given, **options: [triton.Config({"BOXES": boxes}, num_stages=2, num_warps=8 if tile == 128 else 4)],
+    )  # fmt: skip
+    size = torch.tensor([128, 72, 90])
+    bits = torch.from_numpy(np.random.default_rng(0).integers(0, 4, 290).astype(np.uint8))
+    layout = kernels.make_layout(
+        torch.tensor([0, 3, 3, 3]), torch.tensor([0, 1, 2]), size.cumsum(0) - size, size,
+        full=torch.tensor([True, True, False]), q_bits=bits, k_bits=bits, tile=tile,
+    )  # fmt: skip
+    tail = min(tile, 64)
+    whole, rest = divmod(200, tile)
+    assert layout.forward.tile_size.tolist() == whole * [tile] + (rest // tail) * [tail] + [rest % tail]
+    assert layout.forward.pointer[0, 0].tolist() == [0, whole, len(layout.forward.tile_size), 0, -(-90 // tail)]
+    assert max(layout.forward.tested_size) <= tail and int(layout.forward.tested_size.sum()) == 90
+    tensors = random_qkv(290, d, dtype=torch.bfloat16)
+    with torch.no_grad():
+        ours = kernels.block_sparse_attention(*(t.to(DEVICE) for t in tensors), layout.to(DEVICE))
+    wanted = kernels.reference_attention(*(t.double() for t in tensors), layout.to(DEVICE))[0]
+    torch.testing.assert_close(ours.double(), wanted, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("sink", [False, True])
+def test_two_passes_are_one(sink):
+    """Each segment densely by torch, and the first for all; the kernel on top: the same results and gradients."""
     size, frame = torch.tensor([16, 12, 16, 12]), torch.tensor([0, 0, 1, 1])
-    kept = torch.tensor([[1, 1, 0, 1], [1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 1, 1]], dtype=torch.bool)
+    kept = torch.tensor([[1, 1, 0, 1], [1, 1, 0, 0], [1, sink, 1, 1], [sink, sink, 1, 1]], dtype=torch.bool)
     rows, columns = kept.nonzero(as_tuple=True)
     pointer = torch.nn.functional.pad(kept.sum(1).cumsum(0), (1, 0))
     bits = torch.from_numpy(np.random.default_rng(0).integers(0, 8, 56).astype(np.uint8))
-    options = {"full": frame[rows] == frame[columns], "q_bits": bits, "k_bits": bits, "tile": 32, "tile_back": 32}
+    full = (frame[rows] == frame[columns]) | (sink & (frame[columns] == 0))
+    options = {"full": full, "q_bits": bits, "k_bits": bits, "tile": 32, "tile_back": 32}
     one = kernels.make_layout(pointer, columns, size.cumsum(0) - size, size, **options)
-    two = kernels.make_layout(pointer, columns, size.cumsum(0) - size, size, **options, segments=2)
+    two = kernels.make_layout(pointer, columns, size.cumsum(0) - size, size, **options, segments=2, sink=sink)
     assert torch.equal(two.dense_mask(), one.dense_mask())
-    assert int(two.forward.tile_size.sum()) == 12 + 16  # what is left: two blocks outside the segments
+    assert int(two.forward.tested_size.sum()) == (12 if sink else 12 + 16)  # blocks outside the dense passes
+    assert not len(two.forward.tile_size)
     dtype = torch.bfloat16 if DEVICE == "cuda" else torch.float32  # torch's kernel on a processor rounds exp in bf16
     compare(random_qkv(56, dtype=dtype), two.to(DEVICE))
+
+
+def test_a_sink_that_is_not_seen_in_full_is_refused():
+    size = torch.tensor([16, 16])
+    with pytest.raises(ValueError, match="0 pairs of full blocks in their first segment; all 256"):
+        kernels.make_layout(
+            torch.tensor([0, 1, 2]), torch.tensor([0, 1]), size.cumsum(0) - 16, size, segments=2, sink=True
+        )
 
 
 def test_merging_two_sets_of_keys_is_attention_over_both():
@@ -233,3 +275,58 @@ def test_logits_beyond_the_range_of_float16_are_scaled_in_float32():
     q, k = 30 + q, 30 + k  # sums of 128 products near 900: 115,000, and float16 ends at 65,504
     compare([q, k, v], layout)
     compare([q, k, v], layout, bounds=(0.02, 0.01, 0.2, 0.2, 0.02), scale=0.001)
+
+
+@pytest.mark.parametrize("scale", [-0.3, 0.0])
+def test_a_scale_below_zero_and_of_zero(scale):
+    layout, _ = random_layout([16, 9], seed=2)
+    compare(random_qkv(25), layout, scale=scale)
+
+
+# numbers that are not finite
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("which", [1, 2], ids=["key", "value"])
+def test_what_is_not_finite_reaches_those_that_see_it_alone(which, bad):
+    """Within a tested tile, where unseen keys are loaded and multiplied too; dense rows of other blocks beside it."""
+    layout, mask = random_layout([16, 9, 16], seed=5, density=0.7)
+    seen = mask[:, 20]
+    assert 5 < seen.sum() < 35
+    tensors = random_qkv(41)
+    clean = [t.clone() for t in tensors]
+    tensors[which][:, :, 20, 3] = bad
+    for t in clean[1:]:
+        t[:, :, 20] = 0.0
+    grad = torch.randn(1, 2, 41, 16, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    grad[:, :, seen] = 0.0
+
+    def attend(q, k, v):
+        return kernels.block_sparse_attention(q, k, v, layout, return_lse=True)
+
+    leaves = [t.requires_grad_() for t in tensors]
+    out, lse = attend(*leaves)
+    if which == 2 or math.isnan(bad):  # an infinite key may also get no weight
+        assert not torch.isfinite(out[:, :, seen]).all(-1).any()
+    wanted, wanted_lse = attend(*clean)
+    torch.testing.assert_close(out[:, :, ~seen], wanted[:, :, ~seen], atol=1e-6, rtol=0)
+    torch.testing.assert_close(lse[:, :, ~seen], wanted_lse[:, :, ~seen], atol=1e-6, rtol=0)
+    (dq,) = torch.autograd.grad(out, leaves[:1], grad)
+    (wanted_dq,) = torch.autograd.grad(attend(*[t.requires_grad_() for t in clean])[0], clean[:1], grad)
+    torch.testing.assert_close(dq[:, :, ~seen], wanted_dq[:, :, ~seen], atol=1e-6, rtol=0)
+
+
+def test_a_query_that_is_not_finite_spoils_its_own_row_and_the_keys_that_it_sees():
+    layout, mask = random_layout([16, 9, 16], seed=5, density=0.7)
+    tensors = random_qkv(41)
+    clean = [t.clone().requires_grad_() for t in tensors]
+    tensors[0][:, :, 18, 0] = math.nan
+    leaves = [t.requires_grad_() for t in tensors]
+    grad = torch.randn(1, 2, 41, 16, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    others = np.arange(41) != 18
+    assert 5 < mask[18].sum() < 38
+    out, wanted = (kernels.block_sparse_attention(*three, layout) for three in (leaves, clean))
+    torch.testing.assert_close(out[:, :, others], wanted[:, :, others], atol=1e-6, rtol=0)
+    ours, theirs = (torch.autograd.grad(x, t, grad) for x, t in ((out, leaves), (wanted, clean)))
+    for i, apart in enumerate((others, ~mask[18], ~mask[18])):
+        torch.testing.assert_close(ours[i][:, :, apart], theirs[i][:, :, apart], atol=1e-6, rtol=0)

@@ -319,7 +319,7 @@ from iasa.pipeline import CoSpeechPipeline, generate
 
 length = 0.4 if FAST else 4.0  # seconds
 out = Path(tempfile.mkdtemp()) / "talking.mp4"
-pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
+pipeline = CoSpeechPipeline.from_pretrained(teacher=None)
 part = poses[: int(length * 25)]
 report = generate(pipeline, audio[: int(length * rate)], speaker, out, keypoints=part)
 print(f"{report['frames']} frames, {report['fps']} a second in all, {report['density']:.1%} of the token pairs")

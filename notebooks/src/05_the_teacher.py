@@ -482,14 +482,16 @@ from iasa.pipeline import CoSpeechPipeline
 
 card = read_card("teacher")
 print({key: card[key] for key in ("data", "clips", "steps", "seconds", "device") if key in card})
-pipeline = CoSpeechPipeline.from_pretrained(models=("teacher",))
+pipeline = CoSpeechPipeline.from_pretrained(student=None)
 fig, axes = plt.subplots(2, 3, figsize=(6.6, 4.5))
 for row, name in enumerate(("dana", "emre")):
     speaker = load_speaker(name)
     poses = speech_to_keypoints(features, speaker.identity, seed=4)[1]
     axes[row, 0].imshow(speaker.image)
     for column, t in ((1, 40), (2, 120)):
-        take_one = pipeline.animate(poses[t : t + 2], speaker, model="teacher", steps=2 if FAST else 12)
+        take_one = pipeline.stream(
+            image=speaker, keypoints=poses[t : t + 2], model="teacher", num_inference_steps=2 if FAST else 12
+        )
         axes[row, column].imshow(next(take_one.frames)[0])
 for axis, title in zip(axes.flat, ("reference", "pose A", "pose B", "", "", ""), strict=True):
     axis.set_title(title)

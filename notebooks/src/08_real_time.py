@@ -245,11 +245,12 @@ check_frame_rate(frame_rate)
 # %%
 from iasa.pipeline import CoSpeechPipeline
 
-pipeline = CoSpeechPipeline.from_pretrained(models=("student",))
+pipeline = CoSpeechPipeline.from_pretrained(teacher=None)
 count = 6 if FAST else 60  # video frames
 began, done_at = time.perf_counter(), []
-stream = pipeline.stream((video[i : i + 2] for i in range(0, count, 2)), speaker)  # one denoising step, the default
-for pair in stream:
+pieces = (video[i : i + 2] for i in range(0, count, 2))
+generation = pipeline.stream(image=speaker, keypoints=pieces)  # one denoising step, the default
+for pair in generation.frames:
     done_at += [time.perf_counter() - began] * len(pair)
 done_at = np.array(done_at)
 print(f"first frame after {done_at[0]:.2f} s; {len(done_at) / done_at[-1]:.1f} frames a second in all, decoding included")

@@ -19,7 +19,7 @@ from iasa.pipeline import CoSpeechPipeline
 def pipeline() -> CoSpeechPipeline:
     torch.manual_seed(0)
     student = VideoTransformer(8, width=16, layers=2, heads=2)
-    return CoSpeechPipeline(Autoencoder(8, (8, 8, 16)), {"student": student}, dtype=torch.float32)
+    return CoSpeechPipeline(Autoencoder(8, (8, 8, 16)), student, dtype=torch.float32)
 
 
 def test_the_cost_ratio_compares_the_end_with_second_ten():
@@ -58,14 +58,18 @@ def test_memory_counts_the_processes_that_were_started():
         child.communicate(b"\n")
 
 
-@pytest.mark.parametrize(("given", "meant"), [("float32", {"dtype": torch.float32}), ("int8", {"int8": True})])
-def test_a_number_type_can_be_asked_for(monkeypatch, pipeline, given, meant):
+def test_weights_and_number_type_are_those_of_all_rows(monkeypatch, pipeline):
     asked = []
-    load = lambda models, **numbers: asked.append((models, numbers)) or pipeline  # noqa: E731
+
+    def load(weights, **options):
+        asked.append((weights, options.get("dtype")))
+        return pipeline
+
     monkeypatch.setattr(bench.CoSpeechPipeline, "from_pretrained", load)
-    _, figures = bench.run(GenerateOptions(rows=["student"], seconds=[1.0], steps=1, dtype=given))
-    assert asked == [(("student",), meant)] and figures["dtype"] == pipeline.precision == "float32"
-    assert [row["seconds"] for row in figures["rows"]] == [1.0]
+    options = GenerateOptions(rows=["student", "student dense"], seconds=[0.4], steps=1, weights="mine")
+    _, figures = bench.run(options)
+    assert asked == [("mine", None), ("mine", pipeline.precision)] and figures["dtype"] == "float32"
+    assert [row["row"] for row in figures["rows"]] == ["student", "student dense"]
 
 
 def test_a_breakdown_adds_up(pipeline, monkeypatch):

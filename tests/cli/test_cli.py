@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iasa.cli.arguments import read_speech
 from iasa.cli.main import main
-from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS
+from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, InputError
 from iasa.keypoints import (
     LEFT_HAND,
     MOUTH,
@@ -148,7 +149,8 @@ def test_bad_reference_pictures(tmp_path, capsys, speech):
     "out, part",
     [
         ("v.avi", "must end in .mp4"),
-        ("v", "must end in .mp4"),
+        ("v.", "must end in .mp4"),
+        ("file", "a new or empty folder is needed"),
         ("nowhere/v.mp4", "No such file or directory"),
         ("file.txt/v.mp4", "Not a directory"),
         ("folder.mp4", "it is a folder"),
@@ -157,7 +159,8 @@ def test_bad_reference_pictures(tmp_path, capsys, speech):
 @pytest.mark.parametrize("command", ["generate", "avatar"])
 def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, tmp_path, capsys):
     (tmp_path / "folder.mp4").mkdir()
-    (tmp_path / "file.txt").write_text("a file")
+    for name in ("file.txt", "file"):
+        (tmp_path / name).write_text("a file")
     words = [command, "--audio", tmp_path / "missing.wav", "--out", tmp_path / out]
     assert part in refused(words, capsys, tmp_path)
 
@@ -176,6 +179,11 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--avatar", "1", "--speaker", "x"], "not allowed"),
         (["generate", "--speaker", "nobody"], "nobody"),
         (["generate", "--pose", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["generate", "--model", "layers", "--steps", "2"], "without denoising steps"),
+        (["generate", "--background", "#00ff00"], "--background is for a photograph"),
+        (["generate", "--face", "2"], "--face is for a photograph"),
+        (["generate", "--puppet"], "--puppet is for a photograph"),
+        (["generate", "--framing", "closeup"], "closeup"),
         (["avatar", "--size", "300"], "300"),
     ],
 )
@@ -287,13 +295,33 @@ def test_the_main_job(tmp_path, speech):
     assert [path.name for path in tmp_path.iterdir()] == ["talking.mp4"]
 
 
+def test_a_photograph_speaks(tmp_path, capsys, speech):
+    """The picture itself moves, before a colour; what keeps still is said. The puppet is there when asked for."""
+    from sample_photographs import astronaut
+
+    pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
+    Image.fromarray(astronaut()).save(tmp_path / "person.png")
+    for name in ("#00ff0", "missing.png"):
+        words = ["generate", "--audio", speech, "--reference", tmp_path / "person.png", "--background", name]
+        assert name in refused([*words, "--out", tmp_path / "v.mp4"], capsys, tmp_path)
+    words = ["generate", "--audio", speech, "--reference", tmp_path / "person.png", "--background", "#00ff00"]
+    report = reported([*words, "--size", 256, "--out", tmp_path / "v.mp4"], capsys)
+    assert report["model"] == "layers" and report["steps"] == 0
+    assert "head, face and shoulders move" in report["parts"]
+    frames = read_video(tmp_path / "v.mp4")[0].astype(int)
+    assert frames.shape[1:] == (256, 256, 3)
+    corner = frames[:, :24, :24]  # behind the person, away from the visible mark
+    assert np.abs(corner - (0, 255, 0)).mean() < 8
+    assert np.abs(frames[0] - frames[len(frames) // 2])[60:140].mean() > 0.5, "somebody moves"
+
+
 def test_poses_and_reference_are_followed(tmp_path, capsys, speech, poses, monkeypatch):
     """By both models: lips move with the poses, the background stays the reference's; a seed repeats itself."""
     from iasa.avatar.speaker import draw_speaker
     from iasa.pipeline import CoSpeechPipeline
 
     pipeline = CoSpeechPipeline.from_pretrained()
-    monkeypatch.setattr(CoSpeechPipeline, "from_pretrained", lambda **_: pipeline)
+    monkeypatch.setattr(CoSpeechPipeline, "from_pretrained", lambda *_, **__: pipeline)
     opening = mouth_opening(load_keypoints(poses))
     start = int(np.clip(opening.argmax() - 6, 0, len(opening) - 12))
     driving = load_keypoints(poses)[start : start + 12]
@@ -329,6 +357,16 @@ def test_motion(tmp_path, capsys, speech, poses):
     assert np.abs(first.xy - other.xy).max() > 1e-3  # another performance
     assert run([*words, "--seed", 0]) == 0
     np.testing.assert_array_equal(load_keypoints(out).xy, first.xy)
+
+
+def test_an_example_clip_by_its_name(tmp_path, monkeypatch):
+    """But a file of that name comes first, and a path is a path."""
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_speech("welcome"), read_audio(CLIP)[0])
+    with pytest.raises(InputError, match="there is no file welcome"):
+        read_speech("./welcome")
+    write_wav(tmp_path / "welcome", np.sin(np.arange(AUDIO_RATE) / 20) / 2)
+    assert len(read_speech("welcome")) == AUDIO_RATE
 
 
 def test_plans_as_files_and_pictures(tmp_path, capsys, poses):

@@ -249,7 +249,7 @@ def test_a_phone_in_german_in_the_dark(visit):
     page.click("#explore")
     inner = page.frame_locator("#explorer-page iframe")
     inner.locator("#figure-0").wait_for()
-    inner.locator("#strip-hint", has_text="Bildstücken").wait_for()
+    inner.locator("#strip-hint", has_text="Patches").wait_for()
     page.wait_for_function("document.querySelector('#explorer-page iframe').offsetHeight > 1200")
     page.wait_for_timeout(1000)
     frame, whole = page.locator("#explorer-page iframe").bounding_box(), inner.locator("#explorer").bounding_box()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 
+import av
 import numpy as np
 import pytest
 
@@ -17,11 +19,11 @@ from iasa.demo.measured import measured_fps, quality_table  # noqa: E402
 from iasa.demo.motion_edits import MotionEdits, edit_motion, read_poses, shrink  # noqa: E402
 from iasa.demo.player import CODECS, LiveVideo  # noqa: E402
 from iasa.grid import TokenGrid  # noqa: E402
+from iasa.inference.windows import TEACHER_OVERLAP, TEACHER_WINDOW  # noqa: E402
 from iasa.keypoints import COUNT, Keypoints, save_keypoints  # noqa: E402
 from iasa.masks import make_plan  # noqa: E402
 from iasa.media.reader import read_audio_track, read_video  # noqa: E402
 from iasa.media.watermark import add_mark  # noqa: E402
-from iasa.pipeline import TEACHER_OVERLAP, TEACHER_WINDOW  # noqa: E402
 
 
 def test_live_pieces_are_a_playable_video(tmp_path):
@@ -154,3 +156,27 @@ def test_tables(tmp_path):
     assert 0 < measured_fps("teacher") < measured_fps("student") and measured_fps("nobody") is None
     labelled = add_label(np.zeros((2, 10, 100, 3), np.uint8), "a name")
     assert labelled.shape == (2, 32, 100, 3) and labelled[:, 10:].max() > 100 and not labelled[:, :10].any()
+
+
+def test_sound_and_picture_of_the_live_player_are_in_step():
+    """By the fragments' own stamps: a browser that appends them has no edit list to skip the sound encoder's run-up."""
+    sound = np.zeros(4 * AUDIO_RATE, np.float32)
+    for second in (1, 2, 3):
+        sound[second * AUDIO_RATE : second * AUDIO_RATE + 64] = 0.9
+    live = LiveVideo("clip", sound)
+    for first in range(0, 100, 10):
+        frames = np.zeros((10, 64, 64, 3), np.uint8)
+        frames[[i for i in range(10) if first + i in (25, 50, 75)]] = 255
+        live.add_frames(frames)
+    live.finish()
+    with av.open(io.BytesIO(live.data()), options={"ignore_editlist": "1"}) as file:
+        white = [f.time for f in file.decode(video=0) if f.to_ndarray(format="gray")[32:].mean() > 128]
+    clicks = []
+    with av.open(io.BytesIO(live.data()), options={"ignore_editlist": "1"}) as file:
+        for frame in file.decode(audio=0):
+            for at in np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.3):
+                time = frame.time + at / frame.rate
+                if not clicks or time - clicks[-1] > 0.5:
+                    clicks.append(time)
+    np.testing.assert_allclose(white, [1, 2, 3], atol=0.005)
+    np.testing.assert_allclose(clicks, [1, 2, 3], atol=0.005)

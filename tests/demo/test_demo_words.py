@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from types import SimpleNamespace
 
@@ -119,20 +118,3 @@ def test_learn_in_german_follows_the_english():
     lines = ["|  | Schritte | Dichte |", "| --- | --- | --- |", "| Lehrer | 8 | 1% |", "More."]
     assert translate_table(table, "de").splitlines() == lines
     assert set(words.translations.translations["en"]) == set(words.translations.translations["de"])
-
-
-def test_the_explorers_german_is_complete_and_used():
-    folder = CHECKOUT / "iasa" / "explorer"
-    script, template = (folder / "explorer.js").read_text(), (folder / "template.html").read_text()
-    german = json.loads((folder / "german.json").read_text())
-    said = set(re.findall(r'\bsay\("((?:[^"\\]|\\.)*)"', script))
-    assert len(said) > 100 and not said - set(german)
-    source = script + template + (folder / "page.py").read_text()
-    assert not [text for text in german if text not in source]
-    for english, text in german.items():
-        assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", text)), english
-    body = template.partition("<body>")[2]
-    static = re.findall(r">([A-Z][^<>{}]+)</(?:h2|p|button)>", body) + re.findall(
-        r'(?:aria-label|title)="([^"{]+)"', body
-    )
-    assert not {text for text in static if text not in ("PNG", "JSON")} - set(german)

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -18,11 +17,10 @@ import torch
 from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import InputError, MaskOptions
 from iasa.evaluation import run as evaluate
-from iasa.evaluation import variants as ablation
 from iasa.evaluation import worker as examiner_module
 from iasa.evaluation.rows import ROWS
 from iasa.evaluation.tables import compare_rows, make_table, summarise
-from iasa.evaluation.variants import animate_sparse, find_weights, mark_of
+from iasa.evaluation.variants import find_variant, mark_of
 from iasa.evaluation.worker import EvaluationJob, EvaluationWorker, ResultCache, evaluate_all, unpack
 from iasa.keypoints import COUNT, Keypoints, mouth_shape
 from iasa.metrics.networks.face_encoder import FaceEncoder
@@ -50,9 +48,6 @@ from iasa.training.speech_data.corpus import Committed, Utterance
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
     """A folder of shipped weights, and a run folder, both empty."""
-    for module in (ablation, evaluate):
-        if hasattr(module, "WEIGHTS"):
-            monkeypatch.setattr(module, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr("iasa.models.checkpoint.WEIGHTS", tmp_path / "weights")
     return tmp_path / "weights", tmp_path / "run"
 
@@ -64,14 +59,14 @@ def put(folder, **card):
 
 def test_a_row_finds_its_own_weights_and_no_other_stages(weights):
     shipped, run = weights
-    assert find_weights(ROWS["region"], run) is None
+    assert find_variant(ROWS["region"], run) is None
     put(shipped / "student", made_by="python -m iasa train distill_region")
-    assert find_weights(ROWS["region"]) == find_weights(ROWS["student"]) == shipped / "student"
-    assert find_weights(ROWS["regression"]) is None  # what lies there is the distilled student
+    assert find_variant(ROWS["region"]) == find_variant(ROWS["student"]) == shipped / "student"
+    assert find_variant(ROWS["regression"]) is None  # what lies there is the distilled student
     put(run / "student" / "export")
-    assert find_weights(ROWS["regression"], run) == run / "student" / "export"
+    assert find_variant(ROWS["regression"], run) == run / "student" / "export"
     put(shipped / "teacher")  # a card of before the stages had names
-    assert find_weights(ROWS["teacher"], run) == shipped / "teacher"
+    assert find_variant(ROWS["teacher"], run) == shipped / "teacher"
 
 
 def test_rows_that_are_not_trained_are_refused_by_name_or_listed_with_their_command(weights):
@@ -153,7 +148,6 @@ def test_figures_kept_for_other_weights_or_metrics_are_not_taken(weights, tmp_pa
 
     monkeypatch.setattr(EvaluationWorker, "measure", measure)
     monkeypatch.setattr(examiner_module, "NAMES", ("student",))  # stands where the proxy' folders do
-    monkeypatch.setattr("iasa.metrics.proxy.WEIGHTS", shipped)
 
     def names():
         measured.clear()
@@ -214,24 +208,6 @@ def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):
     assert set(ResultCache(tmp_path / "kept.jsonl").known) == {"a", "c"}
 
 
-def test_a_worker_s_threads_compute_with_one_thread_each(monkeypatch):
-    """Threads that a worker starts too: they ask the environment, not torch.set_num_threads of the thread beside them."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setattr(examiner_module, "_begin", _begin_quietly)
-    monkeypatch.setattr(examiner_module, "_evaluate_clip", _threads_of_a_thread)
-    assert list(examiner_module.evaluate_all(EvaluationJob((), {}), [None, None], workers=2)) == [1, 1]
-    assert os.environ["OMP_NUM_THREADS"] == "2"
-
-
-def _begin_quietly(work: EvaluationJob) -> None:
-    torch.set_num_threads(1)
-
-
-def _threads_of_a_thread(clip: None) -> int:
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(torch.get_num_threads).result()
-
-
 def test_two_workers_find_what_one_finds(tmp_path, monkeypatch):
     """The real thing on the row that costs least: two clips of eight frames of the truth."""
     pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
@@ -251,27 +227,50 @@ def test_two_workers_find_what_one_finds(tmp_path, monkeypatch):
     assert not clip.__dict__.keys() & {"truth", "masks"}  # pictures of finished clips are let go
 
 
-def test_a_killed_evaluation_leaves_no_process_behind(tmp_path):
-    """Its workers end by themselves, though nobody tells them to."""
+PROGRAM = """
+import os, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import torch
+from iasa.evaluation import worker
+
+class Slow:
+    def __init__(self, work):
+        self.folder = work.keep
+
+    def evaluate_clip(self, clip):
+        with ThreadPoolExecutor(1) as pool:  # as the stages of a roll-out are
+            threads = pool.submit(torch.get_num_threads).result()
+        (self.folder / f"{os.getpid()}.partial").write_text(str(threads))
+        (self.folder / f"{os.getpid()}.partial").rename(self.folder / str(os.getpid()))
+        if clip:
+            time.sleep(600)
+
+worker.EvaluationWorker = Slow
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    for _ in worker.evaluate_all(worker.EvaluationJob((), {}, keep=folder), [0, 1, 2], 2):
+        (folder / "environment.partial").write_text(os.environ["OMP_NUM_THREADS"])
+        (folder / "environment.partial").rename(folder / "environment")
+"""
+
+
+def test_workers_compute_with_one_thread_each_and_end_with_a_killed_evaluation(tmp_path):
+    """Threads that a worker starts compute with one thread too, the environment is given back once the workers run, and
+    they end when the evaluation is killed, though nobody tells them to."""
     begun = tmp_path / "begun"
     begun.mkdir()
-    program = (
-        "import os, sys, time; from pathlib import Path; from iasa.evaluation import worker\n"
-        "class Slow:\n"
-        "    def __init__(self, work): self.folder = work.keep\n"
-        "    def evaluate_clip(self, clip): (self.folder / str(os.getpid())).touch(); time.sleep(120)\n"
-        "worker.EvaluationWorker = Slow\n"
-        "job = worker.EvaluationJob((), {}, keep=Path(sys.argv[1]))\n"
-        "if __name__ == '__main__': list(worker.evaluate_all(job, [0, 1, 2], 2))\n"
-    )
     script = tmp_path / "killed.py"
-    script.write_text(program)
+    script.write_text(PROGRAM)
     root = Path(__file__).resolve().parents[2]
-    run = subprocess.Popen([sys.executable, str(script), str(begun)], env=os.environ | {"PYTHONPATH": str(root)})
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "2"}
+    run = subprocess.Popen([sys.executable, str(script), str(begun)], env=environment)
     try:
-        assert wait_for(lambda: len(list(begun.iterdir())) == 2), "two workers should have begun"
-        workers = [int(path.name) for path in begun.iterdir()]
-        assert all(is_running(worker) for worker in workers)
+        assert wait_for(lambda: len([p for p in begun.iterdir() if not p.suffix]) == 3, 200), "two workers should begin"
+        workers = [int(path.name) for path in begun.iterdir() if path.name.isdigit()]
+        assert len(workers) == 2 and all(is_running(worker) for worker in workers)
+        assert [(begun / str(worker)).read_text() for worker in workers] == ["1", "1"]
+        assert (begun / "environment").read_text() == "2"
     finally:
         run.kill()
         run.wait()
@@ -349,9 +348,11 @@ def test_the_sparse_teacher_is_causal_and_follows_its_mask(speaker):
     later = Keypoints(np.concatenate([xy[:6], xy[6:] + 0.1]), poses.confidence)
 
     def make(keypoints, **mask):
-        pipeline = CoSpeechPipeline(codec, {"teacher": model}, "cpu", torch.float32, MaskOptions(top_k=1, **mask))
-        frames, timing = animate_sparse(pipeline, keypoints, speaker, steps=2)
-        assert {"plan", "condition", "denoise", "decode"} <= set(timing.seconds)
+        options = MaskOptions(top_k=1, **mask)
+        pipeline = CoSpeechPipeline(codec, teacher=model, device="cpu", dtype=torch.float32, mask=options)
+        made = pipeline.stream(image=speaker, keypoints=keypoints, model="teacher", num_inference_steps=2, sparse=True)
+        frames = np.concatenate(list(made.frames))
+        assert {"plan", "condition", "denoise", "decode"} <= set(made.timing.seconds) and made.density < 1
         return frames.astype(int)
 
     frames = make(poses)

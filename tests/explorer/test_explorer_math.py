@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import subprocess
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,36 +14,39 @@ import numpy as np
 import pytest
 import torch
 
+from iasa import keypoints as layout
 from iasa.config import MaskOptions
+from iasa.explorer import constants
+from iasa.explorer.constants import mask_rule
+from iasa.explorer.page import MODULES, explorer_html, join_modules
 from iasa.grid import TokenGrid
 from iasa.keypoints import COUNT, FACE, LEFT_HAND, REGIONS, RIGHT_HAND, UPPER_BODY, Keypoints
-from iasa.masks import AttentionPlan, make_plan, region_bits, rigid_distance
+from iasa.masks import AttentionPlan, make_plan, region_bits, regions, rigid_distance
 
 NODE = shutil.which("node")
-SCRIPT = Path(__file__).resolve().parents[2] / "iasa" / "explorer" / "explorer.js"
+ARITHMETIC = MODULES[: MODULES.index("plan_text") + 1]  # the modules that draw nothing
 PLANS = 200
 NEAR = 1e-5  # image units: a token this near a region's edge may fall on either side in float32
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed; the explorer's arithmetic needs it")
 
 DRIVER = """
-const M = require(process.argv[1]);
 const cases = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const answers = cases.map((given) => {
-  const poses = { frames: given.grid.frames, xy: M.decode(given.xy, Float32Array),
-    confidence: M.decode(given.confidence, Float32Array) };
-  const options = { ...M.DEFAULTS, ...given.options }, n = given.grid.rows * given.grid.cols;
+  const poses = { frames: given.grid.frames, xy: decode(given.xy, Float32Array),
+    confidence: decode(given.confidence, Float32Array) };
+  const options = { ...DEFAULTS, ...given.options }, n = given.grid.rows * given.grid.cols;
   const closest = new Float64Array(given.grid.frames * n).fill(Infinity);
-  const bits = M.regionBits(poses, given.grid, options.method, closest);
-  const used = given.bits ? M.decode(given.bits, Uint8Array) : bits;
-  const plan = M.makePlan(poses, given.grid, options, used);
-  const other = M.makePlan(poses, given.grid, { ...options, ...given.other }, used, plan.distance);
-  const rows = given.queries.map(([t, i]) => M.encode(M.rowReasons(plan, t, i)));
-  return { distance: M.encode(plan.distance), table: plan.table, bits: M.encode(bits), closest: M.encode(closest),
-    order: M.encode(plan.order), measured: M.measure(plan, { width: 320, layers: 8, mlp_ratio: 3 }), rows,
-    json: M.toJson(plan), settings: M.readSettings(M.writeSettings(options), M.DEFAULTS), options,
-    compared: M.comparePlans(plan, other), sentences: given.asked.map((q) => M.explain(plan, ...q)),
-    keys: given.queries.map(([t]) => Array.from(M.keysByReason(plan, t))) };
+  const bits = regionBits(poses, given.grid, options.method, closest);
+  const used = given.bits ? decode(given.bits, Uint8Array) : bits;
+  const plan = makePlan(poses, given.grid, options, used);
+  const other = makePlan(poses, given.grid, { ...options, ...given.other }, used, plan.distance);
+  const rows = given.queries.map(([t, i]) => encode(rowReasons(plan, t, i)));
+  return { distance: encode(plan.distance), table: plan.table, bits: encode(bits), closest: encode(closest),
+    order: encode(plan.order), measured: measure(plan, { width: 320, layers: 8, mlp_ratio: 3 }), rows,
+    json: toJson(plan), settings: readSettings(writeSettings(options), DEFAULTS), options,
+    compared: comparePlans(plan, other), sentences: given.asked.map((q) => explain(plan, ...q)),
+    keys: given.queries.map(([t]) => Array.from(keysByReason(plan, t))) };
 });
 process.stdout.write(JSON.stringify(answers));
 """
@@ -84,6 +88,8 @@ def random_poses(rng: np.random.Generator, frames: int) -> Keypoints:
     confidence[-1, 0] = max(confidence[-1, 0], 0.5)  # a clip without any keypoint is refused
     if frames > 3 and rng.random() < 0.3:  # a pose that is held: a tie of distances
         moved[2], confidence[2] = moved[1], confidence[1]
+    if frames > 3 and rng.random() < 0.3:  # a shoulder that shows later
+        confidence[:2, 5] = 0
     return Keypoints(moved, confidence)
 
 
@@ -125,11 +131,19 @@ def ask(cases: list[Case], asked: list | None = None, other: dict | None = None,
         }
         for case in cases
     ]
-    done = subprocess.run(
-        [NODE, "-e", DRIVER, str(SCRIPT)], input=json.dumps(given), capture_output=True, text=True, timeout=120
-    )
+    return json.loads(run_node(DRIVER, json.dumps(given)))
+
+
+def run_node(code: str, given: str = "") -> str:
+    """What node prints that runs the page's own arithmetic, with the constants as Python has them now, and then `code`."""
+    page = json.dumps({"rule": mask_rule(), "language": "en", "words": {}})
+    text = f'"use strict";\nglobalThis.iasaPage = {page};\n{join_modules(ARITHMETIC)}\n{code}'
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "driver.cjs"
+        path.write_text(text, encoding="utf-8")
+        done = subprocess.run([NODE, str(path)], input=given, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +321,53 @@ def test_without_pythons_bits_the_plan_is_the_same(cases):
     for case, answer in zip(some, ask(some, own_bits=False), strict=True):
         assert answer["table"] == case.plan.frame_table.tolist()
         assert answer["measured"]["tokenDensity"] == pytest.approx(case.plan.density(), abs=2e-3)
+
+
+def page_data(case: Case) -> dict:
+    """What Python hands to the page."""
+    page = explorer_html(case.plan, case.keypoints)
+    return json.loads(page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0])
+
+
+def test_the_page_takes_every_constant_from_python(monkeypatch, cases):
+    """Whatever is changed in Python stands changed in the page's data."""
+    before = page_data(cases[3])
+    monkeypatch.setattr(regions, "TORSO", 1.7)
+    monkeypatch.setattr(regions, "PARTS", (replace(regions.PARTS[0], radius=0.33), *regions.PARTS[2:]))
+    monkeypatch.setattr(layout, "UPPER_BODY", (0, 5, 6))
+    monkeypatch.setattr("iasa.masks.plot.REGION_COLOURS", ((1, 2, 255),) * 5)
+    monkeypatch.setattr(constants, "MaskOptions", lambda: MaskOptions(top_k=9, window=3, sink=False))
+    after = page_data(cases[3])
+    assert before["rule"]["torso"] == 1.3 and after["rule"]["torso"] == 1.7
+    assert (
+        after["rule"]["parts"][0]["radius"] == 0.33 and len(after["rule"]["parts"]) == len(before["rule"]["parts"]) - 1
+    )
+    assert after["rule"]["upper_body"] == [0, 5, 6]
+    assert after["drawing"]["colours"]["regions"] == ["#0102ff"] * 5
+    assert after["rule"]["options"] | {"top_k": 9, "window": 3, "sink": False} == after["rule"]["options"]
+    assert before["rule"]["options"] == asdict(MaskOptions())
+
+
+def test_both_rules_follow_changed_constants(monkeypatch):
+    """No constant of the rule is typed a second time in JavaScript: with others, both answer alike again."""
+    usual = [make_case(seed) for seed in range(2, 40)]
+    monkeypatch.setattr(regions, "TORSO", 0.7)
+    monkeypatch.setattr(regions, "USUAL_SHOULDERS", 0.9)
+    monkeypatch.setattr(regions, "NARROWEST_SHOULDERS", 0.35)
+    monkeypatch.setattr(regions, "DIRECTIONS", 7)
+    monkeypatch.setattr(regions, "SOFTENING", 3e-3)
+    wider = [replace(part, radius=2 * part.radius, fewest=max(1, part.fewest - 1)) for part in regions.PARTS]
+    monkeypatch.setattr(
+        regions, "PARTS", (replace(wider[1], points=(91, 95, 99)), *wider[3:], replace(wider[0], region="body"))
+    )
+    fewer = (0, 5, 6, 9, 10, 95)
+    monkeypatch.setattr(layout, "UPPER_BODY", fewer)
+    monkeypatch.setattr("iasa.masks.plan.UPPER_BODY", fewer)
+    changed = [make_case(seed) for seed in range(2, 40)]
+    assert any(not torch.equal(a.plan.region_bits, b.plan.region_bits) for a, b in zip(usual, changed, strict=True))
+    assert any(not torch.equal(a.plan.frame_table, b.plan.frame_table) for a, b in zip(usual, changed, strict=True))
+    for case, answer in zip(changed, ask(changed, own_bits=False), strict=True):
+        assert answer["table"] == case.plan.frame_table.tolist()
+        wanted = region_bits(case.keypoints, case.plan.grid, case.plan.options.method).numpy().ravel()
+        sure = decode(answer["closest"], "<f8") > NEAR
+        assert np.array_equal(decode(answer["bits"], "u1")[sure], wanted[sure])

@@ -99,7 +99,7 @@ class Visit:
 
     def row(self) -> np.ndarray:
         """Reasons of the query's row of the mask."""
-        text = "IasaMask.encode(IasaMask.rowReasons(iasaExplorer.plan(), iasaExplorer.state.query.t, iasaExplorer.state.query.i))"
+        text = "(({ rowReasons, plan, state, encode }) => encode(rowReasons(plan(), state.query.t, state.query.i)))(iasaExplorer)"
         return np.frombuffer(base64.b64decode(self.page.evaluate(text)), "u1")
 
     def until(self, expression: str) -> None:
@@ -133,7 +133,11 @@ def visit(browser, address):
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.{2 if share < 0.0995 else 1}f} %"
+    return f"{100 * share:.{2 if share < 0.0995 else 1}f}%"
+
+
+def german_percent(share: float) -> str:
+    return percent(share).replace(".", ",").replace("%", "\u00a0%")
 
 
 def test_loading_asks_the_network_for_nothing_and_runs_no_foreign_script(visit, plan):
@@ -161,7 +165,7 @@ def test_loading_and_pointing_are_quick(visit, browser):
     hovers = there.page.evaluate("iasaExplorer.timings.hover")
     assert len(hovers) >= 50
     report = {
-        "command": "IASA_MEASURE=1 python -m pytest tests/test_explorer_page.py -k quick",
+        "command": "IASA_MEASURE=1 python -m pytest tests/explorer/test_explorer_page.py -k quick",
         "date": datetime.date.today().isoformat(),
         "device": f"{cpu_name()}, Chromium {browser.version}",
         "tokens": FRAMES * ROWS * COLS,
@@ -196,7 +200,7 @@ def say_times(report: dict) -> str:
 
 def test_the_readmes_times_are_the_measured_ones():
     if not RESULTS.exists():
-        pytest.skip("not measured yet: IASA_MEASURE=1 python -m pytest tests/test_explorer_page.py -k quick")
+        pytest.skip("not measured yet: IASA_MEASURE=1 python -m pytest tests/explorer/test_explorer_page.py -k quick")
     sentence = (ROOT / "README.md").read_text().partition("<!-- explorer -->")[2].partition("<!-- /explorer -->")[0]
     assert sentence.strip() == say_times(json.loads(RESULTS.read_text()))
 
@@ -242,18 +246,18 @@ def test_controls_recompute_the_mask(visit, plan, poses):
     assert there.figure(0) == percent(fewer.density())
     there.page.get_by_label("16", exact=True).check(force=True)
     assert there.figure(1) == percent(fewer.block_csr(16).density())
-    there.page.get_by_label("sorted by region").uncheck(force=True)
+    there.page.get_by_label("Sorted by region").uncheck(force=True)
     assert there.figure(1) == percent(fewer.block_csr(16, permute=False).density())
-    there.page.get_by_label("sink frame").uncheck(force=True)
+    there.page.get_by_label("Sink frame").uncheck(force=True)
     assert there.figure(0) == percent(make_plan(poses, plan.grid, MaskOptions(top_k=3, sink=False)).density())
-    there.page.get_by_label("hull of each frame").check(force=True)
+    there.page.get_by_label("Hull of each frame").check(force=True)
     hull = make_plan(poses, plan.grid, MaskOptions(top_k=3, sink=False, method="hull"))
     assert there.figure(0) == percent(hull.density())
-    there.page.get_by_label("face", exact=True).uncheck(force=True)
+    there.page.get_by_label("Face", exact=True).uncheck(force=True)
     without = AttentionPlan(hull.grid, hull.frame_table, hull.region_bits & 0b11110, None, hull.options)
     assert there.figure(0) == percent(without.density())
     before = there.figure(4)
-    there.page.get_by_label("whole blocks").check(force=True)
+    there.page.get_by_label("Whole blocks").check(force=True)
     assert there.figure(4) != before
     there.page.click("#reset")
     assert there.figure(0) == percent(plan.density())
@@ -271,13 +275,12 @@ def test_dragging_a_keypoint_changes_the_mask_as_python_has_it(visit, plan, pose
         there.page.mouse.move(x - 70, y - 120, steps=4)
         there.page.mouse.up()
         there.until("!iasaExplorer.state.slice")
-    text = "[iasaExplorer.plan().table, IasaMask.encode(iasaExplorer.plan().allBits), IasaMask.encode(iasaExplorer.poses.xy)]"
+    text = "(({ plan, poses, encode }) => [plan().table, encode(plan().allBits), encode(poses.xy)])(iasaExplorer)"
     table, bits, xy = there.page.evaluate(text)
     dragged = Keypoints(np.frombuffer(base64.b64decode(xy), "<f4").reshape(FRAMES, 133, 2), poses.confidence)
     moved = np.abs(dragged.xy - poses.xy).max(-1) > 0.05
-    assert (
-        set(np.flatnonzero(moved[12])) == {10, *range(112, 133)} == set(np.flatnonzero(moved[0]))
-    )  # the wrist and its hand
+    for frame in (12, 0):  # the wrist with its hand, and the elbow that bends
+        assert {10, *range(112, 133)} <= set(np.flatnonzero(moved[frame])) <= {8, 10, *range(112, 133)}
     assert not moved[[1, 5, 20]].any()
     wanted = make_plan(dragged, plan.grid, plan.options)
     assert table == wanted.frame_table.tolist() != plan.frame_table.tolist()
@@ -288,6 +291,44 @@ def test_dragging_a_keypoint_changes_the_mask_as_python_has_it(visit, plan, pose
     take_screenshot(there.page, "explorer_dragged", whole=False)
     there.page.click("#reset-pose")
     assert there.figure(0) == percent(plan.density())
+
+
+def test_arms_keep_their_length_when_dragged(visit, poses):
+    """However far a wrist, an elbow or a shoulder is pulled; fingers go along, the other arm stays."""
+    there, t = visit(), 7
+    there.page.fill("#scrub", str(t))
+
+    def pull(point: int, right: float, down: float) -> np.ndarray:
+        box = there.page.locator("#frame").bounding_box()
+        xy = now()
+        there.page.mouse.move(*(xy[point] * box["width"] + (box["x"], box["y"])))
+        there.page.mouse.down()
+        there.page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["width"], steps=5)
+        there.page.mouse.up()
+        there.until("!iasaExplorer.state.slice")
+        return now()
+
+    def now() -> np.ndarray:
+        text = there.page.evaluate("iasaExplorer.encode(iasaExplorer.poses.xy)")
+        return np.frombuffer(base64.b64decode(text), "<f4").reshape(FRAMES, 133, 2)[t]
+
+    def lengths(xy: np.ndarray) -> np.ndarray:
+        bones = [(6, 8), (8, 10), *((10, point) for point in range(112, 133))]
+        return np.array([np.linalg.norm(xy[a] - xy[b]) for a, b in bones])
+
+    start = now()
+    xy = pull(10, 0.05, 0.02)  # out of reach
+    np.testing.assert_allclose(lengths(xy), lengths(start), atol=1e-4)
+    reach = lengths(start)[:2].sum()
+    wanted = np.array([0.05, 0.02]) - start[6]
+    assert np.allclose(xy[10] - start[6], wanted * min(1, reach / np.linalg.norm(wanted)), atol=0.02)
+    stretched, xy = xy, pull(8, 0.3, 0.9)
+    np.testing.assert_allclose(lengths(xy), lengths(start), atol=1e-4)
+    assert np.abs(xy[8] - stretched[8]).max() > 0.05 and np.array_equal(xy[6], start[6])
+    moved = pull(6, 0.3, 0.4) - xy
+    others = [8, 10, *range(112, 133)]
+    np.testing.assert_allclose(moved[others], np.broadcast_to(moved[6], (len(others), 2)), atol=1e-5)
+    assert np.array_equal(now()[[5, 7, 9, *range(91, 112)]], start[[5, 7, 9, *range(91, 112)]])
 
 
 def test_export_as_json_picture_and_link(visit, plan, address, tmp_path):
@@ -320,6 +361,102 @@ def test_export_as_json_picture_and_link(visit, plan, address, tmp_path):
     assert broken.page.evaluate("iasaExplorer.state.options.top_k") == 4 and broken.figure(0) == percent(plan.density())
 
 
+def test_a_link_brings_back_the_tab_and_what_is_chosen_in_it(visit, address):
+    there = visit()
+    there.page.click("#tab-attention")
+    there.page.locator("#board button").nth(4).click()
+    attended = there.page.evaluate("iasaExplorer.settings()")
+    there.page.click("#tab-compare")
+    there.page.select_option("#second-kind", "window")
+    compared = there.page.evaluate("iasaExplorer.settings()")
+    there.click(9, 100)  # held, with no second patch yet
+    held = there.page.evaluate("iasaExplorer.settings()")
+    again = visit(address=f"{address}#{attended}")
+    assert again.page.is_visible("#recall") and not again.page.is_visible("#matrix")
+    assert again.page.locator("#board button[aria-pressed=true]").count() == 1
+    assert again.page.inner_text("#recall") == there.page.evaluate("document.getElementById('recall').textContent")
+    # pasted into the page that is open already
+    again.page.evaluate(f"location.hash = {compared!r}")
+    again.until("iasaExplorer.state.view === 'compare'")
+    assert again.page.is_visible("#numbers") and again.page.input_value("#second-kind") == "window"
+    assert again.page.inner_text("#numbers") == there.page.inner_text("#numbers")
+    third = visit(address=f"{address}#{held}")
+    assert third.page.is_visible("#release") and "second patch" in third.sentence
+
+
+def test_it_opens_lit(visit, address, plan):
+    """On a patch that some past frame shows too, whatever else the address says."""
+    for end in ("", "#lang=en", "#theme=dark&v=time"):
+        there = visit(address=address + end)
+        query = there.page.evaluate("iasaExplorer.state.query")
+        assert plan.region_bits[query["t"], query["i"]] and "past frame" in there.sentence, end
+
+
+def test_every_figure_says_what_it_is(visit):
+    there = visit()
+    figures = ("#frame-card", "#strip-card", "div:has(> #tiles)")
+    for place in figures:
+        assert there.page.locator(f"{place} details.about").count() == 1, place
+    for view in ("matrix", "similarity", "time", "attention", "compare"):
+        there.page.click(f"#tab-{view}")
+        details = there.page.locator(f"#panel-{view} details.about")
+        assert details.count() == 1 and not details.locator("p").is_visible()
+        details.locator("summary").press("Enter")
+        assert details.locator("p").is_visible() and len(details.locator("p").inner_text()) > 100
+
+
+def test_the_tour_has_six_steps_and_can_be_left(visit):
+    there = visit()
+    title = lambda: there.page.inner_text("#tour-title")  # noqa: E731
+    in_sight = """(id) => { const box = document.getElementById(id).getBoundingClientRect();
+        return box.top >= -1 && box.bottom <= innerHeight + 1 && box.left >= 0 && box.right <= innerWidth; }"""
+    there.page.click("#start-tour")
+    titles, targets = [], []
+    for number in range(1, 7):
+        assert there.page.inner_text("#tour-count") == f"Step {number} of 6"
+        assert there.page.evaluate(in_sight, "tour")
+        assert there.page.evaluate("document.activeElement.id") == "tour-next"
+        titles.append(title())
+        targets.append(there.page.evaluate("document.querySelector('.toured').id"))
+        assert title() in there.page.inner_text("#announce")
+        take_screenshot(there.page, f"explorer_tour_{number}", whole=False)
+        there.page.keyboard.press("Enter" if number % 2 else "ArrowRight")
+    assert len(set(titles)) == len(set(targets)) == 6
+    assert not there.page.is_visible("#tour") and there.page.locator(".toured").count() == 0
+    assert there.page.evaluate("document.activeElement.id") == "start-tour"
+    there.page.click("#start-tour")
+    there.page.keyboard.press("ArrowRight")
+    there.page.keyboard.press("ArrowLeft")
+    assert title() == titles[0] and there.page.is_disabled("#tour-back")
+    there.page.keyboard.press("Escape")
+    assert not there.page.is_visible("#tour")
+    there.page.click("#start-tour")
+    there.page.click("#tour-skip")
+    assert not there.page.is_visible("#tour")
+
+
+def test_frame_and_film_strip_stand_side_by_side_on_a_tablet(visit):
+    """So that the strip stays in sight while a keypoint is dragged."""
+    there = visit(viewport={"width": 760, "height": 1000})
+    frame, strip = (there.page.locator(place).bounding_box() for place in ("#frame-card", "#strip-card"))
+    assert frame["y"] == strip["y"] and frame["x"] + frame["width"] < strip["x"]
+    assert there.page.evaluate("document.documentElement.scrollWidth") <= 760
+
+
+def test_no_label_is_cut_off(visit):
+    """In either language, wide and narrow: no text reaches out of its button, tile, tab or legend."""
+    cut = """[...document.querySelectorAll("button, .chip, .seg, legend, dt, dd, summary, h1, h2, select, th, td")]
+        .filter((e) => e.offsetParent && (e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0
+            || e.getBoundingClientRect().right > innerWidth + 1)).map((e) => e.textContent)"""
+    for locale in ("en-US", "de-DE"):
+        for width in (390, 760, 1440):
+            there = visit(viewport={"width": width, "height": 900}, locale=locale)
+            for view in ("similarity", "time", "attention", "compare", "matrix"):
+                there.page.click(f"#tab-{view}")
+                found = [text for text in there.page.evaluate(cut) if EVIL not in text]
+                assert found == [], (locale, width, view)
+
+
 def test_keyboard_alone(visit):
     there = visit()
     there.page.focus("#strip")
@@ -328,7 +465,7 @@ def test_keyboard_alone(visit):
         there.page.keyboard.press(key)
     moved = there.page.evaluate("iasaExplorer.state.query")
     assert moved["t"] == start["t"] - 1 and moved["i"] == start["i"] - COLS - 1
-    assert there.page.inner_text("#announce").startswith(f"Frame {moved['t']},")
+    assert there.page.inner_text("#announce").startswith(f"Frame {moved['t']}: ")
     there.page.keyboard.press("Enter")
     there.page.keyboard.press("Home")
     assert there.page.inner_text("#announce").startswith("Visible: frame 0 is the sink")
@@ -337,7 +474,7 @@ def test_keyboard_alone(visit):
     there.page.focus("#frame")
     before = there.page.evaluate("Array.from(iasaExplorer.poses.xy)")
     there.page.keyboard.press("]")
-    assert there.page.inner_text("#announce") == "Keypoint: head. Arrows move it."
+    assert there.page.inner_text("#announce") == "Keypoint: Head. The arrow keys move it."
     there.page.keyboard.press("ArrowRight")
     after = there.page.evaluate("Array.from(iasaExplorer.poses.xy)")
     at = 2 * 133 * moved["t"]
@@ -437,21 +574,21 @@ def test_recall_follows_the_mask(visit, plan, poses):
 
     def shown() -> float:
         text = there.page.inner_text("#recall")
-        assert text.endswith(" %") and "≈" not in text
-        return float(text[:-2]) / 100
+        assert text.endswith("%") and "≈" not in text
+        return float(text[:-1]) / 100
 
     assert shown() == pytest.approx(expect_recall(attention, plan).mean(), abs=2e-3)
-    there.page.get_by_label("face", exact=True).uncheck(force=True)
+    there.page.get_by_label("Face", exact=True).uncheck(force=True)
     assert shown() == pytest.approx(expect_recall(attention, plan, 0b11110).mean(), abs=2e-3)
-    there.page.get_by_label("body", exact=True).uncheck(force=True)
+    there.page.get_by_label("Body", exact=True).uncheck(force=True)
     assert shown() == pytest.approx(expect_recall(attention, plan, 0b10110).mean(), abs=2e-3)
     there.page.fill("#option-top_k", "1")
     fewer = make_plan(poses, plan.grid, MaskOptions(top_k=1))
     assert shown() == pytest.approx(expect_recall(attention, fewer, 0b10110).mean(), abs=2e-3)
-    there.page.get_by_label("sink frame").uncheck(force=True)
+    there.page.get_by_label("Sink frame").uncheck(force=True)
     fewer = make_plan(poses, plan.grid, MaskOptions(top_k=1, sink=False))
     assert shown() == pytest.approx(expect_recall(attention, fewer, 0b10110).mean(), abs=2e-3)
-    there.page.get_by_label("regions count").uncheck(force=True)
+    there.page.get_by_label("Match regions").uncheck(force=True)
     whole = make_plan(poses, plan.grid, MaskOptions(top_k=1, sink=False, local=False))
     assert shown() == pytest.approx(expect_recall(attention, whole).mean(), abs=2e-3)
     there.page.click("#reset")
@@ -459,22 +596,22 @@ def test_recall_follows_the_mask(visit, plan, poses):
     one = expect_recall(attention, plan)[1, 1]
     assert shown() == pytest.approx(one, abs=2e-3)
     assert abs(int(there.page.locator("#board button").nth(4).inner_text()) - 100 * one) < 0.7
-    there.page.get_by_label("whole blocks").check(force=True)
+    there.page.get_by_label("Whole blocks").check(force=True)
     text = there.page.inner_text("#recall")
-    assert text.startswith("≈ ") and float(text[2:-2]) / 100 >= one - 2e-3  # blocks keep more, never less
-    assert "Estimated" in there.page.inner_text("#recall-note")
+    assert text.startswith("≈ ") and float(text[2:-1]) / 100 >= one - 2e-3  # blocks keep more, never less
+    assert "an estimate" in there.page.inner_text("#recall-note")
 
 
 def test_in_german(visit, address, plan):
     """The browser's language, or the one that the address asks for."""
     there = visit(locale="de-DE")
     assert there.page.evaluate("document.documentElement.lang") == "de"
-    assert there.figure(0) == percent(plan.density()).replace(".", ",")
+    assert there.figure(0) == german_percent(plan.density())
     there.hover(15, 40)
-    assert re.match(r"Bild 15, .*: sieht [\d.]+ von 21\.504 Bildstücken, in seinem eigenen Bild", there.sentence)
+    assert re.match(r"Bild 15: Ein .*Patch.* sieht [\d.]+ von 21\.504 Patches: im eigenen Bild", there.sentence)
     there.click(15, 40)
     there.hover(0, 0)
-    assert there.sentence.startswith("Sichtbar: Bild 0 ist die Senke")
+    assert there.sentence.startswith("Sichtbar: Bild 0 ist der Sink")
     text = there.page.inner_text("#explorer")
     for view in ("similarity", "time", "attention", "compare", "matrix"):
         there.page.click(f"#tab-{view}")
@@ -505,12 +642,18 @@ def test_in_a_frame_it_reaches_nothing_around_it(browser, plan, poses):
     page.set_content(f"<title>around</title>{explorer_frame(explorer_html(plan, poses, title=EVIL, language='de'))}")
     inner = page.frames[1]
     inner.wait_for_selector("#figure-0")
-    assert inner.inner_text("#figure-0") == percent(plan.density()).replace(".", ",")  # the language that was asked for
+    assert inner.inner_text("#figure-0") == german_percent(plan.density())  # the language that was asked for
     assert inner.evaluate("[navigator.language.slice(0, 2), document.documentElement.lang]") == ["en", "de"]
     assert (
         inner.evaluate("(() => { try { return parent.document.title; } catch { return 'refused'; } })()") == "refused"
     )
     assert page.evaluate("window.hacked") is None and inner.evaluate("window.hacked") is None
+    inner.evaluate("document.getElementById('start-tour').click()")
+    for _ in range(6):  # each step of the tour comes into sight in the page around
+        page.wait_for_timeout(300)
+        box = inner.locator("#tour").bounding_box()
+        assert 0 <= box["y"] and box["y"] + box["height"] <= page.viewport_size["height"]
+        inner.evaluate("document.getElementById('tour-next').click()")
     page.close()
 
 

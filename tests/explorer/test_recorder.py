@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import math
-import subprocess
 from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from test_explorer_math import NODE, SCRIPT, random_poses
+from test_explorer_math import NODE, random_poses, run_node
 
 from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import InputError, MaskOptions
@@ -126,15 +125,15 @@ def test_a_clip_is_recorded_from_its_poses(model):
 
 
 DRIVER = """
-const M = require(process.argv[1]), given = JSON.parse(require("fs").readFileSync(0, "utf8"));
-const floats = (name) => M.decode(given[name], Float32Array);
+const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const floats = (name) => decode(given[name], Float32Array);
 const poses = { frames: given.grid.frames, xy: floats("xy"), confidence: floats("confidence") };
 const attention = { layers: 1, heads: 1, signatures: Array.from({ length: 32 }, (_, s) => s),
-  bits: M.decode(given.bits, Uint8Array), mass: floats("mass"), meets: floats("meets") };
+  bits: decode(given.bits, Uint8Array), mass: floats("mass"), meets: floats("meets") };
 const answers = given.options.map((changed) => {
-  const options = { ...M.DEFAULTS, ...changed };
-  const plan = M.makePlan(poses, given.grid, options, M.regionBits(poses, given.grid, options.method));
-  return [M.recall(plan, attention, M.keptShares(plan, attention), 0, 0), M.isExact(plan, attention)];
+  const options = { ...DEFAULTS, ...changed };
+  const plan = makePlan(poses, given.grid, options, regionBits(poses, given.grid, options.method));
+  return [recall(plan, attention, keptShares(plan, attention), 0, 0), isExact(plan, attention)];
 });
 process.stdout.write(JSON.stringify(answers));
 """
@@ -168,10 +167,7 @@ def test_recall_of_a_changed_mask_counts_alike_pairs_evenly():
         grid=asdict(grid), options=changes, xy=to_text(poses.xy, "<f4"), confidence=to_text(poses.confidence, "<f4"),
         bits=to_text(bits, "u1"), mass=to_text(meets.sum(-1), "<f4"), meets=to_text(meets, "<f4"),
     )  # fmt: skip
-    done = subprocess.run(
-        [NODE, "-e", DRIVER, str(SCRIPT)], input=json.dumps(given), capture_output=True, text=True, check=True
-    )
-    for changed, (recall, exact) in zip(changes, json.loads(done.stdout), strict=True):
+    for changed, (recall, exact) in zip(changes, json.loads(run_node(DRIVER, json.dumps(given))), strict=True):
         allowed = make_plan(poses, grid, MaskOptions(**changed)).dense().numpy().reshape(tokens.shape)
         assert recall == pytest.approx((tokens * allowed)[1:].sum() / tokens[1:].sum(), abs=1e-5), changed
         assert exact == (set(changed) <= {"top_k", "sink", "window", "local"}), changed

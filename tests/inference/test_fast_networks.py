@@ -8,10 +8,11 @@ import torch
 
 from iasa.config import MaskOptions
 from iasa.grid import TokenGrid
+from iasa.inference.conditioning import DenoiserInput
 from iasa.inference.fast_codec import POINTS, FastCodec
 from iasa.inference.fused import linear_gelu
 from iasa.inference.rollout import CausalStudent
-from iasa.inference.streaming_rollout import KEYS, QUERIES, DenoiserInput, KVCachePool, StudentStream
+from iasa.inference.streaming_rollout import KEYS, QUERIES, KVCachePool, StudentStream
 from iasa.keypoints import COUNT, Keypoints
 from iasa.masks import make_plan
 from iasa.masks.plan_stream import PlanStream
@@ -115,7 +116,7 @@ def test_the_stream_is_the_roll_out(network, poses, options, steps):
     generator = torch.Generator().manual_seed(7)
     stream = StudentStream(network, condition, rows[0].bits, plan.capacity, steps, options.sink, generator)
     with torch.inference_mode():
-        modulation = stream.modulations(condition.pose_summary[0])
+        modulation = stream.embed(condition.pose_summary[0])
     found = []
     for row in rows[1:]:
         i = row.frame
@@ -124,9 +125,7 @@ def test_the_stream_is_the_roll_out(network, poses, options, steps):
             0,
             0,
         )  # few sizes: few kernels
-        found.append(
-            stream.next_frame(DenoiserInput(row, base[0, i], condition.pose_tokens[0, i], modulation[:, :, i]))
-        )
+        found.append(stream.next_frame(DenoiserInput(row, base[0, i], condition.pose_tokens[0, i], modulation[i])))
     torch.testing.assert_close(torch.stack(found), expected, rtol=1e-3, atol=1e-3)
     assert expected.std() > 0.1
 

@@ -9,14 +9,15 @@ from torch import nn
 
 from iasa import device
 from iasa.avatar.speaker import load_speaker
-from iasa.inference import int8
-from iasa.inference.int8 import FLAGS, int8_conv, int8_linear, to_levels
+from iasa.config import InputError
+from iasa.device import VNNI, Precision, pick_precision
+from iasa.inference.int8 import int8_conv, int8_linear, to_levels
 from iasa.metrics.video_quality import psnr
 from iasa.motion import speech_to_keypoints
 from iasa.pipeline import CoSpeechPipeline
 from iasa.speech import analyse
 
-HAS_VNNI = device.CPUINFO.exists() and bool(FLAGS & set(device.CPUINFO.read_text().split()))
+HAS_VNNI = device.CPUINFO.exists() and bool(VNNI & set(device.CPUINFO.read_text().split()))
 needs_vnni = pytest.mark.skipif(not HAS_VNNI, reason="sums of two 8-bit products overflow without VNNI")
 
 
@@ -74,41 +75,67 @@ def test_the_video_is_the_same_to_the_eye():
     sound = (0.1 * rng.normal(size=16_000) * np.repeat(rng.random(10), 1600)).astype(np.float32)
     poses = speech_to_keypoints(analyse(sound, method="signal"), reference.identity)[1][:12]
     videos = []
-    for kind in ({"dtype": torch.float32}, {"dtype": torch.float32, "int8": True}):
-        pipeline = CoSpeechPipeline.from_pretrained(models=("student",), **kind)
-        videos.append(np.concatenate(list(pipeline.animate(poses, reference).frames)))
-    assert pipeline.precision == "int8, float32"
+    for precision in (Precision(torch.float32), Precision(torch.float32, int8=True)):
+        pipeline = CoSpeechPipeline.from_pretrained(teacher=None, dtype=precision)
+        generation = pipeline.stream(keypoints=poses, image=reference)
+        videos.append(np.concatenate(list(generation.frames)))
+    assert generation.settings["dtype"] == "int8, float32"
     assert psnr(videos[1], videos[0]) > 45
 
 
-def test_eight_bits_are_taken_where_they_are_faster(monkeypatch, tmp_path):
-    flags = tmp_path / "cpuinfo"
-    monkeypatch.setattr(int8, "CPUINFO", flags)
-    answers = iter([{"int8": 1.0, "plain": 3.0}, {"int8": 1.0, "plain": 1.1}])
-    monkeypatch.setattr(int8, "_layer_seconds", lambda dtype: next(answers))
-    taken = int8.is_faster.__wrapped__
-    flags.write_text("flags : sse2 avx2 avx512f")
-    assert not taken(torch.float32)  # not even measured
-    flags.write_text("flags : sse2 avx2 avx512_vnni")
-    assert taken(torch.float32) and not taken(torch.float32)
-
-
-def test_bfloat16_is_taken_where_it_is_there_and_faster(monkeypatch, tmp_path):
-    flags = tmp_path / "cpuinfo"
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """Says which flags a processor has and what each number type costs there, and forgets what was found before."""
+    flags, seconds = tmp_path / "cpuinfo", {}
     monkeypatch.setattr(device, "CPUINFO", flags)
-    choose = lambda: device.pick_dtype.__wrapped__("cpu")  # noqa: E731
-    seconds = {torch.float32: 1.0, torch.bfloat16: 0.3}
-    monkeypatch.setattr(device, "_matmul_seconds", lambda dtypes: seconds)
-    flags.write_text("flags : avx512f")
-    assert choose() == torch.float32
-    flags.write_text("flags : avx512f avx512_bf16")
-    assert choose() == torch.bfloat16
-    seconds[torch.bfloat16] = 1.9  # Intel's Xeons with the products but without AMX
-    assert choose() == torch.float32
+    monkeypatch.setattr(device, "_layer_seconds", lambda ways: {way: seconds[way] for way in ways})
+    monkeypatch.delenv("IASA_DTYPE", raising=False)
+
+    def be(words: str, **costs: float) -> None:
+        flags.write_text(f"flags : {words}")
+        seconds.clear()
+        seconds.update(costs)
+        device._fastest.cache_clear()
+
+    yield be
+    device._fastest.cache_clear()
 
 
-def test_both_choices_can_be_measured():
-    found = device._matmul_seconds((torch.float32, torch.bfloat16), size=64, repeats=2)
-    assert all(0 < s < 1 for s in found.values())
-    if HAS_VNNI:
-        assert all(0 < s < 1 for s in int8._layer_seconds(torch.float32, 2).values())
+def picked(asked=None) -> str:
+    return str(pick_precision(asked, "cpu"))
+
+
+def test_the_fastest_numbers_are_taken_of_those_that_are_there(machine):
+    machine("avx2 avx512f")
+    assert picked() == picked("auto") == "float32"  # nothing to choose, nothing is measured
+    machine("avx512_bf16", float32=1.0, bfloat16=0.3)
+    assert picked() == "bfloat16" and device.is_bf16_faster()
+    machine("avx512_bf16", float32=1.0, bfloat16=1.9)  # Intel's Xeons with the products but without AMX
+    assert picked() == "float32" and not device.is_bf16_faster()
+    machine("avx512_vnni", float32=3.0, int8=1.0)
+    assert picked() == "int8, float32"
+    machine("avx512_vnni", float32=1.1, int8=1.0)
+    assert picked() == "float32"
+    machine("avx512_vnni avx512_bf16", float32=3.0, bfloat16=1.0, int8=0.9)  # faster, but hardly
+    assert picked() == "bfloat16"
+    machine("avx512_vnni avx512_bf16", float32=3.0, bfloat16=1.0, int8=0.5)
+    assert picked() == "int8, bfloat16"
+
+
+def test_what_is_asked_for_is_taken_and_the_environment_is_asked_next(machine, monkeypatch):
+    machine("avx512_vnni avx512_bf16", float32=3.0, bfloat16=1.0, int8=2.0)
+    assert picked("float32") == "float32" and picked("int8") == "int8, bfloat16"
+    monkeypatch.setenv("IASA_DTYPE", "float32")
+    assert picked() == "float32" and picked("auto") == "bfloat16"
+    assert picked(torch.float16) == "float16" and picked(Precision(torch.float32, True)) == "int8, float32"
+    monkeypatch.setenv("IASA_DTYPE", "half")
+    with pytest.raises(InputError, match="'half'; accepted: float32, bfloat16, int8, auto"):
+        picked()
+    machine("avx2")
+    with pytest.raises(InputError, match="VNNI"):
+        picked("int8")
+
+
+def test_every_number_type_can_be_measured():
+    found = device._layer_seconds(["float32", "bfloat16", *["int8"] * HAS_VNNI], 2)
+    assert len(found) == 2 + HAS_VNNI and all(0 < s < 1 for s in found.values())

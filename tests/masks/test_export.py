@@ -48,6 +48,12 @@ def test_flex_tests_the_same_pairs_and_keeps_every_block_that_holds_one(plan, mo
     full = listed(mask.full_kv_num_blocks, mask.full_kv_indices)
     assert not (full & ~tiles.flatten(2).all(2)).any()
     assert not (full & listed(mask.kv_num_blocks, mask.kv_indices)).any()
+    needless = torch.zeros(2 * [tokens + padding], dtype=torch.bool)  # pairs of the plan's full blocks
+    csr = plan.block_csr(None if mode == "pooled" else block)
+    for row, column in zip(*(x[csr.full | (mode == "pooled")].tolist() for x in (csr.rows, csr.columns)), strict=True):
+        a, b = (slice(int(csr.start[i]), int(csr.start[i] + csr.size[i])) for i in (row, column))
+        needless[a, b] = True
+    assert torch.equal(full, needless.unfold(0, block, block).unfold(1, block, block).flatten(2).all(2))
     if block == 1 and (mode == "exact" or plan.options.block == 1):
         assert full.sum() == wanted.sum()  # a pair that is allowed needs no test
 
@@ -61,7 +67,7 @@ def listed(counts: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("mode", ["exact", "pooled"])
 def test_the_backend_flex_permutes_there_and_back(mode, monkeypatch):
     """Uncompiled: compiling takes minutes on a processor; `iasa bench attention` compares it compiled."""
-    monkeypatch.setattr("iasa.attention.flex.compiled_flex", lambda: flex_attention)
+    monkeypatch.setattr("iasa.attention.flex._flex", lambda compiled: flex_attention)
     plan = with_mode(make_plan(performance(5), TokenGrid(5, 6, 7), MaskOptions(top_k=2, block=16)), mode)
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, 2, 210, 16, generator=generator) for _ in range(3))

@@ -6,7 +6,7 @@ import torch
 
 from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
-from iasa.keypoints import COUNT, LEFT_HAND, UPPER_BODY, Keypoints
+from iasa.keypoints import COUNT, LEFT_HAND, LEFT_SHOULDER, UPPER_BODY, Keypoints
 from iasa.masks import make_plan, rigid_distance
 from iasa.masks.plan_stream import PlanStream, join_rows
 
@@ -75,3 +75,46 @@ def test_the_memory_keeps_its_budget_and_stays_diverse(capacity):
 def test_too_small_a_memory_is_refused():
     with pytest.raises(InputError, match="memory of 4 past frames"):
         PlanStream(MaskOptions(top_k=4, window=1), capacity=4)
+
+
+def test_held_poses_are_equally_near_however_they_come():
+    """Among equals the most recent is chosen; products over more or fewer poses differ in their last digits."""
+    options = MaskOptions(top_k=1, window=0, sink=False, local=False)
+    base, tied = walk(12, seed=3), 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        pick = np.repeat(rng.integers(0, 12, 40), rng.integers(1, 5, 40))[:40]  # each pose is held for a while
+        poses = Keypoints(base.xy[pick], base.confidence[pick], base.fps)
+        plan = make_plan(poses, TokenGrid(40, 2, 2), options)
+        stream = PlanStream(options, 2, 2)
+        rows = [row for i in range(40) for row in stream.push(poses[i : i + 1])]
+        assert [list(row.chosen) for row in rows] == plan.frame_table.tolist()
+        for t in range(1, 40):
+            same = [u for u in range(t) if pick[u] == pick[plan.frame_table[t, 0]]]
+            assert plan.frame_table[t, 0] == max(same)
+            tied += len(same) > 1
+    assert tied > 60
+
+
+@pytest.mark.parametrize("method", ["mls", "hull"])
+@pytest.mark.parametrize("piece", [1, 6])
+def test_a_shoulder_that_shows_later_does_not_change_the_frames_before(method, piece):
+    poses = walk(6, seed=4)
+    confidence = poses.confidence.copy()
+    confidence[:3, LEFT_SHOULDER] = 0
+    xy = poses.xy.copy()
+    xy[3:] = 0.5 + 0.5 * (xy[3:] - 0.5)  # and by then the person has stepped back
+    poses, options = Keypoints(xy, confidence, poses.fps), MaskOptions(method=method)
+    whole, before = make_plan(poses, TokenGrid(6), options), make_plan(poses[:3], TokenGrid(3), options)
+    assert whole.region_bits[:3].equal(before.region_bits)
+    stream = PlanStream(options)
+    rows = [row for i in range(0, 6, piece) for row in stream.push(poses[i : i + piece])]
+    assert torch.stack([row.bits for row in rows]).equal(whole.region_bits)
+
+
+def test_a_window_beyond_what_is_remembered_is_refused():
+    options = MaskOptions(top_k=0, window=3, reach=2)
+    with pytest.raises(InputError, match="window is 3; up to 2, the reach, is accepted"):
+        make_plan(walk(6), TokenGrid(6, 2, 2), options)
+    with pytest.raises(InputError, match="window is 3; up to 2, the reach, is accepted"):
+        PlanStream(options)

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from iasa.config import InputError
+from iasa.media import container as guarded
 from iasa.media import reader as video
 from iasa.media.reader import open_video, read_audio_track, read_image, read_metadata, read_video
 from iasa.media.writer import VideoWriter, write_video
@@ -92,11 +93,7 @@ def test_every_accepted_sound_is_read_whatever_its_name(tmp_path, name, containe
     assert np.abs(samples[rate // 4 : rate // 2]).max() == pytest.approx(0.5, abs=0.06)
 
 
-def test_channels_are_averaged_and_fast_sound_is_brought_down(tmp_path):
-    both = np.stack([np.full(960, 0.5), np.full(960, -0.25)], axis=1)
-    samples, rate = read_audio_track(write_wav(tmp_path / "stereo.wav", both, channels=2))
-    assert rate == RATE and len(samples) == 960
-    np.testing.assert_allclose(samples, 0.125, atol=1e-4)
+def test_fast_sound_is_brought_down(tmp_path):
     samples, rate = read_audio_track(write_wav(tmp_path / "fast.wav", make_tone(0.5, 96_000), 96_000))
     assert rate == 48_000 and len(samples) == pytest.approx(24_000, abs=32)
 
@@ -182,7 +179,7 @@ def test_the_size_limit_is_checked_before_reading(tmp_path, monkeypatch):
     path = tmp_path / "huge.wav"
     with open(path, "wb") as file:
         file.write(b"RIFF\0\0\0\0WAVE")
-        file.truncate(video.MAX_UPLOAD_BYTES + 1)  # a sparse file: no disk is used
+        file.truncate(guarded.MAX_UPLOAD_BYTES + 1)  # a sparse file: no disk is used
     with pytest.raises(InputError, match=r"at most 200 MB"):
         read_audio_track(path)
 
@@ -235,7 +232,7 @@ def test_even_a_demuxer_that_follows_references_can_open_nothing(tmp_path, monke
     canary = write_wav(tmp_path / "canary.wav", make_tone(1.0))
     trap = tmp_path / "trap.mp4"
     trap.write_bytes(f"ffconcat version 1.0\nfile '{canary.name}'\n".encode())
-    monkeypatch.setattr(video, "find_container", lambda file: "concat")
+    monkeypatch.setattr(guarded, "find_container", lambda file: "concat")
     monkeypatch.chdir(tmp_path)
     with av.open(str(trap), format="concat", options={"safe": "0"}) as container:
         assert container.streams.audio  # unguarded, the bait is taken
@@ -245,10 +242,10 @@ def test_even_a_demuxer_that_follows_references_can_open_nothing(tmp_path, monke
 
 def test_time_spent_decoding_is_limited_but_not_the_callers(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4", make_frames(8))
-    monkeypatch.setattr(video, "MAX_DECODE_SECONDS", 1.0)
+    monkeypatch.setattr(guarded, "MAX_DECODE_SECONDS", 1.0)
     with open_video(tmp_path / "v.mp4") as (pictures, _):
         assert sum(1 for _ in pictures if time.sleep(0.2) is None) == 8
-    monkeypatch.setattr(video, "MAX_DECODE_SECONDS", 0.0)
+    monkeypatch.setattr(guarded, "MAX_DECODE_SECONDS", 0.0)
     with pytest.raises(InputError, match="to decode"):
         read_video(tmp_path / "v.mp4")
 
@@ -311,7 +308,7 @@ def test_bad_pictures_are_refused(tmp_path):
         gif.getvalue(),
         b"\xff\xd8\xff" * 50,
     ):
-        with pytest.raises(InputError, match="accepted are PNG, JPEG and WebP"):
+        with pytest.raises(InputError, match="accepted are PNG, JPEG, WebP, TIFF, BMP, AVIF and HEIC"):
             read_image(data)
     (tmp_path / "face.png").write_bytes(svg)
     with pytest.raises(InputError, match=r"face\.png is not a readable picture"):
@@ -325,9 +322,9 @@ def test_decompression_bombs_are_refused_unopened():
         with pytest.raises(InputError, match=f"{side} x {side} pixels|not a readable"):
             read_image(png_header_bomb(side, side))
     real = io.BytesIO()
-    Image.new("1", (8192, 8192)).save(real, "PNG")
+    Image.new("1", (12_000, 12_000)).save(real, "PNG")
     assert len(real.getvalue()) < 100_000
-    with pytest.raises(InputError, match="8192 x 8192"):
+    with pytest.raises(InputError, match="12000 x 12000"):
         read_image(real.getvalue())
 
 
@@ -495,7 +492,7 @@ def test_unwritable_targets_are_told_before_any_work(tmp_path):
         tmp_path / "absent" / "v.mp4": "No such file or directory",
         tmp_path / "file" / "v.mp4": "Not a directory",
         tmp_path / "folder.mp4": "is a folder",
-        tmp_path / "v.avi": r"must end in \.mp4",
+        tmp_path / "v.avi": r"must end in \.mp4 or \.webm or \.gif",
         "/proc/v.mp4": "cannot be written",
     }.items():
         with pytest.raises(InputError, match=reason):

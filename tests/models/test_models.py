@@ -215,7 +215,7 @@ def test_quantised_weights_stay_close_and_round_trip(tmp_path):
     back = dequantise(*quantise(weight))
     assert ((back - weight).abs().amax((1, 2, 3)) <= weight.abs().amax((1, 2, 3)) * (0.5 / 127 + 1e-3)).all()
     codec = small_codec()
-    save_weights(codec, tmp_path / "codec", {"name": "codec"})
+    save_weights(codec, tmp_path / "codec", {"name": "codec"}, compact=True)
     loaded = load_weights(Autoencoder, tmp_path / "codec")
     assert loaded.config.latent_channels == 6
     images = torch.rand(1, 2, 3, 32, 32)

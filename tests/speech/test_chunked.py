@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
+import signal
 import struct
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ import pytest
 from iasa.config import AUDIO_RATE
 from iasa.motion import generate_clip_motion, speech_to_motion
 from iasa.paths import CHECKOUT, SPEECH
-from iasa.speech import analyse, make_visemes, read_audio, recognizer
+from iasa.speech import analyse, make_visemes, read_audio, recognizer, recognizer_process
 from iasa.speech import chunked as chunked_speech
 from iasa.speech.chunked import PIECES, ChunkedSpeech
 from iasa.speech.features import CONTOURS
@@ -44,10 +48,10 @@ class Deaf:
 
 @pytest.fixture
 def deaf(monkeypatch) -> Deaf:
-    recognizer_process = Deaf()
-    monkeypatch.setattr(chunked_speech, "shared_recognizer", lambda: recognizer_process)
+    deaf = Deaf()
+    monkeypatch.setattr(chunked_speech, "shared_recognizer", lambda: deaf)
     monkeypatch.setattr(recognizer, "available", lambda: True)
-    return recognizer_process
+    return deaf
 
 
 @needs_words
@@ -108,21 +112,51 @@ def test_motion_of_pieces_is_that_of_the_whole_but_for_their_seams(deaf, speech)
 
 @needs_words
 def test_a_recogniser_that_dies_costs_its_words_only(speech, caplog):
-    recognizer_process = RecognizerProcess()
+    process_of_words = RecognizerProcess()
     samples = recognizer.to_samples(speech[: 3 * AUDIO_RATE // 2])
     try:
-        recognizer_process.start()
-        recognizer_process._process.kill()
-        recognizer_process._process.wait()
+        process_of_words.start()
+        process_of_words._process.kill()
+        process_of_words._process.wait()
         with caplog.at_level(logging.WARNING):
-            assert recognizer_process.read(samples) == ([], 0.0)
+            assert process_of_words.read(samples) == (None, 0.0)
         assert "follows the sound alone for 1.5 s" in caplog.text
-        phones, seconds = recognizer_process.read(samples)
+        phones, seconds = process_of_words.read(samples)
         assert phones == recognizer.read_words(samples) and len(phones) > 3 and seconds > 0
     finally:
-        process = recognizer_process._process
-        recognizer_process.close()
-    assert process.poll() is not None and recognizer_process._process is None
+        process = process_of_words._process
+        process_of_words.close()
+    assert process.poll() is not None and process_of_words._process is None
+
+
+@needs_words
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped on this system")
+def test_a_recogniser_that_hangs_is_given_up_and_started_again(speech, caplog, monkeypatch):
+    """A stretch waits for a time in proportion to its length, also where the pipe is full; what is reported says so."""
+    process = RecognizerProcess()
+    monkeypatch.setattr(chunked_speech, "shared_recognizer", lambda: process)
+    try:
+        chunked = ChunkedSpeech(speech[: 6 * AUDIO_RATE])
+        features = iter(chunked)
+        parts = [next(features)]
+        assert chunked.source == "recognizer"
+        hung = process._process
+        os.kill(hung.pid, signal.SIGSTOP)
+        monkeypatch.setattr(recognizer_process, "START_LIMIT", 0.2)
+        monkeypatch.setattr(recognizer_process, "REAL_TIME_LIMIT", 0.1)
+        began = time.monotonic()
+        with caplog.at_level(logging.WARNING):
+            parts.append(next(features))
+        assert 0.3 < time.monotonic() - began < 20 and hung.poll() is not None
+        assert "no answer within" in caplog.text and "follows the sound alone" in caplog.text
+        monkeypatch.undo()
+        monkeypatch.setattr(chunked_speech, "shared_recognizer", lambda: process)
+        parts += features
+        lost = re.fullmatch(r"recognizer, signal for (\d\.\d) s", chunked.source)
+        assert 1.5 < float(lost[1]) < 5 and process._process is not hung and len(parts[-1].phones) > 3
+        assert parts[1].visemes[:, 0].max() > 0.2  # the mouth follows the sound
+    finally:
+        process.close()
 
 
 def test_without_pocketsphinx_the_sound_alone_is_used(speech, monkeypatch, caplog):

@@ -132,7 +132,7 @@ def test_verification_is_perfect_for_one_colour_a_person_and_blind_for_equal_fac
 def test_encoders_survive_their_shipped_format(tmp_path):
     torch.manual_seed(0)
     for model, given in ((FaceEncoder(), torch.rand(2, 3, 64, 64)), (PartEncoder(), torch.rand(2, 3, 64, 64))):
-        save_weights(model.eval(), tmp_path / "x", {})
+        save_weights(model.eval(), tmp_path / "x", compact=True)
         loaded = load_weights(type(model), tmp_path / "x")
         assert sum(f.stat().st_size for f in (tmp_path / "x").glob("*.safetensors")) < 2**20
         a, b = (m(given) for m in (model, loaded))

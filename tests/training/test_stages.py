@@ -10,18 +10,18 @@ from safetensors.torch import load_file, save_file
 from iasa.config import HELDOUT_IDENTITY, PRESETS, STUDENT_LAYERS, DistillOptions, InputError, MaskOptions
 from iasa.keypoints import COUNT
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import load_weights, save_weights
+from iasa.models.checkpoint import find_weights, load_weights, save_weights, shipped_weights, weight_files
 from iasa.models.transformer import VideoTransformer
 from iasa.training import stages
 from iasa.training.datasets import encode_shards
 from iasa.training.distill import distill
 from iasa.training.finetune_sparse import finetune_sparse
-from iasa.training.options import TrainOptions
+from iasa.training.options import STAGES, TrainOptions
 from iasa.training.train_autoencoder import train_autoencoder
 from iasa.training.train_decoder import train_decoder
 from iasa.training.train_student import train_student
 from iasa.training.train_teacher import train_teacher
-from iasa.training.trainer import Schedule, Trainer
+from iasa.training.trainer import Schedule, Trainer, wants_resume
 
 SCHEDULE = Schedule(steps=2, warmup=1, ema=0.5, lr=1e-3, muon_lr=0.01)
 FOREVER = {"resume": False, "stop_after": float("inf")}
@@ -187,6 +187,71 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
         stages.run_stage(TrainOptions("distill", tmp_path))
 
 
+RESUMED = [stage for stage in STAGES if stage not in ("data", "motion", "encoders")]
+
+
+@pytest.mark.parametrize("stage", RESUMED)
+def test_every_stage_refuses_to_resume_from_nothing(stage, data, tmp_path, monkeypatch):
+    """Before anything is learnt; with --from-scratch it begins anew, without that word it does not."""
+    (tmp_path / "data").symlink_to(data)
+    monkeypatch.setattr(Trainer, "fit", lambda *arguments: pytest.fail("it began"))
+    options = TrainOptions(stage, tmp_path, preset="tiny", resume=True)
+    with pytest.raises(InputError, match=f"the checkpoint to resume in .*{stage} is not there"):
+        stages.run_stage(options)
+    assert wants_resume(options, tmp_path / stage)
+    scratch = replace(options, from_scratch=True)
+    assert not wants_resume(scratch, tmp_path / stage)
+    Trainer(torch.nn.Linear(2, 2), tmp_path / stage, SCHEDULE).save()
+    assert wants_resume(scratch, tmp_path / stage)
+    (tmp_path / stage / "checkpoint" / "state.json").unlink()
+    assert not wants_resume(scratch, tmp_path / stage)
+
+
+@pytest.mark.parametrize(("from_scratch", "part"), [(False, "generator"), (True, "codebooks")])
+def test_motion_refuses_to_resume_from_nothing(from_scratch, part, tmp_path, monkeypatch):
+    """Unless it is told to begin anew; and the generator begins where a run ended with its codebooks."""
+    asked = []
+
+    def train(run, schedule, preset, start, resume, stop_after):
+        asked.append(resume)
+        raise FloatingPointError("stop here")
+
+    monkeypatch.setattr("iasa.training.train_motion.train_motion", train)
+    options = TrainOptions("motion", tmp_path, resume=True, from_scratch=from_scratch)
+    with pytest.raises(InputError, match="stop here"):
+        stages.run_stage(options)
+    assert asked == [not from_scratch]  # where there is nothing to resume `Trainer.resume` refuses
+    Trainer(torch.nn.Linear(2, 2), tmp_path / "motion" / part, SCHEDULE).save()
+    with pytest.raises(InputError, match="stop here"):
+        stages.run_stage(options)
+    assert asked[1]
+
+
+@pytest.mark.parametrize("left", [(), ("face_encoder",)])
+def test_the_encoders_resume_where_the_run_ended(left, data, tmp_path, monkeypatch):
+    (tmp_path / "data").symlink_to(data)
+    for name in left:
+        Trainer(torch.nn.Linear(2, 2), tmp_path / name, SCHEDULE).save()
+    asked = []
+
+    def train(source, run, schedule, resume, stop_after):
+        asked.append(resume)
+        if resume:
+            Trainer(torch.nn.Linear(2, 2), run, schedule).resume()
+        trainer = Trainer(network(), run, schedule)
+        return trainer.bare, trainer, {}
+
+    for name in ("encoders.train_face_encoder", "encoders.train_part_encoder", "train_sync.train_sync_encoder"):
+        monkeypatch.setattr(f"iasa.training.{name}", train)
+    options = TrainOptions("encoders", tmp_path, resume=True)
+    if left:
+        stages.run_stage(options)
+        assert asked == [True, False, False]
+    else:
+        with pytest.raises(InputError, match="face_encoder is not there"):
+            stages.run_stage(options)
+
+
 def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch):
     """`train data --first`: other numbers, other speakers, below the held-out ones."""
     made = []
@@ -204,7 +269,7 @@ def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch)
 
 def test_exported_weights_with_a_hole_are_refused_by_name(tmp_path):
     save_weights(network(), tmp_path, {})
-    (part,) = tmp_path.glob("part_*.safetensors")
+    (part,) = weight_files(tmp_path)
     tensors = load_file(part)
     save_file({name: tensor for name, tensor in tensors.items() if not name.startswith("blocks.0.out.bias")}, part)
     with pytest.raises(InputError, match="lack blocks.0.out.bias"):
@@ -231,9 +296,9 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
         save_weights(network(), folder, card)
         return folder
 
-    assert stages.find_start("teacher", tmp_path, False) == stages.WEIGHTS / "teacher"
+    assert stages.find_start("teacher", tmp_path, False) == shipped_weights("teacher")
     assert stages.find_start("teacher", tmp_path, True) is None
-    assert stages.find_start("student", tmp_path, True) == stages.WEIGHTS / "teacher"
+    assert stages.find_start("student", tmp_path, True) == shipped_weights("teacher")
     finetuned = leave("finetune", "finetune", 20)
     assert (
         stages.find_start("student", tmp_path, True)
@@ -243,7 +308,7 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
     student = leave("student", "student", 30)
     assert stages.find_start("distill_region", tmp_path, False) == student
     with pytest.raises(InputError, match="train one of these first: nothing"):
-        stages.find_earlier(tmp_path, "nothing")
+        find_weights(tmp_path, "nothing")
 
     trainer = Trainer(network(), tmp_path / "x", SCHEDULE)
     trainer.step, trainer.seconds = 5, 60.0
@@ -252,3 +317,20 @@ def test_a_stage_starts_where_the_run_left_off_and_its_card_adds_up(tmp_path):
     card = stages.make_card("student", trainer, tmp_path, "student", stages.read_card(finetuned))
     assert (card["steps"], card["seconds"]) == (5, 60) and card["began_at"].startswith("finetune, 20 steps")
     assert stages.make_card("teacher", trainer, tmp_path, "teacher")["began_at"] == "noise"
+
+
+def test_an_export_is_a_folder_of_networks_in_either_form(tmp_path):
+    """By the network's name, for from_pretrained and --weights; compact where the repository is to keep it."""
+    student, card = network(), {"name": "student", "steps": 3}
+    for compact in (False, True):
+        mine = tmp_path / f"mine_{compact}"
+        options = TrainOptions("distill_region", tmp_path, export=mine, compact=compact)
+        stages.export(student, tmp_path / "distill_region", options, card)
+        assert find_weights(mine, "distill_region", "student") == mine / "student"
+        (file,) = weight_files(mine / "student")
+        assert file.name == ("part_00.safetensors" if compact else "diffusion_pytorch_model.safetensors")
+        loaded = load_weights(VideoTransformer, mine / "student").state_dict()
+        away = max(float((loaded[name] - tensor).abs().max()) for name, tensor in student.state_dict().items())
+        assert (0 < away < 0.02) if compact else away == 0
+        assert stages.read_card(mine / "student") == card
+    assert find_weights(tmp_path, "distill_region", "student") == tmp_path / "distill_region" / "export"

@@ -1,5 +1,6 @@
 """Losses, samplers, the optimizer, and a training run that is killed and resumed."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +164,8 @@ def test_a_killed_run_continues_the_same_curve(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         part.fit(killed)
     rest = tiny_trainer(tmp_path / "part", 12)
-    assert rest.resume() and rest.step == 5
+    rest.resume()
+    assert rest.step == 5
     rest.fit(batch_loss)
     for a, b in zip(whole.bare.parameters(), rest.bare.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -194,7 +196,8 @@ def test_an_interrupted_save_keeps_the_old_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="step 3 cannot be written.*No space.*step 0 is whole"):
         trainer.save()
     again = tiny_trainer(tmp_path, 5)
-    assert again.resume() and again.step == 0 and not (tmp_path / "checkpoint.partial").exists()
+    again.resume()
+    assert again.step == 0 and not (tmp_path / "checkpoint.partial").exists()
 
 
 def test_a_disk_that_fills_up_keeps_the_old_checkpoint(tmp_path):
@@ -234,11 +237,13 @@ def test_a_save_that_was_killed_between_its_two_renames_loses_nothing(tmp_path, 
         with pytest.raises(KeyboardInterrupt):
             trainer.save()
         again = tiny_trainer(tmp_path, 5)
-        assert again.resume() and again.step == 0, kill_at
+        again.resume()
+        assert again.step == 0, kill_at
     monkeypatch.setattr(Path, "rename", rename)
     again.step = 4
     again.save()
-    assert tiny_trainer(tmp_path, 5).resume() and [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
+    tiny_trainer(tmp_path, 5).resume()
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
@@ -260,10 +265,25 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
         tiny_trainer(tmp_path, 5).resume()
 
 
-@pytest.mark.parametrize("name", ["state.json", "ema.safetensors"])
-def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, name):
+def test_there_must_be_something_to_resume(tmp_path):
+    """No checkpoint, or one without its state, is no reason to begin anew without a word."""
+    trainer = tiny_trainer(tmp_path / "teacher", 5)
+    with pytest.raises(InputError, match="checkpoint to resume in .*teacher is not there; .*--from-scratch"):
+        trainer.resume()
+    trainer.save()
+    (tmp_path / "teacher" / "checkpoint" / "state.json").unlink()
+    with pytest.raises(InputError, match=r"checkpoint to resume in .*teacher lacks state\.json"):
+        tiny_trainer(tmp_path / "teacher", 5).resume()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("state.json", b"{"), ("state.json", b"{}"), ("state.json", b"[1]"), ("ema.safetensors", b"{"),
+     ("ema.safetensors", struct.pack("<Q", 2) + b"{}")],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, name, content):
     tiny_trainer(tmp_path, 5).save()
-    (tmp_path / "checkpoint" / name).write_bytes(b"{")
+    (tmp_path / "checkpoint" / name).write_bytes(content)
     with pytest.raises(InputError, match="the checkpoint in .* is damaged"):
         tiny_trainer(tmp_path, 5).resume()
 
@@ -279,5 +299,6 @@ def test_the_message_of_a_broken_loss_names_the_step_and_the_checkpoint(tmp_path
     with pytest.raises(FloatingPointError, match="inf at step 4; the checkpoint is that of step 3"):
         trainer.fit(loss_of)
     again = tiny_trainer(tmp_path, 6)
-    assert again.resume() and again.step == 3
+    again.resume()
+    assert again.step == 3
     assert all(torch.isfinite(p).all() for p in again.bare.parameters())

@@ -12,12 +12,13 @@ from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
 from iasa.motion.rules import generate_gestures
 from iasa.speech import SpeechFeatures
+from iasa.warp import eyelids
 from iasa.warp import limb_warp as arm_warp
 from iasa.warp import reference_warp as warp
 from iasa.warp.inpainting import fill_holes, fill_softly
 from iasa.warp.limb_warp import FOREARM, PLACES, UPPER_ARM, cover_arm, measure_arm, paint_arm
-from iasa.warp.moving_least_squares import SOFTEN, moving_least_squares
-from iasa.warp.reference_warp import warp_reference
+from iasa.warp.moving_least_squares import moving_least_squares
+from iasa.warp.reference_warp import EXPONENT, SOFTENING, warp_reference
 
 SEEN = torch.ones(1, 23)
 WIDE = tuple(torch.linspace(*next(iter(pieces.values())), PLACES)[None] for pieces in (UPPER_ARM, FOREARM))
@@ -25,7 +26,7 @@ WIDE = tuple(torch.linspace(*next(iter(pieces.values())), PLACES)[None] for piec
 
 def slow_bend(place, controls, images):
     """Schaefer et al. 2006, rigid case, one place, by singular value decomposition."""
-    w = 1 / (((controls - place) ** 2).sum(-1) + SOFTEN) ** 2
+    w = 1 / (((controls - place) ** 2).sum(-1) + SOFTENING) ** 2
     p, q = (w[:, None] * controls).sum(0) / w.sum(), (w[:, None] * images).sum(0) / w.sum()
     u, _, vt = np.linalg.svd((w[:, None] * (controls - p)).T @ (images - q))
     rotation = u @ np.diag([1, np.sign(np.linalg.det(u @ vt))]) @ vt
@@ -36,7 +37,7 @@ def test_bend_is_rigid_moving_least_squares():
     rng = np.random.default_rng(0)
     controls, images, places = rng.uniform(size=(12, 2)), rng.uniform(size=(12, 2)), rng.uniform(size=(9, 2))
     found = moving_least_squares(
-        *(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(12, dtype=torch.float64)
+        *(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(12).double(), EXPONENT, SOFTENING
     )
     expected = np.stack([slow_bend(place, controls, images) for place in places])
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-8)
@@ -48,9 +49,15 @@ def test_bend_undoes_a_rigid_motion_exactly():
     images = rng.uniform(size=(8, 2))
     controls, places = images @ turn + 0.1, rng.uniform(size=(20, 2))
     found = moving_least_squares(
-        *(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(8, dtype=torch.float64)
+        *(torch.from_numpy(x) for x in (places, controls, images)), torch.ones(8).double(), EXPONENT, SOFTENING
     )
     np.testing.assert_allclose(found.numpy(), (places - 0.1) @ turn.T, atol=1e-8)
+
+
+def test_one_control_point_shifts_without_a_turn():
+    places, target = torch.rand(9, 2), torch.rand(1, 2)
+    moved = moving_least_squares(places, torch.zeros(1, 2), target, torch.ones(1), EXPONENT, SOFTENING)
+    torch.testing.assert_close(moved, places + target, atol=1e-6, rtol=0)
 
 
 def speaking(frames=30) -> SpeechFeatures:
@@ -104,7 +111,7 @@ def test_moving_eyelids_where_they_are_equals_moving_them_everywhere(monkeypatch
     confidence[1, warp.EYES[0][0]] = 0
     arguments = [torch.from_numpy(x)[None] for x in (rest.xy[0], rest.confidence[0], xy, confidence)]
     found = warp_reference(image, *arguments)
-    monkeypatch.setattr(warp, "_box_around", lambda points: warp._Box(0, warp.CELLS, 0, warp.CELLS))
+    monkeypatch.setattr(eyelids, "_box_around", lambda points: eyelids._Box(0, eyelids.CELLS, 0, eyelids.CELLS))
     torch.testing.assert_close(found, warp_reference(image, *arguments), atol=2e-3, rtol=0)
     monkeypatch.setattr(warp, "_move_lids", lambda *_: None)
     moved = (warp_reference(image, *arguments) - found).abs().amax((0, 2, 3, 4))

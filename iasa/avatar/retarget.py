@@ -1,0 +1,339 @@
+"""Motion carried to the person of a photograph: at rest the points are the photograph's own, and they move from there.
+
+Head and face turn as the person's own mesh (found in the photograph, in three dimensions) with the rig's expressions; wrists
+take the movement of the rig's or of a filmed driver's wrists, softly limited to what the picture can show; elbows follow
+by two-link arms of this person's lengths; hands turn and bend a part of the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from iasa import keypoints as kp
+from iasa.avatar.identity import make_identity
+from iasa.avatar.mesh import express, expression_basis, jaw_share
+from iasa.avatar.moving_parts import TOGETHER, Parts
+from iasa.avatar.photo import _fit_head
+from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, WRISTS, Photograph
+from iasa.avatar.rig import FOREARM, NECK_PIVOT, UPPER_ARM, Geometry, RigMotion, _rotation, make_geometries, rest_motion
+from iasa.keypoints import MESH_TO_FACE, Keypoints
+
+BODY_SEED = 7  # of the rig's body that makes the motion; its proportions do not reach the picture
+REACH = 7.5  # cm: a wrist comes no farther from where the photograph has it
+FILMED_REACH = 10.0
+DOWN = 0.4  # of what a wrist sinks
+SHIFT = 0.45  # of that: hands that touch move together, and less
+SHOULDER_REACH = 3.0  # cm
+HAND_TURN = 0.4  # radians: no hand turns farther from where the photograph has it
+HAND_SHARE = np.array([0.15, 0.15, 0.6])  # of a hand's turns about the axes to the right, up and to the camera
+FINGER_SHARE = 0.3  # of its bends
+FINGER_REACH = 0.08  # of a hand's length
+HEAD_TURN = (0.32, 0.22, 0.25)  # radians of yaw, pitch and roll
+OPEN = 0.015  # gap of the lips over the distance of the eyes, above which the photograph's mouth counts as open
+SHOULDER_SPAN = 31.5  # cm between the rig's shoulder points, of an average body
+EYES = (1, 2)
+HIPS = (kp.LEFT_HIP, kp.RIGHT_HIP)
+EARS_AND_EYES = (1, 2, 3, 4)
+EYE_VERTICES = ((362, 263), (133, 33))  # of the left and the right eye, whose middles are the body's points
+
+
+def soft_limit(x: np.ndarray, reach: float) -> np.ndarray:
+    """Vectors [..., n] shortened so that none is as long as `reach`; short ones stay as they are."""
+    length = np.linalg.norm(x, axis=-1, keepdims=True)
+    return x * (reach * np.tanh(length / reach) / np.maximum(length, 1e-9))
+
+
+def limit_wrist(move: np.ndarray, reach: float) -> np.ndarray:
+    """Movements [f, 2 or 3] of a wrist, y up, softly limited; downwards less, for there the forearm would have to be seen that
+    a hand held before the body hides."""
+    down = np.minimum(move[:, 1:2], 0)
+    move = move - np.concatenate([np.zeros_like(down), (1 - DOWN) * down, np.zeros_like(move[:, 2:])], 1)
+    return soft_limit(move, reach)
+
+
+def limit_turn(rotation: np.ndarray, limit: float) -> np.ndarray:  # [..., 3, 3]
+    """A part of rotations, softly limited to an angle; most of it in the picture's plane, for a hand's other sides are unseen."""
+    from scipy.spatial.transform import Rotation
+
+    vectors = Rotation.from_matrix(rotation.reshape(-1, 3, 3)).as_rotvec() * HAND_SHARE
+    return Rotation.from_rotvec(soft_limit(vectors, limit)).as_matrix().reshape(rotation.shape)
+
+
+def two_link(
+    shoulder: np.ndarray, wrist: np.ndarray, upper: float, fore: float, pole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Elbows and reachable wrists [f, 3] of arms whose elbow lies towards `pole` [3] from the shoulder."""
+    offset = wrist - shoulder
+    wanted = np.linalg.norm(offset, axis=-1, keepdims=True)
+    distance = np.clip(wanted, abs(upper - fore) + 1e-3, upper + fore - 1e-3)
+    along = offset / np.maximum(wanted, 1e-9)
+    x = (upper**2 - fore**2 + distance**2) / (2 * distance)
+    height = np.sqrt(np.maximum(upper**2 - x**2, 0))
+    away = pole - (along @ pole)[:, None] * along
+    away = away / np.maximum(np.linalg.norm(away, axis=-1, keepdims=True), 1e-9)
+    return shoulder + along * x + away * height, shoulder + along * distance
+
+
+def hand_axes(joints: np.ndarray) -> np.ndarray:  # [..., 21, 3] -> [..., 3, 3], axes as columns
+    """Across the palm, along it and out of it."""
+    along = joints[..., 9, :] - joints[..., 0, :]
+    along = along / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9)
+    across = joints[..., 5, :] - joints[..., 17, :]
+    across = across - (across * along).sum(-1, keepdims=True) * along
+    across = across / np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-9)
+    return np.stack([across, along, np.cross(across, along)], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Arm:
+    """Of the photograph, units of the picture with y up and z to the camera."""
+
+    shoulder: np.ndarray  # [3]
+    elbow: np.ndarray  # [3]
+    wrist: np.ndarray  # [3]
+    hand: np.ndarray  # [21, 3] from the wrist
+
+
+class Retarget:
+    """Carries motion and poses to one photograph.
+
+    Everything is in image units, y up and z to the camera, until it is handed out.
+    """
+
+    def __init__(self, photo: Photograph, parts: Parts) -> None:
+        self.photo, self.parts = photo, parts
+        self.rest = photo.xy.astype(np.float64)
+        self.flip = np.array([1.0, -1.0])
+        points = photo.face.astype(np.float64)
+        _, self.rotation, self.unit, _ = _fit_head(points)  # unit: image units a cm
+        self.head = points * [1, -1, -1]
+        self.center = self.head[:468].mean(0)
+        self.local = (self.head - self.center) @ self.rotation / self.unit
+        self.arms = [self._arm(side) if moves else None for side, moves in enumerate(parts.moving)]
+
+    @cached_property
+    def closed(self) -> np.ndarray:  # [478, 3]
+        """The photograph's face in the head's frame, its mouth closed."""
+        local = self.local.copy()
+        gap = local[13, 1] - local[14, 1]
+        if gap > OPEN * np.linalg.norm(local[263] - local[33]):
+            local[:, 1] += jaw_share(local) * gap
+        return local
+
+    @cached_property
+    def basis(self) -> np.ndarray:
+        return expression_basis(self.closed)
+
+    def from_motion(self, motion: RigMotion) -> Keypoints:
+        """The rig's motion on this person."""
+        identity = make_identity(BODY_SEED)
+        new, rest = make_geometries(identity, motion), make_geometries(identity, rest_motion(1))
+        frames = len(motion)
+        out = np.repeat(self.rest[None], frames, 0)
+        lean = (new.lean - rest.lean) * self.unit  # [f, 3]
+        face = self._face(motion, 1.25 * lean)
+        self._put_face(out, face)
+        shoulders = soft_limit((new.shoulders - rest.shoulders) / _size(identity), SHOULDER_REACH) * self.unit
+        self._put_trunk(out, shoulders[:, ::-1], 0.3 * lean)
+        wanted = [limit_wrist((new.wrists - rest.wrists)[:, 1 - side], REACH) for side in range(2)]
+        if self.parts.hands == (TOGETHER, TOGETHER):
+            wanted = [SHIFT * (wanted[0] + wanted[1]) / 2] * 2
+        for side, arm in enumerate(self.arms):
+            if arm is None:
+                self._follow_shoulder(out, side)
+                continue
+            hand = self._rig_hand(new, rest, side, arm)
+            self._put_arm(out, side, arm, shoulders[:, 1 - side], wanted[side] * self.unit, hand)
+        return self._finish(out)
+
+    def from_poses(self, poses: Keypoints) -> Keypoints:
+        """A filmed driver's movement on this person."""
+        return self._finish(Filmed(self, poses).carry())
+
+    def _face(self, motion: RigMotion, shift: np.ndarray) -> np.ndarray:  # [f, 478, 3]
+        limit = np.array(HEAD_TURN)
+        turns = _rotation((limit * np.tanh(motion.head / limit)).astype(np.float64))
+        moved = express(self.closed, self.basis, motion.face)
+        size = float(np.linalg.norm(self.local[10] - self.local[152]) / 17.0)  # of this head against the rig's
+        pivot = NECK_PIVOT * size + self.local[:468].mean(0) * 0
+        moved = (moved - pivot) @ np.swapaxes(turns, 1, 2) + pivot
+        return self.unit * moved @ self.rotation.T + self.center + shift[:, None]
+
+    def _put_face(self, out: np.ndarray, face: np.ndarray) -> None:
+        """The face, and the body's points on the head, from the mesh [f, 478, >= 2]."""
+        out[:, kp.FACE] = face[:, list(MESH_TO_FACE), :2] * self.flip
+        rest = self.head[:, :2] * self.flip
+        moved = face[..., :2] * self.flip
+        for point, vertices in ((kp.NOSE, [1]), *zip(EYES, map(list, EYE_VERTICES), strict=True)):
+            out[:, point] = self.rest[point] + (moved[:, vertices] - rest[vertices]).mean(1)
+        for point, vertex in ((kp.LEFT_EAR, 454), (kp.RIGHT_EAR, 234)):
+            out[:, point] = self.rest[point] + moved[:, vertex] - rest[vertex]
+
+    def _put_trunk(self, out: np.ndarray, shoulders: np.ndarray, hips: np.ndarray) -> None:
+        """Movements [f, 2, 3] of the shoulders, (left, right), and [f, 3] of the hips."""
+        out[:, list(SHOULDERS)] += shoulders[..., :2] * self.flip
+        out[:, list(HIPS)] += hips[:, None, :2] * self.flip
+
+    def _follow_shoulder(self, out: np.ndarray, side: int) -> None:
+        """An arm that keeps still moves with the trunk."""
+        shift = out[:, SHOULDERS[side]] - self.rest[SHOULDERS[side]]
+        out[:, ELBOWS[side]] += shift
+        out[:, WRISTS[side]] += 0.5 * shift
+        out[:, HANDS[side]] += 0.5 * shift[:, None]
+
+    def _put_arm(
+        self, out: np.ndarray, side: int, arm: _Arm, shoulder: np.ndarray, wrist: np.ndarray, hand: np.ndarray
+    ) -> None:
+        """Movements [f, 3] of shoulder and wrist, and the hand's joints [f, 21, 3] from the wrist."""
+        upper, fore = np.linalg.norm(arm.elbow - arm.shoulder), np.linalg.norm(arm.wrist - arm.elbow)
+        start = arm.shoulder + shoulder
+        elbow, end = two_link(start, arm.wrist + wrist, upper, fore, arm.elbow - (arm.shoulder + arm.wrist) / 2)
+        out[:, ELBOWS[side]] = elbow[:, :2] * self.flip
+        body_wrist = self.rest[WRISTS[side]] - self.rest[HANDS[side].start]  # the body's wrist is not quite the hand's
+        out[:, WRISTS[side]] = end[:, :2] * self.flip + body_wrist
+        out[:, HANDS[side]] = (end[:, None] + hand)[..., :2] * self.flip
+
+    def _rig_hand(self, new: Geometry, rest: Geometry, side: int, arm: _Arm) -> np.ndarray:  # [f, 21, 3]
+        """The photograph's hand turned and bent as the rig's is."""
+        if self.parts.hands[side] == TOGETHER:
+            return np.repeat(arm.hand[None], len(new.hands), 0)
+        i = 1 - side  # the rig's sides are (right, left)
+        frames, still = new.hand_frames[:, i], rest.hand_frames[0, i]
+        turn = limit_turn(frames @ still.T, HAND_TURN)
+        local = (new.hands[:, i] - new.wrists[:, i, None]) @ frames
+        bend = local - (rest.hands[0, i] - rest.wrists[0, i]) @ still
+        size = float(
+            np.linalg.norm(arm.hand[9] - arm.hand[0]) / np.linalg.norm(rest.hands[0, i, 9] - rest.hands[0, i, 0])
+        )
+        axes = hand_axes(arm.hand) @ hand_axes((rest.hands[0, i] - rest.wrists[0, i]) @ still).T
+        bend = soft_limit(FINGER_SHARE * size * bend @ axes.T, FINGER_REACH * float(np.ptp(arm.hand, axis=0).max()))
+        return (arm.hand + bend) @ np.swapaxes(turn, 1, 2)
+
+    def _arm(self, side: int) -> _Arm:
+        """The photograph's arm in three dimensions: a forearm that is short in the picture points to the camera."""
+        points = (SHOULDERS[side], ELBOWS[side], HANDS[side].start)
+        shoulder, elbow, wrist = (np.append(self.rest[i] * self.flip, 0.0) for i in points)
+        span = float(np.linalg.norm(self.rest[SHOULDERS[0]] - self.rest[SHOULDERS[1]]))
+        unit = max(self.unit, span / SHOULDER_SPAN)
+        for a, b, length in ((shoulder, elbow, UPPER_ARM * 0.92), (elbow, wrist, FOREARM)):
+            flat = float(np.linalg.norm(b[:2] - a[:2]))
+            depth = np.sqrt(max((length * unit) ** 2 - flat**2, 0.0))
+            b[2] = a[2] + (depth if a is elbow else -0.5 * depth)
+        hand = self.photo.hands[side].astype(np.float64) * [1, -1, -1]
+        hand = np.concatenate([self.rest[HANDS[side]] * self.flip, hand[:, 2:]], 1)
+        return _Arm(shoulder, elbow, wrist, hand - [*hand[0, :2], hand[0, 2]])
+
+    def _finish(self, out: np.ndarray) -> Keypoints:
+        return Keypoints(out, np.repeat(self.photo.keypoints.confidence, len(out), 0))
+
+
+class Filmed:
+    """A driver's poses seen from the driver's own rest: where the points are most of the time, the mouth closed."""
+
+    def __init__(self, target: Retarget, poses: Keypoints) -> None:
+        self.target, self.poses = target, poses
+        self.xy = np.where(poses.confidence[..., None] > 0, poses.xy, np.nan).astype(np.float64)
+        self.middle = _median(self.xy)  # [133, 2]
+        own, driver = (float(np.linalg.norm(p[SHOULDERS[0]] - p[SHOULDERS[1]])) for p in (target.rest, self.middle))
+        a, b = kp.EYE_CORNERS
+        eyes = float(np.linalg.norm(target.rest[a] - target.rest[b]) / np.linalg.norm(self.middle[a] - self.middle[b]))
+        self.face_size = eyes if np.isfinite(eyes) else own / driver
+        self.size = (
+            own / driver if np.isfinite(own / driver) and target.photo.seen[list(SHOULDERS)].all() else self.face_size
+        )
+
+    def carry(self) -> np.ndarray:  # [f, 133, 2]
+        """The poses on the photograph's person."""
+        t = self.target
+        out = np.repeat(t.rest[None], len(self.poses), 0)
+        self._carry_face(out)
+        reach = np.array(SHOULDER_REACH * t.unit)
+        moves = soft_limit(self._moves(list(SHOULDERS)) * self.size, reach)
+        out[:, list(SHOULDERS)] += moves
+        out[:, list(HIPS)] += 0.3 * moves.mean(1, keepdims=True)
+        wanted = [
+            limit_wrist(self._moves([HANDS[side].start])[:, 0] * self.size * t.flip, FILMED_REACH * t.unit) * t.flip
+            for side in range(2)
+        ]
+        if t.parts.hands == (TOGETHER, TOGETHER):
+            wanted = [SHIFT * (wanted[0] + wanted[1]) / 2] * 2
+        for side, arm in enumerate(t.arms):
+            if arm is None:
+                t._follow_shoulder(out, side)
+                continue
+            shoulder, wrist = (
+                np.concatenate([v * t.flip, np.zeros((len(v), 1))], 1) for v in (moves[:, side], wanted[side])
+            )
+            t._put_arm(out, side, arm, shoulder, wrist, self._hand(side, arm))
+        return out
+
+    def _moves(self, points: list[int]) -> np.ndarray:  # [f, n, 2]
+        """Away from the driver's rest; 0 where nothing is seen."""
+        return np.nan_to_num(self.xy[:, points] - self.middle[points])
+
+    def _carry_face(self, out: np.ndarray) -> None:
+        t = self.target
+        face = self.xy[:, kp.FACE]
+        found = np.isfinite(face).all((1, 2))
+        if not found.any():
+            return
+        filled = face[_nearest_found(found)]
+        bridge = filled[:, 27:28]
+        gap = np.linalg.norm(filled[:, 62] - filled[:, 66], axis=-1)
+        closed = gap <= np.quantile(gap, 0.15)
+        still = (filled - bridge)[closed].mean(0) + np.median(bridge, 0)
+        moves = (filled - still) * self.face_size
+        shut = (t.unit * t.closed[list(MESH_TO_FACE)] @ t.rotation.T + t.center)[:, :2] * t.flip
+        out[:, kp.FACE] = shut + moves
+        for point, source in ((kp.NOSE, 30), (1, 42), (2, 39), (kp.LEFT_EAR, 16), (kp.RIGHT_EAR, 0)):
+            out[:, point] = t.rest[point] + moves[:, source]
+
+    def _hand(self, side: int, arm: _Arm) -> np.ndarray:  # [f, 21, 3]
+        """The photograph's hand turned and bent in the picture's plane as the driver's is."""
+        frames = len(self.poses)
+        hands = np.repeat(arm.hand[None], frames, 0)
+        points = self.xy[:, HANDS[side]]
+        found = np.isfinite(points).all((1, 2))
+        if self.target.parts.hands[side] == TOGETHER or not found.any():
+            return hands
+        points = points[_nearest_found(found)]
+        local = (points - points[:, :1]) * self.size * self.target.flip
+        still = np.median(local, 0)
+        angle = np.arctan2(*_cross_dot(still[9], local[:, 9]))
+        angle = HAND_TURN * np.tanh(HAND_SHARE[2] * angle / HAND_TURN)
+        bend = soft_limit(
+            FINGER_SHARE * (_turn(local, -angle) - still), FINGER_REACH * float(np.ptp(arm.hand, axis=0).max())
+        )
+        hands[..., :2] = _turn(arm.hand[:, :2] + bend, angle)
+        return hands
+
+
+def _turn(points: np.ndarray, angle: np.ndarray) -> np.ndarray:  # [f, n, 2], [f]
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([c * x - s * y, s * x + c * y], -1)
+
+
+def _cross_dot(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return a[0] * b[:, 1] - a[1] * b[:, 0], b @ a
+
+
+def _median(xy: np.ndarray) -> np.ndarray:
+    """Over frames, of what is seen; NaN for points that never are."""
+    out = np.full(xy.shape[1:], np.nan)
+    seen = np.isfinite(xy).all(-1).any(0)
+    out[seen] = np.nanmedian(xy[:, seen], 0)
+    return out
+
+
+def _nearest_found(found: np.ndarray) -> np.ndarray:  # bool [f] -> int [f]
+    """For each frame the nearest one in which something was found."""
+    where = np.flatnonzero(found)
+    return where[np.abs(np.arange(len(found))[:, None] - where[None]).argmin(1)]
+
+
+def _size(identity: object) -> float:
+    return identity.shoulder_width / 17.2

@@ -1,0 +1,97 @@
+"""What the explorer's JavaScript takes from the package as JSON, so that no constant is typed a second time there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from iasa import keypoints
+from iasa.config import MaskOptions
+from iasa.keypoints import LEFT_HAND, RIGHT_HAND
+from iasa.masks import plan, plot, regions, similarity
+from iasa.pose import skeleton
+
+BLOCKS = (1, 16, 32, 64, 128)  # tiles of the attention matrix that the page offers
+OWN, WINDOW, WHOLE = (
+    "#0072b2",
+    "#d55e00",
+    "#882255",
+)  # a frame's own tokens, the window's, a chosen frame without regions
+FINGERS = ("thumb", "index finger", "middle finger", "ring finger", "little finger")
+
+
+def mask_rule() -> dict:
+    """Every constant of the mask's rule (`iasa.masks`), as iasa/explorer/js reads it."""
+    return {
+        "points": keypoints.COUNT,
+        "upper_body": list(keypoints.UPPER_BODY),
+        "joints": {
+            "left_shoulder": keypoints.LEFT_SHOULDER,
+            "right_shoulder": keypoints.RIGHT_SHOULDER,
+            "left_hip": keypoints.LEFT_HIP,
+            "right_hip": keypoints.RIGHT_HIP,
+        },
+        "regions": list(keypoints.REGIONS),
+        "parts": [asdict(part) | {"region": keypoints.REGIONS.index(part.region)} for part in regions.PARTS],
+        "tie": similarity.TIE,
+        "torso": regions.TORSO,
+        "usual_shoulders": regions.USUAL_SHOULDERS,
+        "narrowest_shoulders": regions.NARROWEST_SHOULDERS,
+        "directions": regions.DIRECTIONS,
+        "exponent": regions.EXPONENT,
+        "softening": regions.SOFTENING,
+        "options": asdict(MaskOptions()),
+        "methods": list(regions.METHODS),
+        "modes": list(plan.MODES),
+        "blocks": list(BLOCKS),
+    }
+
+
+def drawing() -> dict:
+    """Colours, lines of a skeleton as pairs of points, the keypoints that can be dragged, and the arms."""
+    body, fingers = (
+        [bone for bone in keypoints.BONES if (bone[0] >= LEFT_HAND.start) is hand] for hand in (False, True)
+    )
+    colours = {
+        "regions": [_to_hex(colour) for colour in plot.REGION_COLOURS],
+        "own": OWN,
+        "window": WINDOW,
+        "whole": WHOLE,
+    }
+    return {
+        "colours": colours,
+        "body_bones": body,
+        "finger_bones": fingers,
+        "face_lines": list(skeleton.FACE_LINES),
+        "handles": _handles(),
+        "arms": [
+            {"shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": list(range(hand.start, hand.stop))}
+            for shoulder, elbow, wrist, hand in (
+                (keypoints.LEFT_SHOULDER, keypoints.LEFT_ELBOW, keypoints.LEFT_WRIST, LEFT_HAND),
+                (keypoints.RIGHT_SHOULDER, keypoints.RIGHT_ELBOW, keypoints.RIGHT_WRIST, RIGHT_HAND),
+            )
+        ],
+    }
+
+
+def _handles() -> list[dict]:
+    """Joints and fingertips: a name, and the points that go along (the face with the head, a hand with its wrist)."""
+    head = [*range(keypoints.LEFT_SHOULDER), *range(keypoints.FACE.start, keypoints.FACE.stop)]
+    joints = [
+        (keypoints.NOSE, "Head", head),
+        (keypoints.LEFT_SHOULDER, "Left shoulder", []),
+        (keypoints.RIGHT_SHOULDER, "Right shoulder", []),
+        (keypoints.LEFT_ELBOW, "Left elbow", []),
+        (keypoints.RIGHT_ELBOW, "Right elbow", []),
+        (keypoints.LEFT_WRIST, "Left hand", range(LEFT_HAND.start, LEFT_HAND.stop)),
+        (keypoints.RIGHT_WRIST, "Right hand", range(RIGHT_HAND.start, RIGHT_HAND.stop)),
+    ]
+    handles = [{"point": p, "name": name, "followers": sorted({p, *more}), "joint": True} for p, name, more in joints]
+    for tip, finger in zip(keypoints.FINGERTIPS, FINGERS, strict=True):
+        for side, hand in (("Left", LEFT_HAND), ("Right", RIGHT_HAND)):
+            point = hand.start + tip
+            handles.append({"point": point, "name": f"{side} {finger}", "followers": [point], "joint": False})
+    return handles
+
+
+def _to_hex(colour: tuple[int, int, int]) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)

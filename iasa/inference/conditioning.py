@@ -1,0 +1,195 @@
+"""From poses to what each latent frame is made of, and from latents to pictures: the stages plan, warp and decode.
+
+Each stage is a generator that draws on the one before; closing the last closes all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iasa.avatar.speaker import Reference
+from iasa.config import FRAMES_PER_LATENT, IMAGE_SIZE
+from iasa.device import release_memory
+from iasa.inference.fast_codec import FastCodec
+from iasa.inference.generation import Timing
+from iasa.inference.layered_frames import repair, repaired_share, shrink, to_levels
+from iasa.keypoints import Keypoints, pool_to_latent
+from iasa.masks.plan_stream import PlanRow, PlanStream
+from iasa.models.transformer import Condition, VideoTransformer
+from iasa.warp.layered_warp import LayeredWarp
+from iasa.warp.reference_warp import ReferenceWarp
+
+RELEASE_EVERY = 125  # latent frames, 10 s of video, after which freed memory is handed back
+STILL = np.zeros(FRAMES_PER_LATENT, int)  # frames of the reference's pose in latent frame 0
+
+
+class SpeakerTensors(NamedTuple):
+    """The reference on a device."""
+
+    image: Tensor  # [1, 3, H, W] in [-1, 1]
+    xy: Tensor  # [1, 133, 2]
+    confidence: Tensor  # [1, 133]
+
+
+class DenoiserInput(NamedTuple):
+    """What one latent frame is made from, beside noise."""
+
+    row: PlanRow  # what it attends to
+    base: Tensor  # [c, h, w] latents of the reference warped to its pose
+    pose_tokens: Tensor  # [n, width]
+    pose: Tensor  # what the denoiser made of the pose's summary [width]: the student modulations [layers, steps, 6, width]
+
+
+class DecoderInput(NamedTuple):
+    """What the decoder needs beside latents, for the t video frames of each of f latent frames."""
+
+    xy: Tensor  # [f * t, 133, 2]
+    confidence: Tensor  # [f * t, 133]
+    patches: Tensor | None  # of the reference warped to these poses; None: they are made again, which a whole clip does
+    layers: Tensor | None = None  # [f * t, 3, S, S] of a photograph, warped to them
+    share: Tensor | None = None  # [1, S, S] of it that the network may change
+
+
+Warp = ReferenceWarp | LayeredWarp
+WarpedFrame = tuple[DenoiserInput, DecoderInput]
+PlannedPoses = tuple[Keypoints, list[PlanRow]]
+
+
+class Denoiser(Protocol):
+    """A network with its sampler, for one clip whose reference it has seen."""
+
+    model: VideoTransformer
+
+    def embed(self, summary: Tensor) -> Tensor:  # [f, width] -> [f, ...]
+        """What each frame needs of its pose's summary, made for several frames together."""
+
+    def denoise(self, frames: Iterator[WarpedFrame], timing: Timing) -> Iterator[tuple[Tensor, DecoderInput]]:
+        """Latents [f, c, h, w] of one or more frames at a time, as they are made."""
+
+
+def plan(
+    pieces: Iterable[Keypoints],  # of whole latent frames
+    stream: PlanStream,
+    timing: Timing,
+    rows: list[PlanRow] | None = None,  # takes up the rows
+) -> Iterator[PlannedPoses]:
+    """Poses, and for each latent frame the row of the plan that says what it attends to."""
+    with closing(pieces):
+        for piece in pieces:
+            with timing.stage("plan"):
+                new = stream.push(pool_to_latent(piece))
+            if rows is not None:
+                rows += new
+            yield piece, new
+
+
+def warp(
+    planned: Iterator[PlannedPoses], reference: Warp, codec: FastCodec, denoiser: Denoiser, timing: Timing
+) -> Iterator[WarpedFrame]:
+    """Everything about each latent frame that does not need the one before."""
+    t = FRAMES_PER_LATENT
+    with closing(planned):
+        for piece, rows in planned:
+            with torch.inference_mode(), timing.stage("condition"):
+                shown = warp_reference(reference, codec, *to_tensors(piece, codec.device))
+                base = codec.encode(shown.patches)
+                pairs = (part.unflatten(0, (-1, t)) for part in (shown.xy, shown.confidence))
+                tokens, summary = denoiser.model.pose(*pairs)
+                poses = denoiser.embed(summary)
+            for i, row in enumerate(rows):
+                seen = DecoderInput(*(None if part is None else part[i * t : (i + 1) * t] for part in shown))
+                if seen.layers is not None:
+                    share = repaired_share(row.bits.to(codec.device), *base.shape[-2:], seen.layers.shape[-1])
+                    seen = seen._replace(share=share)
+                yield DenoiserInput(row, base[i], tokens[i], poses[i]), seen
+
+
+def decode(
+    reference: Warp, codec: FastCodec, timing: Timing, made: tuple[Tensor, DecoderInput]
+) -> np.ndarray:  # uint8 [2 f, H, W, 3]
+    """The pictures of one part of the latents; parts may be decoded side by side."""
+    part, shown = made
+    with torch.inference_mode(), timing.stage("decode"):
+        if shown.patches is None:
+            shown = warp_reference(reference, codec, shown.xy, shown.confidence)
+        frames = codec.decode(part, *shown[:3])
+        if shown.layers is not None and shown.share is not None:
+            frames = repair(shown.layers, frames, shown.share)
+        return frames.cpu().numpy()
+
+
+def warp_alone(
+    planned: Iterator[PlannedPoses], reference: Warp, device: torch.device, timing: Timing
+) -> Iterator[np.ndarray]:
+    """The warped reference itself, uint8 [m, S, S, 3] a piece."""
+    with closing(planned):
+        for piece, _ in planned:
+            with torch.inference_mode(), timing.stage("warp"):
+                xy, confidence = to_tensors(piece, device)
+                frames = to_levels(reference(xy[None], confidence[None])[0]).cpu().numpy()
+            yield frames
+
+
+def make_warp(reference: Reference, device: torch.device) -> Warp:
+    """What carries the reference to poses: for a photograph its layers."""
+    if reference.photo is None:
+        return ReferenceWarp(*read_speaker(reference, device))
+    return LayeredWarp(reference.photo, reference.size, reference.parts.moving, reference.room)
+
+
+def release_often(latents: Iterator[tuple[Tensor, DecoderInput]]) -> Iterator[tuple[Tensor, DecoderInput]]:
+    """The same latents; every RELEASE_EVERY of them freed memory is handed back to the system."""
+    done = 0
+    with closing(latents):
+        for part, shown in latents:
+            yield part, shown
+            before, done = done, done + len(part)
+            if done // RELEASE_EVERY > before // RELEASE_EVERY:
+                release_memory()
+
+
+def read_speaker(reference: Reference, device: torch.device) -> SpeakerTensors:
+    """The reference's picture and pose as tensors."""
+    image = torch.from_numpy(np.array(reference.image)).to(device).movedim(-1, 0)[None].float() / 127.5 - 1
+    return SpeakerTensors(image, *to_tensors(reference.keypoints, device))
+
+
+def to_tensors(poses: Keypoints, device: torch.device) -> tuple[Tensor, Tensor]:  # [f, 133, 2], [f, 133]
+    return tuple(torch.from_numpy(part).to(device) for part in (poses.xy, poses.confidence))
+
+
+def warp_reference(
+    reference: Warp,
+    codec: FastCodec,
+    xy: Tensor,  # [f * t, 133, 2]
+    confidence: Tensor,  # [f * t, 133]
+) -> DecoderInput:
+    """The reference warped to some poses, as the decoder takes it."""
+    pictures = reference(xy[None], confidence[None])[0]
+    patches = codec.to_patches(shrink(pictures, IMAGE_SIZE))
+    return DecoderInput(xy, confidence, patches, pictures if isinstance(reference, LayeredWarp) else None)
+
+
+def condition_reference(
+    model: VideoTransformer, codec: FastCodec, speaker: SpeakerTensors
+) -> Condition:  # of one frame, the reference, which itself is not warped
+    pictures = speaker.image.expand(FRAMES_PER_LATENT, -1, -1, -1)
+    base = codec.encode(codec.to_patches(pictures))[None]
+    pose = (part[STILL][None, None] for part in (speaker.xy, speaker.confidence))
+    return model.condition(base, speaker.image.to(codec.dtype), *pose)
+
+
+def join_conditions(reference: Condition, frames: Sequence[DenoiserInput]) -> Condition:
+    """The reference and all frames at once, for a network that takes a clip whole; their `pose` is the summary itself."""
+    parts = [
+        torch.stack(column)[None] for column in zip(*((f.base, f.pose_tokens, f.pose) for f in frames), strict=True)
+    ]
+    first = (reference.base, reference.pose_tokens, reference.pose_summary)
+    base, tokens, summary = (torch.cat(pair, 1) for pair in zip(first, parts, strict=True))
+    return Condition(base, reference.image_tokens, tokens, summary)

@@ -1,0 +1,24 @@
+"""What stands behind a photograph's person instead of the room: a colour, or another picture."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from iasa.config import InputError
+from iasa.media.reader import read_image
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+def read_backdrop(text: str, size: int) -> np.ndarray:
+    """uint8 [size, size, 3] of a colour as #rrggbb, or of a picture's middle. Raises InputError."""
+    if text.startswith("#"):
+        if not _COLOUR.fullmatch(text):
+            raise InputError(f"the background is {text}; a colour as #rrggbb or a picture is accepted")
+        color = [int(text[i : i + 2], 16) for i in (1, 3, 5)]
+        return np.broadcast_to(np.array(color, np.uint8), (size, size, 3)).copy()
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.fit(Image.fromarray(read_image(text)), (size, size), Image.Resampling.LANCZOS))

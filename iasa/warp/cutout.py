@@ -1,0 +1,162 @@
+"""A photograph in layers: the room, the person without forearms, and each forearm with its hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, Photograph
+from iasa.warp.matting import (
+    FINGER,
+    FINGERS,
+    PALM_BONES,
+    bleed,
+    cut_forearm,
+    depth_inside,
+    distance_to_bone,
+    fill,
+    load_cv2,
+)
+
+ROOM_MARGIN = 0.018  # image units around the person in which the room is not trusted
+FADE = 0.1  # distances between the shoulders over which the forearm's layer sets in at the elbow
+FRINGE = 6  # pixels around a forearm in which the segmentation's soft edge is the forearm's
+UPPER_ARM = 0.17  # distances between the shoulders: half an upper arm's width, sleeve included
+SURE, OWN = 0.92, 0.6  # of a pixel that is the person's alone; that keeps its own colour
+FLANK = 0.46  # half the trunk's width in distances between the shoulders, where nothing shows it
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Colours uint8 [S, S, 3], right where the layer is seen and going on around it; share of each pixel [S, S] in 0..1."""
+
+    color: np.ndarray
+    alpha: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """From back to front. `forearms` by side, (left, right), None where it is not a layer of its own."""
+
+    room: np.ndarray  # uint8 [S, S, 3], without the person
+    body: Layer
+    forearms: tuple[Layer | None, Layer | None]
+
+
+def cut_layers(photo: Photograph, moving: tuple[bool, bool]) -> Layers:
+    """The layers of a photograph at its own size; `moving` says which forearms (left, right) are cut out of the body."""
+    cv2 = load_cv2()
+    image, size = photo.image, photo.image.shape[0]
+    person = np.clip((photo.person - 0.5) * 1.6 + 0.5, 0, 1)
+    trunk = _trunk(photo, person, moving)
+    mattes = [_forearm(photo, side, trunk) if moves else None for side, moves in enumerate(moving)]
+    for matte in mattes:
+        if matte is not None:
+            person = np.maximum(person, matte[0])
+    margin = 2 * int(ROOM_MARGIN * size) + 1
+    around = cv2.dilate(
+        (person > 0.15).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (margin, margin))
+    )
+    room = fill(image, around > 0)
+    alpha, color, sure = person, image, photo.person > OWN
+    hole = np.any([matte[1] for matte in mattes if matte is not None] or [np.zeros((size, size), bool)], 0)
+    if hole.any():
+        ring = ndimage.binary_dilation(hole, iterations=FRINGE) & ~_upper_arms(photo)
+        alpha = np.where(hole, trunk, np.where(ring, np.minimum(person, trunk), person))
+        alpha = alpha * _main_part(alpha)
+        color = fill(
+            image, hole & (trunk > 0.02), (photo.person > SURE) & ~ndimage.binary_dilation(hole, iterations=FRINGE)
+        )
+        sure = (alpha > OWN) & ((photo.person > OWN) | hole)
+    body = Layer(bleed(color, sure), alpha.astype(np.float32))
+    forearms = tuple(None if m is None else Layer(bleed(image, m[0] > SURE), m[0]) for m in mattes)
+    return Layers(room, body, forearms)
+
+
+def _main_part(alpha: np.ndarray) -> np.ndarray:
+    """1 on the largest connected part of a layer, with soft edges: scraps of an arm are no body."""
+    labels, count = ndimage.label(alpha > 0.3)
+    if count < 2:
+        return np.ones_like(alpha)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    others = (labels > 0) & (labels != sizes.argmax())
+    return 1 - ndimage.gaussian_filter(ndimage.binary_dilation(others, iterations=5).astype(np.float32), 1).clip(0, 1)
+
+
+def _upper_arms(photo: Photograph) -> np.ndarray:
+    """Where upper arms and their sleeves may be: bool [S, S]."""
+    size = photo.image.shape[0]
+    xy = photo.xy * size
+    unit = float(np.linalg.norm(xy[SHOULDERS[0]] - xy[SHOULDERS[1]]))
+    grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
+    return np.any(
+        [distance_to_bone(grid, xy[a], xy[b])[0] < UPPER_ARM * unit for a, b in zip(SHOULDERS, ELBOWS, strict=True)], 0
+    )
+
+
+def _forearm(photo: Photograph, side: int, trunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each pixel is this forearm's layer, float32 [S, S], and where the body is not seen for it, bool [S, S]."""
+    size = photo.image.shape[0]
+    xy = photo.xy * size
+    hand, elbow = xy[HANDS[side]], xy[ELBOWS[side]]
+    shoulders = float(np.linalg.norm(xy[SHOULDERS[0]] - xy[SHOULDERS[1]]))
+    skin, sleeve = cut_forearm(photo.image, photo.person, hand, elbow, shoulders, trunk)
+    grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
+    shoulder = xy[SHOULDERS[side]]
+    to_upper, _ = distance_to_bone(grid, shoulder, shoulder + 0.8 * (elbow - shoulder))
+    to_hand = np.min([distance_to_bone(grid, hand[a], hand[b])[0] for a, b in (*PALM_BONES, *FINGERS)], 0)
+    to_bone, _ = distance_to_bone(grid, elbow, hand[0])
+    onset = np.clip((to_upper - np.minimum(to_bone, to_hand)) / (FADE * shoulders) + 0.6, 0, 1)
+    near_hand = np.clip(2.2 - to_hand / (1.3 * FINGER * shoulders), 0, 1)
+    skin = skin * _ease(np.maximum(onset, near_hand))
+    sleeve = sleeve * _ease(onset) * (to_bone <= to_hand + 1)  # cloth beside the fingers is not the forearm's
+    matte = np.maximum(skin, ndimage.gaussian_filter(sleeve, 1)).astype(np.float32)
+    onset = np.maximum(onset, near_hand)
+    hidden = ndimage.binary_dilation(matte > 0.05, iterations=2) & ((onset >= 1) | (matte <= 0.05))
+    return matte, ndimage.binary_opening(hidden, iterations=1)
+
+
+def _ease(x: np.ndarray) -> np.ndarray:
+    return x * x * (3 - 2 * x)
+
+
+def _trunk(photo: Photograph, person: np.ndarray, moving: tuple[bool, bool]) -> np.ndarray:
+    """How much of each pixel is the trunk, arms apart: float32 [S, S].
+
+    In rows where an arm hides its edge, that edge lies between those of the nearest rows that show it.
+    """
+    size = person.shape[0]
+    xy = photo.xy * size
+    left, right = xy[SHOULDERS[0]], xy[SHOULDERS[1]]
+    middle, across = (left + right) / 2, float(np.linalg.norm(left - right))
+    hips = photo.keypoints.xy[0, 11:13].mean(0) * size if photo.seen[11:13].all() else middle + [0, 2 * across]
+    hole = np.zeros((size, size), bool)
+    for side, moves in enumerate(moving):
+        if moves:
+            hole |= depth_inside(size, xy[HANDS[side]], xy[ELBOWS[side]], across) > 0
+    rows = np.arange(size)
+    share = np.clip((rows + 0.5 - middle[1]) / max(1.0, hips[1] - middle[1]), 0, 1)
+    center = middle[0] + share * (hips[0] - middle[0])
+    solid, edges = (person > 0.5) & ~hole, []
+    for sign in (-1, 1):
+        reach = np.full(size, np.nan)
+        for y in range(max(0, int(middle[1])), size):
+            line = solid[y] if sign > 0 else solid[y, ::-1]
+            covered = hole[y] if sign > 0 else hole[y, ::-1]
+            start = int(np.clip(center[y] if sign > 0 else size - 1 - center[y], 0, size - 1))
+            gaps = np.flatnonzero(~line[start:])
+            stop = start + (int(gaps[0]) if len(gaps) else size - start)
+            if stop < size - 1 and stop - start > 0.15 * across and not covered[max(0, stop - 2) : stop + 3].any():
+                reach[y] = stop - start
+        known = np.flatnonzero(np.isfinite(reach))
+        low = rows[-1] if not len(known) else known
+        width = np.full(size, FLANK * across) if not len(known) else np.interp(rows, low, reach[known])
+        hidden = ~np.isfinite(reach)
+        width = np.where(hidden, np.minimum(width, 0.62 * across), width)
+        edges.append(ndimage.gaussian_filter1d(width, 2))
+    x = np.arange(size) + 0.5
+    inside = np.minimum(x - (center - edges[0])[:, None], (center + edges[1])[:, None] - x)
+    return (np.clip(inside + 0.5, 0, 1) * (rows >= middle[1])[:, None]).astype(np.float32)

@@ -1,0 +1,189 @@
+"""A photograph carried to a pose in layers: room, body, face, mouth and forearms, each bent by itself and laid over the last.
+
+It stands where `ReferenceWarp` stands for drawn speakers: poses in, pictures out. The room is filled once and holds still;
+the person's edges are those of the segmentation; head and hair turn as one against the trunk; the face follows its mesh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iasa import keypoints as kp
+from iasa.avatar.photograph import HANDS, Photograph
+from iasa.warp.cutout import Layer, cut_layers
+from iasa.warp.face_skin import EYES, POINTS, STEADY, FaceSkin
+from iasa.warp.matting import distance_to_bone, load_cv2
+from iasa.warp.mouth import LOWER, UPPER, Mouth, soft_polygon
+from iasa.warp.skin import CALM_FACE, BodySkin, ForearmSkin, fit_turn, spread, turn_points
+from iasa.warp.triangles import Flow, grid_mesh, rasterise
+
+BODY_CELLS, FOREARM_CELLS = 40, 64  # cells along the picture's side
+BEYOND = 0.15  # of that side, by which layers go on outside of the picture: what moves inwards has something to show
+COARSE = 2  # the body's flow is made at a size so many times smaller: it is smooth
+RIM = 0.012  # image units inside of the face's outline over which the face sets in
+FACE_REACH = 0.16  # heights of the face: how far the skin around it follows
+EARS, NOSE_TIP = (234, 454), 1  # of the face's mesh
+OUTLINE = 0.75  # how much deeper than the ears the head's outline lies, in depths of the nose's tip before them
+STILL_REACH = 0.1  # image units around a hand that keeps still in which nothing follows the head
+
+
+@dataclass(frozen=True, eq=False)
+class _Sheet:
+    """A layer as OpenCV reads it, and its mesh."""
+
+    texture: np.ndarray  # uint8 [S + 2 border, S + 2 border, 4]
+    border: int
+    points: np.ndarray  # [v, 2] pixels of the picture
+    triangles: np.ndarray  # [t, 3]
+
+    @classmethod
+    def of(cls, layer: Layer, size: int, cells: int) -> _Sheet:
+        cv2 = load_cv2()
+        alpha = (np.clip(layer.alpha, 0, 1) * 255 + 0.5).astype(np.uint8)
+        texture = np.dstack([layer.color, alpha])
+        if size != len(texture):
+            texture = cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)
+        border = int(BEYOND * size)
+        color = cv2.copyMakeBorder(texture[..., :3], *(border,) * 4, cv2.BORDER_REFLECT_101)
+        alpha = cv2.copyMakeBorder(texture[..., 3], *(border,) * 4, cv2.BORDER_REPLICATE)
+        points, triangles = grid_mesh(alpha > 2, max(2, size // cells))
+        return cls(np.dstack([color, alpha]), border, points - border, triangles)
+
+    def read(self, flow: np.ndarray) -> np.ndarray:  # [h, w, 2] pixels of the picture -> uint8 [h, w, 4]
+        cv2 = load_cv2()
+        return cv2.remap(self.texture, flow + (self.border - 0.5), None, cv2.INTER_LINEAR)
+
+
+class LayeredWarp:
+    """Poses -> pictures of one photograph at `size` pixels. `moving`: forearms (left, right) that leave the body."""
+
+    def __init__(
+        self,
+        photo: Photograph,
+        size: int = 512,
+        moving: tuple[bool, bool] = (True, True),
+        room: np.ndarray | None = None,  # uint8 [size, size, 3] instead of the photograph's own
+    ) -> None:
+        cv2 = load_cv2()
+        self.size, self.photo = size, photo
+        layers = cut_layers(photo, moving)
+        behind = layers.room if room is None else room
+        if len(behind) != size:
+            behind = cv2.resize(behind, (size, size), interpolation=cv2.INTER_AREA)
+        self.room = behind.astype(np.float32)
+        self.rest = photo.xy.astype(np.float64) * size
+        self.body = _Sheet.of(layers.body, size, BODY_CELLS)
+        self.face = FaceSkin.of(photo.face[:, :2] * size)
+        chin, top = self.face.rest[152], self.face.rest[10]
+        height = float(np.linalg.norm(chin - top))
+        self.around = spread(self.face.rest[list(STEADY)], self.body.points, FACE_REACH * height, 0.05)
+        self.depth = photo.face[:POINTS, 2].astype(np.float64) * size
+        ears = self.depth[list(EARS)].mean()
+        middle = ears + OUTLINE * (ears - self.depth[NOSE_TIP])
+        depth = middle + self.around @ (self.depth[list(STEADY)] - middle)
+        self.skin = BodySkin.of(self.rest, photo.seen, self.body.points, depth, self._still(moving), size)
+        picture = (
+            cv2.resize(photo.image, (size, size), interpolation=cv2.INTER_AREA)
+            if len(photo.image) != size
+            else photo.image
+        )
+        self.mouth = Mouth.of(picture, self.face.rest)
+        self.face_sheet = self._face_sheet()
+        self.forearms = []
+        for side, layer in enumerate(layers.forearms):
+            if layer is not None:
+                sheet = _Sheet.of(layer, size, FOREARM_CELLS)
+                if len(sheet.points):
+                    self.forearms.append((sheet, ForearmSkin.of(side, self.rest, sheet.points)))
+
+    def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
+        """Poses [1, m, 133, 2], image units, and [1, m, 133] -> pictures [1, m, 3, size, size] in [-1, 1]."""
+        poses = xy[0].detach().cpu().double().numpy() * self.size
+        unseen = confidence[0].detach().cpu().numpy() <= 0
+        frames = np.stack([self.draw(np.where(u[:, None], self.rest, p)) for p, u in zip(poses, unseen, strict=True)])
+        return (torch.from_numpy(frames).movedim(-1, 1)[None] / 127.5 - 1).to(xy.device)
+
+    def draw(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> float32 [size, size, 3] in 0..255
+        """One frame."""
+        face = self.face.rest[list(kp.MESH_TO_FACE)]
+        depth = self.depth[list(kp.MESH_TO_FACE)]
+        calm = list(CALM_FACE)
+        turn = fit_turn(np.concatenate([face, depth[:, None]], 1)[calm], pose[kp.FACE][calm])
+        local = (pose[kp.FACE] - depth[:, None] * turn[:, 2] - turn[:, 3]) @ np.linalg.inv(turn[:, :2]).T
+        moves = self.face.moves(local - face)
+        mesh = turn_points(turn, self.face.rest + moves, self.depth)
+        frame = self.room.copy()
+        flow = self._body_flow(self.skin.place(pose, turn, self.around @ moves[list(STEADY)]))
+        body = self.body.read(flow)
+        _lay(frame, body[..., :3], body[..., 3:].astype(np.float32) / 255)
+        self._lay_face(frame, mesh)
+        self.mouth.paint(frame, mesh, _flat(turn, self.depth[UPPER]), moves[LOWER])
+        for sheet, skin in self.forearms:
+            self._lay_sheet(frame, sheet, rasterise(skin.place(pose), sheet.points, sheet.triangles, self.size))
+        return frame
+
+    def _body_flow(self, points: np.ndarray) -> np.ndarray:  # [size, size, 2]
+        cv2, small = load_cv2(), self.size // COARSE
+        out = np.full((small, small, 2), -1e4, np.float32)
+        flow = rasterise(points / COARSE, self.body.points, self.body.triangles, small)
+        if flow is not None:
+            part = out[flow.y : flow.y + len(flow.source), flow.x : flow.x + flow.source.shape[1]]
+            part[flow.covered] = flow.source[flow.covered]
+        return cv2.resize(out, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+
+    def _lay_face(self, frame: np.ndarray, mesh: np.ndarray) -> None:
+        flow = rasterise(mesh, self.face_sheet.points, self.face_sheet.triangles, self.size)
+        if flow is None:
+            return
+        h, w = flow.covered.shape
+        visible = np.ones((h, w), np.float32)
+        for eye in EYES:
+            visible -= soft_polygon(mesh[list(eye)], flow.x, flow.y, w, h)
+        self._lay_sheet(frame, self.face_sheet, flow, visible.clip(0, 1))
+
+    def _lay_sheet(
+        self, frame: np.ndarray, sheet: _Sheet, flow: Flow | None, visible: np.ndarray | None = None
+    ) -> None:
+        if flow is None:
+            return
+        h, w = flow.covered.shape
+        read = sheet.read(flow.source)
+        share = read[..., 3:].astype(np.float32) / 255 * flow.covered[..., None]
+        if visible is not None:
+            share *= visible[..., None]
+        _lay(frame[flow.y : flow.y + h, flow.x : flow.x + w], read[..., :3], share)
+
+    def _face_sheet(self) -> _Sheet:
+        """The body's colours, setting in over a rim inside the face's outline."""
+        cv2, border = load_cv2(), self.body.border
+        side = self.size + 2 * border
+        oval = soft_polygon(self.face.rest[list(STEADY[:36])] + border, 0, 0, side, side)
+        inside = cv2.distanceTransform((oval > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+        share = np.clip(inside / max(1.0, RIM * self.size), 0, 1)
+        texture = np.dstack([self.body.texture[..., :3], (share * 255).astype(np.uint8)])
+        return _Sheet(texture, border, self.face.rest, self.face.triangles)
+
+    def _still(self, moving: tuple[bool, bool]) -> np.ndarray | None:
+        """1 on the body's points at hands that do not move, 0 away from them."""
+        out = None
+        for side, where in enumerate(HANDS):
+            if not moving[side] and self.photo.seen[where].any():
+                hand = self.rest[where]
+                bones = ((0, 5), (0, 9), (0, 17), (5, 8), (9, 12), (13, 16), (17, 20), (1, 4))
+                away = np.min([distance_to_bone(self.body.points, hand[a], hand[b])[0] for a, b in bones], 0)
+                near = np.clip(1.5 - away / (STILL_REACH * self.size), 0, 1)
+                out = near if out is None else np.maximum(out, near)
+        return out
+
+
+def _flat(turn: np.ndarray, depth: float) -> np.ndarray:
+    """What a head's turn [2, 4] does at one depth: [2, 3]."""
+    return np.concatenate([turn[:, :2], (depth * turn[:, 2] + turn[:, 3])[:, None]], 1)
+
+
+def _lay(under: np.ndarray, over: np.ndarray, share: np.ndarray) -> None:
+    under += share * (over - under)

@@ -1,0 +1,135 @@
+"""Which pixels of a photograph are a forearm and its hand, and what lies behind a layer: classical cut-outs, no network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+# Half widths of what may be an arm, in distances between the shoulders, where nothing narrower is measured.
+FOREARM, WRIST, PALM, FINGER = 0.17, 0.105, 0.105, 0.036
+SURE, REACH = 0.4, 1.5  # of these widths: certainly an arm within, certainly none beyond
+TOWARDS = 0.7  # by how much wider a forearm that points at the camera may look at the elbow
+SLEEVE = -0.25  # of these widths, from within: what may be a sleeve beside the trunk
+SLEEVE_END = 0.45  # of the forearm, from the elbow: before it a sleeve of the upper arm may hang over
+ROUNDS = 3  # of the cut
+FEATHER = 3.0  # pixels over which a filled hole sets in
+FINGERS = tuple((a, a + 1) for first in (1, 5, 9, 13, 17) for a in range(first, first + 3))
+PALM_BONES = ((0, 1), (0, 5), (0, 9), (0, 13), (0, 17), (5, 9), (9, 13), (13, 17))
+
+
+def load_cv2() -> Any:
+    """OpenCV, which comes with mediapipe."""
+    import cv2
+
+    return cv2
+
+
+def cut_forearm(
+    image: np.ndarray,  # uint8 [S, S, 3]
+    person: np.ndarray,  # [S, S] 0..1
+    hand: np.ndarray,  # [21, 2] pixels
+    elbow: np.ndarray,  # [2]
+    shoulders: float,  # pixels between the shoulders
+    trunk: np.ndarray,  # [S, S] 0..1, where the trunk is behind
+) -> np.ndarray:  # float32 [2, S, S] 0..1
+    """The forearm from the elbow on and the hand, by GrabCut (Rother et al. 2004) between capsules around the points; and
+    all of the person beside the trunk that a sleeve may be."""
+    cv2 = load_cv2()
+    size = len(image)
+    reach = depth_inside(size, hand, elbow, shoulders)  # > 0 inside, in units of the local half width
+    box = _box(reach > 1 - REACH, size)
+    if box is None:
+        return np.zeros((2, size, size), np.float32)
+    core = depth_inside(size, hand, elbow + SLEEVE_END * (hand[0] - elbow), shoulders, bare=True)[box]
+    depth, crop, mask = reach[box], image[box], person[box]
+    trimap = np.full(depth.shape, cv2.GC_PR_BGD, np.uint8)
+    trimap[(depth > 0) & (mask > 0.3)] = cv2.GC_PR_FGD
+    trimap[(depth < 1 - REACH) | ((mask < 0.04) & (depth < 0.2))] = cv2.GC_BGD
+    trimap[(core > 1 - SURE) & (mask > 0.1)] = cv2.GC_FGD
+    if not ((trimap == cv2.GC_FGD).any() and (trimap == cv2.GC_BGD).any()):
+        return np.zeros((2, size, size), np.float32)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.setRNGSeed(0)
+    cv2.grabCut(np.ascontiguousarray(crop), trimap, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cut = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
+    cut &= depth > 1 - REACH
+    cut = ndimage.binary_opening(cut, iterations=1) | (core > 1 - SURE) & (mask > 0.1)
+    cut = _main_parts(ndimage.binary_closing(cut, iterations=1), core > 1 - SURE)
+    sleeve = (depth > SLEEVE) & (mask > 0.5) & (trunk[box] < 0.5)
+    out = np.zeros((2, size, size), np.float32)
+    out[(slice(None), *box)] = [ndimage.gaussian_filter(part.astype(np.float32), 0.8) for part in (cut, sleeve)]
+    return out
+
+
+def depth_inside(size: int, hand: np.ndarray, elbow: np.ndarray, shoulders: float, bare: bool = False) -> np.ndarray:
+    """1 on the bones, 0 at the half width of what may be an arm, negative beyond: [size, size]. `bare`: without clothes."""
+    short = max(0.0, 1 - float(np.linalg.norm(hand[0] - elbow)) / (0.5 * shoulders))
+    widest = FOREARM * (1 + TOWARDS * short)
+    parts = [(elbow, hand[0], WRIST, WRIST) if bare else (elbow, hand[0], widest, WRIST + short * (widest - WRIST))]
+    parts += [(hand[a], hand[b], PALM * 0.6, PALM * 0.6) for a, b in PALM_BONES]
+    parts += [(hand[a], hand[b], FINGER, FINGER) for a, b in FINGERS]
+    grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
+    depth = np.full((size, size), -np.inf)
+    for a, b, start, stop in parts:
+        away, along = distance_to_bone(grid, a, b)
+        depth = np.maximum(depth, 1 - away / (shoulders * (start + (stop - start) * along)))
+    return depth
+
+
+def distance_to_bone(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of points [..., 2] to the segment a-b, and where along it the nearest place lies, 0..1."""
+    ab = b - a
+    along = np.clip(((points - a) @ ab) / max(float(ab @ ab), 1e-6), 0, 1)
+    return np.linalg.norm(points - a - along[..., None] * ab, axis=-1), along
+
+
+def _box(mask: np.ndarray, size: int, margin: int = 12) -> tuple[slice, slice] | None:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    return tuple(slice(max(0, int(x[0]) - margin), min(size, int(x[-1]) + margin + 1)) for x in (rows, columns))
+
+
+def _main_parts(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The connected parts of a mask that touch the seeds, without small holes."""
+    labels, _ = ndimage.label(mask)
+    kept = np.isin(labels, np.unique(labels[seeds & mask])) & mask
+    holes, count = ndimage.label(~kept)
+    sizes = np.bincount(holes.ravel(), minlength=count + 1)
+    small = np.flatnonzero(sizes < 0.002 * mask.size)
+    return kept | np.isin(holes, small[small > 0])
+
+
+def fill(image: np.ndarray, hole: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """uint8 [S, S, 3] with the pixels of `hole` taken from around them (of `known`, where given): Telea 2004 at half size,
+    with a little of the grain that the rest has."""
+    cv2 = load_cv2()
+    size = image.shape[0]
+    missing = hole if known is None else hole | ~known
+    if not missing.any() or missing.all():
+        return image
+    half = size // 2
+    mask = cv2.resize(missing.astype(np.uint8), (half, half), interpolation=cv2.INTER_AREA)
+    mask = cv2.dilate(mask, np.ones((3, 3), np.uint8))
+    nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+    small = cv2.resize(image[nearest[0], nearest[1]], (half, half), interpolation=cv2.INTER_AREA)
+    small = cv2.inpaint(small, mask, 4, cv2.INPAINT_TELEA)
+    smooth = cv2.GaussianBlur(small, (0, 0), 3)  # away from the rim Telea's streaks are smoothed out
+    deep = np.clip(ndimage.distance_transform_edt(mask) / 16, 0, 1)[..., None]
+    small = (small * (1 - deep) + smooth * deep).astype(np.uint8)
+    filled = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
+    soft = np.clip(ndimage.distance_transform_edt(hole) / FEATHER, 0, 1)[..., None]
+    return (image * (1 - soft) + filled * soft + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def bleed(image: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """Pixels that are not sure take the colour of the nearest sure one, or edges would carry what was behind them."""
+    if not sure.any():
+        return image
+    away, nearest = ndimage.distance_transform_edt(~sure, return_indices=True)
+    colour = image[nearest[0], nearest[1]]
+    smooth = np.stack([ndimage.gaussian_filter(colour[..., c].astype(np.float32), 1.5) for c in range(3)], -1)
+    share = np.clip(away / 2, 0, 1)[..., None]
+    return (image * (1 - share) + smooth * share + 0.5).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,89 @@
+"""The benchmark without a GPU: a case is a process, what fails is a row, and the one call that a GPU gets runs through."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.append(str(FOLDER))
+
+import attention as benchmark  # noqa: E402
+import cases  # noqa: E402
+
+SIZE = {"kind": "speed", "device": "cpu", "frames": 2, "tokens": 24, "heads": 1, "width": 16}
+SOON = time.monotonic() + 600
+
+
+def test_a_case_in_a_process_of_its_own_gives_its_row():
+    case = SIZE | {"method": "frames", "block": 16, "tile": 16, "two_pass": True}
+    row = benchmark.run_process(case, SOON, 120)
+    assert row["forward"] > 0 and row["backward"] > 0 and row["error"] < 0.02
+    assert row["density"] > 0.5 and row["method"] == "frames"
+
+
+@pytest.mark.parametrize("method", [
+    {"method": "frames", "block": 8, "tile": 16}, {"method": "blocks", "block": 16, "tile": 16, "density": 0.5},
+    {"method": "frames", "block": 16, "tile": 32, "sorts": True}, {"method": "dense", "kernel": "math"},
+], ids=lambda method: method["method"])  # fmt: skip
+def test_every_method_runs(method):
+    row = cases.run_case(SIZE | method)
+    assert row["forward"] > 0 and row["backward"] > 0 and row.get("error", 0) < 0.02
+
+
+def test_what_fails_hangs_or_comes_too_late_is_a_row():
+    case = SIZE | {"method": "frames", "block": 999, "tile": 16}
+    assert "is accepted" in benchmark.run_process(case | {"tile": 17}, SOON, 120)["failed"]
+    assert benchmark.run_process(case, SOON, 0.01)["failed"] == "it ran for more than 0 s"
+    assert benchmark.run_process(case, time.monotonic(), 120)["failed"] == "no time was left"
+
+
+def test_a_wrong_result_does_not_pass(monkeypatch):
+    case = {"kind": "correct", "dtype": "bfloat16", "width": 32, "block": 16, "device": "cpu"}
+    size = torch.tensor([16, 9])
+    layout = cases.make_layout(torch.tensor([0, 1, 2]), torch.tensor([0, 1]), size.cumsum(0) - size, size)
+    monkeypatch.setattr(cases, "matrix_masks", lambda block: [("full", layout)])
+    assert cases.check_correct(case)["passed"]
+    real = cases.block_sparse_attention
+    monkeypatch.setattr(cases, "block_sparse_attention", lambda *arguments: 1.1 * real(*arguments))
+    row = cases.check_correct(case)
+    assert not row["passed"] and row["errors"]["full"]["out"] > 0.05
+
+
+def test_rates_and_tables():
+    size = {"frames": 1, "tokens": 8, "heads": 1, "width": 4, "kind": "speed"}
+    rows = [
+        size | {"name": "dense", "method": "dense", "density": 1.0, "forward": 2.0, "backward": 4.0},
+        size | {"name": "ours", "method": "frames", "density": 0.25, "forward": 1.0, "backward": 1.0, "error": 1e-3},
+        size | {"name": "flex", "method": "flex", "failed": "?"},
+    ]
+    benchmark.add_rates(rows)
+    assert rows[1]["forward_speedup"] == 2 and rows[1]["backward_speedup"] == 4
+    assert rows[1]["forward_tflops"] == pytest.approx(4 * 4 * 16 / 1e12)
+    assert "| flex | not measured: ? |" in benchmark.make_tables(rows)
+
+
+@pytest.mark.skipif(not os.environ.get("IASA_NIGHTLY"), reason="takes two minutes: IASA_NIGHTLY=1 runs it")
+def test_the_one_call_runs_through_without_a_gpu(tmp_path):
+    environment = os.environ | {
+        "DEVICE": "cpu",
+        "OUT": str(tmp_path),
+        "TRITON_INTERPRET": "1",
+        "PYTHON": sys.executable,
+    }
+    done = subprocess.run([str(FOLDER / "gpu.sh")], env=environment, capture_output=True, text=True, timeout=480)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    report = json.loads((tmp_path / "kernels.json").read_text())
+    assert len(report["ceiling"]) == 1 and len(report["speed"]) >= 5 and len(report["correct"]) == 2
+    assert not any("failed" in row for kind in ("ceiling", "speed", "correct") for row in report[kind])
+    plans = json.loads((tmp_path / "plans.json").read_text())
+    assert all("error" not in row for case in plans["cases"] for row in case["rows"])

@@ -1,0 +1,158 @@
+"""What all backends of sparse attention owe alike: numbers that are not finite, empty calls, inference before training."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sample_plans import performance, plans, random_plan
+from torch.nn.attention.flex_attention import flex_attention
+
+import iasa.attention.flex as flex
+import iasa.attention.triton as triton_backend
+from iasa.attention.dispatch import BACKENDS, choose_backend, sparse_attention
+from iasa.attention.finite import sees_any
+from iasa.config import InputError, MaskOptions
+from iasa.grid import TokenGrid
+from iasa.masks import AttentionPlan, make_plan
+
+WITH_GRADIENTS = [name for name in BACKENDS if name != "flex"]  # flex has none on a processor
+
+
+def with_mode(plan: AttentionPlan, mode: str) -> AttentionPlan:
+    options = MaskOptions(**{**plan.options.__dict__, "mode": mode})
+    return AttentionPlan(plan.grid, plan.frame_table, plan.region_bits, None, options)
+
+
+@pytest.fixture
+def backend(request, monkeypatch):
+    """A backend that can run here: flex uncompiled (compiling takes minutes on a processor), Triton interpreted."""
+    if request.param == "flex":
+        monkeypatch.setattr(flex, "_flex", lambda compiled: flex_attention)
+    elif request.param in ("triton", "two-pass"):
+        pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
+    return request.param
+
+
+every = partial(pytest.mark.parametrize, "backend", indirect=True)
+
+
+# numbers that are not finite
+
+
+@settings(max_examples=25, deadline=None)
+@given(plans, st.sampled_from(["exact", "pooled"]), st.integers(0, 100))
+def test_which_queries_see_a_marked_key(plan, mode, seed):
+    plan = with_mode(plan, mode)
+    marked = torch.rand(2, 3, plan.grid.tokens, generator=torch.Generator().manual_seed(seed)) < 0.1
+    wanted = (plan.dense() & marked[..., None, :]).any(-1)
+    assert torch.equal(sees_any(plan, marked), wanted)
+
+
+@every(argvalues=BACKENDS)
+@pytest.mark.parametrize("bad, mode", [(math.nan, "exact"), (math.inf, "exact"), (-math.inf, "pooled")])
+def test_what_is_not_finite_spoils_those_that_may_see_it_alone(backend, mode, bad):
+    """A key of one head and a value of the other; gradients of the rest are those without them."""
+    plan = with_mode(make_plan(performance(4), TokenGrid(4, 3, 7), MaskOptions(top_k=1, window=1, block=16)), mode)
+    allowed, generator = plan.dense(), torch.Generator().manual_seed(0)
+    token = max(range(21, 63), key=lambda j: int(0 < (~allowed[21:, j]).sum() < 60) * int(allowed[:, j].sum()))
+    q, k, v, grad = (torch.randn(1, 2, 84, 16, generator=generator) for _ in range(4))
+    clean = [x.clone() for x in (q, k, v)]
+    k[0, 0, token, 3], v[0, 1, token, 5] = bad, bad
+    clean[1][0, 0, token], clean[2][0, 1, token] = 0.0, 0.0
+    hidden = ~allowed[:, token]
+    assert 10 < hidden.sum() < 74
+    grad[:, :, ~hidden] = 0.0
+    gradients = backend != "flex"
+    results = []
+    for tensors in ((q, k, v), clean):
+        leaves = [x.requires_grad_(gradients) for x in tensors]
+        out = sparse_attention(*leaves, plan, backend if tensors is not clean else "reference")
+        results.append((out.detach(), torch.autograd.grad(out, leaves[0], grad)[0] if gradients else out))
+    (out, dq), (wanted, wanted_dq) = results
+    assert not torch.isfinite(out[0, 1, ~hidden]).all(-1).any()
+    if math.isnan(bad):
+        assert not torch.isfinite(out[0, 0, ~hidden]).all(-1).any()
+    torch.testing.assert_close(out[:, :, hidden], wanted[:, :, hidden], atol=4e-6, rtol=0)
+    torch.testing.assert_close(dq[:, :, hidden], wanted_dq[:, :, hidden], atol=4e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["cpu", "dense", "reference"])
+def test_a_traced_call_treats_them_alike(name):
+    """Traced, nothing may wait for the answer whether there are any. (The plan's lists are made before.)"""
+    plan = random_plan(3)
+    q, k, v = (torch.randn(1, 2, 24, 8, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    bad = v.clone()
+    bad[0, 0, 7, 0] = math.nan
+    wanted, wanted_bad = (sparse_attention(q, k, x, plan, name) for x in (v, bad))
+    traced = torch.compile(lambda *x: sparse_attention(*x, plan, name), backend="eager", fullgraph=True)
+    torch.testing.assert_close(traced(q, k, v), wanted, atol=1e-6, rtol=0)
+    torch.testing.assert_close(traced(q, k, bad), wanted_bad, atol=1e-6, rtol=0, equal_nan=True)
+
+
+# empty calls, refusals
+
+
+@every(argvalues=["auto", *WITH_GRADIENTS])
+@pytest.mark.parametrize("b, nh", [(0, 2), (2, 0), (0, 0)])
+def test_an_empty_batch_and_no_heads_give_nothing(backend, b, nh):
+    plan = random_plan(0)
+    for one_or_many in (plan, [plan] * b):
+        leaves = [torch.randn(b, nh, 24, 8).requires_grad_() for _ in range(3)]
+        out = sparse_attention(*leaves, one_or_many, backend)
+        assert out.shape == (b, nh, 24, 8)
+        assert [g.shape for g in torch.autograd.grad(out.sum(), leaves)] == 3 * [out.shape]
+
+
+@every(argvalues=["triton", "two-pass"])
+def test_what_the_kernels_refuse_is_bad_input(backend):
+    plan = random_plan(0)
+    for d, dtype, message in ((144, torch.float32, "heads are 144 wide; 1 to 128"), (16, torch.float64, "float64")):
+        q = torch.zeros(1, 1, 24, d, dtype=dtype)
+        with pytest.raises(InputError, match=message):
+            sparse_attention(q, q, q, plan, backend)
+
+
+def test_auto_takes_no_kernels_that_are_not_there(monkeypatch, tmp_path):
+    """Installed by pip the package has no folder kernels/ beside it."""
+    pytest.importorskip("triton", reason="without Triton there is nothing to choose")
+    monkeypatch.setattr(triton_backend, "KERNELS", tmp_path / "kernels")
+    known = triton_backend.importlib.util.find_spec
+    monkeypatch.setattr(
+        triton_backend.importlib.util, "find_spec", lambda name: None if name == "iasa_kernels" else known(name)
+    )
+    choice = choose_backend(make_plan(performance(40), TokenGrid(40)), device="cuda", dtype=torch.bfloat16)
+    assert choice.backend == "cpu" and "iasa_kernels is neither installed nor in" in choice.reason
+    with pytest.raises(ImportError, match="iasa_kernels is neither installed"):
+        triton_backend.import_kernels()
+
+
+# one plan, many uses
+
+
+@every(argvalues=WITH_GRADIENTS)
+def test_a_plan_that_inference_has_used_can_be_trained_with(backend):
+    plan = random_plan(2, frames=3)
+    q, k, v = (torch.randn(1, 2, 18, 8) for _ in range(3))
+    with torch.inference_mode():
+        sparse_attention(q, k, v, plan, backend)
+    sparse_attention(q.requires_grad_(), k, v, plan, backend).sum().backward()
+    assert torch.isfinite(q.grad).all()
+
+
+def test_flex_is_compiled_for_each_shape_and_never_goes_on_uncompiled(monkeypatch):
+    """Traced and run eagerly: a dozen shapes are more than torch compiles by itself, and each is its own."""
+    traced = torch.compile(flex_attention, dynamic=False, fullgraph=True, backend="eager")
+    seen = []
+    monkeypatch.setattr(flex, "_flex", lambda compiled: seen.append(compiled) or traced)
+    with torch.no_grad():
+        for frames in range(2, 14):
+            plan = random_plan(frames, frames=frames)
+            q, k, v = (torch.randn(1, 1, plan.grid.tokens, 8) for _ in range(3))
+            ours, wanted = (sparse_attention(q, k, v, plan, name) for name in ("flex", "reference"))
+            torch.testing.assert_close(ours, wanted, atol=2e-6, rtol=0)
+    assert seen == 12 * [True]

@@ -1,0 +1,31 @@
+"""The comparison's own arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("gradio", reason="the demo's pages are gradio's: pip install gradio")
+
+from iasa.demo.compare import dense_pipeline, teacher_pairs  # noqa: E402
+from iasa.device import Precision  # noqa: E402
+from iasa.models.autoencoder import Autoencoder  # noqa: E402
+from iasa.models.transformer import VideoTransformer  # noqa: E402
+from iasa.pipeline import CoSpeechPipeline  # noqa: E402
+
+
+@pytest.mark.parametrize("precision", [Precision(torch.float32), Precision(torch.bfloat16)])
+def test_both_students_are_the_same_but_for_the_mask(precision):
+    """In the same numbers too, whatever the machine would choose."""
+    student = VideoTransformer(8, width=16, layers=1, heads=2)
+    sparse = CoSpeechPipeline(Autoencoder(8, (8, 8, 16)), student, dtype=precision)
+    dense = dense_pipeline(sparse, 9)
+    assert dense.student is sparse.student and dense.autoencoder is sparse.autoencoder
+    assert dense.precision == sparse.precision == precision and dense.dtype == precision.dtype
+    assert (dense.mask.top_k, dense.mask.local) == (9, False) and sparse.mask.local
+
+
+def test_the_teachers_windows_are_counted_with_their_reference():
+    """Nine frames in windows of six that overlap by two: 0..5 and 4..8; each window sees itself and the reference."""
+    assert teacher_pairs(9, 10) == (6 * 7 + 1 + 5 * 6 + 1) * 100
+    assert teacher_pairs(3, 10) == (3 * 4 + 1) * 100

@@ -1,0 +1,120 @@
+"""A real portrait in layers: itself at rest, a room that holds still, hair that goes with the head, a mouth that opens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sample_photographs import astronaut_photograph
+
+pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
+
+from iasa import keypoints as kp  # noqa: E402
+from iasa.warp.layered_warp import LayeredWarp  # noqa: E402
+
+BODY_AND_FACE = [*range(5), *range(kp.FACE.start, kp.FACE.stop)]
+
+
+@pytest.fixture(scope="module")
+def warp():
+    return LayeredWarp(astronaut_photograph(), 256, (False, False))
+
+
+def decibel(a, b):
+    return 10 * np.log10(255**2 / max(1e-9, ((a - b) ** 2).mean()))
+
+
+def half(image):
+    return image.reshape(256, 2, 256, 2, -1).mean((1, 3))
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return half(astronaut_photograph().image.astype(np.float64))
+
+
+@pytest.fixture(scope="module")
+def room():
+    """Pixels away from the person."""
+    from scipy import ndimage
+
+    return ~ndimage.binary_dilation(half(astronaut_photograph().person)[..., 0] > 0.02, iterations=12)
+
+
+def nod(rest, shift):
+    pose = rest.copy()
+    pose[BODY_AND_FACE] += shift
+    return pose
+
+
+def test_at_rest_it_is_the_photograph(warp, picture, room):
+    frame = warp.draw(warp.rest)
+    assert decibel(frame, picture) > 30
+    assert decibel(frame[room], picture[room]) > 38
+
+
+@pytest.mark.parametrize("shift", [(8, 0), (-6, 5)])
+def test_the_room_holds_still_and_the_whole_head_moves(warp, picture, room, shift):
+    frame = warp.draw(nod(warp.rest, shift))
+    assert decibel(frame[room], picture[room]) > 38
+    brow = warp.rest[kp.FACE.start + 27]
+    x, y = (int(v) for v in brow)
+    for up in (0, 22):  # the bridge of the nose, and hair that no point of the pose stands for
+        box = (slice(y - up - 6, y - up + 6), slice(x - 10, x + 10))
+        moved = (
+            slice(box[0].start + shift[1], box[0].stop + shift[1]),
+            slice(box[1].start + shift[0], box[1].stop + shift[0]),
+        )
+        assert decibel(frame[moved], picture[box]) > decibel(frame[box], picture[box]) + 3
+
+
+def test_a_mouth_opens_inside_of_the_lips_alone(warp):
+    pose = warp.rest.copy()
+    face = kp.FACE.start
+    pose[face + 55 : face + 60, 1] += 9
+    pose[face + 65 : face + 68, 1] += 9
+    pose[face + 7 : face + 10, 1] += 6
+    still, opened = warp.draw(warp.rest), warp.draw(pose)
+    upper, lower = pose[kp.UPPER_LIP], pose[kp.LOWER_LIP]
+    x, y = (int(v) for v in (upper + lower) / 2)
+    assert opened[y + 2 : y + 4, x - 2 : x + 3].mean() < still[y + 2 : y + 4, x - 2 : x + 3].mean() - 25
+    eyes = warp.rest[kp.FACE.start + 36 : kp.FACE.start + 48]
+    (left, top), (right, bottom) = eyes.min(0).astype(int) - 3, eyes.max(0).astype(int) + 3
+    assert np.abs(opened - still)[top:bottom, left:right].max() < 12
+
+
+def test_eyes_close(warp):
+    pose = warp.rest.copy()
+    face = kp.FACE.start
+    for upper, lower in (((37, 38), (41, 40)), ((43, 44), (47, 46))):
+        for a, b in zip(upper, lower, strict=True):
+            pose[face + a] = pose[face + b]
+    eye = warp.rest[face + 36 : face + 42]
+    (left, top), (right, bottom) = eye.min(0).astype(int), eye.max(0).astype(int) + 1
+    box = (slice(top, bottom), slice(left + 3, right - 3))
+    opened, closed = warp.draw(warp.rest)[box], warp.draw(pose)[box]
+    assert np.abs(closed - opened).mean() > 8
+
+
+@pytest.mark.parametrize("size", [256, 512])
+def test_poses_in_pictures_out(size):
+    photo = astronaut_photograph()
+    warp = LayeredWarp(photo, size, (False, False))
+    xy = torch.from_numpy(photo.xy)[None, None].repeat(1, 3, 1, 1)
+    xy[0, 1, 40] = 1e6  # an unseen point may lie anywhere
+    confidence = torch.ones(1, 3, 133)
+    confidence[0, 1, 40] = 0
+    frames = warp(xy, confidence)
+    assert frames.shape == (1, 3, 3, size, size) and frames.dtype == torch.float32
+    assert frames.min() >= -1.001 and frames.max() <= 1.001
+    assert torch.equal(frames[0, 0], frames[0, 2]) and torch.allclose(frames[0, 0], frames[0, 1], atol=1e-4)
+
+
+def test_another_room_stands_behind_the_person(picture, room):
+    green = np.zeros((256, 256, 3), np.uint8)
+    green[..., 1] = 255
+    warp = LayeredWarp(astronaut_photograph(), 256, (False, False), green)
+    frame = warp.draw(nod(warp.rest, (5, 0)))
+    assert np.abs(frame[room] - (0, 255, 0)).max() < 30
+    x, y = warp.rest[kp.FACE.start + 30].astype(int) + (5, 0)
+    assert np.abs(frame[y, x] - picture[y, x - 5]).max() < 40

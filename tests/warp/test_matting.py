@@ -1,0 +1,69 @@
+"""Classical cut-outs: an arm by its colour between its bones, holes filled from around them, known pixels untouched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sample_photographs import avatar_photograph
+from scipy import ndimage
+
+pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
+
+from iasa import keypoints as kp  # noqa: E402
+from iasa.warp.matting import bleed, cut_forearm, depth_inside, fill  # noqa: E402
+
+SIZE = 512
+
+
+@pytest.fixture(scope="module")
+def arm():
+    """A skin-coloured forearm and hand on blue clothes: picture, its true mask, hand, elbow, distance of the shoulders."""
+    xy = avatar_photograph().xy.astype(np.float64) * SIZE
+    hand, elbow = xy[kp.LEFT_HAND], xy[kp.LEFT_ELBOW]
+    unit = float(np.linalg.norm(xy[kp.LEFT_SHOULDER] - xy[kp.RIGHT_SHOULDER]))
+    mask = depth_inside(SIZE, hand, elbow, unit, bare=True) > 0.2
+    rng = np.random.default_rng(0)
+    picture = np.where(mask[..., None], (205, 160, 140), (50, 70, 140)) + rng.normal(0, 6, (SIZE, SIZE, 3))
+    return picture.clip(0, 255).astype(np.uint8), mask, hand, elbow, unit
+
+
+def test_a_forearm_is_cut_out_by_its_colour(arm):
+    picture, mask, hand, elbow, unit = arm
+    skin, _ = cut_forearm(
+        picture, np.ones((SIZE, SIZE), np.float32), hand, elbow, unit, np.ones((SIZE, SIZE), np.float32)
+    )
+    found = skin > 0.5
+    assert (found & mask).sum() / (found | mask).sum() > 0.93
+
+
+def test_what_is_no_person_is_no_arm(arm):
+    picture, mask, hand, elbow, unit = arm
+    person = np.ones((SIZE, SIZE), np.float32)
+    beside = ndimage.binary_dilation(mask, iterations=12) & ~ndimage.binary_dilation(mask, iterations=4)
+    person[beside] = 0
+    picture = picture.copy()
+    picture[beside] = (205, 160, 140)  # a wall of the skin's colour
+    skin, _ = cut_forearm(picture, person, hand, elbow, unit, np.ones((SIZE, SIZE), np.float32))
+    assert skin[beside].mean() < 0.2
+
+
+def test_filling_keeps_what_is_known_and_takes_the_rest_from_around():
+    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+    picture[:, :256], picture[:, 256:] = (200, 60, 60), (60, 60, 200)
+    hole = np.zeros((SIZE, SIZE), bool)
+    hole[200:300, 100:160] = True
+    picture[hole] = (0, 255, 0)
+    filled = fill(picture, hole)
+    assert (filled[~hole] == picture[~hole]).all()
+    deep = ndimage.binary_erosion(hole, iterations=6)
+    assert np.abs(filled[deep].astype(int) - (200, 60, 60)).max() < 12
+
+
+def test_edges_take_the_colour_of_the_nearest_sure_pixel():
+    picture = np.full((64, 64, 3), 30, np.uint8)
+    sure = np.zeros((64, 64), bool)
+    sure[20:40, 20:40] = True
+    picture[sure] = (180, 120, 90)
+    spread = bleed(picture, sure)
+    assert (spread[sure] == picture[sure]).all()
+    assert np.abs(spread[45, 30].astype(int) - (180, 120, 90)).max() < 3

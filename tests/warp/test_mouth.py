@@ -1,0 +1,57 @@
+"""The painted inside of a mouth: nothing where lips are closed, teeth above dark where they are open, in the picture's light."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
+
+from iasa.avatar.mesh import base_mesh, express, expression_basis  # noqa: E402
+from iasa.warp.mouth import LOWER, UPPER, Mouth, soft_polygon  # noqa: E402
+
+SIZE, STILL = 512, np.array([[1.0, 0, 0], [0, 1.0, 0]])
+
+
+def face(opening):
+    neutral = base_mesh().vertices
+    channels = np.zeros((1, 9))
+    channels[0, 0] = opening
+    return express(neutral, expression_basis(neutral), channels)[0, :468, :2] * [22, -22] + 256
+
+
+def paint(opening, brightness=180):
+    rest, posed = face(0), face(opening)
+    picture = np.full((SIZE, SIZE, 3), brightness, np.uint8)
+    frame = picture.astype(np.float32)
+    Mouth.of(picture, rest).paint(frame, posed, STILL, posed[LOWER] - rest[LOWER])
+    return frame - picture, posed
+
+
+def test_closed_lips_stay_closed():
+    change, _ = paint(0.0)
+    assert (np.abs(change).max(-1) > 40).sum() < 60
+
+
+def test_an_open_mouth_is_dark_below_its_teeth_and_nothing_is_painted_outside():
+    change, posed = paint(0.8)
+    inside = soft_polygon(posed[[78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]],
+                          0, 0, SIZE, SIZE) > 0  # fmt: skip
+    assert np.abs(change[~inside]).max() == 0
+    x = int(posed[UPPER, 0])
+    column = change[int(posed[UPPER, 1]) : int(posed[LOWER, 1]), x].mean(-1)
+    teeth, throat = column[1 : len(column) // 4].max(), column[len(column) // 2 : -3].min()
+    assert throat < -90 and teeth > throat + 60
+
+
+def test_teeth_are_as_bright_as_the_picture():
+    bright, _ = Mouth.of(np.full((SIZE, SIZE, 3), 200, np.uint8), face(0)), None
+    dark = Mouth.of(np.full((SIZE, SIZE, 3), 50, np.uint8), face(0))
+    assert bright.teeth.mean() > 150 and dark.teeth.mean() < 60
+
+
+def test_outlines_have_soft_edges_of_the_right_area():
+    square = np.array([[10.25, 10.25], [20.25, 10.25], [20.25, 20.25], [10.25, 20.25]])
+    share = soft_polygon(square, 0, 0, 32, 32)
+    assert share.max() == 1 and abs(share.sum() - 100) < 12
+    assert ((share > 0) & (share < 1)).any()

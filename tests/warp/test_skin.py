@@ -1,0 +1,110 @@
+"""How points follow a pose: turns are recovered, bones reach their ends, and a pose at rest moves nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sample_photographs import avatar_photograph
+
+from iasa import keypoints as kp
+from iasa.warp.skin import (
+    BodySkin,
+    ForearmSkin,
+    apply,
+    carry_bone,
+    fit_affine,
+    fit_similarity,
+    fit_turn,
+    spread,
+    turn_points,
+)
+
+SIZE = 512
+
+
+def rotation(yaw, pitch, roll):
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_euler("yxz", [yaw, pitch, roll]).as_matrix()
+
+
+@pytest.mark.parametrize("angles", [(0.3, 0, 0), (0, -0.25, 0), (0.1, 0.15, 0.2)])
+def test_a_heads_turn_in_depth_is_recovered(angles):
+    points = np.random.default_rng(1).normal(0, [60, 80, 40], (17, 3)) + [250, 200, 10]
+    posed = 1.1 * (points @ rotation(*angles).T)[:, :2] + [20, -7]
+    turn = fit_turn(points, posed)
+    assert np.abs(turn_points(turn, points[:, :2], points[:, 2]) - posed).max() < 1.5
+    far = points + [0, -150, 90]  # hair, which no point of the face stands for
+    wanted = 1.1 * (far @ rotation(*angles).T)[:, :2] + [20, -7]
+    assert np.abs(turn_points(turn, far[:, :2], far[:, 2]) - wanted).max() < 5
+
+
+def test_similarity_and_affine_maps_are_recovered():
+    points = np.random.default_rng(2).normal(0, 50, (21, 2))
+    c, s = 0.9 * np.cos(0.4), 0.9 * np.sin(0.4)
+    turned = points @ np.array([[c, -s], [s, c]]).T + [3, 4]
+    assert np.allclose(apply(fit_similarity(points, turned), points), turned)
+    sheared = points @ np.array([[1.0, 0.2], [0.0, 0.8]]).T
+    loose, stiff = (np.abs(apply(fit_affine(points, sheared, r), points) - sheared).max() for r in (1e-6, 10.0))
+    assert loose < 1e-3 < stiff
+
+
+def test_a_bone_reaches_its_new_ends_unless_it_points_at_the_camera():
+    a, b, to_a, to_b = np.array([[100, 100], [100, 220], [110, 95], [220, 150]], float)
+    bone = carry_bone(a, b, to_a, to_b, 200.0)
+    assert np.allclose(apply(bone, np.stack([a, b])), [to_a, to_b], atol=1e-6)
+    short = carry_bone(a, a + [3, 0], to_a, to_a + [0, 3], 200.0)  # its direction is chance: 90 degrees would be wrong
+    assert np.allclose(short[:, :2], np.eye(2)) and np.allclose(apply(short, a), to_a)
+
+
+def body(points):
+    photo = avatar_photograph()
+    rest = photo.xy.astype(np.float64) * SIZE
+    return rest, BodySkin.of(rest, photo.seen, points, np.zeros(len(points)), None, SIZE)
+
+
+def test_a_body_at_rest_stays_and_hair_follows_the_head_but_hips_do_not():
+    photo = avatar_photograph()
+    rest = photo.xy.astype(np.float64) * SIZE
+    chin = rest[kp.FACE.start + 8]
+    crown, shoulder = chin - [0, 260], (rest[kp.LEFT_SHOULDER] + rest[kp.RIGHT_SHOULDER]) / 2 + [0, 40]
+    waist = np.array([256.0, 430.0])
+    rest, skin = body(np.stack([crown, shoulder, waist]))
+    still = np.concatenate([np.eye(2), np.zeros((2, 2))], 1)
+    assert np.allclose(skin.place(rest, still, np.zeros((3, 2))), skin.points)
+    shifted = still.copy()
+    shifted[:, 3] = (12, -5)
+    moved = skin.place(rest, shifted, np.zeros((3, 2))) - skin.points
+    assert np.allclose(moved[0], (12, -5))
+    assert np.abs(moved[1:]).max() < 1.0
+
+
+def test_the_body_holds_still_at_the_pictures_lower_edge():
+    rest, skin = body(np.array([[256.0, 512.0], [256.0, 300.0]]))
+    pose = rest.copy()
+    pose[[kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_HIP, kp.RIGHT_HIP]] += (0, -15)
+    still = np.concatenate([np.eye(2), np.zeros((2, 2))], 1)
+    moved = skin.place(pose, still, np.zeros((2, 2))) - skin.points
+    assert np.abs(moved[0]).max() == 0 and moved[1, 1] < -5
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_hand_moves_as_its_points_do_and_the_elbow_as_the_upper_arm(side):
+    photo = avatar_photograph()
+    rest = photo.xy.astype(np.float64) * SIZE
+    where = (kp.LEFT_HAND, kp.RIGHT_HAND)[side]
+    elbow = (kp.LEFT_ELBOW, kp.RIGHT_ELBOW)[side]
+    points = np.concatenate([rest[where], rest[[elbow]]])
+    skin = ForearmSkin.of(side, rest, points)
+    assert np.allclose(skin.place(rest), points, atol=1e-6)
+    pose = rest.copy()
+    pose[where] += (9, -14)
+    moved = skin.place(pose) - points
+    assert np.abs(moved[:21] - (9, -14)).max() < 1.0
+    assert np.abs(moved[21]).max() < 1.0
+
+
+def test_movements_are_spread_from_their_sources_and_end():
+    sources = np.array([[0.0, 0.0], [30.0, 0.0]])
+    follow = spread(sources, np.array([[0.0, 0.0], [30.0, 0.0], [500.0, 0.0]]), 20.0, 1e-6)
+    assert np.allclose(follow, [[1, 0], [0, 1], [0, 0]], atol=1e-4)

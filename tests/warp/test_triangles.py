@@ -1,0 +1,61 @@
+"""Meshes as flows: exact where nothing is bent, blind to what has turned over, and never reading outside of a triangle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
+
+from iasa.warp.triangles import grid_mesh, rasterise  # noqa: E402
+
+
+def mesh(size=64, cell=8):
+    mask = np.zeros((size, size), bool)
+    mask[10:50, 20:60] = True
+    return mask, *grid_mesh(mask, cell)
+
+
+def pixels(flow):
+    rows, columns = np.nonzero(flow.covered)
+    return rows, columns, np.stack([columns + flow.x + 0.5, rows + flow.y + 0.5], 1)
+
+
+def test_a_mesh_at_rest_reads_every_pixel_where_it_is():
+    mask, points, triangles = mesh()
+    flow = rasterise(points, points, triangles, 64)
+    rows, columns, middles = pixels(flow)
+    assert np.abs(flow.source[rows, columns] - middles).max() < 1e-3
+    covered = np.zeros_like(mask)
+    covered[rows + flow.y, columns + flow.x] = True
+    assert covered[mask].all(), "what the mask holds is covered"
+
+
+@pytest.mark.parametrize("matrix", [np.diag([1.2, 0.9]), np.array([[0.9, -0.3], [0.3, 0.9]])])
+def test_an_affine_map_is_inverted_exactly(matrix):
+    _, points, triangles = mesh()
+    posed = (points - 32) @ matrix.T + 30
+    flow = rasterise(posed, points, triangles, 64)
+    rows, columns, middles = pixels(flow)
+    wanted = (middles - 30) @ np.linalg.inv(matrix).T + 32
+    inside = (wanted > points.min(0) + 1).all(1) & (wanted < points.max(0) - 1).all(1)
+    assert inside.sum() > 500
+    assert np.abs(flow.source[rows, columns] - wanted)[inside].max() < 0.1
+
+
+def test_triangles_that_have_turned_over_show_nothing():
+    _, points, triangles = mesh()
+    assert rasterise(points * [-1, 1] + [64, 0], points, triangles, 64) is None
+
+
+def test_nothing_is_read_outside_of_the_mesh():
+    rng = np.random.default_rng(0)
+    _, points, triangles = mesh()
+    flow = rasterise(points + rng.normal(0, 6, points.shape), points, triangles, 64)
+    read = flow.source[flow.covered]
+    assert (read >= points.min(0) - 1.01).all() and (read <= points.max(0) + 1.01).all()
+
+
+def test_a_mesh_outside_of_the_frame_is_none():
+    _, points, triangles = mesh()
+    assert rasterise(points + 200, points, triangles, 64) is None
