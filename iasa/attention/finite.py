@@ -37,23 +37,23 @@ def sees_any(plan: AttentionPlan, marked: Tensor) -> Tensor:
 
     Counts the marked keys of each frame by their region bits, so that the cost is linear in the tokens.
     """
-    bits, visible, share = once(plan, ("sees_any", marked.device), lambda: _tables(plan, marked.device))
+    bits, whole, visible, share = once(plan, ("sees_any", marked.device), lambda: _tables(plan, marked.device))
     frames = marked.unflatten(-1, bits.shape)  # [b, nh, f, n]
     index = bits.expand(frames.shape)
     counts = torch.zeros(*frames.shape[:3], SIGNATURES, device=marked.device).scatter_add_(3, index, frames.float())
-    own = counts.sum(-1, keepdim=True)  # [b, nh, f, 1]
-    seen = own + (visible @ counts @ share).gather(3, index)
-    if plan.options.sink:
-        seen = seen + own[:, :, :1]
+    total = counts.sum(-1, keepdim=True)  # [b, nh, f, 1]
+    seen = whole @ total + (visible @ counts @ share).gather(3, index)
     return (seen > 0).flatten(2)
 
 
-def _tables(plan: AttentionPlan, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """(region bits int64 [f, n], those of its block in mode "pooled"; visible frames [f, f]; bits that meet [32, 32])."""
+def _tables(plan: AttentionPlan, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(region bits int64 [f, n], those of its block in mode "pooled"; frames seen whole and by region, two [f, f]; bits
+    that meet [32, 32])."""
     bits = plan.region_bits
     if plan.options.mode == "pooled":
         order = plan.permutation()
         bits = join_bits(bits.flatten()[order].int(), plan.block_csr())[torch.argsort(order)].view_as(bits)
     value = torch.arange(SIGNATURES)
     share = (value[:, None] & value) != 0
-    return bits.long().to(device), plan.visible.float().to(device), share.float().to(device)
+    frames = (seen.float().to(device) for seen in (plan.visible_whole, plan.visible))
+    return bits.long().to(device), *frames, share.float().to(device)

@@ -38,7 +38,7 @@ class PreparedAttention:
         assert self.order is not None and self.inverse is not None
         q, k, v = (x.index_select(2, self.order) for x in (q, k, v))
         if self.backend == "flex":
-            out: Any = compiled_flex()(q, k, v, block_mask=self.layout)
+            out: Any = compiled_flex(q, k, v, self.layout)
         else:
             out = import_kernels().block_sparse_attention(q, k, v, self.layout)
         return out.index_select(2, self.inverse)

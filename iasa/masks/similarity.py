@@ -103,8 +103,8 @@ def top_k_past(distance: Tensor, k: int, first: int = 0, start: int = 0, reach: 
 def top_k_frames(distance: Tensor, k: int, candidate: Tensor) -> Tensor:
     """The k nearest of each row's candidates: int64 [rows, k], -1 where there are fewer.
 
-    distance and candidate [rows, f]. Among equal distances the later frame comes first; infinitely far frames are not
-    chosen. Raises InputError if k < 0.
+    distance and candidate [rows, f]. Among equal distances (to within TIE) the later frame comes first; infinitely far
+    frames are not chosen. Raises InputError if k < 0.
     """
     if k < 0:
         raise InputError(f"top_k is {k}; 0 or more past frames can be kept")

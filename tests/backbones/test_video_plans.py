@@ -27,7 +27,7 @@ QUICK = settings(max_examples=20, deadline=None)
 options_of_video_models = st.builds(
     MaskOptions,
     top_k=st.integers(0, 3), window=st.integers(0, 2), sink=st.booleans(), references=st.integers(1, 3), chunk=st.integers(1, 4),
-    causal=st.booleans(), whole_window=st.booleans(), block=st.integers(1, 7), reach=st.integers(1, 9),
+    causal=st.booleans(), whole_window=st.booleans(), block=st.integers(1, 7), reach=st.integers(2, 9),
 )  # fmt: skip
 
 

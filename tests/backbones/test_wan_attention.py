@@ -63,7 +63,10 @@ def test_the_backends_of_a_gpu(monkeypatch, backend):
     pytest.importorskip("triton", reason="Triton's kernels need Triton")
     from torch.nn.attention.flex_attention import flex_attention
 
-    monkeypatch.setattr("iasa.backbones.prepared_attention.compiled_flex", lambda: flex_attention)
+    monkeypatch.setattr(
+        "iasa.backbones.prepared_attention.compiled_flex",
+        lambda q, k, v, mask: flex_attention(q, k, v, block_mask=mask),
+    )
     model = tiny_models.tiny_vace().transformer
     plan = video_plan(poses(), HEIGHT, WIDTH, 1, options=WHOLE)
     given = model_inputs() | {"timestep": torch.tensor([500.0]), "return_dict": False}
