@@ -19,7 +19,7 @@ from iasa.backbones.wan_generate import WanSettings, compare_videos, generate_vi
 from iasa.backbones.wan_plan import fit_poses, plan_for
 from iasa.backbones.wan_weights import load_pipeline
 from iasa.config import MaskOptions
-from iasa.device import pick_device, pick_dtype
+from iasa.device import pick_device, pick_precision
 from iasa.keypoints import REGIONS, load_keypoints
 
 
@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> dict[str, float | None]:
 
     height, width = (480, 832) if arguments.weights else (64, 96)
     if arguments.weights:
-        pipe = load_pipeline(arguments.weights, "vace", pick_device(), pick_dtype())
+        pipe = load_pipeline(arguments.weights, "vace", pick_device(), pick_precision().dtype)
     else:
         pipe = tiny_models.tiny_vace(text=True)
     pipe.set_progress_bar_config(disable=True)
