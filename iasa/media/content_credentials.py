@@ -13,21 +13,27 @@ from iasa.media.metadata import AI_SOURCE
 # Environment variables that name PEM files: the certificates, the signer's first, and the private key (ES256).
 CERTIFICATE, KEY = "IASA_C2PA_CERTIFICATE", "IASA_C2PA_KEY"
 INSTALL = "pip install c2pa-python"
+FORMATS = {".mp4": "video/mp4", ".gif": "image/gif", ".webp": "image/webp", ".png": "image/png"}
 
 
 def sign_if_asked(path: str | os.PathLike) -> bool:
-    """Sign the mp4 if the environment names a certificate and a key; whether it did. Raises InputError."""
+    """Sign the file if the environment names a certificate and a key; whether it did. Raises InputError.
+
+    A webm and a folder of frames stay unsigned: C2PA has no place in them.
+    """
     certificate, key = os.environ.get(CERTIFICATE), os.environ.get(KEY)
     if not certificate and not key:
         return False
     if not certificate or not key:
         raise InputError(f"content credentials need both {CERTIFICATE} and {KEY}")
+    if Path(path).suffix.lower() not in FORMATS:
+        return False
     sign_video(path, certificate, key)
     return True
 
 
 def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str | os.PathLike) -> None:
-    """Put a signed manifest into the mp4: created by a program, from a trained model. Raises InputError."""
+    """Put a signed manifest into the file: created by a program, from a trained model. Raises InputError."""
     try:
         import c2pa
     except ModuleNotFoundError as error:
@@ -35,7 +41,7 @@ def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str
     manifest = {
         "claim_generator_info": [{"name": "IASA"}],
         "title": display_name(path),
-        "format": "video/mp4",
+        "format": FORMATS[Path(path).suffix.lower()],
         "assertions": [
             {
                 "label": "c2pa.actions",

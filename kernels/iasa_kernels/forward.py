@@ -57,10 +57,11 @@ def drop_configs(configs: list[triton.Config], arguments: dict, **options) -> li
     """
     given = {**arguments, **options}
     kept = [one for one in configs if not one.kwargs.get("BOXES") or given["key_box"] is not None]
-    if not triton.knobs.runtime.interpret:
-        warps = 8 if given["BLOCK"] >= 128 else 4
-        depths = (1, 2) if given["PRECISION"] == "tf32x3" else (2, 3)
-        kept = [one for one in kept if one.num_warps == warps and one.num_stages in depths]
+    if triton.knobs.runtime.interpret:  # nothing to measure there
+        return kept[:1]
+    warps = 8 if given["BLOCK"] >= 128 else 4
+    depths = (1, 2) if given["PRECISION"] == "tf32x3" else (2, 3)
+    kept = [one for one in kept if one.num_warps == warps and one.num_stages in depths]
     return kept[:1] if os.environ.get("IASA_KERNELS_TUNE") == "0" else kept
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import wave
+from argparse import Namespace
 from pathlib import Path
 
 import av
@@ -362,11 +363,15 @@ def test_motion(tmp_path, capsys, speech, poses):
 def test_an_example_clip_by_its_name(tmp_path, monkeypatch):
     """But a file of that name comes first, and a path is a path."""
     monkeypatch.chdir(tmp_path)
-    np.testing.assert_array_equal(read_speech("welcome"), read_audio(CLIP)[0])
+
+    def heard(name: str) -> np.ndarray:
+        return read_speech(Namespace(audio=name, track=None))[0]
+
+    np.testing.assert_array_equal(heard("welcome"), read_audio(CLIP)[0])
     with pytest.raises(InputError, match="there is no file welcome"):
-        read_speech("./welcome")
+        heard("./welcome")
     write_wav(tmp_path / "welcome", np.sin(np.arange(AUDIO_RATE) / 20) / 2)
-    assert len(read_speech("welcome")) == AUDIO_RATE
+    assert len(heard("welcome")) == AUDIO_RATE
 
 
 def test_plans_as_files_and_pictures(tmp_path, capsys, poses):

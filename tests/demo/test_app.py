@@ -171,7 +171,7 @@ def test_cancelling_leaves_no_video(speech):
     class Stopping(Steps):
         def __call__(self, share: float, desc: str) -> None:
             super().__call__(share, desc)
-            if desc == STAGES["denoise"]:
+            if desc.startswith(STAGES["denoise"]):  # on a slow machine it goes on with the seconds left
                 assert service.request_stop(SimpleNamespace(session_hash="../../visitor")) == "Stopped."
 
     assert speak(speech, progress=Stopping()) == (None, "Stopped.", None, None)
