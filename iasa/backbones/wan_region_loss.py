@@ -80,5 +80,5 @@ def make_region_loss(vae: Any) -> WanRegionLoss:
         for kind, name in ((FaceEncoder, "face_encoder"), (PartEncoder, "part_encoder"))
     )
     for encoder in (face, parts):
-        encoder.to(device=device)
+        torch.nn.Module.to(encoder, device)
     return WanRegionLoss(vae, face.embed, parts)

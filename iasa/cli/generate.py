@@ -66,19 +66,19 @@ def run(arguments: argparse.Namespace) -> dict:
 
     target = check_video_output(arguments.out, input_files(arguments))
     generate_backbone.check_arguments(arguments)
-    if arguments.backbone is not None:
-        poses = None if arguments.pose is None else read_poses(arguments.pose)
-        return generate_backbone.run(arguments, read_speech(arguments)[0], poses)
     if arguments.model is None:
         photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
         arguments.model = LAYERS if photograph else "student"
-    check_steps(arguments.model, arguments.steps)
+    if arguments.backbone is None:
+        check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
     poses = None if arguments.pose is None else read_poses(arguments.pose)
     audio, sound = read_speech(arguments)
+    if arguments.backbone is not None:
+        return generate_backbone.run(arguments, audio, poses)
     reference = read_reference(arguments)
     if arguments.model == "teacher" and reference.size != IMAGE_SIZE:
         raise InputError(f"the teacher draws {IMAGE_SIZE} x {IMAGE_SIZE} pixels; add --size {IMAGE_SIZE}")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from iasa.cli.arguments import first_speaker, tell
 from iasa.config import AUDIO_RATE, DEFAULT_MOTION, InputError
-from iasa.files import check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,13 +20,13 @@ BACKBONES = ("vace", "animate")
 ATTENTION = ("input_aware", "causal", "dense")
 DEFAULT_STEPS = {"vace": 50, "animate": 20}
 LORA_STEPS = 4
-_OPTIONS = ("video_size", "lora", "attention", "prompt", "guidance", "compare")
+_OPTIONS = ("resolution", "lora", "attention", "prompt", "guidance", "compare")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("a video model instead of the embedded one (needs its weights, and a GPU)")
     group.add_argument("--backbone", choices=BACKBONES, help="Wan 2.1 VACE or Wan 2.2 Animate, by diffusers")
-    group.add_argument("--video-size", metavar="WxH", help="pixels, multiples of 16 (default: 832x480)")
+    group.add_argument("--resolution", metavar="WxH", help="pixels, multiples of 16 (default: 832x480)")
     group.add_argument(
         "--lora", metavar="FILE", help=f"a few-step LoRA; then {LORA_STEPS} steps and no guidance are the default"
     )
@@ -46,9 +45,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if arguments.backbone is None:
         given = [name for name in _OPTIONS if getattr(arguments, name)]
         if given:
-            raise InputError(
-                f"--{given[0].replace('_', '-')} belongs to --backbone; name one: {' or '.join(BACKBONES)}"
-            )
+            raise InputError(f"--{given[0]} belongs to --backbone; name one: {' or '.join(BACKBONES)}")
         return
     if not arguments.weights:
         raise InputError(
@@ -58,7 +55,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise InputError("--stream is the embedded student's; leave it or --backbone out")
     if arguments.compare and arguments.attention == "dense":
         raise InputError("--compare sets sparse attention beside dense; leave --attention dense out")
-    parse_size(arguments.video_size)
+    parse_size(arguments.resolution)
 
 
 def parse_size(text: str | None) -> tuple[int, int]:
@@ -78,7 +75,7 @@ def run(arguments: argparse.Namespace, audio: np.ndarray, poses: Keypoints | Non
     from iasa.backbones.wan_weights import PIPELINES, load_lora, load_pipeline
     from iasa.device import pick_device, pick_precision
 
-    height, width = parse_size(arguments.video_size)
+    height, width = parse_size(arguments.resolution)
     few = arguments.lora is not None
     usual = 1.0 if few or arguments.backbone == "animate" else 5.0
     settings = WanSettings(
@@ -93,7 +90,9 @@ def run(arguments: argparse.Namespace, audio: np.ndarray, poses: Keypoints | Non
     scene = make_scene(speaker, keypoints, height, width, photograph, found)
     frames = len(fit_poses(keypoints, FPS[PIPELINES[arguments.backbone]]))
     tokens = VideoSize(min(frames, 81), height, width, 1).grid.tokens
-    pipe = load_pipeline(arguments.weights, arguments.backbone, pick_device(), pick_precision().dtype, tokens)
+    pipe = load_pipeline(
+        arguments.weights, arguments.backbone, pick_device(), pick_precision(arguments.dtype).dtype, tokens
+    )
     if few:
         load_lora(pipe, arguments.lora)
     video = generate_video(pipe, scene, settings)
@@ -121,7 +120,7 @@ def _read_speaker(arguments: argparse.Namespace) -> tuple[Reference, np.ndarray 
 
     if arguments.reference is not None:
         from iasa.backbones.speech_scene import find_pose
-        from iasa.media.picture import read_image
+        from iasa.media.reader import read_image
 
         picture = read_image(arguments.reference)
         return photo_speaker(picture), picture, find_pose(picture)
@@ -150,7 +149,6 @@ def _write(arguments: argparse.Namespace, frames: np.ndarray, fps: float, audio:
     from iasa.media.writer import VideoWriter
 
     settings = {"model": f"backbone {arguments.backbone}", "seed": arguments.seed, **report}
-    check_output(arguments.out, (".mp4",))
     with VideoWriter(arguments.out, fps, audio, AUDIO_RATE, metadata=settings, mark=not arguments.no_mark) as writer:
         writer.add_frames(frames)
     sign_if_asked(arguments.out)

@@ -47,7 +47,7 @@ def command(*words: str) -> list[str]:
         "alba",
         "--backbone",
         "vace",
-        "--video-size",
+        "--resolution",
         "96x64",
         "--steps",
         "2",
@@ -87,7 +87,7 @@ def test_animate_from_a_folder_in_one_step(tmp_path, pose_file, capsys):
 
 
 def test_dense_is_the_pipeline_alone_and_speech_makes_the_poses(weights, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("iasa.cli.generate.read_speech", lambda arguments: (np.zeros(4000, np.float32), None))
+    monkeypatch.setattr("iasa.speech.read_audio", lambda path: (np.zeros(4000, np.float32), 16_000))
     out = tmp_path / "v.mp4"
     assert main(command("--weights", str(weights), "--out", str(out), "--attention", "dense", "--json")) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -184,13 +184,13 @@ def test_bad_input_is_exit_status_2_and_one_sentence(weights, tmp_path, capsys, 
         (command("--weights", str(weights), "--lora", str(tmp_path / "n.safetensors"), *out), "there is no LoRA"),
         (command("--weights", str(weights), "--lora", str(tmp_path / "l.pt"), *out), "pickled ones are not"),
         (command("--weights", str(weights), "--lora", str(tmp_path / "l.safetensors"), *out), "is not a LoRA"),
-        ([*command("--weights", str(weights), *out), "--video-size", "100x64"], "multiples of 16"),
-        ([*command("--weights", str(weights), *out), "--video-size", "wide"], "multiples of 16"),
+        ([*command("--weights", str(weights), *out), "--resolution", "100x64"], "multiples of 16"),
+        ([*command("--weights", str(weights), *out), "--resolution", "wide"], "multiples of 16"),
         ([*command("--weights", str(weights), *out), "--steps", "0"], "0 steps"),
         ([*command("--weights", str(weights), *out), "--compare", "--attention", "dense"], "leave --attention dense out"),
         (["generate", "--audio", SPEECH, "--lora", "x", *out], "--lora belongs to --backbone"),
     ]  # fmt: skip
-    monkeypatch.setattr("iasa.cli.generate.read_speech", lambda arguments: (np.zeros(4000, np.float32), None))
+    monkeypatch.setattr("iasa.speech.read_audio", lambda path: (np.zeros(4000, np.float32), 16_000))
     for words, sentence in cases:
         assert main(words) == 2, words
         told = capsys.readouterr().err.strip().splitlines()
