@@ -303,7 +303,7 @@ def test_a_picture_in_any_form_is_a_speaker(small, poses, monkeypatch, tmp_path)
     Image.fromarray(portrait).save(tmp_path / "portrait.png")
     seen = []
     monkeypatch.setattr(
-        "iasa.avatar.speaker.photo_speaker", lambda picture: seen.append(picture) or load_speaker("dana")
+        "iasa.avatar.speaker.photograph_speaker", lambda picture: seen.append(picture) or load_speaker("dana")
     )
     for image in (portrait, Image.fromarray(portrait), tmp_path / "portrait.png", str(tmp_path / "portrait.png")):
         assert small.stream(image=image, keypoints=poses).settings["reference"] == "dana"

@@ -43,7 +43,7 @@ def make_photo_identity(image: np.ndarray) -> Identity:
         raise InputError(NO_FACE)
     person = _find_person(crop)
     colors = _measure_colors(crop, points, person)
-    mesh, rotation, scale, middle = _fit_head(points)
+    mesh, rotation, scale, middle = fit_head(points)
     photo = PhotoTexture(
         image=crop,
         head=_cut_out(crop, points, person, colors["hair_color"], colors["skin"]),
@@ -60,7 +60,7 @@ def make_photo_identity(image: np.ndarray) -> Identity:
     )  # fmt: skip
 
 
-def _solutions() -> Any:
+def load_solutions() -> Any:
     """mediapipe's ready-made detectors. Raises InputError that names what to install."""
     try:
         import mediapipe
@@ -84,7 +84,9 @@ def _crop_face(image: np.ndarray) -> np.ndarray:
     small = _resize(image, max(1, round(w * shrink)), max(1, round(h * shrink))) if shrink < 1 else image
     boxes = []
     for model in (0, 1):  # faces near the camera, then small ones
-        with _solutions().face_detection.FaceDetection(model_selection=model, min_detection_confidence=0.4) as detector:
+        with load_solutions().face_detection.FaceDetection(
+            model_selection=model, min_detection_confidence=0.4
+        ) as detector:
             found = detector.process(small).detections or []
         boxes += [d.location_data.relative_bounding_box for d in found]
         if boxes:
@@ -110,7 +112,7 @@ def _find_mesh(image: np.ndarray) -> np.ndarray | None:
         "refine_landmarks": True,
         "min_detection_confidence": 0.3,
     }
-    with _solutions().face_mesh.FaceMesh(**options) as detector:
+    with load_solutions().face_mesh.FaceMesh(**options) as detector:
         faces = detector.process(image).multi_face_landmarks
     if not faces:
         return None
@@ -120,12 +122,12 @@ def _find_mesh(image: np.ndarray) -> np.ndarray | None:
 
 def _find_person(image: np.ndarray) -> np.ndarray:
     """How much of each pixel is the person, 0..1: float64 [h, w], with edges that follow the picture's."""
-    with _solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as detector:
+    with load_solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as detector:
         mask = detector.process(image).segmentation_mask.astype(np.float64)
-    return _guided(mask, image.mean(2) / 255, radius=image.shape[0] // 70)
+    return guided_filter(mask, image.mean(2) / 255, radius=image.shape[0] // 70)
 
 
-def _guided(mask: np.ndarray, guide: np.ndarray, radius: int, epsilon: float = 2e-3) -> np.ndarray:
+def guided_filter(mask: np.ndarray, guide: np.ndarray, radius: int, epsilon: float = 2e-3) -> np.ndarray:
     """The guided filter (He, Sun, Tang 2010): moves a mask's edges [h, w] onto those of the guide [h, w]."""
 
     def mean(x: np.ndarray) -> np.ndarray:
@@ -144,7 +146,7 @@ def _kabsch(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
     return u * sign @ vt, float((s * sign).sum() / (a**2).sum())
 
 
-def _fit_head(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+def fit_head(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """This person's neutral mesh [478, 3], cm, and how the photo shows it: rotation [3, 3], pixels a cm, and
     the pixel [2] of the head frame's origin. Both sides are averaged: the mesh is symmetric."""
     base = base_mesh()

@@ -8,7 +8,7 @@ import numpy as np
 
 from iasa import keypoints as kp
 from iasa.avatar.framing import NO_FACE, Square, choose_face, choose_square, find_faces
-from iasa.avatar.photo import _guided, _solutions
+from iasa.avatar.photo import guided_filter, load_solutions
 from iasa.config import InputError
 from iasa.keypoints import Keypoints
 from iasa.pose.extract import HolisticDetector, to_keypoints
@@ -51,7 +51,7 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
     """
     from PIL import Image
 
-    solutions = _solutions()
+    solutions = load_solutions()
     faces = find_faces(image, solutions)
     square = choose_square(*image.shape[:2], choose_face(faces, face), framing)
     cut = np.ascontiguousarray(square.cut(image))
@@ -81,6 +81,6 @@ def forget_unseen(keypoints: Keypoints) -> Keypoints:
 
 def find_person(image: np.ndarray) -> np.ndarray:
     """How much of each pixel of uint8 [S, S, 3] is a person: float32 [S, S]."""
-    with _solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as detector:
+    with load_solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as detector:
         mask = detector.process(image).segmentation_mask.astype(np.float64)
-    return np.clip(_guided(mask, image.mean(2) / 255, radius=5), 0, 1).astype(np.float32)
+    return np.clip(guided_filter(mask, image.mean(2) / 255, radius=5), 0, 1).astype(np.float32)

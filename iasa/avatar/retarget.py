@@ -16,9 +16,18 @@ from iasa import keypoints as kp
 from iasa.avatar.identity import make_identity
 from iasa.avatar.mesh import express, expression_basis, jaw_share
 from iasa.avatar.moving_parts import TOGETHER, Parts
-from iasa.avatar.photo import _fit_head
+from iasa.avatar.photo import fit_head
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, WRISTS, Photograph
-from iasa.avatar.rig import FOREARM, NECK_PIVOT, UPPER_ARM, Geometry, RigMotion, _rotation, make_geometries, rest_motion
+from iasa.avatar.rig import (
+    FOREARM,
+    NECK_PIVOT,
+    UPPER_ARM,
+    Geometry,
+    RigMotion,
+    head_rotations,
+    make_geometries,
+    rest_motion,
+)
 from iasa.keypoints import MESH_TO_FACE, Keypoints
 
 BODY_SEED = 7  # of the rig's body that makes the motion; its proportions do not reach the picture
@@ -36,7 +45,6 @@ OPEN = 0.015  # gap of the lips over the distance of the eyes, above which the p
 SHOULDER_SPAN = 31.5  # cm between the rig's shoulder points, of an average body
 EYES = (1, 2)
 HIPS = (kp.LEFT_HIP, kp.RIGHT_HIP)
-EARS_AND_EYES = (1, 2, 3, 4)
 EYE_VERTICES = ((362, 263), (133, 33))  # of the left and the right eye, whose middles are the body's points
 
 
@@ -108,7 +116,7 @@ class Retarget:
         self.rest = photo.xy.astype(np.float64)
         self.flip = np.array([1.0, -1.0])
         points = photo.face.astype(np.float64)
-        _, self.rotation, self.unit, _ = _fit_head(points)  # unit: image units a cm
+        _, self.rotation, self.unit, _ = fit_head(points)  # unit: image units a cm
         self.head = points * [1, -1, -1]
         self.center = self.head[:468].mean(0)
         self.local = (self.head - self.center) @ self.rotation / self.unit
@@ -155,10 +163,10 @@ class Retarget:
 
     def _face(self, motion: RigMotion, shift: np.ndarray) -> np.ndarray:  # [f, 478, 3]
         limit = np.array(HEAD_TURN)
-        turns = _rotation((limit * np.tanh(motion.head / limit)).astype(np.float64))
+        turns = head_rotations((limit * np.tanh(motion.head / limit)).astype(np.float64))
         moved = express(self.closed, self.basis, motion.face)
         size = float(np.linalg.norm(self.local[10] - self.local[152]) / 17.0)  # of this head against the rig's
-        pivot = NECK_PIVOT * size + self.local[:468].mean(0) * 0
+        pivot = NECK_PIVOT * size
         moved = (moved - pivot) @ np.swapaxes(turns, 1, 2) + pivot
         return self.unit * moved @ self.rotation.T + self.center + shift[:, None]
 

@@ -168,7 +168,7 @@ def to_drawing(identity: Identity, points: np.ndarray) -> np.ndarray:
     return np.stack([identity.center[0] + identity.scale * x, identity.center[1] - identity.scale * y], -1)
 
 
-def _rotation(head: np.ndarray) -> np.ndarray:
+def head_rotations(head: np.ndarray) -> np.ndarray:
     """Yaw, pitch, roll [f, 3] -> roll @ pitch @ yaw, about z, x, y: [f, 3, 3]."""
     (cy, cp, cr), (sy, sp, sr) = np.cos(head.T), np.sin(head.T)
     zero, one = np.zeros_like(cy), np.ones_like(cy)
@@ -240,7 +240,7 @@ def make_geometries(identity: Identity, motion: RigMotion) -> Geometry:
     frames = len(head)
     k = identity.shoulder_width / 17.2
     lean = np.stack([motion.lean, motion.breath, np.zeros(frames)], 1).astype(np.float64)
-    rotation = _rotation(head + [0, 0.05, 0])
+    rotation = head_rotations(head + [0, 0.05, 0])
     origin = NECK_PIVOT + HEAD_HOME + 1.25 * lean
     vertices, basis = _neutral(identity)
     face_local = express(vertices, basis, motion.face)

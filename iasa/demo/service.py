@@ -17,12 +17,12 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, to_speaker
+from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker
 from iasa.config import AUDIO_RATE, MODELS, VIDEO_FPS, InputError
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
 from iasa.demo.translations import translate
 from iasa.keypoints import Keypoints
-from iasa.media.reader import Sound, read_sound
+from iasa.media.reader import Sound, read_image, read_sound
 from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
 from iasa.speech import to_speech
@@ -130,7 +130,7 @@ def choose_speaker(kind: str, example: str | None, number: float | None, photo: 
             raise InputError(
                 "a photo may be used only with the consent of the person in it; tick the box to confirm that"
             )
-        return to_speaker(photo)
+        return photo_speaker(read_image(photo))
     return load_speaker(example or "")
 
 

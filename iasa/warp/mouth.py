@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iasa.avatar.mesh import smoothstep
 from iasa.warp.face_skin import EYES, MOUTH
 from iasa.warp.matting import load_cv2
-from iasa.warp.skin import smoothstep
 
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 CHEEKS = (50, 101, 118, 280, 330, 347)

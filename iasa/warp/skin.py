@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iasa import keypoints as kp
+from iasa.avatar.mesh import smoothstep
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS
 from iasa.warp.matting import distance_to_bone
 
@@ -25,12 +26,6 @@ JOIN = 0.5  # of the forearm, from the elbow, over which it takes over from the 
 HELD = (0.16, 0.05)  # distances between the shoulders from a hand's bones: what is nearer moves as the hand does
 AFFINE_RIDGE = 0.1  # of a hand's movement as a whole
 FINGER_WIDTH, RIDGE = 0.5, 0.25  # of what its fingers do besides: in widths of the palm, and how stiff
-
-
-def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
-    """0 at `low`, 1 at `high`, with flat ends; `low` may be the larger."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def fit_similarity(a: np.ndarray, b: np.ndarray, turn: float = 1.0, size: float = 1.0) -> np.ndarray:
