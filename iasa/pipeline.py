@@ -276,7 +276,7 @@ class CoSpeechPipeline(DiffusionPipeline):
         decoded at once as there are cores; so the frames of a seed do not depend on torch's number of threads.
         """
         timing, codec = generation.timing, self.codec
-        threads = run.model == "student" and self.device.type == "cpu"
+        threads = run.model != "teacher" and self.device.type == "cpu"
         ahead = partial(Prefetcher, executor=self.executor) if threads else in_turn
         heard, poses = run.speech, run.poses
         if heard is not None:
@@ -286,15 +286,16 @@ class CoSpeechPipeline(DiffusionPipeline):
             pieces = poses if generation.count is None else cut_poses(poses, generation.poses)
             if run.model == LAYERS:
                 planned = plan(pieces, self._plan(run, generation)[0], timing, generation.rows)
-                frames = warp_alone(planned, make_warp(run.reference, self.device), self.device, timing)
-                yield from first_frames(frames, generation.count, run.report)
-                return
-            begin = partial(self._begin, run, generation)
-            rows, reference, denoiser = self.executor.submit(begin).result() if threads else begin()
-            planned = plan(pieces, rows, timing, generation.rows)
-            warped = ahead(warp(planned, reference, codec, denoiser, timing), 2 * LARGEST_PIECE)
-            latents = ahead(release_often(denoiser.denoise(warped, timing)), 2)
-            frames = ahead(latents, max(2, torch.get_num_threads()), finish=partial(decode, reference, codec, timing))
+                frames = ahead(warp_alone(planned, make_warp(run.reference, self.device), self.device, timing), 2)
+            else:
+                begin = partial(self._begin, run, generation)
+                rows, reference, denoiser = self.executor.submit(begin).result() if threads else begin()
+                planned = plan(pieces, rows, timing, generation.rows)
+                warped = ahead(warp(planned, reference, codec, denoiser, timing), 2 * LARGEST_PIECE)
+                latents = ahead(release_often(denoiser.denoise(warped, timing)), 2)
+                frames = ahead(
+                    latents, max(2, torch.get_num_threads()), finish=partial(decode, reference, codec, timing)
+                )
             yield from first_frames(frames, generation.count, run.report)
         if heard is not None:
             generation.settings["phones_from"] = heard.source

@@ -17,7 +17,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker
+from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker, photograph_speaker
 from iasa.config import AUDIO_RATE, MODELS, VIDEO_FPS, InputError
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
 from iasa.demo.translations import translate
@@ -31,6 +31,7 @@ MAX_SECONDS = 60.0  # of speech; the command line takes ten minutes
 MAX_SEED = 2**32 - 1
 KEPT_SECONDS = 3600.0  # a made video is deleted after an hour
 EXAMPLE, DRAWN, PHOTO = "Example speaker", "Drawn from a number", "My photo"
+PUPPET = "Puppet of my photo"  # drawn, with the picture's face: for cartoons and bodies that are not seen
 STAGES = {
     "motion": "Listening: phones, stress, gestures",
     "plan": "Planning the attention",
@@ -123,14 +124,15 @@ def request_stop(request: gr.Request) -> str:
 def choose_speaker(kind: str, example: str | None, number: float | None, photo: str | None, consent: bool) -> Reference:
     if kind == DRAWN:
         return draw_speaker(check_seed(number))
-    if kind == PHOTO:
+    if kind in (PHOTO, PUPPET):
         if photo is None:
             raise InputError("there is no photo; upload a portrait that shows one face from the front")
         if not consent:
             raise InputError(
                 "a photo may be used only with the consent of the person in it; tick the box to confirm that"
             )
-        return photo_speaker(read_image(photo))
+        picture = read_image(photo)
+        return photograph_speaker(picture, "photo") if kind == PHOTO else photo_speaker(picture)
     return load_speaker(example or "")
 
 

@@ -78,9 +78,10 @@ def speak_steps(
             given = {"keypoints": choose_poses(sound, reference, seed, driving, wishes)} if driving else {
                 "style": wish_style(seed, wishes), "edit": partial(edit_motion, wishes=wishes), "motion": wishes.motion,
             }  # fmt: skip
+            if reference.photo is None:
+                given |= {"model": model, "num_inference_steps": int(steps)}  # a photograph moves in layers
             generation = pipeline.stream(
-                sound, reference, model=model, num_inference_steps=int(steps), seed=seed,
-                progress=watch, should_stop=stop.exists, **given,
+                sound, reference, seed=seed, progress=watch, should_stop=stop.exists, **given,
             )  # fmt: skip
             live, waiting, first, done = LiveVideo(video.stem, sound), [], None, 0
             for frames in write(generation, writer):
@@ -103,11 +104,15 @@ def speak_steps(
     sign_if_asked(video)
     file = new_output(".npz")
     save_keypoints(file, generation.keypoints)
-    REMEMBERED_SPEED[model, int(steps)] = report["fps"]
+    model, steps = report["model"], report["steps"]
+    REMEMBERED_SPEED[model, steps] = report["fps"]
     note = translate(f"First frame after {first:.1f} s, {report['fps']:.1f} frames/s in all", language)
     yield live.message(note, ended=True), note
-    _, flop = attention_cost(generation.plan, model, pipeline.models[model].config, int(steps))
-    figures = translate(to_figures(report | {"flop": flop}), language)
+    if model in pipeline.models:
+        report["flop"] = attention_cost(generation.plan, model, pipeline.models[model].config, steps)[1]
+    figures = translate(to_figures(report), language)
+    if reference.parts is not None:
+        figures = f"{figures}\n\n{reference.parts.describe()}"
     yield str(video), figures, str(file), SessionClip(generation.keypoints, str(video), reference)
 
 
@@ -134,8 +139,8 @@ def speak(
     """Make a video of a speaker who says the given speech.
 
     Returns the mp4, a line of figures, and the poses as an npz file. The speech may last 60 seconds. The kind of
-    speaker is "Example speaker" (with its name), "Drawn from a number" (with the number) or "My photo" (with the
-    photo and the consent of the person in it). The model is "student" (1 to 4 steps) or "teacher" (1 to 100). The
+    speaker is "Example speaker" (with its name), "Drawn from a number" (with the number), "My photo" or "Puppet of my
+    photo" (with the photo and the consent of the person in it). A photo moves in layers, whatever the model. The model is "student" (1 to 4 steps) or "teacher" (1 to 100). The
     movement comes from the speech (performed by "rules", or by "learned", which begins later; amount of gestures and
     blinking 0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person.
     """
@@ -192,7 +197,12 @@ def to_figures(report: dict) -> str:
     return (
         f"**{report['frames']} frames**, {report['fps']:.1f} frames/s "
         f"({stages}) · {report['model']}, {report['steps']} steps, seed {report['seed']} · "
-        f"attention density {report['density']:.1%}, {report['flop'] / 1e9:.1f} GFLOP · {report['device']} {report['dtype']}"
+        + (
+            f"attention density {report['density']:.1%}, {report['flop'] / 1e9:.1f} GFLOP · "
+            if "flop" in report
+            else ""
+        )
+        + f"{report['device']} {report['dtype']}"
     )
 
 

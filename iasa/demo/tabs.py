@@ -14,7 +14,7 @@ from iasa.demo.explore import EXPLORER_SCRIPT, explore, mask
 from iasa.demo.learn import client_code
 from iasa.demo.microphone import MAX_LIVE_SECONDS, finish_listening, listen, stop_listening
 from iasa.demo.player import PLAYER, PLAYER_SCRIPT, PLAYER_STYLE
-from iasa.demo.service import DRAWN, EXAMPLE, MAX_SEED, PHOTO, missing_parts, request_stop
+from iasa.demo.service import DRAWN, EXAMPLE, MAX_SEED, PHOTO, PUPPET, missing_parts, request_stop
 from iasa.demo.speak import (
     MAX_TEXT,
     estimate,
@@ -142,7 +142,10 @@ def speak_tab(made: gr.State) -> None:
 def choose_speaker_controls() -> list[gr.components.Component]:
     """Who speaks: kind, example, number, photo, consent; only what the kind needs is shown."""
     names = speaker_names()
-    kinds = [(words("kind_example"), EXAMPLE), (words("kind_drawn"), DRAWN), (words("kind_photo"), PHOTO)]
+    kinds = [
+        (words("kind_example"), EXAMPLE), (words("kind_drawn"), DRAWN),
+        (words("kind_photo"), PHOTO), (words("kind_puppet"), PUPPET),
+    ]  # fmt: skip
     kind = gr.Radio(kinds, value=EXAMPLE if names else DRAWN, label=words("speaker"))
     with gr.Column(visible=bool(names)) as examples:
         gallery = gr.Gallery(
@@ -157,7 +160,7 @@ def choose_speaker_controls() -> list[gr.components.Component]:
         photo = hand_over_unopened(gr.Image(sources=["upload", "webcam"], type="filepath", label=words("photo")))
         consent = gr.Checkbox(label=words("consent"))
     kind.change(
-        lambda kind: [gr.update(visible=kind == name) for name in (EXAMPLE, DRAWN, PHOTO)],
+        lambda kind: [gr.update(visible=kind in shown) for shown in ((EXAMPLE,), (DRAWN,), (PHOTO, PUPPET))],
         kind, [examples, drawn, photographed], **QUIET,
     )  # fmt: skip
     gallery.select(pick_example, None, example, **QUIET)

@@ -107,7 +107,7 @@ def score_clip(clip: HeldoutSpeech, name: str, play: Performer, seeds: int) -> d
     names = dict.fromkeys(n for row in rows for n in row)
     score = {n: _mean([row[n] for row in rows if n in row]) for n in names}
     score["diversity"] = measure.spread_over_seeds(motions) if seeds > 1 else float("nan")
-    return {"clip": clip.name, "kind": clip.kind, "motion model": name, **score, "features": features}
+    return {"clip": clip.name, "kind": clip.kind, "model": name, **score, "features": features}
 
 
 def _last_quiet(frames: int) -> slice:
@@ -145,12 +145,12 @@ def frechet(rows: list[dict], others: list[dict], samples: int = 200) -> dict:
 
 
 def summarise(rows: list[dict]) -> dict:
-    """{kind: {motion model: {figure: mean, low, high, clips}}}; FGD on all synthetic clips together."""
+    """{kind: {model: {figure: mean, low, high, clips}}}; FGD on all synthetic clips together."""
     out: dict = {}
     for kind in dict.fromkeys(row["kind"] for row in rows):
-        truth = [row for row in rows if row["kind"] == kind and row["motion model"] == "truth"]
+        truth = [row for row in rows if row["kind"] == kind and row["model"] == "truth"]
         for name in SEEDS:
-            some = [row for row in rows if row["kind"] == kind and row["motion model"] == name]
+            some = [row for row in rows if row["kind"] == kind and row["model"] == name]
             figures = out.setdefault(kind, {}).setdefault(name, {})
             for figure in FIGURES:
                 values = [row[figure] for row in some if figure in row and np.isfinite(row[figure])]
