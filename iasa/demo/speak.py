@@ -139,10 +139,11 @@ def speak(
     """Make a video of a speaker who says the given speech.
 
     Returns the mp4, a line of figures, and the poses as an npz file. The speech may last 60 seconds. The kind of
-    speaker is "Example speaker" (with its name), "Drawn from a number" (with the number), "My photo" or "Puppet of my
-    photo" (with the photo and the consent of the person in it). A photo moves in layers, whatever the model. The model
-    is "student" (1 to 4 steps) or "teacher" (1 to 100). The movement comes from the speech (performed by "rules", or by
-    "learned", which begins later; amount of gestures and blinking 0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person.
+    speaker is "Example speaker" (with its name), "Drawn from a number" (with the number), "My photo" or "Puppet of
+    my photo" (with the photo and the consent of the person in it). A photo moves in layers, whatever the model. The
+    model is "student" (1 to 4 steps) or "teacher" (1 to 100). The movement comes from the speech (performed by
+    "rules", or by "learned", which begins later; amount of gestures and blinking 0 to 2, hands raised by -12 to 12
+    cm, head locked or not) or from a pose file (npz) or a video of a person.
     """
     with plain_errors(request):
         wishes = MotionEdits(amount, blink, height, bool(lock), motion)
