@@ -91,7 +91,7 @@ def place(graph: Graph) -> list[list[str]]:
 
 
 def _mean(values: list[float], otherwise: float) -> float:
-    return sum(values) / len(values) if values else otherwise
+    return sum(sorted(values)) / len(values) if values else otherwise  # sorted: the last digit decides who stands where
 
 
 def draw(units: dict[str, list[Path]], graph: Graph) -> str:

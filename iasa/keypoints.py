@@ -154,6 +154,12 @@ def fill_latent(keypoints: Keypoints, frames: int = FRAMES_PER_LATENT) -> Keypoi
     return concat_keypoints(keypoints, keypoints[np.full(missing, len(keypoints) - 1)]) if missing else keypoints
 
 
+def hold_last(keypoints: Keypoints, frames: int) -> Keypoints:
+    """At least that many frames: the last pose stays for those that are missing."""
+    missing = frames - len(keypoints)
+    return concat_keypoints(keypoints, keypoints[np.full(missing, len(keypoints) - 1)]) if missing > 0 else keypoints
+
+
 def face_scale(keypoints: Keypoints) -> np.ndarray:
     """Distance of the outer eye corners, image units: [f]."""
     a, b = EYE_CORNERS

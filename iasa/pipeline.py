@@ -69,7 +69,7 @@ from iasa.inference.prefetch import Prefetcher, in_turn
 from iasa.inference.stage_threads import StageExecutor
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
-from iasa.keypoints import Keypoints, pool_to_latent
+from iasa.keypoints import Keypoints, hold_last, pool_to_latent
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.media.sound import Sound, read_sound
 from iasa.models.autoencoder import Autoencoder
@@ -78,7 +78,8 @@ from iasa.models.transformer import Condition, VideoTransformer
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rules import GestureStyle
 from iasa.speech import to_speech
-from iasa.speech.chunked import Speech, hear
+from iasa.speech.chunked import Speech, hear, read_speech
+from iasa.speech.features import count_frames
 
 __all__ = [
     "Cancelled", "CoSpeechOutput", "CoSpeechPipeline", "Generation", "Progress", "Timing", "generate", "summarise", "write",
@@ -234,11 +235,12 @@ class CoSpeechPipeline(DiffusionPipeline):
     ) -> Generation:
         """A video as long as the sound, or as the poses: its frames uint8 [m, 256, 256, 3] come as they are made.
 
-        Words are recognized and poses made while earlier frames are painted. Poses that come from an iterator, in pieces of
-        whole latent frames, may never end; nothing of them is kept then. `callback_on_step_end(pipe, step, timestep, {"latents":
-        [1, f, c, h, w]})` is called, in the thread that denoises, after every step of the teacher's clip or of each of the
-        student's frames, steps counted from the first on; the latents that it returns take the place of its own.
-        Nothing is computed before the first frame is asked for. Raises InputError.
+        Words are recognized and poses made while earlier frames are painted. Poses that are shorter than the sound
+        hold their last one. Poses that come from an iterator, in pieces of whole latent frames, may never end.
+        `callback_on_step_end(pipe, step, timestep, {"latents": [1, f, c, h, w]})` is called, in the thread that
+        denoises, after every step of the teacher's clip or of each of the student's frames, steps counted from the
+        first on; the latents that it returns take the place of its own. Nothing is computed before the first frame is
+        asked for. Raises InputError.
         """
         steps = None if model is None else self._check(model, num_inference_steps)
         check_motion(motion)
@@ -256,6 +258,10 @@ class CoSpeechPipeline(DiffusionPipeline):
             settings["audio_seconds"] = round(len(speech.audio) / AUDIO_RATE, 3)
             settings["phones_from"] = speech.expected  # corrected at the end
         elif isinstance(keypoints, Keypoints):
+            given = len(keypoints)
+            keypoints = keypoints if audio is None else hold_last(keypoints, count_frames(read_speech(audio)))
+            if len(keypoints) > given:
+                settings["held_seconds"] = round((len(keypoints) - given) / VIDEO_FPS, 2)  # of the last pose
             count, keypoints = len(keypoints), iterate(keypoints)
         on_step = callback_on_step_end and partial(
             self._tell, callback_on_step_end, tuple(callback_on_step_end_tensor_inputs)

@@ -30,6 +30,7 @@ from iasa.keypoints import (
     concat_keypoints,
     fill_latent,
     from_holistic,
+    hold_last,
     load_keypoints,
     mouth_opening,
     mouth_width,
@@ -221,3 +222,10 @@ def test_a_pose_file_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="cannot (write|be written)"):
         save_keypoints(tmp_path / "nowhere" / "p.npz", make_poses(2))
     assert [path.name for path in tmp_path.iterdir()] == ["taken.npz"]
+
+
+def test_the_last_pose_is_held():
+    poses = Keypoints(np.random.default_rng(0).uniform(size=(3, COUNT, 2)), np.ones((3, COUNT)))
+    held = hold_last(poses, 7)
+    assert len(held) == 7 and np.array_equal(held.xy[:3], poses.xy) and (held.xy[3:] == poses.xy[2]).all()
+    assert hold_last(poses, 2) is poses

@@ -127,6 +127,8 @@ def run(arguments: argparse.Namespace) -> dict:
         + f"{report['device']} {report['dtype']}"
         + ("" if target.suffix.lower() in WITH_SOUND else "; without sound, which such files cannot hold"),
     )
+    if "held_seconds" in report:
+        tell(arguments, f"the poses end {report['held_seconds']:g} s before the speech; the last one stays")
     if reference.parts is not None:
         report["parts"] = reference.parts.describe()
         tell(arguments, report["parts"])

@@ -160,7 +160,8 @@ def choose_poses(
     """Poses as long as the sound: from the given file, or from the sound itself."""
     if driving is None:
         return perform_speech(sound, reference, seed, wishes)
-    return read_poses(driving)[: max(1, int(np.ceil(len(sound) / AUDIO_RATE * VIDEO_FPS)))]
+    poses = read_poses(driving)[: max(1, int(np.ceil(len(sound) / AUDIO_RATE * VIDEO_FPS)))]
+    return reference.carry(poses)
 
 
 def show_progress(progress: gr.Progress, language: str = "en") -> Callable[[str, float], None]:

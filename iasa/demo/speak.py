@@ -111,6 +111,9 @@ def speak_steps(
     if model in pipeline.models:
         report["flop"] = attention_cost(generation.plan, model, pipeline.models[model].config, steps)[1]
     figures = translate(to_figures(report), language)
+    if "held_seconds" in report:
+        held = f"The movement ends {report['held_seconds']:g} s before the speech; the last pose stays."
+        figures = f"{figures}\n\n{translate(held, language)}"
     if reference.parts is not None:
         figures = f"{figures}\n\n{reference.parts.describe()}"
     yield str(video), figures, str(file), SessionClip(generation.keypoints, str(video), reference)

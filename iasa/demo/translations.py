@@ -114,6 +114,9 @@ GERMAN = {
     "the text has {count} letters; some words, up to {most} letters, are needed": (
         "der Text hat {count} Buchstaben; nötig sind ein paar Wörter, höchstens {most} Buchstaben"
     ),
+    "The movement ends {seconds} s before the speech; the last pose stays.": (
+        "Die Bewegung endet {seconds} s vor der Sprache; die letzte Haltung bleibt."
+    ),
     "no voice here reads {language}; accepted: {known}": "keine Stimme hier liest {language}; möglich sind: {known}",
     "the number is {number}; a whole number from 0 to {most} is needed": (
         "die Zahl ist {number}; nötig ist eine ganze Zahl von 0 bis {most}"
@@ -268,6 +271,33 @@ GERMAN = {
     "the clip has {frames} latent frames; attention is recorded of up to {most}": (
         "der Clip hat {frames} latente Bilder; Aufmerksamkeit wird bei bis zu {most} aufgezeichnet"
     ),
+    "the layers are warped without denoising steps; leave the steps out": (
+        "die Ebenen werden ohne Schritte verformt; die Schritte weglassen"
+    ),
+    "{name} is damaged: its pictures cannot be converted to RGB": (
+        "{name} ist beschädigt: die Bilder lassen sich nicht in RGB umrechnen"
+    ),
+    "{fps} frames a second are asked for; above 0 and below 1000 are accepted": (
+        "{fps} Bilder je Sekunde sind verlangt; erlaubt ist über 0 und unter 1000"
+    ),
+    "the picture is {kind} {shape}; uint8 [H, W, 3] is needed": "das Bild ist {kind} {shape}; nötig ist uint8 [H, W, 3]",
+    "the explorer shows plans of single frames of square pictures with at most one reference": (
+        "der Explorer zeigt Pläne einzelner, quadratischer Bilder mit höchstens einem Referenzbild"
+    ),
+    "no face was found in the picture: one that looks towards the camera is needed": (
+        "im Bild wurde kein Gesicht gefunden: nötig ist eines, das in die Kamera blickt"
+    ),
+    "face {number} was asked for; the picture shows {count}, counted from the left and from 1": (
+        "Gesicht {number} ist verlangt; das Bild zeigt {count}, von links und ab 1 gezählt"
+    ),
+    "framing is {framing}; {names} are accepted": "der Ausschnitt ist {framing}; erlaubt sind {names}",
+    "{name} has {channels} channels; at most {most} are accepted": (
+        "{name} hat {channels} Kanäle; erlaubt sind höchstens {most}"
+    ),
+    "{name} is an AVIF picture, which needs a newer Pillow: {how}": (
+        "{name} ist ein AVIF-Bild; dafür ist ein neueres Pillow nötig: {how}"
+    ),
+    "{name} is a HEIC picture, which needs pillow-heif: {how}": "{name} ist ein HEIC-Bild; dafür ist pillow-heif nötig: {how}",
     "the {model} is not loaded; this pipeline holds {names}": "{model} ist nicht geladen; vorhanden: {names}",
     # content credentials
     "content credentials need both {certificate} and {key}": "Herkunftsnachweise brauchen {certificate} und {key}",

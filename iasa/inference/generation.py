@@ -117,6 +117,7 @@ def summarise(generation: Generation, started: float) -> dict:
         "fps": round(generation.count / max(elapsed, 1e-9), 2),
         "density": generation.density,
         **{k: generation.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
+        **{k: v for k, v in generation.settings.items() if k == "held_seconds"},
         "latent_fps": LATENT_FPS,
     }
 

@@ -21,7 +21,8 @@ from iasa.paths import CHECKOUT  # noqa: E402
 # Modules whose InputErrors a visitor of the demo can meet.
 REACHED = (
     "config.py", "media/reader.py", "keypoints.py", "avatar/speaker.py", "session.py", "media/content_credentials.py",
-    "pose/extract.py", "speech/features.py", "speech/streaming.py", "avatar/photo.py", "explorer/page.py", "explorer/recorder.py",
+    "pose/extract.py", "speech/features.py", "speech/streaming.py", "avatar/photo.py", "avatar/framing.py",
+    "media/sound.py", "media/picture.py", "explorer/page.py", "explorer/recorder.py",
     *(f"demo/{path.name}" for path in sorted((CHECKOUT / "iasa" / "demo").glob("*.py"))),
 )  # fmt: skip
 OUTPUTS = (
