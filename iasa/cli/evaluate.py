@@ -31,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, help="denoising steps of the student")
     parser.add_argument("--teacher-steps", type=int, help="denoising steps of the teacher")
-    parser.add_argument("--run", type=Path, help="a training run, whose weights are preferred to the shipped ones")
     parser.add_argument("--keep", type=Path, help="keep each clip's figures in this file, and go on from it")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share the clips")
     names = ", ".join(PUBLISHED_METRICS)
