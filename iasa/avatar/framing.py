@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from iasa.config import InputError
+from iasa.pose.extract import quiet_stderr
 
 FRAMINGS = ("auto", "portrait", "half", "whole")
 SEARCH_SIDE = 1024  # faces are looked for in a picture of this size
@@ -52,7 +53,10 @@ def find_faces(image: np.ndarray, solutions: Any) -> list[Box]:
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) if shrink < 1 else image
     found: list[Box] = []
     for model in (0, 1):  # faces near the camera, then small ones
-        with solutions.face_detection.FaceDetection(model_selection=model, min_detection_confidence=0.5) as detector:
+        with (
+            quiet_stderr(),
+            solutions.face_detection.FaceDetection(model_selection=model, min_detection_confidence=0.5) as detector,
+        ):
             for detection in detector.process(small).detections or []:
                 b = detection.location_data.relative_bounding_box
                 box = Box(b.xmin * width, b.ymin * height, b.width * width, b.height * height)

@@ -14,6 +14,8 @@ from iasa.keypoints import Keypoints
 from iasa.pose.extract import HolisticDetector, to_keypoints
 
 SIDE = 512  # pixels: everything is found and cut out at this size
+FOREHEAD, CHIN = 10, 152  # of mediapipe's face mesh
+CUT = 0.04  # of the face's height that may lie beyond the picture
 SEEN = 0.3  # of a point's confidence
 BEYOND = 0.03  # image units outside of the picture in which a point still counts
 SIDES = ("left", "right")
@@ -52,20 +54,40 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
     from PIL import Image
 
     solutions = load_solutions()
-    faces = find_faces(image, solutions)
-    square = choose_square(*image.shape[:2], choose_face(faces, face), framing)
-    cut = np.ascontiguousarray(square.cut(image))
-    small = np.asarray(Image.fromarray(cut).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
     with HolisticDetector(static=True) as detector:
-        found = detector.detect(small)
-    if found.face is None:
-        raise InputError(NO_FACE)
+        for turned in range(4):  # quarter turns of a picture that lies on its side or its head
+            upright = np.rot90(image, turned)
+            faces = find_faces(np.ascontiguousarray(upright), solutions)
+            if not faces:
+                continue
+            square = choose_square(*upright.shape[:2], choose_face(faces, face), framing)
+            cut = np.ascontiguousarray(square.cut(upright))
+            small = np.asarray(Image.fromarray(cut).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+            found = detector.detect(small)
+            if found.face is not None and _is_upright(found.face):
+                break
+        else:
+            raise InputError(NO_FACE)
+    check_whole(found.face)
     keypoints = forget_unseen(to_keypoints([found]))
     hands = tuple(
         hand if keypoints.confidence[0, where].max() > 0 else None
         for hand, where in zip((found.left, found.right), HANDS, strict=True)
     )
     return Photograph(small, find_person(small), keypoints, found.face, hands, square, len(faces))
+
+
+def _is_upright(mesh: np.ndarray) -> bool:  # [478, 3]
+    """Whether the forehead is above the chin, within half a right angle."""
+    across, up = (mesh[FOREHEAD] - mesh[CHIN])[:2] * [1, -1]
+    return bool(up > abs(across))
+
+
+def check_whole(mesh: np.ndarray) -> None:  # [478, 3] in 0..1 of the frame
+    """Raises InputError if the picture's edge cuts through the face."""
+    height = np.linalg.norm((mesh[FOREHEAD] - mesh[CHIN])[:2])
+    if np.maximum(-mesh[:, :2], mesh[:, :2] - 1).max() > CUT * height:
+        raise InputError("the face is cut off by the picture's edge; one that is wholly in the picture is needed")
 
 
 def forget_unseen(keypoints: Keypoints) -> Keypoints:

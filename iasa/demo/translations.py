@@ -290,6 +290,9 @@ GERMAN = {
     "face {number} was asked for; the picture shows {count}, counted from the left and from 1": (
         "Gesicht {number} ist verlangt; das Bild zeigt {count}, von links und ab 1 gezählt"
     ),
+    "the face is cut off by the picture's edge; one that is wholly in the picture is needed": (
+        "der Bildrand schneidet das Gesicht ab; nötig ist eines, das ganz im Bild ist"
+    ),
     "framing is {framing}; {names} are accepted": "der Ausschnitt ist {framing}; erlaubt sind {names}",
     "{name} has {channels} channels; at most {most} are accepted": (
         "{name} hat {channels} Kanäle; erlaubt sind höchstens {most}"

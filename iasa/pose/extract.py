@@ -71,7 +71,7 @@ class HolisticDetector:
     _noted = False
 
     def __init__(self, static: bool = False, min_detection: float = 0.5, min_tracking: float = 0.5) -> None:
-        with _quiet_stderr():
+        with quiet_stderr():
             self._graph = _import_solution()(
                 binary_graph_path=_GRAPH,
                 side_inputs={
@@ -100,7 +100,7 @@ class HolisticDetector:
 
     def reset(self) -> None:
         """Forget the clip so far."""
-        with _quiet_stderr():
+        with quiet_stderr():
             self._graph.reset()
             self._warm_up()
 
@@ -116,7 +116,7 @@ class HolisticDetector:
         side = max(height, width)  # its regions of interest are exact on square pictures only
         square = np.pad(frame, ((0, side - height), (0, side - width), (0, 0)))
         scale = np.array([side / width, side / height, side / width], np.float32)
-        with nullcontext() if self._noted else _quiet_stderr():  # one more note comes with the first face
+        with nullcontext() if self._noted else quiet_stderr():  # one more note comes with the first face
             found = self._graph.process({"image": np.ascontiguousarray(square)})
         self._noted = self._noted or found.face_landmarks is not None
         parts, scores = {}, {}
@@ -200,7 +200,7 @@ def _import_solution() -> type:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """mediapipe's C++ start-up notes, which no setting silences, kept off the terminal."""
     with _stderr_lock:
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

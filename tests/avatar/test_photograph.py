@@ -71,3 +71,20 @@ def test_a_picture_without_a_usable_face_is_refused(picture):
     }
     with pytest.raises(InputError, match="face"):
         take_photograph(pictures[picture])
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_picture_on_its_side_or_head_is_turned_upright(turns):
+    from iasa.avatar.photograph import take_photograph
+
+    upright, turned = (take_photograph(np.rot90(astronaut(), k), "whole") for k in (0, turns))
+    assert np.abs(turned.image.astype(int) - upright.image).mean() < 1
+    assert np.abs(turned.xy[kp.FACE] - upright.xy[kp.FACE]).max() < 0.01
+
+
+def test_a_face_that_the_edge_cuts_is_refused():
+    from iasa.avatar.photograph import take_photograph
+
+    brows = take_photograph(astronaut(), "whole").xy[kp.FACE][17:27, 1].min()
+    with pytest.raises(InputError, match="cut off by the picture's edge"):
+        take_photograph(astronaut()[int(brows * 512) - 4 :])

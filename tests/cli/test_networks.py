@@ -53,7 +53,10 @@ def test_every_command_that_computes_with_networks_takes_their_options():
         sub = make_parser(name)._subparsers._group_actions[0].choices[name]
         found[name] = {word for action in sub._actions for word in action.option_strings}
     assert {name for name, words in found.items() if "--dtype" in words} == NETWORKS
-    assert {name for name, words in found.items() if "--weights" in words} == NETWORKS - {"train"} | {"motion", *BACKBONES}
+    assert {name for name, words in found.items() if "--weights" in words} == NETWORKS - {"train"} | {
+        "motion",
+        *BACKBONES,
+    }
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
