@@ -141,6 +141,9 @@ def test_whatever_ends_the_run_reaches_the_visitor_once(tmp_path, chunks, monkey
             listen(str(path), EXAMPLE, speaker_names()[0], None, None, True, 0, request)
             wait([live._current[0]._run], 30)
     (run,) = live._current
+    deadline = time.monotonic() + 30
+    while "Traceback" not in caplog.text and time.monotonic() < deadline:
+        time.sleep(0.05)  # the visitor may be told before the log is
     assert run.ended and not run.failed and "Traceback" in caplog.text
     last = list(finish_listening(request))
     assert json.loads(last[-1])["ended"]

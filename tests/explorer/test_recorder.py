@@ -104,7 +104,7 @@ def test_a_clip_is_recorded_from_its_poses(model):
     moves = np.random.default_rng(0).normal(0, 0.03, (5, COUNT, 2))
     poses = Keypoints(speaker.keypoints.xy + moves, np.ones((5, COUNT)))
 
-    def make_condition(network, filled, reference):
+    def make_condition(filled, image, model):
         f = 1 + len(filled) // 2
         torch.manual_seed(4)
         return Condition(

@@ -303,7 +303,7 @@ def test_the_table_holds_means_and_intervals():
     lines = table.splitlines()
     assert lines[0] == "| model | clips | PSNR dB | hand detection | lip-opening r |" and len(lines) == 4
     assert lines[2] == "| student | 2 | 27.00 [26.00, 28.00] | 0.850 [0.800, 0.900] | - |"
-    assert lines[3] == "| copy | 1 | 20.00 | 1.000 | - |"
+    assert lines[3] == "| static | 1 | 20.00 | 1.000 | - |"
     assert summary["student"]["psnr"]["mean"] == 27.0 and summary["student"]["psnr"]["clips"] == 2
     assert summary["static"]["mouth_r"]["mean"] is None
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary

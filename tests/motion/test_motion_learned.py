@@ -330,11 +330,11 @@ def test_both_parts_learn_and_the_second_leaves_the_first_alone(bank, tmp_path):
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(bank, tmp_path):
     def run(folder, stops):
-        for steps in stops:
+        for number, steps in enumerate(stops):
             torch.manual_seed(0)
             trainer = train_codebooks(
                 folder, schedule(6), batch=2, steps=8, model=MotionGenerator(**SMALL), bank=bank,
-                resume=steps > 0, stop_after=float("inf") if steps else 0.0,
+                resume=number > 0, stop_after=float("inf") if steps else 0.0,
             )  # fmt: skip
         return trainer.bare.state_dict()
 
