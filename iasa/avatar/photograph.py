@@ -53,7 +53,8 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
 
     solutions = _solutions()
     faces = find_faces(image, solutions)
-    square = choose_square(*image.shape[:2], choose_face(faces, face), framing)
+    height, width = image.shape[:2]
+    square = choose_square(height, width, choose_face(faces, face), framing)
     cut = np.ascontiguousarray(square.cut(image))
     small = np.asarray(Image.fromarray(cut).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
     with HolisticDetector(static=True) as detector:
@@ -61,11 +62,11 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
     if found.face is None:
         raise InputError(NO_FACE)
     keypoints = forget_unseen(to_keypoints([found]))
-    hands = tuple(
+    left, right = (
         hand if keypoints.confidence[0, where].max() > 0 else None
         for hand, where in zip((found.left, found.right), HANDS, strict=True)
     )
-    return Photograph(small, find_person(small), keypoints, found.face, hands, square, len(faces))
+    return Photograph(small, find_person(small), keypoints, found.face, (left, right), square, len(faces))
 
 
 def forget_unseen(keypoints: Keypoints) -> Keypoints:

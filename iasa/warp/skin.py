@@ -27,7 +27,7 @@ AFFINE_RIDGE = 0.1  # of a hand's movement as a whole
 FINGER_WIDTH, RIDGE = 0.5, 0.25  # of what its fingers do besides: in widths of the palm, and how stiff
 
 
-def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
+def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
     """0 at `low`, 1 at `high`, with flat ends; `low` may be the larger."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
@@ -172,8 +172,8 @@ class BodySkin:
         moved = self.points + self.trunk @ moves
         for side in range(2):
             if self.arms[:, side].any():
-                joints = [SHOULDERS[side], ELBOWS[side]]
-                bone = carry_bone(*rest[joints], *pose[joints], self.unit)
+                shoulder, elbow = SHOULDERS[side], ELBOWS[side]
+                bone = carry_bone(rest[shoulder], rest[elbow], pose[shoulder], pose[elbow], self.unit)
                 moved = moved + self.arms[:, side, None] * (apply(bone, self.points) - moved)
         moved = moved + self.head[:, None] * (turn_points(turn, self.points + local, self.depth) - moved)
         return self.points + self.free[:, None] * (moved - self.points)
@@ -224,7 +224,7 @@ class ForearmSkin:
         rest, where = self.rest, HANDS[self.side]
         shoulder, elbow = SHOULDERS[self.side], ELBOWS[self.side]
         hand, new = rest[where], pose[where]
-        upper = apply(carry_bone(*rest[[shoulder, elbow]], *pose[[shoulder, elbow]], self.unit), self.points)
+        upper = apply(carry_bone(rest[shoulder], rest[elbow], pose[shoulder], pose[elbow], self.unit), self.points)
         bone = (rest[elbow], hand[0], pose[elbow], new[0])
         shown = direction_shown(*bone, self.unit)
         shift = pose[elbow] - rest[elbow] + self.along[:, None] * (new[0] - hand[0] - pose[elbow] + rest[elbow])
