@@ -17,7 +17,7 @@ from scipy import ndimage
 from iasa import keypoints as kp
 from iasa.avatar.photograph import SIDE, Photograph, find_person, forget_unseen
 from iasa.avatar.speaker import Reference, photograph_speaker
-from iasa.config import AUDIO_RATE, LAYERS, VIDEO_FPS, InputError
+from iasa.config import AUDIO_RATE, LAYERS, MODELS, VIDEO_FPS, InputError
 from iasa.device import describe_machine
 from iasa.keypoints import Keypoints, load_keypoints, mouth_opening
 from iasa.media.reader import open_video, read_image
@@ -67,8 +67,8 @@ def evaluate_real(
 ) -> tuple[str, dict]:  # fmt: skip
     """(Markdown, report). `frames` of each video at most, `limit` pictures and clips of each kind."""
     real = RealSet.of(folder)
-    networks = tuple(row for row in rows if row not in ("static", LAYERS))
-    pipeline, judge = CoSpeechPipeline.from_pretrained(models=networks), FaceDistance()
+    unused = {name: None for name in MODELS if name not in rows}
+    pipeline, judge = CoSpeechPipeline.from_pretrained(**unused), FaceDistance()
     scores = []
     for kind, driver, name, make in _jobs(real, frames, size, limit):
         try:
