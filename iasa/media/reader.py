@@ -10,7 +10,6 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.stream import VideoStream
 
 from iasa.config import MAX_PIXELS, MAX_VIDEO_SECONDS, VIDEO_FPS, InputError
@@ -132,9 +131,8 @@ def _display_size(width: int, height: int, aspect: Fraction | None) -> tuple[int
 
 def _to_upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     """The picture turned and mirrored as the frame's display matrix says, to the nearest quarter turn."""
-    try:
-        side = frame.side_data[SideDataType.DISPLAYMATRIX]
-    except KeyError:
+    side = frame.side_data.get("DISPLAYMATRIX")
+    if side is None:
         return picture
     (a, b, _), (c, d, _), _ = np.frombuffer(bytes(side), np.int32).reshape(3, 3).astype(float)
     if abs(b) + abs(c) > abs(a) + abs(d):  # x' = c y, y' = b x
