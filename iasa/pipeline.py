@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
@@ -166,11 +166,14 @@ class CoSpeechPipeline(DiffusionPipeline):
         device = torch.device(self.device if device is None else device)
         precision = self.precision if dtype is None else pick_precision(dtype, device)
         self.precision = precision if device.type == "cpu" else replace(precision, int8=False)
+
         # torch's own to(): diffusers' warns of an empty list of float32 modules
-        place = partial(torch.nn.Module.to, device=device, dtype=self.precision.dtype)
-        place(self.autoencoder, memory_format=torch.channels_last).eval()
+        def move_network(network: torch.nn.Module, **layout: Any) -> torch.nn.Module:
+            return torch.nn.Module.to(network, device=device, dtype=self.precision.dtype, **layout)
+
+        move_network(self.autoencoder, memory_format=torch.channels_last).eval()
         for model in self.models.values():
-            place(model).eval()
+            move_network(model).eval()
         self._codec = None
         return self
 
@@ -181,7 +184,7 @@ class CoSpeechPipeline(DiffusionPipeline):
 
     @property
     def mask(self) -> MaskOptions:
-        return MaskOptions(**self.config.mask)
+        return MaskOptions(**self.config["mask"])
 
     @property
     def codec(self) -> FastCodec:
@@ -207,8 +210,12 @@ class CoSpeechPipeline(DiffusionPipeline):
     ) -> CoSpeechOutput | tuple:
         """A whole video at once. Options are those of `stream`."""
         to_frames = to_output_type(output_type)
-        sound = read_sound(audio) if isinstance(audio, str | os.PathLike) else None
-        speech = to_speech(sound) if sound else audio
+        sound = None
+        if isinstance(audio, str | os.PathLike):
+            sound = read_sound(audio)
+            speech = to_speech(sound)
+        else:
+            speech = audio
         generation = self.stream(speech, image, **options)
         frames = to_frames(np.concatenate(list(generation.frames)))
         output = CoSpeechOutput(frames, speech, generation.keypoints, generation.plan, generation.settings, sound)
@@ -247,13 +254,13 @@ class CoSpeechPipeline(DiffusionPipeline):
         if image is None:
             raise InputError("there is no speaker; a picture is needed, or one of load_speaker's")
         reference = to_speaker(image)
-        if model is None:
+        if model is None or steps is None:
             model = "student" if reference.photo is None else LAYERS
             steps = self._check(model, num_inference_steps)
         seed = generator.initial_seed() % 2**32 if generator else seed
         settings, speech, count = self._settings(model, steps, seed, reference), None, None
         if keypoints is None:
-            speech = hear(audio)
+            speech, poses = hear(audio), iterate(())
             count, settings["motion"] = speech.frames, motion
             settings["audio_seconds"] = round(len(speech.audio) / AUDIO_RATE, 3)
             settings["phones_from"] = speech.expected  # corrected at the end
@@ -262,20 +269,22 @@ class CoSpeechPipeline(DiffusionPipeline):
             keypoints = keypoints if audio is None else hold_last(keypoints, count_frames(read_speech(audio)))
             if len(keypoints) > given:
                 settings["held_seconds"] = round((len(keypoints) - given) / VIDEO_FPS, 2)  # of the last pose
-            count, keypoints = len(keypoints), iterate(keypoints)
+            count, poses = len(keypoints), iterate([keypoints])
+        else:
+            poses = iterate(keypoints)
         on_step = callback_on_step_end and partial(
             self._tell, callback_on_step_end, tuple(callback_on_step_end_tensor_inputs)
         )
         report = Reporter(progress, should_stop, -(-(count or 0) // FRAMES_PER_LATENT))
         run = Run(
             reference, model, steps, seed, generator or torch.Generator().manual_seed(seed), report,
-            speech=speech, poses=keypoints, motion=motion, style=style, edit=edit, sparse=sparse, on_step=on_step,
+            speech=speech, poses=poses, motion=motion, style=style, edit=edit, sparse=sparse, on_step=on_step,
         )  # fmt: skip
         generation = Generation(count, self.grid, self.mask, settings, dense=model == "teacher" and not sparse)
         generation.frames = self._frames(run, generation)
         return generation
 
-    def _frames(self, run: Run, generation: Generation) -> Iterator[np.ndarray]:
+    def _frames(self, run: Run, generation: Generation) -> Generator[np.ndarray]:
         """hear -> move -> plan -> warp -> denoise -> decode: each stage a generator that draws on the one before.
 
         On a processor the student's stages work ahead of one another, each in a thread of its own, and as many pictures are
@@ -348,7 +357,7 @@ class CoSpeechPipeline(DiffusionPipeline):
         run = Run(reference, model, steps, seed, noise, report, whole=whole)
         generation = Generation(len(poses), self.grid, self.mask, {}, dense=model == "teacher")
         rows, warped, denoiser = self._begin(run, generation)
-        planned = plan(cut_poses(iterate(poses)), rows, generation.timing)
+        planned = plan(cut_poses(iterate([poses])), rows, generation.timing)
         return denoiser, list(warp(planned, warped, self.codec, denoiser, generation.timing))
 
     def condition(self, poses: Keypoints, image: Picture, model: str) -> Condition:
@@ -360,8 +369,8 @@ class CoSpeechPipeline(DiffusionPipeline):
     def decode(self, latents: Tensor, poses: Keypoints, image: Picture) -> np.ndarray:
         """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
         reference = make_warp(to_speaker(image), self.device)
-        shown = warp_reference(reference, self.codec, *to_tensors(poses, self.device))
-        return self.codec.decode(latents[0], *shown[:3]).cpu().numpy()
+        patches, shown = warp_reference(reference, self.codec, *to_tensors(poses, self.device))
+        return self.codec.decode(latents[0], shown.xy, shown.confidence, patches).cpu().numpy()
 
     def _settings(self, model: str, steps: int, seed: int, reference: Reference) -> dict:
         """What a file's metadata and every report say of a run."""

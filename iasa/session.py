@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class LiveSpeaker:
         self.timing, self.settings = made.timing, made.settings | {"stream": True, "motion": motion}
         self._frames = made.frames
         self._executor = pipeline.executor
-        self._next = self._executor.submit(next, self._frames, _END)
+        self._next: Future[Any] = self._executor.submit(next, self._frames, _END)
         self._open = True
 
     def __enter__(self) -> LiveSpeaker:

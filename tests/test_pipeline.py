@@ -59,6 +59,16 @@ def test_the_autoencoder_ships_trained(pipeline, speaker):
     assert psnr(frames, np.stack([speaker.image] * 2)) > 30
 
 
+def test_poses_may_come_from_any_iterator(pipeline, speaker, poses):
+    """A list's iterator cannot be closed as a generator can."""
+    even = poses[: len(poses) // 2 * 2]
+    whole, pieces = (
+        frames_of(pipeline.stream(image=speaker, keypoints=given, num_inference_steps=1, seed=5))
+        for given in (even, iter([even[:2], even[2:]]))
+    )
+    assert np.array_equal(whole, pieces)
+
+
 @pytest.mark.parametrize(("model", "steps"), [("student", 1), ("teacher", 2)])
 def test_frames_follow_the_poses(pipeline, speaker, poses, model, steps):
     """An odd number of frames comes out, close to the speaker, moving, and the same for the same seed."""

@@ -98,7 +98,8 @@ def _draw_neck(scene: Scene) -> None:
 def _lift(scene: Scene) -> tuple[float, float]:
     """How far the shoulders are shrugged (right, left), cm."""
     g = scene.geometry
-    return tuple(float(g.shoulders[side, 1] - g.lean[1] + 5.6) for side in range(2))
+    right, left = (float(g.shoulders[side, 1] - g.lean[1] + 5.6) for side in range(2))
+    return right, left
 
 
 def _half_torso(scene: Scene, sign: int) -> list[tuple[float, float]]:

@@ -78,7 +78,9 @@ def capsule(a: np.ndarray, b: np.ndarray, radius_a: float, radius_b: float, poin
     return np.concatenate([a + radius_a * arc, b - radius_b * arc])
 
 
-def limb(a: np.ndarray, b: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (True, True)) -> np.ndarray:
+def limb(
+    a: np.ndarray, b: np.ndarray, radii: Sequence[float] | np.ndarray, caps: tuple[bool, bool] = (True, True)
+) -> np.ndarray:
     """Outline [n, 2] of a limb from `a` to `b` of half widths `radii`; `caps` says which ends are round."""
     axis = (b - a) / (np.linalg.norm(b - a) + 1e-9)
     side = np.array([-axis[1], axis[0]])
@@ -155,12 +157,12 @@ class Canvas:
     def stroke(self, path: Any, paint: Paint, width: float, blur: float = 0.0) -> None:
         self._canvas.drawPath(path, self._paint(paint, blur, width))
 
-    def circle(self, center: Sequence[float], radius: float, paint: Paint, blur: float = 0.0) -> None:
+    def circle(self, center: Sequence[float] | np.ndarray, radius: float, paint: Paint, blur: float = 0.0) -> None:
         self._canvas.drawCircle(float(center[0]), float(center[1]), float(radius), self._paint(paint, blur))
 
     def ellipse(
         self,
-        center: Sequence[float],
+        center: Sequence[float] | np.ndarray,
         rx: float,
         ry: float,
         paint: Paint,

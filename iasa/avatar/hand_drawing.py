@@ -53,7 +53,7 @@ class _Hand:
         self.across = self.sign * self.frame[:2, 0] * [1, -1] * self.size  # one hand length to the thumb
         palm_depth = self.joints3[[0, 5, 9, 13, 17], 2].mean()
         depth = {root: self.joints3[[root + 1, root + 2, root + 3], 2].mean() for root in (1, 5, 9, 13, 17)}
-        order = sorted(depth, key=depth.get)
+        order = sorted(depth, key=lambda root: depth[root])
         self.behind = [root for root in order if depth[root] < palm_depth - 0.2]
         self.front = [root for root in order if depth[root] >= palm_depth - 0.2]
         h, x = self.joints, self.across

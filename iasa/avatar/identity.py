@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+_T = TypeVar("_T")
 Color = tuple[float, float, float]  # red, green, blue in 0..1
 
 HAIR_STYLES = ("short", "side", "buzz", "bob", "long", "bun", "curly", "bald", "pony")
@@ -32,7 +35,8 @@ _IRISES = (
 
 def mix(a: Color, b: Color, share: float) -> Color:
     """`a` at share 0, `b` at share 1."""
-    return tuple(float(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    red, green, blue = (float(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 def shade(color: Color, amount: float) -> Color:
@@ -42,7 +46,8 @@ def shade(color: Color, amount: float) -> Color:
         out = r * (1 + amount), g * (1 + amount) * (1 + 0.10 * amount), b * (1 + amount) * (1 + 0.16 * amount)
     else:
         out = r + (1 - r) * amount, g + (0.98 - g) * amount, b + (0.95 - b) * amount
-    return tuple(min(1.0, max(0.0, float(x))) for x in out)
+    red, green, blue = (min(1.0, max(0.0, float(x))) for x in out)
+    return red, green, blue
 
 
 def hsv(hue: float, saturation: float, value: float) -> Color:
@@ -127,7 +132,7 @@ def make_identity(seed: int) -> Identity:
     def chance(p: float) -> bool:
         return bool(r.random() < p)
 
-    def pick(options: tuple) -> object:
+    def pick(options: Sequence[_T]) -> _T:
         return options[int(r.integers(len(options)))]
 
     feminine = chance(0.5)
@@ -151,12 +156,14 @@ def make_identity(seed: int) -> Identity:
         lip_thickness=uniform(0.7, 1.25) + (0.2 if feminine else 0),
         mouth_width=uniform(0.9, 1.1),
     )
-    natural = tuple(np.array(shade(skin, -0.28)) * (1, 0.72, 0.75))
+    red, green, blue = shade(skin, -0.28)
+    natural = red, green * 0.72, blue * 0.75
     lips = mix(natural, hsv(uniform(0.95, 1.02), 0.62, 0.72), uniform(0.3, 0.7) if feminine else uniform(0, 0.18))
     clothes = str(pick(CLOTHES))
     hue = uniform(0, 1)
     second_hue = hue + uniform(-0.1, 0.1) if chance(0.6) else uniform(0, 1)
     light = np.array([uniform(-0.7, 0.7), uniform(0.3, 0.6), 1.0])
+    light_x, light_y, light_z = (float(x) for x in light / np.linalg.norm(light))
     return Identity(
         seed=int(seed),
         feminine=feminine,
@@ -186,5 +193,5 @@ def make_identity(seed: int) -> Identity:
         backdrop_seed=int(r.integers(1 << 30)),
         scale=uniform(6.3, 6.9),
         center=(256 + uniform(-10, 10), uniform(222, 234)),
-        light=tuple(float(x) for x in light / np.linalg.norm(light)),
+        light=(light_x, light_y, light_z),
     )

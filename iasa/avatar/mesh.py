@@ -58,7 +58,7 @@ class BaseMesh(NamedTuple):
     smoother: np.ndarray  # float64 [478, 478], mean of the neighbours
 
 
-def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
+def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
     """0 at `low`, 1 at `high`, with flat ends; `low` may be the larger."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

@@ -31,7 +31,8 @@ class Parts:
 
     @property
     def moving(self) -> tuple[bool, bool]:
-        return tuple(state in (MOVES, TOGETHER) for state in self.hands)
+        left, right = (state in (MOVES, TOGETHER) for state in self.hands)
+        return left, right
 
     @property
     def still(self) -> list[str]:
@@ -54,12 +55,12 @@ class Parts:
 
 def find_parts(photo: Photograph) -> Parts:
     """What can move in a photograph."""
-    states = [_hand_state(photo, side) for side in range(2)]
-    if all(state == MOVES for state in states) and _touch(photo):
-        states = [TOGETHER, TOGETHER]
-    elif _touch(photo) and HOLDS in states:  # both hands at one thing
-        states = [HOLDS if state == MOVES else state for state in states]
-    return Parts(tuple(states), _eyes_open(photo))
+    left, right = (_hand_state(photo, side) for side in range(2))
+    if left == right == MOVES and _touch(photo):
+        left = right = TOGETHER
+    elif _touch(photo) and HOLDS in (left, right):  # both hands at one thing
+        left, right = (HOLDS if state == MOVES else state for state in (left, right))
+    return Parts((left, right), _eyes_open(photo))
 
 
 def _hand_state(photo: Photograph, side: int) -> str:
@@ -96,6 +97,8 @@ def _eyes_open(photo: Photograph) -> bool:
 def holds_something(photo: Photograph, side: int) -> bool:
     """Whether a hand's fingers are bent as around a thing. A fist counts: nothing tells it from a grip."""
     hand = photo.hands[side]
+    if hand is None:
+        return False
     chains = [hand[[first, first + 1, first + 2, first + 3]] for first in (5, 9, 13, 17)]
     straight = [
         np.linalg.norm(c[3] - c[0]) / max(1e-9, np.linalg.norm(np.diff(c, axis=0), axis=-1).sum()) for c in chains

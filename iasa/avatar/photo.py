@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from iasa.avatar.identity import Color, FaceShape, Identity, PhotoTexture, make_identity, mix, shade
 from iasa.avatar.mesh import LOWER_INNER, LOWER_OUTER, OVAL, UPPER_INNER, UPPER_OUTER, base_mesh, neutralise
+from iasa.avatar.pixel_parts import distance_inside, label_parts, nearest_outside
 from iasa.config import InputError
 
 NO_FACE = "no face was found in the picture: a portrait is needed in which one face looks towards the camera"
@@ -183,6 +184,12 @@ def _inside(size: int, outline: np.ndarray) -> np.ndarray:
     return np.asarray(picture, bool)
 
 
+def _median_color(pixels: np.ndarray) -> Color:
+    """Of pixels [n, 3], in 0..1."""
+    red, green, blue = (float(c) for c in np.median(pixels, 0) / 255)
+    return red, green, blue
+
+
 def _middle_color(pixels: np.ndarray, fallback: Color) -> Color:
     """Median colour of the pixels [n, 3] of middling brightness."""
     if len(pixels) < 20:
@@ -190,15 +197,15 @@ def _middle_color(pixels: np.ndarray, fallback: Color) -> Color:
     brightness = pixels.mean(1)
     low, high = np.percentile(brightness, [30, 88])
     chosen = pixels[(brightness >= low) & (brightness <= high)]
-    return tuple(float(c) for c in np.median(chosen, 0) / 255)
+    return _median_color(chosen)
 
 
 def _measure_colors(image: np.ndarray, points: np.ndarray, person: np.ndarray) -> dict[str, Any]:
     """Skin, lips, eyes, hair, clothes, wall and light of the portrait, as fields of Identity."""
     size, p = len(image), points[:, :2]
     right, left = (_inside(size, p[ring]) for ring in _CHEEKS)
-    skin = _middle_color(image[right | left | _inside(size, p[_FOREHEAD])], (0.85, 0.66, 0.55))
-    skin = tuple(min(1.0, c * 1.03) for c in skin)
+    red, green, blue = _middle_color(image[right | left | _inside(size, p[_FOREHEAD])], (0.85, 0.66, 0.55))
+    skin = min(1.0, red * 1.03), min(1.0, green * 1.03), min(1.0, blue * 1.03)
     lips = np.zeros((size, size), bool)
     for outer, inner in ((UPPER_OUTER, UPPER_INNER), (LOWER_OUTER, LOWER_INNER)):
         lips |= _inside(size, p[[*outer, *inner[::-1]]])
@@ -220,11 +227,11 @@ def _measure_colors(image: np.ndarray, points: np.ndarray, person: np.ndarray) -
     return {
         "skin": skin,
         "lips": _middle_color(image[lips], shade(skin, -0.2)),
-        "iris": tuple(float(c) for c in np.median(image[edge[:, 1], edge[:, 0]], 0) / 255),
+        "iris": _median_color(image[edge[:, 1], edge[:, 0]]),
         "hair_color": hair,
         "cloth_color": cloth,
         "cloth_second": mix(cloth, (1, 1, 1), 0.5),
-        "backdrop_color": tuple(float(c) for c in np.median(wall, 0) / 255) if len(wall) > 500 else (0.7, 0.72, 0.75),
+        "backdrop_color": _median_color(wall) if len(wall) > 500 else (0.7, 0.72, 0.75),
         "light": tuple(float(c) for c in direction),
     }
 
@@ -245,7 +252,7 @@ def _cut_out(image: np.ndarray, points: np.ndarray, person: np.ndarray, hair: Co
     locks = ndimage.gaussian_filter(is_hair.astype(float), height / 80)
     locks *= np.clip((chin + 0.5 * height - yy) / (0.3 * height), 0, 1)
     locks *= np.clip((np.abs(xx - p[152, 0]) / width - 0.4) / 0.1, 0, 1)  # under the chin is the neck
-    away = ndimage.distance_transform_edt(~face)
+    away = distance_inside(~face)
     ear = (away < 0.08 * height) & (yy < ears + 0.12 * height) & (to_skin < 0.6)
     low = np.clip((yy - ears) / (0.12 * height), 0, 1)
     alpha = person * near * (1 - low + low * np.maximum(locks, ear))
@@ -254,21 +261,21 @@ def _cut_out(image: np.ndarray, points: np.ndarray, person: np.ndarray, hair: Co
     alpha *= _main_part(alpha > 0.1, p[1])
 
     # Edge pixels take the colour of the nearest sure one, or the wall would shine through hair and cheeks.
-    jaw = face & (ndimage.distance_transform_edt(face) < 0.025 * height) & (yy > ears - 0.1 * height)
+    jaw = face & (distance_inside(face) < 0.025 * height) & (yy > ears - 0.1 * height)
     sure = (alpha > 0.97) & (person > 0.85) & ~jaw
-    nearest = ndimage.distance_transform_edt(~sure, return_distances=False, return_indices=True)
+    _, nearest = nearest_outside(~sure)
     color = image[nearest[0], nearest[1]]
     return np.dstack([color, (alpha * 255 + 0.5).astype(np.uint8)])
 
 
-def _opened(mask: np.ndarray, radius: float) -> np.ndarray:
+def _opened(mask: np.ndarray, radius: float | np.floating) -> np.ndarray:
     """The mask without what is narrower than 2 * radius."""
-    core = ndimage.distance_transform_edt(mask) > radius
-    return ndimage.distance_transform_edt(~core) <= radius if core.any() else core
+    core = distance_inside(mask) > radius
+    return distance_inside(~core) <= radius if core.any() else core
 
 
 def _main_part(mask: np.ndarray, point: np.ndarray) -> np.ndarray:
     """The connected part of a mask that holds the point (x, y)."""
-    labels, _ = ndimage.label(mask)
+    labels, _ = label_parts(mask)
     y, x = np.clip(point[::-1].round().astype(int), 0, len(mask) - 1)
     return labels == labels[y, x]

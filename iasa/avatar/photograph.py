@@ -60,7 +60,8 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
             faces = find_faces(np.ascontiguousarray(upright), solutions)
             if not faces:
                 continue
-            square = choose_square(*upright.shape[:2], choose_face(faces, face), framing)
+            height, width = upright.shape[:2]
+            square = choose_square(height, width, choose_face(faces, face), framing)
             cut = np.ascontiguousarray(square.cut(upright))
             small = np.asarray(Image.fromarray(cut).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
             found = detector.detect(small)
@@ -70,11 +71,11 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
             raise InputError(NO_FACE)
     check_whole(found.face)
     keypoints = forget_unseen(to_keypoints([found]))
-    hands = tuple(
+    left, right = (
         hand if keypoints.confidence[0, where].max() > 0 else None
         for hand, where in zip((found.left, found.right), HANDS, strict=True)
     )
-    return Photograph(small, find_person(small), keypoints, found.face, hands, square, len(faces))
+    return Photograph(small, find_person(small), keypoints, found.face, (left, right), square, len(faces))
 
 
 def _is_upright(mesh: np.ndarray) -> bool:  # [478, 3]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from iasa.avatar.drawing import Canvas
 from iasa.avatar.face import draw_mouth_inside
-from iasa.avatar.identity import Identity, shade
+from iasa.avatar.identity import Identity, PhotoTexture, shade
 from iasa.avatar.mesh import LOWER_INNER, LOWER_LID, OVAL, UPPER_INNER, UPPER_LID, base_mesh, smoothstep
 from iasa.avatar.rig import DRAWING_SIZE, HEAD_HOME, HEAD_SIZE, NECK_PIVOT
 from iasa.avatar.scene import Scene
@@ -24,33 +24,34 @@ _JAW_FOLLOWS = np.array([1.0, 0.7, 0.25, 0.0, 0.0, 0.0])
 
 @dataclass(frozen=True)
 class PhotoSkin:
-    """The cut-out head as a texture no finer than the picture needs, and its size relative to the photo."""
+    """The cut-out head of a photo as a texture no finer than the picture needs, and its size relative to the photo."""
 
+    photo: PhotoTexture
     texture: Any
     factor: float
 
 
-def load_photo_skin(canvas: Canvas, identity: Identity) -> PhotoSkin:
-    """The texture of a photo identity for pictures of the canvas's size."""
-    head = identity.photo.head
+def load_photo_skin(canvas: Canvas, identity: Identity, photo: PhotoTexture) -> PhotoSkin:
+    """The texture of an identity's photo for pictures of the canvas's size."""
+    head = photo.head
     wanted = 1.3 * HEAD_SIZE * identity.scale * canvas.size / DRAWING_SIZE  # texture pixels a cm
-    factor = min(1.0, wanted / identity.photo.scale)
+    factor = min(1.0, wanted / photo.scale)
     if factor < 1:
         size = (round(head.shape[1] * factor), round(head.shape[0] * factor))
         head = np.asarray(Image.fromarray(head).resize(size, Image.Resampling.BOX))
-    return PhotoSkin(canvas.texture(head), factor)
+    return PhotoSkin(photo, canvas.texture(head), factor)
 
 
 def draw_photo_head(scene: Scene, skin: PhotoSkin) -> None:
     """The photographed head in the scene's pose."""
     c, f, texture = scene.canvas, scene.face, skin.texture
-    places, source, triangles = _surround(scene)
+    places, source, triangles = _surround(scene, skin.photo)
     c.textured_mesh(places, source * skin.factor, triangles, texture)
     oval = c.path(f[list(OVAL)])
     scene.add_region("face", oval)
     front = base_mesh().triangles
     order = np.argsort(scene.geometry.face[front].mean(1)[:, 2])  # far ones first; near ones hide them
-    points = scene.identity.photo.points * skin.factor
+    points = skin.photo.points * skin.factor
     c.textured_mesh(f, points, front[order], texture)
     for side in range(2):
         _draw_eye(scene, side, skin)
@@ -61,9 +62,9 @@ def draw_photo_head(scene: Scene, skin: PhotoSkin) -> None:
         c.stroke(c.path(upper, False), (*shade(scene.identity.lips, -0.6), 0.8), 1.4)
 
 
-def _surround(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _surround(scene: Scene, photo: PhotoTexture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rings in the picture [n, 2] and in the photo [n, 2], and their triangles [t, 3]."""
-    g, photo = scene.geometry, scene.identity.photo
+    g = scene.geometry
     oval = list(OVAL)
     edge = scene.neutral[oval]  # [36, 3]
     out = edge[:, :2] / np.linalg.norm(edge[:, :2], axis=1, keepdims=True)
@@ -95,7 +96,7 @@ def _surround(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _draw_eye(scene: Scene, side: int, skin: PhotoSkin) -> None:
     """The open eye of the photo, seen through the lids as they are now."""
-    c, f, points = scene.canvas, scene.face, scene.identity.photo.points * skin.factor
+    c, f, points = scene.canvas, scene.face, skin.photo.points * skin.factor
     upper, lower = list(UPPER_LID[side]), list(LOWER_LID[side])
     ring = upper + lower[-2:0:-1]
     open_eye = scene.head(scene.neutral[ring])

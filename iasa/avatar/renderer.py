@@ -40,7 +40,7 @@ class Renderer:
         self._neutral = neutral_face(identity)
         self._hollow = _hollows(self._neutral)
         self._canvas = Canvas(size)
-        self._skin = None if identity.photo is None else load_photo_skin(self._canvas, identity)
+        self._skin = None if identity.photo is None else load_photo_skin(self._canvas, identity, identity.photo)
         draw_backdrop(self._canvas, identity)
         self._backdrop = self._canvas.pixels.copy()
 

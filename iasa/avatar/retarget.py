@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from iasa import keypoints as kp
-from iasa.avatar.identity import make_identity
+from iasa.avatar.identity import Identity, make_identity
 from iasa.avatar.mesh import express, expression_basis, jaw_share
 from iasa.avatar.moving_parts import TOGETHER, Parts
 from iasa.avatar.photo import fit_head
@@ -48,7 +48,7 @@ HIPS = (kp.LEFT_HIP, kp.RIGHT_HIP)
 EYE_VERTICES = ((362, 263), (133, 33))  # of the left and the right eye, whose middles are the body's points
 
 
-def soft_limit(x: np.ndarray, reach: float) -> np.ndarray:
+def soft_limit(x: np.ndarray, reach: float | np.ndarray) -> np.ndarray:
     """Vectors [..., n] shortened so that none is as long as `reach`; short ones stay as they are."""
     length = np.linalg.norm(x, axis=-1, keepdims=True)
     return x * (reach * np.tanh(length / reach) / np.maximum(length, 1e-9))
@@ -71,7 +71,7 @@ def limit_turn(rotation: np.ndarray, limit: float) -> np.ndarray:  # [..., 3, 3]
 
 
 def two_link(
-    shoulder: np.ndarray, wrist: np.ndarray, upper: float, fore: float, pole: np.ndarray
+    shoulder: np.ndarray, wrist: np.ndarray, upper: float | np.floating, fore: float | np.floating, pole: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Elbows and reachable wrists [f, 3] of arms whose elbow lies towards `pole` [3] from the shoulder."""
     offset = wrist - shoulder
@@ -120,7 +120,10 @@ class Retarget:
         self.head = points * [1, -1, -1]
         self.center = self.head[:468].mean(0)
         self.local = (self.head - self.center) @ self.rotation / self.unit
-        self.arms = [self._arm(side) if moves else None for side, moves in enumerate(parts.moving)]
+        self.arms = [
+            self._arm(side, hand) if moves and hand is not None else None
+            for side, (moves, hand) in enumerate(zip(parts.moving, photo.hands, strict=True))
+        ]
 
     @cached_property
     def closed(self) -> np.ndarray:  # [478, 3]
@@ -220,7 +223,7 @@ class Retarget:
         bend = soft_limit(FINGER_SHARE * size * bend @ axes.T, FINGER_REACH * float(np.ptp(arm.hand, axis=0).max()))
         return (arm.hand + bend) @ np.swapaxes(turn, 1, 2)
 
-    def _arm(self, side: int) -> _Arm:
+    def _arm(self, side: int, hand: np.ndarray) -> _Arm:
         """The photograph's arm in three dimensions: a forearm that is short in the picture points to the camera."""
         points = (SHOULDERS[side], ELBOWS[side], HANDS[side].start)
         shoulder, elbow, wrist = (np.append(self.rest[i] * self.flip, 0.0) for i in points)
@@ -230,7 +233,7 @@ class Retarget:
             flat = float(np.linalg.norm(b[:2] - a[:2]))
             depth = np.sqrt(max((length * unit) ** 2 - flat**2, 0.0))
             b[2] = a[2] + (depth if a is elbow else -0.5 * depth)
-        hand = self.photo.hands[side].astype(np.float64) * [1, -1, -1]
+        hand = hand.astype(np.float64) * [1, -1, -1]
         hand = np.concatenate([self.rest[HANDS[side]] * self.flip, hand[:, 2:]], 1)
         return _Arm(shoulder, elbow, wrist, hand - [*hand[0, :2], hand[0, 2]])
 
@@ -343,5 +346,5 @@ def _nearest_found(found: np.ndarray) -> np.ndarray:  # bool [f] -> int [f]
     return where[np.abs(np.arange(len(found))[:, None] - where[None]).argmin(1)]
 
 
-def _size(identity: object) -> float:
+def _size(identity: Identity) -> float:
     return identity.shoulder_width / 17.2

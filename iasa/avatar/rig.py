@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from iasa.avatar.hands import SHAPE_SIZE, hand_frame, hand_joints, hand_shape
 from iasa.avatar.identity import Identity
@@ -69,7 +70,7 @@ class RigMotion:
     def __len__(self) -> int:
         return len(self.head)
 
-    def __getitem__(self, frames: slice | np.ndarray) -> RigMotion:
+    def __getitem__(self, frames: slice | np.ndarray | list[int]) -> RigMotion:
         return RigMotion(*(getattr(self, field.name)[frames] for field in fields(self)))
 
     def concat(self, *others: RigMotion) -> RigMotion:
@@ -156,7 +157,7 @@ class Geometry:
         """Frame i of a batch."""
         return Geometry(*(v if np.ndim(v) == 0 else v[i] for v in (getattr(self, f.name) for f in fields(self))))
 
-    def head_points(self, points: np.ndarray) -> np.ndarray:
+    def head_points(self, points: ArrayLike) -> np.ndarray:
         """Points [..., 3] fixed to the head (cm, head frame) -> where they are now."""
         local = np.asarray(points, np.float64) - NECK_PIVOT
         return HEAD_SIZE * local @ np.swapaxes(self.head_rotation, -1, -2) + self.head_origin

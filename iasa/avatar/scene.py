@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from iasa.avatar.drawing import Canvas, Linear, Radial
 from iasa.avatar.identity import Color, Identity, hsv, shade
@@ -28,15 +29,15 @@ class Scene:
         self.face = self.to_drawing(self.geometry.face)  # [478, 2]
         self.light_side = 1.0 if self.identity.light[0] > 0 else -1.0
 
-    def to_drawing(self, points: np.ndarray) -> np.ndarray:
+    def to_drawing(self, points: ArrayLike) -> np.ndarray:
         """cm [..., >=2] -> drawing space [..., 2]."""
         return to_drawing(self.identity, np.asarray(points, np.float64))
 
-    def head(self, points: object) -> np.ndarray:
+    def head(self, points: ArrayLike) -> np.ndarray:
         """Points fixed to the head (cm, head frame) -> drawing space."""
         return self.to_drawing(self.geometry.head_points(points))
 
-    def trunk(self, points: object) -> np.ndarray:
+    def trunk(self, points: ArrayLike) -> np.ndarray:
         """Points fixed to the trunk (cm [n, 2]), which sways most at the shoulders -> drawing space."""
         p = np.asarray(points, np.float64)
         return self.to_drawing(p + self.geometry.lean[:2] * np.clip(1 + p[:, 1:] / 60, 0.15, 1.3))

@@ -45,16 +45,16 @@ class Reference:
         return None if self.photo is None else find_parts(self.photo)
 
     @cached_property
-    def _retarget(self) -> Retarget:
-        return Retarget(self.photo, self.parts)
+    def _retarget(self) -> Retarget | None:
+        return None if self.photo is None or self.parts is None else Retarget(self.photo, self.parts)
 
     def to_keypoints(self, motion: RigMotion) -> Keypoints:
         """The motion on this speaker's body."""
-        return make_keypoints(self.identity, motion) if self.photo is None else self._retarget.from_motion(motion)
+        return make_keypoints(self.identity, motion) if self._retarget is None else self._retarget.from_motion(motion)
 
     def carry(self, poses: Keypoints) -> Keypoints:
         """A filmed driver's poses on a photograph's speaker; on drawn ones they stay as they are."""
-        return poses if self.photo is None else self._retarget.from_poses(poses)
+        return poses if self._retarget is None else self._retarget.from_poses(poses)
 
 
 def speaker_names() -> list[str]:

@@ -94,7 +94,7 @@ def compare(
     seconds: float = 2.0,
     teacher_steps: float = SHORT_TEACHER,
     seed: float = 0,
-    request: gr.Request = None,
+    request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> tuple[str | None, str]:
     """The same clip by the dense teacher, the dense student and the sparse student, side by side.

@@ -41,7 +41,7 @@ def explore(
     clip: str | None,
     record: bool = False,
     made: SessionClip | None = None,
-    request: gr.Request = None,
+    request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> tuple[str, str]:
     """The mask explorer of a clip: an interactive page about which patches may attend to which.
@@ -103,7 +103,7 @@ def mask(
     method: str,
     block: float,
     made: SessionClip | None = None,
-    request: gr.Request = None,
+    request: gr.Request | None = None,
 ) -> tuple[np.ndarray, str]:
     """Draw the attention plan of a pose file (npz with xy, confidence and fps), or of the video made last.
 
@@ -111,13 +111,13 @@ def mask(
     and the share of the attention matrix that is left.
     """
     with plain_errors(request):
-        if poses is None and made is None:
-            raise InputError("there are no poses; make a video in the Speak tab first, or upload a pose file")
-        if poses is None:
+        if poses is not None:
+            keypoints = load_keypoints(poses)
+        elif made is not None:
             still = np.zeros(FRAMES_PER_LATENT, int)  # as the plan sees it: the reference first
             keypoints = concat_keypoints(made.reference.keypoints[still], made.poses)
         else:
-            keypoints = load_keypoints(poses)
+            raise InputError("there are no poses; make a video in the Speak tab first, or upload a pose file")
         if not 1 <= len(keypoints) <= MAX_POSES:
             raise InputError(f"there are {len(keypoints)} poses; 1 to {MAX_POSES} are accepted")
         latent = pool_to_latent(fill_latent(keypoints))

@@ -42,7 +42,7 @@ def translate_table(text: str, language: str) -> str:
 
 
 def _cell(figure: dict | None, digits: int) -> str:
-    value = figure and figure["mean"]
+    value = figure["mean"] if figure else None
     if value is None:
         return "-"
     return "exact" if value >= 99.9 and digits == 2 else f"{value:.{digits}f}"

@@ -205,8 +205,8 @@ def listen(
     photo: str | None,
     consent: bool,
     seed: float,
-    request: gr.Request = None,
-) -> str:
+    request: gr.Request | None = None,
+) -> str | dict:
     """One piece of the microphone's sound (a WAV file) -> what the live player has to know."""
     with plain_errors(request):
         if chunk is None:
@@ -225,7 +225,7 @@ def listen(
         return listener.message(language_of(request))
 
 
-def finish_listening(request: gr.Request = None) -> Iterator[str]:
+def finish_listening(request: gr.Request | None = None) -> Iterator[str]:
     """The recording has ended: the rest of the video as it is made."""
     listener = own_run(request)
     if listener:
@@ -240,7 +240,7 @@ def finish_listening(request: gr.Request = None) -> Iterator[str]:
             time.sleep(0.3)
 
 
-def stop_listening(request: gr.Request = None) -> str:
+def stop_listening(request: gr.Request | None = None) -> str | dict:
     """Cancel: nothing more is made."""
     listener = own_run(request)
     if listener is None:

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from iasa.config import AUDIO_RATE, VIDEO_FPS
@@ -63,28 +64,29 @@ class LiveVideo:
         self.pieces: list[str] = []
         self.frames = self._samples = self._taken = 0
         self._file = io.BytesIO()
-        self._container = None
+        self._container: OutputContainer | None = None
 
-    def _open(self, height: int, width: int) -> None:
+    def _open(self, height: int, width: int) -> OutputContainer:
         options = {
             "movflags": "empty_moov+default_base_moof",
             "frag_duration": "40000",  # microseconds: a fragment a picture
         }
-        self._container = av.open(self._file, "w", format="mp4", options=options)
-        self._video = self._container.add_stream(
+        container = av.open(self._file, "w", format="mp4", options=options)
+        self._video = container.add_stream(
             "libx264",
             rate=Fraction(VIDEO_FPS).limit_denominator(1001),
             options={"crf": "23", "preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "g": "25"},
         )
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
         self._video.codec_context.time_base = Fraction(1, round(VIDEO_FPS))
-        self._sound = self._container.add_stream("aac", rate=AUDIO_RATE, layout="mono")
+        self._sound = container.add_stream("aac", rate=AUDIO_RATE, layout="mono")
         self._sound.codec_context.bit_rate = 64_000
+        return container
 
     def add_frames(self, frames: np.ndarray) -> None:
         """Encode uint8 [f, H, W, 3] (even sizes) with their share of the sound, as one more piece."""
         if self._container is None:
-            self._open(*frames.shape[1:3])
+            self._container = self._open(frames.shape[1], frames.shape[2])
         for frame in add_mark(frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
@@ -92,32 +94,32 @@ class LiveVideo:
             picture.pts, picture.time_base = self.frames, Fraction(1, round(VIDEO_FPS))
             self._container.mux(self._video.encode(picture))
             self.frames += 1
-            self._add_sound()
+            self._add_sound(self._container)
         self._take()
 
     def hear(self, sound: np.ndarray) -> None:
         """More sound, float32 [n], behind what there is: for frames that come later."""
         self.audio = np.concatenate([self.audio, sound])
 
-    def _add_sound(self) -> None:
+    def _add_sound(self, container: OutputContainer) -> None:
         """The sound up to the end of the last picture; frame by frame, since the muxer waits for both."""
         end = round(self.frames * AUDIO_RATE / VIDEO_FPS)
         part = self.audio[self._samples : end].astype(np.float32)
         part = np.pad(part, (0, end - self._samples - len(part)))
         sound = av.AudioFrame.from_ndarray(part[None], format="fltp", layout="mono")
         sound.rate, sound.pts, sound.time_base = AUDIO_RATE, self._samples, Fraction(1, AUDIO_RATE)
-        self._mux_sound(self._sound.encode(sound))
+        self._mux_sound(container, self._sound.encode(sound))
         self._samples = end
 
-    def _mux_sound(self, packets: list[av.Packet]) -> None:
+    def _mux_sound(self, container: OutputContainer, packets: list[av.Packet]) -> None:
         """Without the encoder's run-up, which lies before 0: an appended fragment has no edit list that would skip it."""
-        self._container.mux([packet for packet in packets if packet.pts >= 0])
+        container.mux([packet for packet in packets if packet.pts is not None and packet.pts >= 0])
 
     def finish(self) -> None:
         """Close the encoders; what they still held is the last piece."""
         if self._container is not None:
             self._container.mux(self._video.encode(None))
-            self._mux_sound(self._sound.encode(None))
+            self._mux_sound(self._container, self._sound.encode(None))
             self._container.close()
             self._container = None
             self._take()

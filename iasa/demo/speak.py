@@ -6,6 +6,7 @@ import time
 import wave
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -75,7 +76,7 @@ def speak_steps(
     video, watch = new_output(".mp4"), show_progress(progress, language)
     try:
         with VideoWriter(video, VIDEO_FPS, recording, mark=True) as writer:
-            given = {"keypoints": choose_poses(sound, reference, seed, driving, wishes)} if driving else {
+            given: dict[str, Any] = {"keypoints": choose_poses(sound, reference, seed, driving, wishes)} if driving else {
                 "style": wish_style(seed, wishes), "edit": partial(edit_motion, wishes=wishes), "motion": wishes.motion,
             }  # fmt: skip
             if reference.photo is None:
@@ -136,7 +137,7 @@ def speak(
     height: float = 0.0,
     lock: bool = False,
     motion: str = DEFAULT_MOTION,
-    request: gr.Request = None,
+    request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
 ) -> tuple[str | None, str, str | None, SessionClip | None]:
     """Make a video of a speaker who says the given speech.
@@ -160,7 +161,7 @@ def speak(
 @gpu(60)
 def speak_live(
     audio, kind, example, number, photo, consent, model, steps, seed, driving, amount, blink, height, lock, motion,
-    request: gr.Request = None,
+    request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple]:  # fmt: skip
     """`speak`, playing while it is made: (live message, video, figures, poses file, SessionClip)."""
@@ -177,7 +178,7 @@ def speak_live(
                 yield keep, *update
 
 
-def estimate(audio: str | None, model: str, steps: float, request: gr.Request = None) -> str:
+def estimate(audio: str | None, model: str, steps: float, request: gr.Request | None = None) -> str:
     """How long the run will generation, before it."""
     if audio is None:
         return ""
@@ -224,7 +225,7 @@ def preview_poses(
     height: float = 0.0,
     lock: bool = False,
     motion: str = DEFAULT_MOTION,
-    request: gr.Request = None,
+    request: gr.Request | None = None,
 ) -> tuple[str, str]:
     """The movement alone, before any picture is made: an mp4 of skeletons with the speech, and the poses as npz.
 
@@ -247,15 +248,18 @@ def preview_poses(
         return str(video), str(file)
 
 
-def restore_settings(video: str | None, request: gr.Request = None) -> tuple:
+def restore_settings(video: str | None, request: gr.Request | None = None) -> tuple:
     """The settings that a video made here holds, for the controls: kind, example, number, model, steps, seed, motion."""
     if video is None:
         return (gr.skip(),) * 7
     with plain_errors(request):
         given = read_metadata(video)
         model, steps, seed = given.get("model"), given.get("steps"), given.get("seed")
-        whole = isinstance(steps, int) and isinstance(seed, int) and 0 <= seed <= MAX_SEED
-        if model not in MODELS or not whole or not 1 <= steps <= MAX_STEPS[model]:
+        if (
+            model not in MODELS
+            or not (isinstance(steps, int) and 1 <= steps <= MAX_STEPS[model])
+            or not (isinstance(seed, int) and 0 <= seed <= MAX_SEED)
+        ):
             raise InputError("the video holds no settings; one that was made here is needed")
     name = str(given.get("reference", ""))
     kind, example, number = gr.skip(), gr.skip(), gr.skip()
@@ -267,7 +271,7 @@ def restore_settings(video: str | None, request: gr.Request = None) -> tuple:
     return kind, example, number, model, gr.update(maximum=MAX_STEPS[model], value=steps), seed, motion
 
 
-def read_text(text: str, language: str = "auto", request: gr.Request = None) -> str:
+def read_text(text: str, language: str = "auto", request: gr.Request | None = None) -> str:
     """A synthetic voice of the text's language, or of a chosen one, reads it into a sound file."""
     from iasa.training.speech_data.synthesis import VOICES, make_speech
 
@@ -278,7 +282,7 @@ def read_text(text: str, language: str = "auto", request: gr.Request = None) -> 
         spoken_in = detect_language(spoken) if language == "auto" else language
         if spoken_in not in VOICES:
             known = ", ".join(LANGUAGES[code] for code in VOICES)
-            raise InputError(f"no voice here reads {LANGUAGES.get(spoken_in, 'this script')}; accepted: {known}")
+            raise InputError(f"no voice here reads {LANGUAGES.get(spoken_in or '', 'this script')}; accepted: {known}")
         sound, _ = make_speech(spoken, VOICES[spoken_in])
     path = new_output(".wav")
     with wave.open(str(path), "wb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -182,7 +183,7 @@ def live_microphone(inputs: list[gr.components.Component], live: gr.HTML) -> Non
         gr.Markdown(words("live_intro"))
         microphone = gr.Audio(sources=["microphone"], streaming=True, type="filepath", label=words("live_mic"))
         drop = gr.Button(words("live_cancel"), size="sm", elem_id="live-cancel")
-    hidden = {"show_progress": "hidden", "api_visibility": "private"}
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     streaming = microphone.stream(
         listen, [microphone, *inputs], live, stream_every=0.5, time_limit=int(MAX_LIVE_SECONDS) + 5,
         concurrency_id="heavy", **hidden,

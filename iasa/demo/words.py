@@ -1,5 +1,7 @@
 """The page's words in English and German; the browser's language chooses."""
 
+from typing import Any
+
 import gradio as gr
 
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights
@@ -150,6 +152,6 @@ translations = gr.I18n(
 )
 
 
-def words(key: str) -> gr.i18n.I18nData:
+def words(key: str) -> Any:  # I18nData, which some components take without saying so
     """A text of the page, in the language of the browser; gradio has keys of its own, so ours are marked."""
     return translations(f"iasa_{key}")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 try:
-    import spaces
+    import spaces  # pyright: ignore[reportMissingImports]  # nothing else can install it
 except ModuleNotFoundError:  # only a ZeroGPU Space has it
     spaces = None
 

@@ -137,16 +137,24 @@ def clip_subject(path: Path, frames: int, size: int) -> Subject:
         film = [np.asarray(picture) for _, picture in zip(range(frames), pictures, strict=False)]
     best = choose_frame(extract_keypoints(iter(film)))
     reference = photograph_speaker(film[best], path.stem, size=size)
-    square = reference.photo.square
+    photo = photo_of(reference)
+    square = photo.square
     cut = [np.asarray(Image.fromarray(square.cut(f)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)) for f in film]
     found = forget_unseen(extract_keypoints(iter(cut)))
-    own = reference.photo.keypoints
+    own = photo.keypoints
     seen = (found.confidence > 0) & (own.confidence > 0)
     poses = replace(
         found, xy=np.where(seen[..., None], found.xy, own.xy), confidence=np.repeat(own.confidence, len(film), 0)
     )
     small = [np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.BOX)) for f in cut]
     return Subject(reference, poses, np.stack(small))
+
+
+def photo_of(reference: Reference) -> Photograph:
+    """The picture of a speaker who is a photograph."""
+    if reference.photo is None:
+        raise ValueError(f"the speaker {reference.name} is drawn; a photograph is needed")
+    return reference.photo
 
 
 def choose_frame(found: Keypoints) -> int:
@@ -165,7 +173,8 @@ def choose_frame(found: Keypoints) -> int:
 def measure(pipeline: CoSpeechPipeline, judge: FaceDistance, subject: Subject, row: str) -> dict[str, float]:
     """One row's figures of one subject."""
     reference, count = subject.reference, len(subject.poses)
-    picture = _resize(reference.photo.image, reference.size)
+    photo = photo_of(reference)
+    picture = _resize(photo.image, reference.size)
     started = time.perf_counter()
     if row == "static":
         made = np.repeat(picture[None], count, 0)
@@ -178,8 +187,8 @@ def measure(pipeline: CoSpeechPipeline, judge: FaceDistance, subject: Subject, r
         **detection_rates(found, subject.poses),
         "mouth_r": mouth_correlation(found, subject.poses),
         "identity": judge.to(picture, reference.keypoints, made[::SAMPLED], found[::SAMPLED]),
-        "room": room_psnr(made[::SAMPLED], reference.photo, picture),
-        "flicker": _flicker(made, reference.photo, picture) if truth is None else flicker(made, truth),
+        "room": room_psnr(made[::SAMPLED], photo, picture),
+        "flicker": _flicker(made, photo, picture) if truth is None else flicker(made, truth),
         "fps": count / seconds,
     }
     if truth is not None:
@@ -198,7 +207,7 @@ def room_psnr(frames: np.ndarray, photo: Photograph, picture: np.ndarray) -> flo
     own = _resize((photo.person * 255).astype(np.uint8), size) > 10
     for frame in frames:
         person = own | (_resize((find_person(_resize(frame, SIDE)) * 255).astype(np.uint8), size) > 10)
-        room = ~ndimage.binary_dilation(person, iterations=max(1, ASIDE * size // SIDE))
+        room = ~np.asarray(ndimage.binary_dilation(person, iterations=max(1, ASIDE * size // SIDE)), bool)
         errors += float(((frame.astype(np.float64) - picture) ** 2)[room].sum())
         pixels += 3 * int(room.sum())
     return min(100.0, float(10 * np.log10(255**2 * pixels / max(errors, 1e-9)))) if pixels else float("nan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from iasa.config import DEFAULT_STEPS, MaskOptions
@@ -23,7 +24,7 @@ class Variant:
         """What trains the row."""
         return f"python -m iasa train {self.stage}"
 
-    def steps(self, asked: dict[str, int | None]) -> int:
+    def steps(self, asked: Mapping[str, int | None]) -> int:
         model = "student" if self.kind == "student" else "teacher"
         return asked.get(model) or DEFAULT_STEPS[model]
 

@@ -53,8 +53,9 @@ class VariantRunner:
     ) -> None:
         self.row, self.step_count = row, steps
         self.model = "student" if row.kind == "student" else "teacher"
-        models = {} if weights is None else {self.model: load_weights(VideoTransformer, weights)}
-        self.pipeline = CoSpeechPipeline(autoencoder, **models, mask=row.mask, dtype=dtype)
+        network = None if weights is None else load_weights(VideoTransformer, weights)
+        student, teacher = (network, None) if self.model == "student" else (None, network)
+        self.pipeline = CoSpeechPipeline(autoencoder, student, teacher, mask=row.mask, dtype=dtype)
 
     def play(
         self, keypoints: Keypoints, reference: Reference, truth: np.ndarray, seed: int = 0

@@ -123,15 +123,15 @@ class ResultCache:
         self.known[key] = one
         if self.path:
             try:
-                self._append(json.dumps(one) + "\n")
+                self._append(self.path, json.dumps(one) + "\n")
             except OSError as error:
                 raise InputError(
                     f"{display_name(self.path)} cannot take the figures: {error.strerror or error}"
                 ) from error
         return one
 
-    def _append(self, line: str) -> None:
-        with open(self.path, "ab+") as file:
+    def _append(self, path: Path, line: str) -> None:
+        with open(path, "ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
             size = file.seek(0, os.SEEK_END)
             if size:
@@ -170,7 +170,11 @@ class EvaluationWorker:
 
     def __init__(self, work: EvaluationJob) -> None:
         self.work, self.cache, self.runners = work, ResultCache(work.keep), {}
-        self.places = {row.name: find_variant(row, work.weights) for row in work.rows if row.kind != "given"}
+        self.places = {
+            row.name: place
+            for row in work.rows
+            if row.kind != "given" and (place := find_variant(row, work.weights)) is not None
+        }
         codec = find_weights(work.weights, *STAGES_OF["autoencoder"])
         self.autoencoder, self.proxy = load_weights(Autoencoder, codec), ProxyMetrics.load(work.weights)
         self.published = PublishedMetrics.load(work.published)
@@ -232,11 +236,16 @@ def _begin(work: EvaluationJob) -> None:
 
 def _end_with_parent() -> None:
     """An evaluation that is killed leaves no process at work behind it."""
-    parent_process().join()
+    parent = parent_process()
+    if parent is None:
+        return
+    parent.join()
     os._exit(1)
 
 
 def _evaluate_clip(clip: HeldoutClip) -> list[dict]:
+    if _worker is None:
+        raise RuntimeError("a process of the evaluation was asked for a clip before it began")
     return _worker.evaluate_clip(clip)
 
 

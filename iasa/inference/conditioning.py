@@ -5,7 +5,7 @@ Each stage is a generator that draws on the one before; closing the last closes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ from iasa.device import release_memory
 from iasa.inference.fast_codec import FastCodec
 from iasa.inference.generation import Timing
 from iasa.inference.layered_frames import repair, repaired_share, shrink, to_levels
+from iasa.inference.prefetch import Source
 from iasa.keypoints import Keypoints, pool_to_latent
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.models.transformer import Condition, VideoTransformer
@@ -65,20 +66,23 @@ class Denoiser(Protocol):
     """A network with its sampler, for one clip whose reference it has seen."""
 
     model: VideoTransformer
+    reference: Condition
 
     def embed(self, summary: Tensor) -> Tensor:  # [f, width] -> [f, ...]
         """What each frame needs of its pose's summary, made for several frames together."""
+        ...
 
-    def denoise(self, frames: Iterator[WarpedFrame], timing: Timing) -> Iterator[tuple[Tensor, DecoderInput]]:
+    def denoise(self, frames: Source[WarpedFrame], timing: Timing) -> Generator[tuple[Tensor, DecoderInput]]:
         """Latents [f, c, h, w] of one or more frames at a time, as they are made."""
+        ...
 
 
 def plan(
-    pieces: Iterable[Keypoints],  # of whole latent frames
+    pieces: Source[Keypoints],  # of whole latent frames
     stream: PlanStream,
     timing: Timing,
     rows: list[PlanRow] | None = None,  # takes up the rows
-) -> Iterator[PlannedPoses]:
+) -> Generator[PlannedPoses]:
     """Poses, and for each latent frame the row of the plan that says what it attends to."""
     with closing(pieces):
         for piece in pieces:
@@ -90,23 +94,25 @@ def plan(
 
 
 def warp(
-    planned: Iterator[PlannedPoses], reference: Warp, codec: FastCodec, denoiser: Denoiser, timing: Timing
-) -> Iterator[WarpedFrame]:
+    planned: Source[PlannedPoses], reference: Warp, codec: FastCodec, denoiser: Denoiser, timing: Timing
+) -> Generator[WarpedFrame]:
     """Everything about each latent frame that does not need the one before."""
     t = FRAMES_PER_LATENT
     with closing(planned):
         for piece, rows in planned:
             with torch.inference_mode(), timing.stage("condition"):
-                shown = warp_reference(reference, codec, *to_tensors(piece, codec.device))
-                base = codec.encode(shown.patches)
+                patches, shown = warp_reference(reference, codec, *to_tensors(piece, codec.device))
+                base = codec.encode(patches)
                 pairs = (part.unflatten(0, (-1, t)) for part in (shown.xy, shown.confidence))
                 tokens, summary = denoiser.model.pose(*pairs)
                 poses = denoiser.embed(summary)
             for i, row in enumerate(rows):
-                seen = DecoderInput(*(None if part is None else part[i * t : (i + 1) * t] for part in shown))
-                if seen.layers is not None:
-                    share = repaired_share(row.bits.to(codec.device), *base.shape[-2:], seen.layers.shape[-1])
-                    seen = seen._replace(share=share)
+                own = slice(i * t, (i + 1) * t)
+                seen = DecoderInput(shown.xy[own], shown.confidence[own], patches[own])
+                if shown.layers is not None:
+                    h, w = base.shape[-2:]
+                    share = repaired_share(row.bits.to(codec.device), h, w, shown.layers.shape[-1])
+                    seen = seen._replace(layers=shown.layers[own], share=share)
                 yield DenoiserInput(row, base[i], tokens[i], poses[i]), seen
 
 
@@ -116,17 +122,18 @@ def decode(
     """The pictures of one part of the latents; parts may be decoded side by side."""
     part, shown = made
     with torch.inference_mode(), timing.stage("decode"):
-        if shown.patches is None:
-            shown = warp_reference(reference, codec, shown.xy, shown.confidence)
-        frames = codec.decode(part, *shown[:3])
+        patches = shown.patches
+        if patches is None:
+            patches, shown = warp_reference(reference, codec, shown.xy, shown.confidence)
+        frames = codec.decode(part, shown.xy, shown.confidence, patches)
         if shown.layers is not None and shown.share is not None:
             frames = repair(shown.layers, frames, shown.share)
         return frames.cpu().numpy()
 
 
 def warp_alone(
-    planned: Iterator[PlannedPoses], reference: Warp, device: torch.device, timing: Timing
-) -> Iterator[np.ndarray]:
+    planned: Source[PlannedPoses], reference: Warp, device: torch.device, timing: Timing
+) -> Generator[np.ndarray]:
     """The warped reference itself, uint8 [m, S, S, 3] a piece."""
     with closing(planned):
         for piece, _ in planned:
@@ -138,12 +145,12 @@ def warp_alone(
 
 def make_warp(reference: Reference, device: torch.device) -> Warp:
     """What carries the reference to poses: for a photograph its layers."""
-    if reference.photo is None:
+    if reference.photo is None or reference.parts is None:
         return ReferenceWarp(*read_speaker(reference, device))
     return LayeredWarp(reference.photo, reference.size, reference.parts.moving, reference.room)
 
 
-def release_often(latents: Iterator[tuple[Tensor, DecoderInput]]) -> Iterator[tuple[Tensor, DecoderInput]]:
+def release_often(latents: Source[tuple[Tensor, DecoderInput]]) -> Generator[tuple[Tensor, DecoderInput]]:
     """The same latents; every RELEASE_EVERY of them freed memory is handed back to the system."""
     done = 0
     with closing(latents):
@@ -161,7 +168,7 @@ def read_speaker(reference: Reference, device: torch.device) -> SpeakerTensors:
 
 
 def to_tensors(poses: Keypoints, device: torch.device) -> tuple[Tensor, Tensor]:  # [f, 133, 2], [f, 133]
-    return tuple(torch.from_numpy(part).to(device) for part in (poses.xy, poses.confidence))
+    return torch.from_numpy(poses.xy).to(device), torch.from_numpy(poses.confidence).to(device)
 
 
 def warp_reference(
@@ -169,11 +176,11 @@ def warp_reference(
     codec: FastCodec,
     xy: Tensor,  # [f * t, 133, 2]
     confidence: Tensor,  # [f * t, 133]
-) -> DecoderInput:
-    """The reference warped to some poses, as the decoder takes it."""
+) -> tuple[Tensor, DecoderInput]:
+    """The reference warped to some poses: its patches, and all that the decoder takes."""
     pictures = reference(xy[None], confidence[None])[0]
     patches = codec.to_patches(shrink(pictures, IMAGE_SIZE))
-    return DecoderInput(xy, confidence, patches, pictures if isinstance(reference, LayeredWarp) else None)
+    return patches, DecoderInput(xy, confidence, patches, pictures if isinstance(reference, LayeredWarp) else None)
 
 
 def condition_reference(

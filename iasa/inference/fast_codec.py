@@ -28,9 +28,9 @@ class FastCodec:
         self.net = net = autoencoder
         self.int8 = int8
         self.dtype, self.device = net.mean.dtype, net.mean.device
-        self.frames, self.width = net.config.frames, net.fine[0].conv1.in_channels
+        self.frames, self.width = net.config.frames, net.guide.out_channels
         small, large = net.config.size // 16, net.config.size // PATCH
-        self.encoder = chain(net.encoder[1:], (1, 48 * self.frames, large, large), int8)
+        self.encoder = chain(list(net.encoder)[1:], (1, 48 * self.frames, large, large), int8)
         self.coarse = chain(net.coarse, (1, net.config.latent_channels, small, small), int8)
         self.guide = chain([net.guide], (self.frames, 48, large, large), int8)
         self.fine = chain(net.fine, (self.frames, self.width, large, large), int8)
@@ -38,12 +38,13 @@ class FastCodec:
         own, shared = GAIN * net.pose.weight, (GAIN * net.poses.weight).chunk(self.frames)
         self.fields = [torch.cat([own, all_], 1).unflatten(0, (-1, 3)) for all_ in shared]
         # Head and gate look at the same cells: one convolution.
+        _, gate_bias, _ = _parts(net.gate)
         self.heads = [
             conv_silu(
-                torch.cat([head.weight, net.gate.weight]), torch.cat([head.bias, net.gate.bias]),
+                torch.cat([weight, net.gate.weight]), torch.cat([bias, gate_bias]),
                 (1, self.width, large, large), (1, 1), (1, 1), False, int8,
             )
-            for head in net.heads
+            for weight, bias, _ in (_parts(head) for head in net.heads if isinstance(head, nn.Conv2d))
         ]  # fmt: skip
 
     def to_patches(self, pictures: Tensor) -> Tensor:  # [m, 3, H, W] in [-1, 1]
@@ -130,19 +131,23 @@ def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False)
     m, c, h, w = shape
 
     def pack(layer: nn.Conv2d, silu: bool = False) -> Callable[[Tensor], Tensor]:
-        return conv_silu(layer.weight, layer.bias, (m, c, h, w), layer.stride, layer.padding, silu, int8)
+        weight, bias, padding = _parts(layer)
+        return conv_silu(weight, bias, (m, c, h, w), layer.stride, padding, silu, int8)
 
     for layer in layers:
         if isinstance(layer, ResidualBlock):
-            second = conv_onto(layer.conv2.weight, layer.conv2.bias, (m, c, h, w), layer.conv2.padding, int8)
+            weight, bias, padding = _parts(layer.conv2)
+            second = conv_onto(weight, bias, (m, c, h, w), padding, int8)
             steps.append(partial(_residual, pack(layer.conv1, True), second))
         elif isinstance(layer, nn.PixelShuffle):
             s = layer.upscale_factor
             steps.append(partial(_shuffle, s))
             c, h, w = c // s**2, h * s, w * s
-        else:
+        elif isinstance(layer, nn.Conv2d):
             steps.append(pack(layer))
             c, h, w = layer.out_channels, h // layer.stride[0], w // layer.stride[1]
+        else:
+            raise TypeError(f"a chain holds no {type(layer).__name__}")
 
     def run(x: Tensor) -> Tensor:
         for step in steps:
@@ -150,6 +155,13 @@ def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False)
         return x
 
     return run
+
+
+def _parts(layer: nn.Conv2d) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Weight, bias and padding."""
+    if layer.bias is None or isinstance(layer.padding, str):
+        raise TypeError(f"{layer} needs a bias, and its padding in numbers")
+    return layer.weight, layer.bias, layer.padding
 
 
 def _residual(first: Callable[[Tensor], Tensor], second: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ class FastTransformer:
         config = model.config
         self.tokens = config.rows * config.cols
         self.dtype, self.device = model.role.dtype, model.role.device
-        self.layers = [_FastBlock(block, config.rows, config.cols, int8) for block in model.blocks]
+        blocks = [block for block in model.blocks if isinstance(block, Block)]
+        self.layers = [_FastBlock(block, config.rows, config.cols, int8) for block in blocks]
         self.rope = model.cos.to(self.dtype), model.sin.to(self.dtype)
         # Keys and values [2, layers, nh, 2 n, d] of the frame's own tokens, which every step writes, and of the reference's.
         shape = (2, len(self.layers), config.heads, 2 * self.tokens, config.width // config.heads)
@@ -85,7 +86,8 @@ class FastTransformer:
         near = self._near if sink else self.own
         for i, layer in enumerate(self.layers):
             seen = past and Past(past.keys[i], past.values[i], past.queries, past.allowed)
-            x = layer.step(x, modulation[i], *near[:, i], seen, self.image[i], self.rope)
+            keys, values = near[:, i]
+            x = layer.step(x, modulation[i], keys, values, seen, self.image[i], self.rope)
         change = model.patch_out(model.norm(x)).T.unflatten(1, latents.shape[1:])
         return base + change.float()
 

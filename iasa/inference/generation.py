@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import numpy as np
 
 from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, LATENT_FPS, MaskOptions
 from iasa.grid import TokenGrid
+from iasa.inference.prefetch import Source
 from iasa.keypoints import Keypoints, concat_keypoints
 from iasa.masks import AttentionPlan
 from iasa.masks.plan_stream import PlanRow, join_rows
@@ -60,7 +61,7 @@ class Generation:
     def __init__(self, count: int | None, grid: TokenGrid, mask: MaskOptions, settings: dict, dense: bool) -> None:
         self.count = count  # video frames in all; None where poses may never end, of which nothing is kept
         self.settings, self.timing = settings, Timing()
-        self.frames: Iterator[np.ndarray] = iter(())
+        self.frames: Source[np.ndarray] = (frame for frame in ())
         self.poses: list[Keypoints] | None = None if count is None else []
         self.rows: list[PlanRow] | None = None if count is None else []
         self._grid, self._mask, self._dense = grid, mask, dense
@@ -68,12 +69,12 @@ class Generation:
     @property
     def keypoints(self) -> Keypoints:
         """The poses so far; of all frames once they are made."""
-        return concat_keypoints(*self.poses)[: self.count]
+        return concat_keypoints(*(self.poses or ()))[: self.count]
 
     @property
     def plan(self) -> AttentionPlan:
         """The plan of the latent frames so far; of all once the frames are made."""
-        return join_rows(self.rows, self._mask, self._grid)
+        return join_rows(self.rows or [], self._mask, self._grid)
 
     @property
     def density(self) -> float:
@@ -81,7 +82,7 @@ class Generation:
         return 1.0 if self._dense else round(self.plan.density(), 4)
 
 
-def first_frames(frames: Iterator[np.ndarray], count: int | None, report: Reporter) -> Iterator[np.ndarray]:
+def first_frames(frames: Source[np.ndarray], count: int | None, report: Reporter) -> Generator[np.ndarray]:
     """The first `count` frames, reported as they pass."""
     done = 0
     with closing(frames):
@@ -114,7 +115,7 @@ def summarise(generation: Generation, started: float) -> dict:
         "frames": generation.count,
         "seconds": {name: round(value, 3) for name, value in generation.timing.seconds.items()},
         "elapsed": round(elapsed, 3),
-        "fps": round(generation.count / max(elapsed, 1e-9), 2),
+        "fps": round((generation.count or 0) / max(elapsed, 1e-9), 2),
         "density": generation.density,
         **{k: generation.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
         **{k: v for k, v in generation.settings.items() if k == "held_seconds"},
@@ -133,7 +134,7 @@ class Run:
     noise: torch.Generator
     report: Reporter
     speech: ChunkedSpeech | None = None  # moves, unless poses are given
-    poses: Iterator[Keypoints] | None = None
+    poses: Source[Keypoints] = field(default_factory=lambda: (piece for piece in ()))
     motion: str = DEFAULT_MOTION
     style: GestureStyle | None = None
     edit: Callable[[RigMotion], RigMotion] | None = None
@@ -142,7 +143,7 @@ class Run:
     on_step: OnStep | None = None
 
 
-def write(generation: Generation, writer: VideoWriter) -> Iterator[np.ndarray]:
+def write(generation: Generation, writer: VideoWriter) -> Generator[np.ndarray]:
     """The generation's frames, each chunk once it is written; at the end the file's metadata say what happened."""
     writer.describe(generation.settings)
     with closing(generation.frames):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 
 from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference
 from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT
 from iasa.inference.generation import Timing
-from iasa.inference.prefetch import Prefetcher
+from iasa.inference.prefetch import Source
 from iasa.keypoints import Keypoints, concat_keypoints, fill_latent
 from iasa.motion import generate_clip_motion
 from iasa.motion.generator import MotionGenerator
@@ -28,30 +28,27 @@ def move(
     edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
     model: str = DEFAULT_MOTION,
     network: MotionGenerator | None = None,
-) -> Iterator[Keypoints]:
+) -> Generator[Keypoints]:
     """The poses of a clip on the speaker's body, piece by piece as its speech is heard, by one of MOTION_MODELS."""
     motions = generate_clip_motion(speech, seed, style, model, network)
-    spent, keypoints = 0.0, None
+    spent = 0.0
     while True:
         with timing.stage("motion"):
             motion = next(motions, None)
-            if motion is not None:
-                keypoints = reference.to_keypoints(edit(motion) if edit else motion)
+            keypoints = None if motion is None else reference.to_keypoints(edit(motion) if edit else motion)
         timing.processor["motion"] += speech.spent - spent
         spent = speech.spent
-        if motion is None:
+        if keypoints is None:
             return
         yield keypoints
 
 
-def iterate(poses: Keypoints) -> Iterator[Keypoints]:
-    """Poses that are all there, as one piece."""
-    yield poses
+def iterate(pieces: Iterable[Keypoints]) -> Generator[Keypoints]:
+    """Poses that are there, or come from outside; closing it closes what they come from, where that can be closed."""
+    yield from pieces
 
 
-def cut_poses(
-    poses: Generator[Keypoints] | Prefetcher[Keypoints], known: list[Keypoints] | None = None
-) -> Iterator[Keypoints]:
+def cut_poses(poses: Source[Keypoints], known: list[Keypoints] | None = None) -> Generator[Keypoints]:
     """Poses that come in pieces, in whole latent frames: few at first, so that the first frame comes soon; later ones are
     prepared together. The last pose is repeated to fill a latent frame. `known` takes up what has come."""
     size, left = FRAMES_PER_LATENT, []

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, closing
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from iasa.inference.stage_threads import StageExecutor
 
 Item = TypeVar("Item")
-_END = object()
+Given = TypeVar("Given", covariant=True)
+_END: Any = object()
+
+
+class Source(Iterator[Given], Protocol[Given]):
+    """An iterator that can be told that nobody asks it any more: a generator, or a Prefetcher."""
+
+    def close(self) -> object: ...
 
 
 class Prefetcher(Iterator[Item]):
@@ -24,7 +31,7 @@ class Prefetcher(Iterator[Item]):
     """
 
     def __init__(
-        self, source: Iterator, depth: int, executor: StageExecutor, finish: Callable[..., Item] | None = None
+        self, source: Source[Any], depth: int, executor: StageExecutor, finish: Callable[..., Item] | None = None
     ) -> None:
         self._source, self._executor, self._finish = source, executor, finish
         self._ready: SimpleQueue[Future] = SimpleQueue()
@@ -48,7 +55,7 @@ class Prefetcher(Iterator[Item]):
     def close(self) -> None:
         with self._lock:
             self._closed, self._wanted = True, 0
-        wait([self._filler])
+        wait([self._filler] if self._filler else [])
         while not self._ready.empty():
             made = self._ready.get()
             if not made.cancel():
@@ -87,7 +94,7 @@ class Prefetcher(Iterator[Item]):
             self._ready.put(filler)
 
 
-def in_turn(source: Iterator, depth: int, finish: Callable[..., Item] | None = None) -> Iterator[Item]:
+def in_turn(source: Source[Any], depth: int, finish: Callable[..., Item] | None = None) -> Generator[Item]:
     """What a Prefetcher gives, made only when it is asked for, in the thread of whoever asks; closing closes the source."""
     with closing(source):
         yield from source if finish is None else map(finish, source)

@@ -68,9 +68,10 @@ def make_pattern(plan: AttentionPlan, frame: int, cache: KeyCache, layers: int) 
         keys[layer] = (k, v)
         if sink is not None:
             k, v = torch.cat([k, sink[layer][0]], 2), torch.cat([v, sink[layer][1]], 2)
-        if past[layer] is None:
+        before = past[layer]
+        if before is None:
             return frame_attention(q, k, v)[:, :, None]
-        return frame_attention(q, k, v, *past[layer], gather)[:, :, None]
+        return frame_attention(q, k, v, before[0], before[1], gather)[:, :, None]
 
     return attend, keys
 

@@ -26,12 +26,13 @@ class StageExecutor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._owner, self._pool = 0, None
+        self._owner = 0
+        self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, call: Callable[..., Result], *arguments: object) -> Future[Result]:
         """Begin `call(*arguments)` in a thread."""
         with self._lock:
-            if self._owner != os.getpid():  # none yet, or those of the process that this one was forked from
+            if self._pool is None or self._owner != os.getpid():  # or those of the process it was forked from
                 self._owner = os.getpid()
                 self._pool = ThreadPoolExecutor(MOST_THREADS, "stage", initializer=use_one_core)
             return self._pool.submit(call, *arguments)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from iasa.inference.conditioning import DecoderInput, DenoiserInput, WarpedFrame
 from iasa.inference.fast_transformer import FastTransformer, Past
 from iasa.inference.generation import Timing
+from iasa.inference.prefetch import Source
 from iasa.masks.plan_stream import PlanRow
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.sampling import draw_noise, make_levels, sample_few_step
@@ -74,7 +76,7 @@ class StudentStream:
         int8: bool = False,
         on_step: OnStep | None = None,
     ) -> None:
-        self.model, self.fast = model, FastTransformer(model, int8)
+        self.model, self.reference, self.fast = model, reference, FastTransformer(model, int8)
         self.levels = make_levels(steps)
         self.sink, self.generator, self.on_step = sink, generator, on_step
         self.steps = 0  # done so far
@@ -89,7 +91,7 @@ class StudentStream:
         """The modulations of each frame."""
         return self.fast.modulations(self.levels, summary).movedim(2, 0)
 
-    def denoise(self, frames: Iterator[WarpedFrame], timing: Timing) -> Iterator[tuple[Tensor, DecoderInput]]:
+    def denoise(self, frames: Source[WarpedFrame], timing: Timing) -> Generator[tuple[Tensor, DecoderInput]]:
         """The latents [1, c, h, w] of each frame."""
         with closing(frames):
             for given, shown in frames:
@@ -106,8 +108,9 @@ class StudentStream:
         def denoise(x: Tensor, level: float) -> Tensor:
             return self.fast.step(x, given.base, given.pose_tokens, given.pose[:, next(step)], past, self.sink)
 
+        tell = None if self.on_step is None else partial(self._tell, self.on_step)
         noise = draw_noise(given.base.shape, self.generator, given.base.device)
-        clean = sample_few_step(denoise, noise, len(self.levels), self.generator, self.on_step and self._tell)
+        clean = sample_few_step(denoise, noise, len(self.levels), self.generator, tell)
         self.pool.keep(row.frame, self.fast.own)
         self._bits[row.frame] = row.bits
         self.pool.evict(row.evicted)
@@ -115,9 +118,9 @@ class StudentStream:
             del self._bits[frame]
         return clean[None]
 
-    def _tell(self, step: int, x: Tensor) -> Tensor:
+    def _tell(self, on_step: OnStep, step: int, x: Tensor) -> Tensor:
         self.steps += 1
-        return self.on_step(self.steps - 1, self.levels[step], x[None, None])[0, 0]
+        return on_step(self.steps - 1, self.levels[step], x[None, None])[0, 0]
 
     def _past(self, row: PlanRow) -> Past | None:
         if not row.past:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from iasa.attention.frame_patterns import attend_window, make_planned
 from iasa.inference.conditioning import DecoderInput, WarpedFrame, join_conditions
 from iasa.inference.generation import Timing
+from iasa.inference.prefetch import Source
 from iasa.inference.streaming_rollout import OnStep
 from iasa.masks import AttentionPlan
 from iasa.models.transformer import Condition, VideoTransformer
@@ -42,7 +43,7 @@ class TeacherClip:
     def embed(self, summary: Tensor) -> Tensor:
         return summary
 
-    def denoise(self, frames: Iterator[WarpedFrame], timing: Timing) -> Iterator[tuple[Tensor, DecoderInput]]:
+    def denoise(self, frames: Source[WarpedFrame], timing: Timing) -> Generator[tuple[Tensor, DecoderInput]]:
         """The latents of DECODED frames at a time, once all are made. Pictures are not kept meanwhile: they would fill the
         memory."""
         with closing(frames):
@@ -77,10 +78,9 @@ class TeacherClip:
         def denoise(x: Tensor, level: float) -> Tensor:
             return denoise_windows(predict, x, level, window, overlap)
 
-        def tell(step: int, x: Tensor) -> Tensor:
-            return self.on_step(step, levels[step], x)
-
-        return sample_euler(denoise, noise, self.steps, self.on_step and tell)
+        on_step = self.on_step
+        tell = None if on_step is None else lambda step, x: on_step(step, levels[step], x)
+        return sample_euler(denoise, noise, self.steps, tell)
 
 
 def window_starts(frames: int, window: int = TEACHER_WINDOW, overlap: int = TEACHER_OVERLAP) -> range:

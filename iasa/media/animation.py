@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -43,7 +44,8 @@ def read_animation(data: bytes, name: str, max_pixels: int) -> Iterator[tuple[fl
         with Image.open(io.BytesIO(data), formats=(_FORMATS[data[:4]],)) as picture:
             check_pixels(name, picture.width, picture.height, max_pixels)
         milliseconds = 0.0
-        with iio.imopen(data, "r", plugin="pillow") as file:
+        with iio.imopen(data, "r", plugin="pillow") as opened:
+            file: Any = opened  # what a plugin takes is not in imageio's own kind
             for index, frame in enumerate(file.iter(mode="RGB")):
                 yield milliseconds / 1000, frame
                 milliseconds += max(SHORTEST, float(file.metadata(index=index).get("duration") or 100))

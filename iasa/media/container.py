@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
 from iasa.config import MAX_PIXELS, MAX_UPLOAD_BYTES, InputError
 from iasa.files import display_name
@@ -27,7 +28,9 @@ MAX_DECODE_SECONDS = 300.0  # of our own time for one file, pauses of the caller
 MAX_DAMAGE = 0.1  # share of packets that may fail before a file counts as damaged
 
 # Tags in another encoding than UTF-8 are read with replacement marks: from PyAV 19 on always, before it on request.
-LENIENT_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+LENIENT_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+_Track = TypeVar("_Track", bound=Stream)
 
 _COMMON_NAMES = {"mov": "mp4", "matroska": "webm or mkv"}
 
@@ -113,7 +116,7 @@ def open_media(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
             yield container
 
 
-def pick_track(streams: list[Stream], name: str, what: str, track: int | None = None) -> Stream:
+def pick_track(streams: list[_Track], name: str, what: str, track: int | None = None) -> _Track:
     """The track of number `track` from 1, else the default one as players take it, else the first. Raises InputError."""
     if track is None:
         return next((s for s in streams if s.disposition & Disposition.default), streams[0])
@@ -123,7 +126,7 @@ def pick_track(streams: list[Stream], name: str, what: str, track: int | None = 
     return streams[track - 1]
 
 
-def moving_pictures(container: InputContainer) -> list[Stream]:
+def moving_pictures(container: InputContainer) -> list[VideoStream]:
     """The video tracks, without covers and thumbnails."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 

@@ -50,12 +50,14 @@ def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str
         ],
     }
     try:
-        pems = [Path(pem).read_bytes() for pem in (certificate, key)]
+        chain, secret = (Path(pem).read_bytes() for pem in (certificate, key))
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from error
     try:
-        signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", *pems, None))  # without a time stamp's server
+        signer = c2pa.Signer.from_info(
+            c2pa.C2paSignerInfo(b"es256", chain, secret, None)
+        )  # without a time stamp's server
         with atomic_write(path) as partial:
-            c2pa.Builder(json.dumps(manifest)).sign_file(path, partial, signer)
+            c2pa.Builder(json.dumps(manifest)).sign_file(Path(path), partial, signer)
     except c2pa.C2paError as error:
         raise InputError(f"the content credentials cannot be signed: {error}") from error

@@ -10,7 +10,6 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.stream import VideoStream
 
 from iasa.config import MAX_PIXELS, MAX_VIDEO_SECONDS, VIDEO_FPS, InputError
@@ -87,7 +86,7 @@ def _stamped(
     container: InputContainer, stream: VideoStream, name: str, max_seconds: float, native: float
 ) -> Iterator[tuple[float, np.ndarray]]:
     """(seconds, upright picture [H, W, 3] of one size) of each frame, counted from the beginning of the file's clock."""
-    size = zero = None
+    size, zero = None, 0.0
     for index, frame in enumerate(decode(container, stream, name)):
         if index >= max_seconds * MAX_PICTURES_PER_SECOND:
             raise too_long(container, name, max_seconds)
@@ -95,8 +94,9 @@ def _stamped(
         if size is None:
             size = _display_size(frame.width, frame.height, stream.sample_aspect_ratio)
             begins = start_of_time(container)
-            late = frame.time is not None and begins is not None and seconds - begins > 0.5 / VIDEO_FPS
-            zero = float(begins) if late else seconds  # late: the sound begins first
+            zero = seconds
+            if frame.time is not None and begins is not None and seconds - begins > 0.5 / VIDEO_FPS:
+                zero = float(begins)  # the sound begins first
         if seconds - zero > max_seconds:
             raise too_long(container, name, max_seconds)
         try:
@@ -117,7 +117,8 @@ def _at_rate(frames: Iterator[tuple[float, np.ndarray]], fps: float) -> Iterator
             yield held
             shown += 1
         held = picture
-    yield held
+    if held is not None:
+        yield held
 
 
 def _display_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
@@ -130,7 +131,7 @@ def _display_size(width: int, height: int, aspect: Fraction | None) -> tuple[int
 
 def _to_upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     """The picture turned and mirrored as the frame's display matrix says, to the nearest quarter turn."""
-    side = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    side = frame.side_data.get("DISPLAYMATRIX")
     if side is None:
         return picture
     (a, b, _), (c, d, _), _ = np.frombuffer(bytes(side), np.int32).reshape(3, 3).astype(float)

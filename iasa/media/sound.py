@@ -144,7 +144,8 @@ class _Timeline:
         self.zero = None if zero is None else float(zero)  # seconds, by the file's clock
         self.count = 0  # samples handed out
         self.unbroken = True  # the samples follow one another from the clock's beginning
-        self._heard = None  # seconds from `zero` to the end of the last frame
+        self._begun = False
+        self._heard = 0.0  # seconds from `zero` to the end of the last frame
         self._skip = 0  # samples to drop: they lie before the end of what there is
         self._channels = 0
         self._resampler = AudioResampler(format="fltp", rate=rate)
@@ -163,8 +164,8 @@ class _Timeline:
 
     def _slip(self, frame: av.AudioFrame) -> float:
         """Seconds between where a frame belongs and the end of those before it, 0.0 where it follows them."""
-        if self._heard is None:  # the first one: exactly where it belongs
-            self._heard = 0.0
+        if not self._begun:  # the first one: exactly where it belongs
+            self._begun = True
             if frame.time is None or self.zero is None or frame.time <= self.zero:
                 self.zero = frame.time
                 return 0.0
@@ -210,7 +211,7 @@ class _Timeline:
 
 def _stated_samples(container: InputContainer, stream: AudioStream, reading: _Timeline) -> int | None:
     """Where an mp4 track says that it ends, in samples: its last AAC packet is decoded with padding."""
-    if "mov" not in container.format.name or not stream.duration:
+    if "mov" not in container.format.name or not stream.duration or stream.time_base is None:
         return None
     start = (stream.start_time or 0) * stream.time_base - Fraction(reading.zero or 0.0)
     return round((max(Fraction(0), start) + stream.duration * stream.time_base) * reading.rate)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from iasa.media.container import open_media
@@ -70,7 +71,7 @@ class VideoEncoder:
     def _add_sound(self, sound: Sound) -> _CopiedSound | _EncodedSound:
         if sound.copyable in COPIED[self._path.suffix]:
             source = self._opened.enter_context(open_media(sound.path))
-            track = source.streams[sound.track]
+            track = next(track for track in source.streams.audio if track.index == sound.track)
             if track.codec_context.extradata or sound.copyable == "opus":
                 return _CopiedSound(self._container, source, track)
         return _EncodedSound(self._container, sound, "libopus" if self._webm else "aac")
@@ -107,7 +108,7 @@ class VideoEncoder:
 class _EncodedSound:
     """Sound cut, or padded with silence, to the pictures."""
 
-    def __init__(self, container: OutputContainer, sound: Sound, codec: str) -> None:
+    def __init__(self, container: OutputContainer, sound: Sound, codec: Literal["aac", "libopus"]) -> None:
         rates = AAC_RATES if codec == "aac" else OPUS_RATES
         self._rate = next((rate for rate in rates if rate >= sound.rate), rates[-1])
         if codec == "aac" and sound.rate not in AAC_RATES:
@@ -139,7 +140,7 @@ class _EncodedSound:
 class _CopiedSound:
     """The input's own packets, up to the end of the pictures."""
 
-    def __init__(self, container: OutputContainer, source: av.container.InputContainer, track: av.AudioStream) -> None:
+    def __init__(self, container: OutputContainer, source: InputContainer, track: av.AudioStream) -> None:
         self._container = container
         self._stream = container.add_stream_from_template(track)
         self._packets: Iterator[av.Packet] = (p for p in source.demux(track) if p.pts is not None)
@@ -150,20 +151,26 @@ class _CopiedSound:
     def write_until(self, seconds: Fraction) -> None:
         self._end = seconds
         while (
-            self._next is not None and (self._next.pts + (self._next.duration or 0)) * self._next.time_base <= seconds
+            self._next is not None
+            and (_stamp(self._next) + (self._next.duration or 0)) * self._next.time_base <= seconds
         ):
-            self._write()
+            self._write(self._next)
 
     def finish(self) -> None:
-        while self._next is not None and self._next.pts * self._next.time_base < self._end:
-            left = int(self._end / self._next.time_base) - self._next.pts
+        while self._next is not None and _stamp(self._next) * self._next.time_base < self._end:
+            left = int(self._end / self._next.time_base) - _stamp(self._next)
             self._next.duration = max(1, min(self._next.duration or left, left))
-            self._write()
+            self._write(self._next)
 
-    def _write(self) -> None:
-        self._next.stream = self._stream
-        self._container.mux(self._next)
+    def _write(self, packet: av.Packet) -> None:
+        packet.stream = self._stream
+        self._container.mux(packet)
         self._next = next(self._packets, None)
+
+
+def _stamp(packet: av.Packet) -> int:
+    """When it is presented, in its time base: only packets that say so are copied."""
+    return packet.pts or 0
 
 
 def _convert(sound: Sound, rate: int, layout: str) -> np.ndarray:

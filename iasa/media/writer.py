@@ -87,17 +87,19 @@ class VideoWriter:
         """Append uint8 RGB frames [f, H, W, 3], all of one size; their share of the sound goes along."""
         if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
             raise ValueError(f"frames are {frames.dtype} {list(frames.shape)}; uint8 [f, H, W, 3] is needed")
-        if self._size is None and len(frames):
-            self._size = frames.shape[1:3]
-        if len(frames) and frames.shape[1:3] != self._size:
-            raise ValueError(f"frames are {frames.shape[1:3]} (height, width); the first were {self._size}")
+        if not len(frames):
+            return
+        size = frames.shape[1], frames.shape[2]
+        self._size = self._size or size
+        if size != self._size:
+            raise ValueError(f"frames are {size} (height, width); the first were {self._size}")
         if self._mark:
             frames = add_mark(frames)
         try:
-            if self._encoder is None and len(frames):
-                self._encoder = self._make_encoder(frames.shape[1:3])
+            if self._encoder is None:
+                self._encoder = self._make_encoder(size)
             if isinstance(self._encoder, VideoEncoder):
-                frames = np.pad(frames, ((0, 0), *((0, side % 2) for side in self._size), (0, 0)), mode="edge")
+                frames = np.pad(frames, ((0, 0), *((0, side % 2) for side in size), (0, 0)), mode="edge")
             for frame in frames:
                 self._encoder.add(frame)
                 self.frames += 1
@@ -127,7 +129,7 @@ class VideoWriter:
                 self._partial.unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        if not self.frames:
+        if not self.frames or self._encoder is None:
             raise InputError(f"there are no frames to write to {display_name(self.path)}")
         try:
             self._encoder.finish(self._comment)

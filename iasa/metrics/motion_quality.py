@@ -108,7 +108,7 @@ def bone_error(identity: Identity, motion: RigMotion, nominal: RigMotion) -> dic
     return {name: float(np.abs(made[name] / true[name][:1] - 1).max()) for name in made}
 
 
-def rest_distance(motion: RigMotion, rest: np.ndarray, quiet: np.ndarray) -> float:
+def rest_distance(motion: RigMotion, rest: np.ndarray, quiet: np.ndarray | slice) -> float:
     """Median distance of the wrists from where they rest [2, 20], cm, in the frames `quiet`; NaN without any."""
     away = np.linalg.norm(motion.hands[quiet][:, :, :3] - rest[:, :3], axis=-1)
     return float(np.median(away)) if len(away) else float("nan")

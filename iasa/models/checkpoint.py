@@ -9,6 +9,7 @@ of less than 10 MB. Reading takes both.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -147,7 +148,7 @@ def find_weights(folder: Path | None, *names: str) -> Path:
     return place
 
 
-def fetch(folder: str | Path, download: Callable[[str], str | Path]) -> Path:
+def fetch(folder: str | os.PathLike, download: Callable[[str], str | os.PathLike]) -> Path:
     """A folder as it is; what has the form of a Hub repository's name, and is no folder, is downloaded. Raises InputError."""
     name = str(folder)
     if Path(folder).is_dir() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):

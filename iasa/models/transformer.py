@@ -34,7 +34,7 @@ class Condition:
     pose_tokens: Tensor  # [b, 1 + f, n, width]
     pose_summary: Tensor  # [b, 1 + f, width]
 
-    def frames(self, which: slice | Tensor) -> Condition:
+    def frames(self, which: slice | list[int] | Tensor) -> Condition:
         """The same condition for some of the frames (0 is the reference)."""
         return Condition(
             self.base[:, which], self.image_tokens, self.pose_tokens[:, which], self.pose_summary[:, which]

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, Photograph
+from iasa.avatar.pixel_parts import label_parts
 from iasa.warp.matting import (
     FINGER,
     FINGERS,
@@ -66,18 +67,17 @@ def cut_layers(photo: Photograph, moving: tuple[bool, bool]) -> Layers:
         ring = ndimage.binary_dilation(hole, iterations=FRINGE) & ~_upper_arms(photo)
         alpha = np.where(hole, trunk, np.where(ring, np.minimum(person, trunk), person))
         alpha = alpha * _main_part(alpha)
-        color = fill(
-            image, hole & (trunk > 0.02), (photo.person > SURE) & ~ndimage.binary_dilation(hole, iterations=FRINGE)
-        )
+        beyond = ~np.asarray(ndimage.binary_dilation(hole, iterations=FRINGE), bool)
+        color = fill(image, hole & (trunk > 0.02), (photo.person > SURE) & beyond)
         sure = (alpha > OWN) & ((photo.person > OWN) | hole)
     body = Layer(bleed(color, sure), alpha.astype(np.float32))
-    forearms = tuple(None if m is None else Layer(bleed(image, m[0] > SURE), m[0]) for m in mattes)
-    return Layers(room, body, forearms)
+    left, right = (None if m is None else Layer(bleed(image, m[0] > SURE), m[0]) for m in mattes)
+    return Layers(room, body, (left, right))
 
 
 def _main_part(alpha: np.ndarray) -> np.ndarray:
     """1 on the largest connected part of a layer, with soft edges: scraps of an arm are no body."""
-    labels, count = ndimage.label(alpha > 0.3)
+    labels, count = label_parts(alpha > 0.3)
     if count < 2:
         return np.ones_like(alpha)
     sizes = np.bincount(labels.ravel())

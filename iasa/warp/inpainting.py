@@ -19,8 +19,8 @@ def fill_holes(image: Tensor, keep: Tensor) -> Tensor:  # [b, c, H, W], [b, 1, H
     across, down = (steps / steps.sum(0)).square()  # steep down: stripes lie across
     nearest = [(colour, across * near) for colour, near in _nearest(image, keep)]
     nearest += [(colour.mT, down * near.mT) for colour, near in _nearest(image.mT, keep.mT)]
-    total = sum(weight for _, weight in nearest)
-    mean = sum(colour * weight for colour, weight in nearest) / total.clamp_min(1e-9)
+    total = sum((weight for _, weight in nearest), torch.zeros_like(keep))
+    mean = sum((colour * weight for colour, weight in nearest), torch.zeros_like(image)) / total.clamp_min(1e-9)
     return image * keep + torch.where(total > 0, mean, fill_softly(image, keep)) * (1 - keep)
 
 

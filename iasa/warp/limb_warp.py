@@ -60,9 +60,9 @@ def paint_arm(
     for pieces, width in zip(PARTS, (*widths, None, None, None), strict=True):
         whole = _seen(pieces, seen)  # [b, m]
         poses = torch.where(whole[..., None, None], xy, reference)
-        both = (_start_at(JOINT, pose).flatten(0, 1) for pose in (reference, poses))
+        before, after = (_start_at(JOINT, pose).flatten(0, 1) for pose in (reference, poses))
         share, where, corner = _lay(
-            pieces, *both, image.shape[-1], None if width is None else width.repeat_interleave(m, 0)
+            pieces, before, after, image.shape[-1], None if width is None else width.repeat_interleave(m, 0)
         )
         grid = where.unflatten(0, (b, m)).flatten(1, 2) * 2 - 1  # [b, m rows, columns, 2]
         over = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -113,7 +113,7 @@ def measure_arm(
         middle = bone.start + bone.unit * (along * bone.length)[..., None]  # [b, PLACES, 2]
         left = torch.stack([bone.unit[..., 1], -bone.unit[..., 0]], -1)[:, :, None]  # [b, 1, 1, 2]
         ((start, stop),) = pieces.values()
-        widest = torch.lerp(*xy.new_tensor([start, stop]), along)  # [PLACES]
+        widest = torch.lerp(xy.new_tensor(start), xy.new_tensor(stop), along)  # [PLACES]
         offset = (widest[:, None] * share)[..., None] * left  # [b, PLACES, ACROSS, 2]
         reach = []
         for side in (offset * outer, -offset * outer):

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from iasa.avatar.pixel_parts import distance_inside, label_parts, nearest_outside
+
 # Half widths of what may be an arm, in distances between the shoulders, where nothing narrower is measured.
 FOREARM, WRIST, PALM, FINGER = 0.17, 0.105, 0.105, 0.036
 SURE, REACH = 0.4, 1.5  # of these widths: certainly an arm within, certainly none beyond
@@ -55,7 +57,7 @@ def cut_forearm(
     cv2.grabCut(np.ascontiguousarray(crop), trimap, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
     cut = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
     cut &= depth > 1 - REACH
-    cut = ndimage.binary_opening(cut, iterations=1) | (core > 1 - SURE) & (mask > 0.1)
+    cut = np.asarray(ndimage.binary_opening(cut, iterations=1), bool) | (core > 1 - SURE) & (mask > 0.1)
     cut = _main_parts(ndimage.binary_closing(cut, iterations=1), core > 1 - SURE)
     sleeve = (depth > SLEEVE) & (mask > 0.5) & (trunk[box] < 0.5)
     out = np.zeros((2, size, size), np.float32)
@@ -89,14 +91,15 @@ def _box(mask: np.ndarray, size: int, margin: int = 12) -> tuple[slice, slice] |
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return None
-    return tuple(slice(max(0, int(x[0]) - margin), min(size, int(x[-1]) + margin + 1)) for x in (rows, columns))
+    down, across = (slice(max(0, int(x[0]) - margin), min(size, int(x[-1]) + margin + 1)) for x in (rows, columns))
+    return down, across
 
 
 def _main_parts(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """The connected parts of a mask that touch the seeds, without small holes."""
-    labels, _ = ndimage.label(mask)
+    labels, _ = label_parts(mask)
     kept = np.isin(labels, np.unique(labels[seeds & mask])) & mask
-    holes, count = ndimage.label(~kept)
+    holes, count = label_parts(~kept)
     sizes = np.bincount(holes.ravel(), minlength=count + 1)
     small = np.flatnonzero(sizes < 0.002 * mask.size)
     return kept | np.isin(holes, small[small > 0])
@@ -113,14 +116,14 @@ def fill(image: np.ndarray, hole: np.ndarray, known: np.ndarray | None = None) -
     half = size // 2
     mask = cv2.resize(missing.astype(np.uint8), (half, half), interpolation=cv2.INTER_AREA)
     mask = cv2.dilate(mask, np.ones((3, 3), np.uint8))
-    nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+    _, nearest = nearest_outside(missing)
     small = cv2.resize(image[nearest[0], nearest[1]], (half, half), interpolation=cv2.INTER_AREA)
     small = cv2.inpaint(small, mask, 4, cv2.INPAINT_TELEA)
     smooth = cv2.GaussianBlur(small, (0, 0), 3)  # away from the rim Telea's streaks are smoothed out
-    deep = np.clip(ndimage.distance_transform_edt(mask) / 16, 0, 1)[..., None]
+    deep = np.clip(distance_inside(mask) / 16, 0, 1)[..., None]
     small = (small * (1 - deep) + smooth * deep).astype(np.uint8)
     filled = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
-    soft = np.clip(ndimage.distance_transform_edt(hole) / FEATHER, 0, 1)[..., None]
+    soft = np.clip(distance_inside(hole) / FEATHER, 0, 1)[..., None]
     return (image * (1 - soft) + filled * soft + 0.5).clip(0, 255).astype(np.uint8)
 
 
@@ -128,7 +131,7 @@ def bleed(image: np.ndarray, sure: np.ndarray) -> np.ndarray:
     """Pixels that are not sure take the colour of the nearest sure one, or edges would carry what was behind them."""
     if not sure.any():
         return image
-    away, nearest = ndimage.distance_transform_edt(~sure, return_indices=True)
+    away, nearest = nearest_outside(~sure)
     colour = image[nearest[0], nearest[1]]
     smooth = np.stack([ndimage.gaussian_filter(colour[..., c].astype(np.float32), 1.5) for c in range(3)], -1)
     share = np.clip(away / 2, 0, 1)[..., None]

@@ -167,8 +167,8 @@ class BodySkin:
         moved = self.points + self.trunk @ moves
         for side in range(2):
             if self.arms[:, side].any():
-                joints = [SHOULDERS[side], ELBOWS[side]]
-                bone = carry_bone(*rest[joints], *pose[joints], self.unit)
+                shoulder, elbow = SHOULDERS[side], ELBOWS[side]
+                bone = carry_bone(rest[shoulder], rest[elbow], pose[shoulder], pose[elbow], self.unit)
                 moved = moved + self.arms[:, side, None] * (apply(bone, self.points) - moved)
         moved = moved + self.head[:, None] * (turn_points(turn, self.points + local, self.depth) - moved)
         return self.points + self.free[:, None] * (moved - self.points)
@@ -219,7 +219,7 @@ class ForearmSkin:
         rest, where = self.rest, HANDS[self.side]
         shoulder, elbow = SHOULDERS[self.side], ELBOWS[self.side]
         hand, new = rest[where], pose[where]
-        upper = apply(carry_bone(*rest[[shoulder, elbow]], *pose[[shoulder, elbow]], self.unit), self.points)
+        upper = apply(carry_bone(rest[shoulder], rest[elbow], pose[shoulder], pose[elbow], self.unit), self.points)
         bone = (rest[elbow], hand[0], pose[elbow], new[0])
         shown = direction_shown(*bone, self.unit)
         shift = pose[elbow] - rest[elbow] + self.along[:, None] * (new[0] - hand[0] - pose[elbow] + rest[elbow])
