@@ -129,7 +129,7 @@ def critic_loss(
 def feature_distance(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     """Squared distance of unit feature vectors, mean over what `weight` covers: maps [m, c, h, w], weight [m, 1, H, W] -> [m]."""
     near = F.normalize(a.float(), dim=1) - F.normalize(b.float(), dim=1)
-    weight = F.adaptive_avg_pool2d(weight, a.shape[-2:])[:, 0]
+    weight = F.adaptive_avg_pool2d(weight, (a.shape[-2], a.shape[-1]))[:, 0]
     return (near.square().sum(1) * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-3)
 
 
@@ -149,7 +149,7 @@ def region_terms(
     one pass serves all regions. A picture without a region counts for nothing in it. Gradients reach `output` alone if
     the encoders are frozen.
     """
-    masks = soft_masks(xy, confidence, output.shape[-2:], scale)
+    masks = soft_masks(xy, confidence, (output.shape[-2], output.shape[-1]), scale)
     with torch.no_grad():
         true_maps, true_face = features(truth), face(truth, xy) if "face" in regions else None
     maps = features(output)
@@ -157,7 +157,7 @@ def region_terms(
     for region in regions:
         mask = masks[:, SOFT_REGIONS.index(region)][:, None]
         present = (mask.flatten(1).amax(1) > 0.5).float()
-        if region == "face":
+        if region == "face" and true_face is not None:
             each = (face(output, xy) - true_face).square().sum(-1)
         else:
             each = torch.stack([feature_distance(*pair, mask) for pair in zip(maps, true_maps, strict=True)]).mean(0)
@@ -167,4 +167,4 @@ def region_terms(
 
 def region_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Sum of lambda_r L_r over the regions at hand."""
-    return sum(weights[name] * value for name, value in terms.items())
+    return sum((weights[name] * value for name, value in terms.items()), torch.zeros(()))

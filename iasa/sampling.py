@@ -21,6 +21,7 @@ def make_levels(steps: int, shift: float = 3.0) -> list[float]:
         raise ValueError(f"{steps} steps asked for; at least 1 is needed")
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)])
+    assert scheduler.sigmas is not None  # set just now
     return [float(level) for level in scheduler.sigmas[:-1]]
 
 

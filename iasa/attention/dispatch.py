@@ -74,8 +74,8 @@ def sparse_attention(
         raise InputError(f"there are {len(plan)} plans for a batch of {len(q)}; one for each or one for all is needed")
     if not len(plan):
         return q + k + v  # nothing, that can be differentiated
-    parts = zip(q.split(1), k.split(1), v.split(1), plan, strict=True)
-    return torch.cat([_one_plan(*tensors, one, backend) for *tensors, one in parts])
+    parts = zip(zip(q.split(1), k.split(1), v.split(1), strict=True), plan, strict=True)
+    return torch.cat([_one_plan(*tensors, one, backend) for tensors, one in parts])
 
 
 def _one_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, backend: str) -> Tensor:
@@ -89,7 +89,7 @@ def _one_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, backend: str
         return q + k + v  # nothing, that can be differentiated
     if name in ("triton", "two-pass"):  # the kernels keep apart by themselves what is not finite
         return attend_triton(q, k, v, plan, two_pass=name == "two-pass")
-    return attend_finite(q, k, v, plan, lambda *tensors: _attend(*tensors, plan, name))
+    return attend_finite(q, k, v, plan, lambda q, k, v: _attend(q, k, v, plan, name))
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, name: str) -> Tensor:

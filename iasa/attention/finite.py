@@ -55,5 +55,5 @@ def _tables(plan: AttentionPlan, device: torch.device) -> tuple[Tensor, Tensor, 
         bits = join_bits(bits.flatten()[order].int(), plan.block_csr())[torch.argsort(order)].view_as(bits)
     value = torch.arange(SIGNATURES)
     share = (value[:, None] & value) != 0
-    frames = (seen.float().to(device) for seen in (plan.visible_whole, plan.visible))
-    return bits.long().to(device), *frames, share.float().to(device)
+    whole, visible = (seen.float().to(device) for seen in (plan.visible_whole, plan.visible))
+    return bits.long().to(device), whole, visible, share.float().to(device)

@@ -25,7 +25,8 @@ def attend_flex(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan) -> Tensor:
     if q.device.type == "cpu" and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
         raise InputError("FlexAttention has no backward pass on a processor; use the backend cpu, or no_grad")
     mask = once(plan, ("flex", q.device), lambda: plan.to_flex(device=q.device))
-    return unpermute_tokens(compiled_flex(*(permute_tokens(x, plan) for x in (q, k, v)), mask), plan)
+    q, k, v = (permute_tokens(x, plan) for x in (q, k, v))
+    return unpermute_tokens(compiled_flex(q, k, v, mask), plan)
 
 
 def compiled_flex(q: Tensor, k: Tensor, v: Tensor, mask: BlockMask) -> Tensor:

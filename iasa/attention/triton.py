@@ -85,6 +85,7 @@ def import_kernels() -> ModuleType:
         spec = importlib.util.spec_from_file_location(
             "iasa_kernels", folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
+        assert spec is not None and spec.loader is not None  # as it is for every file of Python
         package = sys.modules["iasa_kernels"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(package)
     import iasa_kernels

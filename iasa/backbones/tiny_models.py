@@ -35,7 +35,7 @@ def tiny_vace(layers: int = 3, text: bool = False) -> WanVACEPipeline:
     model = WanVACETransformer3DModel(
         **CORE, in_channels=16, num_layers=layers, vace_layers=[0, layers - 1], vace_in_channels=96
     )
-    tokenizer, encoder = tiny_text() if text else (None, None)
+    tokenizer, encoder = _maybe_text(text)
     scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=3.0)
     return WanVACEPipeline(
         tokenizer=tokenizer,
@@ -56,10 +56,11 @@ def tiny_animate(layers: int = 5, text: bool = False) -> WanAnimatePipeline:
         motion_encoder_dim=16, face_encoder_hidden_dim=16, face_encoder_num_heads=2, inject_face_latents_blocks=5,
     )  # fmt: skip
     encoder, processor = _tiny_vision()
-    tokenizer, text_encoder = tiny_text() if text else (None, None)
+    tokenizer, text_encoder = _maybe_text(text)
+    scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=3.0)
     return WanAnimatePipeline(
         tokenizer=tokenizer, text_encoder=text_encoder, vae=tiny_vae(), transformer=loud(model).eval(), image_encoder=encoder,
-        image_processor=processor, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        image_processor=processor, scheduler=scheduler,
     )  # fmt: skip
 
 
@@ -69,8 +70,9 @@ def tiny_i2v(layers: int = 2) -> WanImageToVideoPipeline:
     torch.manual_seed(0)
     model = WanTransformer3DModel(**CORE, in_channels=36, num_layers=layers, image_dim=32, added_kv_proj_dim=32)
     encoder, processor = _tiny_vision()
+    tokenizer, text_encoder = _maybe_text(False)
     return WanImageToVideoPipeline(
-        tokenizer=None, text_encoder=None, vae=tiny_vae(), transformer=loud(model).eval(), image_encoder=encoder,
+        tokenizer=tokenizer, text_encoder=text_encoder, vae=tiny_vae(), transformer=loud(model).eval(), image_encoder=encoder,
         image_processor=processor, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
     )  # fmt: skip
 
@@ -87,6 +89,10 @@ def tiny_text() -> tuple[Any, Any]:
     torch.manual_seed(2)
     config = UMT5Config(vocab_size=len(known), d_model=TEXT, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     return tokenizer, UMT5EncoderModel(config).eval()
+
+
+def _maybe_text(wanted: bool) -> tuple[Any, Any]:
+    return tiny_text() if wanted else (None, None)
 
 
 def text_embedding(seed: int = 5) -> torch.Tensor:

@@ -111,7 +111,9 @@ def compare_videos(sparse: WanVideo, dense: WanVideo, keypoints: Keypoints) -> d
     return {name: round(value, 4) if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def _run_vace(pipe: Any, scene: Scene, settings: WanSettings, fps: float, segment: int):
+def _run_vace(
+    pipe: Any, scene: Scene, settings: WanSettings, fps: float, segment: int
+) -> tuple[np.ndarray, list[AttentionPlan]]:
     """Segments go on by VACE's own means: pictures that are known stand before the skeletons, with a black mask."""
     poses, size = fit_poses(scene.keypoints, fps), (settings.height, settings.width)
     white, black = (Image.new("L", (size[1], size[0]), level) for level in (255, 0))
@@ -133,7 +135,9 @@ def _run_vace(pipe: Any, scene: Scene, settings: WanSettings, fps: float, segmen
     return made, plans
 
 
-def _run_animate(pipe: Any, scene: Scene, settings: WanSettings, fps: float, segment: int):
+def _run_animate(
+    pipe: Any, scene: Scene, settings: WanSettings, fps: float, segment: int
+) -> tuple[np.ndarray, list[AttentionPlan]]:
     """Animate cuts its segments itself. Its face video is cut from the speaker's picture, warped to the poses."""
     poses, own = fit_poses(scene.keypoints, fps), fit_poses(scene.speaker_keypoints, fps)
     size, faces = (settings.height, settings.width), []
@@ -143,6 +147,7 @@ def _run_animate(pipe: Any, scene: Scene, settings: WanSettings, fps: float, seg
     segment, plans = min(segment, len(poses)), []
     if options := ATTENTION[settings.attention]:
         plans = plan_for(pipe, poses, *size, reference_pose=scene.pose, options=options, segment=segment)
+        assert isinstance(plans, list)  # as for every Animate
         apply_iasa(pipe, plans, settings.first_dense, backend=settings.backend)
     frames = pipe(
         image=Image.fromarray(scene.picture), pose_video=draw_skeletons(poses, *size, "animate"), face_video=faces,

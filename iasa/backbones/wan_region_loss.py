@@ -75,10 +75,6 @@ def make_region_loss(vae: Any) -> WanRegionLoss:
     from iasa.paths import WEIGHTS
 
     device = next(vae.parameters()).device
-    face, parts = (
-        load_weights(kind, WEIGHTS / name).requires_grad_(False)
-        for kind, name in ((FaceEncoder, "face_encoder"), (PartEncoder, "part_encoder"))
-    )
-    for encoder in (face, parts):
-        torch.nn.Module.to(encoder, device)
+    face = load_weights(FaceEncoder, WEIGHTS / "face_encoder").requires_grad_(False).to(device)
+    parts = load_weights(PartEncoder, WEIGHTS / "part_encoder").requires_grad_(False).to(device)
     return WanRegionLoss(vae, face.embed, parts)

@@ -188,9 +188,9 @@ def _attention(bench: Bench) -> None:
                     return bench.timed(lambda: F.scaled_dot_product_attention(*given), 5)
 
             def sparse(backend, tensors=tensors, plan=plan) -> float:
-                given = tensors()
+                q, k, v = tensors()
                 with torch.no_grad():
-                    return bench.timed(lambda: sparse_attention(*given, plan, backend), 5)
+                    return bench.timed(lambda: sparse_attention(q, k, v, plan, backend), 5)
 
             def both_ways(call, tensors=tensors) -> float:
                 return bench.timed(lambda: call(*tensors(grad=True)).sum().backward(), 3)
@@ -200,8 +200,8 @@ def _attention(bench: Bench) -> None:
                 bench.row("attention", f"dense {name}", lambda kind=kind, dense=dense: dense(kind), **note)
             for backend in bench.backends:
                 bench.row("attention", f"plan {backend}", lambda b=backend, sparse=sparse: sparse(b), **note)
-            call = F.scaled_dot_product_attention
-            bench.row("attention", "dense, forward and backward", lambda c=call, both=both_ways: both(c), **note)
+            dense_call = F.scaled_dot_product_attention
+            bench.row("attention", "dense, forward and backward", lambda c=dense_call, both=both_ways: both(c), **note)
             for backend in [b for b in bench.backends if b != "two-pass"]:
 
                 def call(q, k, v, backend=backend, plan=plan):
@@ -295,7 +295,8 @@ def _autoencoder(bench: Bench) -> None:
         from diffusers import AutoencoderKLWan
 
         tiny: dict[str, Any] = dict(base_dim=3, dim_mult=[1, 1, 1, 1], num_res_blocks=1) if bench.options.quick else {}
-        return AutoencoderKLWan(**tiny).to(device=bench.device, dtype=bench.dtype).eval()
+        vae: Any = AutoencoderKLWan(**tiny)
+        return vae.to(device=bench.device, dtype=bench.dtype).eval()
 
     def decode(height: int, width: int) -> float:
         vae, latents = make(), bench.random(1, 16, (bench.frames - 1) // 4 + 1, height // 8, width // 8)

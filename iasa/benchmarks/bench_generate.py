@@ -24,6 +24,7 @@ from iasa.avatar.speaker import Reference, load_speaker, speaker_names
 from iasa.benchmarks import GenerateOptions
 from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS, InputError, MaskOptions
 from iasa.device import Precision
+from iasa.inference.streaming_rollout import StudentStream
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.metrics.video_quality import detection_rates, psnr
 from iasa.motion import speech_to_motion
@@ -79,6 +80,7 @@ def measure(pipeline: CoSpeechPipeline, reference: Reference, row: str, sound: n
         marks += [(time.perf_counter() - begun, time.process_time() - spent)] * len(frames)
         memory.append(resident_mb())
     wall, processor = np.array(marks).T
+    assert generation.count is not None  # the sound has an end
     latents = generation.count / FRAMES_PER_LATENT
     return {
         "row": row,
@@ -148,6 +150,7 @@ def breakdown(pipeline: CoSpeechPipeline, reference: Reference, row: str, steps:
     torch.set_num_threads(1)
     if model == "student":
         student, given = pipeline.prepare(poses, reference, num_inference_steps=steps)
+        assert isinstance(student, StudentStream)
         for frame, _ in given[:DENSE_FRAMES]:
             student.next_frame(frame)
         with profile(activities=[ProfilerActivity.CPU]) as seen:

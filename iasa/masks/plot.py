@@ -99,7 +99,11 @@ def _places(frames: int, top: int) -> list[tuple[int, int, int]]:
 
 
 def _legend(
-    pen: ImageDraw.ImageDraw, font: ImageFont.ImageFont, x: int, y: int, names: list[tuple[str, tuple[int, ...]]]
+    pen: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    x: int,
+    y: int,
+    names: list[tuple[str, tuple[int, ...]]],
 ) -> None:
     for name, colour in names:
         pen.rectangle((x, y + 3, x + 11, y + 14), fill=colour)

@@ -25,7 +25,7 @@ class FaceDistance:
     def __init__(self) -> None:
         spec = find_spec("face_recognition_models")  # not imported: it asks for a module that setuptools has dropped
         try:
-            import dlib
+            import dlib  # pyright: ignore[reportMissingImports]  # of an extra that the checker does without
         except ImportError as error:
             raise InputError(INSTALL) from error
         if spec is None or not spec.submodule_search_locations:

@@ -23,7 +23,7 @@ def make_cepstra(audio: np.ndarray) -> np.ndarray:  # float [n] in -1..1, mono a
     frames = samples[np.arange(columns)[:, None] * HOP + np.arange(WINDOW)]
     power = np.abs(np.fft.rfft(frames, TRANSFORM)) ** 2 / TRANSFORM  # [columns, 257]
     bands = np.log(np.maximum(power @ mel_bands().T, TINY))
-    cepstra = dct(bands, type=2, axis=1, norm="ortho")[:, :COEFFICIENTS]
+    cepstra = np.asarray(dct(bands, type=2, axis=1, norm="ortho"))[:, :COEFFICIENTS]
     cepstra *= 1 + LIFTER / 2 * np.sin(np.pi * np.arange(COEFFICIENTS) / LIFTER)
     cepstra[:, 0] = np.log(np.maximum(power.sum(1), TINY))
     return cepstra.T.astype(np.float32)

@@ -40,12 +40,10 @@ class ProxyMetrics:
     @classmethod
     def load(cls, run: Path | None = None) -> ProxyMetrics | None:
         """Those that a run folder holds, else the shipped ones; None if there are none yet."""
-        kinds = (FaceEncoder, PartEncoder, SyncEncoder)
         try:
-            face, parts, sync = (
-                load_weights(kind, find_weights(run, name)).requires_grad_(False)
-                for kind, name in zip(kinds, NAMES, strict=True)
-            )
+            face = load_weights(FaceEncoder, find_weights(run, "face_encoder")).requires_grad_(False)
+            parts = load_weights(PartEncoder, find_weights(run, "part_encoder")).requires_grad_(False)
+            sync = load_weights(SyncEncoder, find_weights(run, "sync_encoder")).requires_grad_(False)
         except InputError:
             return None
         return cls(face.embed, parts, sync)

@@ -123,7 +123,8 @@ def read_lpips(path: Path) -> nn.Module:
 
 def lpips_layers(network: nn.Module, images: Tensor) -> list[Tensor]:
     """The feature maps that LPIPS compares, for the region loss: images [m, 3, H, W] in [-1, 1]."""
-    return list(network.net(network.scaling_layer(images)))
+    scale, layers = (network.get_submodule(name) for name in ("scaling_layer", "net"))
+    return list(layers(scale(images)))
 
 
 def read_syncnet(path: Path, narrower: int = 1) -> SyncNet:

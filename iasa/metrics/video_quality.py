@@ -78,7 +78,9 @@ def ssim(pred: Images, truth: Images, peak: float = PEAK) -> float:
     pairs = zip(_to_planes(pred).split(SSIM_FRAMES), _to_planes(truth).split(SSIM_FRAMES), strict=True)
     total, frames = 0.0, 0
     for a, b in pairs:
-        total += float(structural_similarity_index_measure(a, b, data_range=peak)) * len(a)
+        similarity = structural_similarity_index_measure(a, b, data_range=peak)
+        assert isinstance(similarity, Tensor)  # no tuple, as nothing else is asked for
+        total += float(similarity) * len(a)
         frames += len(a)
     return total / frames
 
@@ -217,7 +219,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
         return float("nan")
     a, b = a.astype(np.float64), b.astype(np.float64)
     gap = a.mean(0) - b.mean(0)
-    first, second = (np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r") for x in (a, b))
+    first, second = (np.asarray(np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r")) for x in (a, b))
     # covariances are R' R: the trace of the root of their product is the sum of the singular values of R1 R2'
     shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
     return float(gap @ gap + np.square(first).sum() + np.square(second).sum() - 2 * shared)

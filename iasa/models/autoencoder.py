@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from torch import Tensor, nn
 
+from iasa.models.network import Network
 from iasa.models.pose_embedding import PoseField
 
 BOUND = 3.0  # latents stay in (-BOUND, BOUND)
@@ -27,14 +27,14 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        for weight in self.conv2.parameters():
+            nn.init.zeros_(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.silu(self.conv1(F.silu(x))))
 
 
-class Autoencoder(ModelMixin, ConfigMixin):
+class Autoencoder(Network):
     """A plain convolutional autoencoder with bounded, channel-normalised latents.
 
     The picture enters and leaves in 4 x 4 patches, so all convolutions run at a quarter of its side or below: cheap
@@ -44,6 +44,8 @@ class Autoencoder(ModelMixin, ConfigMixin):
     `encode` returns latents with mean 0 and deviation 1 per channel.
     """
 
+    mean: Tensor  # [c], of training latents
+    std: Tensor  # [c]
     adam_parameters = ("encoder.1.", "encoder.8.", "heads.", "pose.", "poses.", "guide.", "gate.")
 
     @register_to_config
@@ -80,12 +82,13 @@ class Autoencoder(ModelMixin, ConfigMixin):
         self.poses = PoseField(a, size // 4, size // 4, frames)  # of all frames of the latent frame
         self.pose = PoseField(a, size // 4, size // 4, 1)  # of the one frame that is being painted
         self.guide = nn.Conv2d(48, a, 3, padding=1)  # of the warped reference
-        nn.init.zeros_(self.guide.weight)
-        nn.init.zeros_(self.guide.bias)
+        for weight in self.guide.parameters():
+            nn.init.zeros_(weight)
         self.fine = nn.Sequential(ResidualBlock(a), ResidualBlock(a), ResidualBlock(a))
         self.heads = nn.ModuleList(nn.Conv2d(a, 48, 3, padding=1) for _ in range(frames))
         self.gate = nn.Conv2d(a, 16, 3, padding=1)  # how far each pixel is taken from the warped reference as it is
         nn.init.zeros_(self.gate.weight)
+        assert self.gate.bias is not None
         nn.init.constant_(self.gate.bias, -3.0)
         self.shuffle, self.unshuffle = nn.PixelShuffle(4), nn.PixelUnshuffle(4)
         self.register_buffer("mean", torch.zeros(latent_channels))

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers import ModelMixin
@@ -24,6 +25,7 @@ from iasa.config import InputError
 from iasa.files import display_name
 from iasa.paths import WEIGHTS
 
+M = TypeVar("M", bound=ModelMixin)
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 FILE_BYTES = 9 * 2**20
 WHOLE, PARTS = "diffusion_pytorch_model*.safetensors", "part_*.safetensors"
@@ -92,7 +94,7 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted([*folder.glob(WHOLE), *folder.glob(PARTS)])
 
 
-def load_weights(kind: type[ModelMixin], folder: Path) -> ModelMixin:
+def load_weights(kind: type[M], folder: Path) -> M:
     """A model of class `kind` in evaluation mode, float32. Raises InputError if files are missing or of another shape."""
     name_of, files = display_name(folder), weight_files(folder)
     if not files or not (folder / "config.json").exists():
@@ -125,7 +127,9 @@ def held_weights(folder: Path | None, *names: str) -> Path | None:
 
     `folder` is what `save_pretrained` or `train --export` wrote (NAME/), or a training's run (STAGE/export/).
     """
-    for name in names if folder else ():
+    if folder is None:
+        return None
+    for name in names:
         for place in (folder / name / "export", folder / name):
             if (place / "config.json").exists():
                 return place

@@ -29,6 +29,9 @@ class PoseEmbedding(nn.Module):
     keypoints, once in the picture's frame and the face once more in its own.
     """
 
+    centres: Tensor  # [n, 2] of the tokens
+    visible: Tensor  # int64 [p], VISIBLE
+
     def __init__(self, width: int, rows: int, cols: int, frames: int) -> None:
         super().__init__()
         y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(cols) + 0.5, indexing="ij")
@@ -77,6 +80,8 @@ class PoseField(nn.Module):
     of a function of x and one of y, so a row of the map is one matrix product and the [cells, keypoints] table of
     features never exists.
     """
+
+    visible: Tensor  # int64 [p], VISIBLE
 
     def __init__(self, width: int, rows: int, cols: int, frames: int) -> None:
         super().__init__()

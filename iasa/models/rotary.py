@@ -37,4 +37,6 @@ def rotate_into(out: Tensor, x: Tensor, rope: Rope) -> Tensor:  # [..., n, d]
 
 
 def _parts(x: Tensor, rope: Rope) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return *x.chunk(2, -1), *(part.to(x.dtype) for part in rope)
+    a, b = x.chunk(2, -1)
+    cos, sin = rope
+    return a, b, cos.to(x.dtype), sin.to(x.dtype)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from torch import Tensor, nn
 
 from iasa.models.image_encoder import ImageEncoder
+from iasa.models.network import Network
 from iasa.models.pose_embedding import PoseEmbedding
 from iasa.models.rotary import Rope, rope_angles, rotate
 
@@ -82,8 +82,8 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.zeros(6, width))
         with torch.no_grad():
             self.modulation[2] = self.modulation[5] = 0.3  # the gates start partly open
-            self.mix.weight.zero_()
-            self.mix.bias.zero_()
+            for weight in self.mix.parameters():
+                weight.zero_()
 
     def forward(
         self,
@@ -111,7 +111,7 @@ class Block(nn.Module):
         return x + gate2 * self.down(F.gelu(self.up(h), approximate="tanh"))
 
 
-class VideoTransformer(ModelMixin, ConfigMixin):
+class VideoTransformer(Network):
     """Predicts clean latents x0 from noisy ones, a pose per video frame, and a reference frame.
 
     The reference enters three times: as frame 0 of the sequence (tokens to attend to); warped to each frame's pose
@@ -119,6 +119,8 @@ class VideoTransformer(ModelMixin, ConfigMixin):
     network returns the warped reference.
     """
 
+    cos: Tensor  # [n, d / 2], of the tokens' rotary angles
+    sin: Tensor
     adam_parameters = (
         "patch_in", "patch_out", "noise", "pose.token_in", "pose.summary_in", "modulate", "role", "image_encoder",
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iasa.avatar.identity import Identity
 from iasa.avatar.rig import RigMotion, make_keypoints
@@ -62,7 +62,8 @@ def generate_clip_motion(
     The first pieces wait for what follows, so motion comes a little later than its speech. `network` is who performs with
     "learned", by default the shipped one.
     """
-    stream = _motion_model(seed, style, model, network, None, CLIP_AHEAD, CLIP_WINDOW)
+    blocks = {"block": None, "look_ahead": CLIP_AHEAD, "window": CLIP_WINDOW}
+    stream = _motion_model(seed, style, model, network, **blocks)
     for features in pieces:
         motion = stream.push(features)
         if len(motion):
@@ -81,12 +82,12 @@ def live_motion_model(
 
 
 def _motion_model(
-    seed: int, style: GestureStyle | None, model: str, network: MotionGenerator | None, *blocks: int | None
+    seed: int, style: GestureStyle | None, model: str, network: MotionGenerator | None, **blocks: Any
 ) -> GestureStream | MotionStream:
     """`blocks` are the rules' own."""
     check_motion(model)
     if model == "rules":
-        return GestureStream(seed, style, *blocks)
+        return GestureStream(seed, style, **blocks)
     from iasa.motion.generator_streaming import MotionStream  # torch, which the rules do without
 
     return MotionStream(seed, style, model=network)

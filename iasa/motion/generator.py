@@ -8,15 +8,16 @@ weights are the distribution that an entry is drawn from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from torch import Tensor, nn
 
+from iasa.models.network import Network
 from iasa.models.rotary import Rope, rope_angles, rotate
 from iasa.motion.audio_embedding import AHEAD, PAST, SCALES, STRIDE, AudioEmbedding, make_windows
 from iasa.motion.codebooks import RegionCodec, overlap_add
@@ -68,12 +69,16 @@ def recent_mask(steps: int) -> Tensor:
     return (age >= 0) & (age < MEMORY)
 
 
-class MotionGenerator(ModelMixin, ConfigMixin):
+class MotionGenerator(Network):
     """Codebooks, decoders and generator; `iasa.motion.generator_streaming.MotionStream` runs it.
 
     `scales`, `codebooks` and `coupling` exist for the ablation: which time scales the generator hears; without
     codebooks the latents are regressed; without coupling a region does not see the others' entries of this step.
     """
+
+    mean: Tensor  # [57] of the motion
+    std: Tensor  # [57]
+    sees: Tensor  # bool [slots, slots]
 
     @register_to_config
     def __init__(
@@ -96,9 +101,8 @@ class MotionGenerator(ModelMixin, ConfigMixin):
         self.register_buffer("mean", torch.zeros(PARAMETERS))
         self.register_buffer("std", torch.ones(PARAMETERS))
         self.listen = AudioEmbedding(listen_width, HEARD_BY_DECODERS)
-        self.codecs = nn.ModuleDict(
-            {name: RegionCodec(size, listen_width, levels, entries, dim) for name, size in CODED.items()}
-        )
+        codecs = {name: RegionCodec(size, listen_width, levels, entries, dim) for name, size in CODED.items()}
+        self.codecs = cast("Mapping[str, RegionCodec]", nn.ModuleDict(codecs))  # torch does not say what it holds
         self.audio = AudioEmbedding(width, scales)
         self.style = nn.Linear(STYLE_SIZE, width)
         self.start = nn.Parameter(torch.zeros(width))

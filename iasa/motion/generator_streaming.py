@@ -142,9 +142,11 @@ class MotionStream:
 
     def _draw(self, state: torch.Tensor) -> dict[str, torch.Tensor]:
         """Entries drawn slot after slot -> the latent of each region [1, 1, dim]."""
-        model, chosen, entry = self.model, [], None
+        model, chosen = self.model, []
+        entry: torch.Tensor | None = None
+        past: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(model.slot_blocks)
         draws = self._rng.random(len(model.slots))
-        base, past = model.to_slots(state[0]), [None] * len(model.slot_blocks)
+        base = model.to_slots(state[0])
         for slot, (name, level) in enumerate(model.slots):
             logits = model.attend(slot, model.next_slot(slot, base, entry, past), self._entry_keys[slot])[0]
             chosen.append(self._pick(logits.numpy(), float(draws[slot])))

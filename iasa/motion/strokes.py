@@ -8,7 +8,7 @@ smooth however moves follow.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -223,7 +223,8 @@ def follow(keys: list[Key], times: np.ndarray) -> np.ndarray:
     position[:, 2] += np.sin(np.pi * u[:, 0]) * np.minimum(0.10 * np.linalg.norm(step, axis=1), 2.0)
     turns = [_relative(a, b) for a, b in zip(keys, keys[1:], strict=False)] + [np.zeros(3)]
     frames = Rotation.from_matrix(np.stack([_orientation(k).as_matrix() for k in keys]))
-    axes = (Rotation.from_rotvec(u * np.stack(turns)[index]) * frames[index]).as_matrix()
+    at: Any = index  # scipy declares one number or a slice, and takes arrays
+    axes = (Rotation.from_rotvec(u * np.stack(turns)[index]) * frames[at]).as_matrix()
     fingers = shape[index] + u * (shape[after] - shape[index])
     out = np.concatenate([position, axes[:, :, 2], axes[:, :, 1], fingers], 1)
     return gaussian_filter1d(out, 0.7, axis=0, mode="nearest")

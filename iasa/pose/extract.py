@@ -169,7 +169,7 @@ def extract_keypoints(
     cuts: Container[int] = (),  # frames at which another shot begins: nothing is tracked into it
 ) -> Keypoints:
     """The poses in a clip (tracked and smoothed), or in unrelated pictures of one size (`static`)."""
-    found, size = [], None
+    found, size = [], ()
     with HolisticDetector(static) as detector:
         for number, frame in enumerate(frames):
             size = size or frame.shape[:2]

@@ -27,7 +27,7 @@ _SMOOTH = 2  # drawn this much larger, then shrunk
 
 def _make_lines() -> list[tuple[int, int, tuple[int, int, int], float]]:
     """(point, point, colour, width in 1/256 of the picture) of everything that is drawn."""
-    lines = [(a, b, FACE_COLOUR, 1.0) for a, b in FACE_LINES]
+    lines: list[tuple[int, int, tuple[int, int, int], float]] = [(a, b, FACE_COLOUR, 1.0) for a, b in FACE_LINES]
     for a, b in BONES:
         if a >= RIGHT_HAND.start:
             lines.append((a, b, RIGHT_COLOUR, 1.5))

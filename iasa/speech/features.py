@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +93,7 @@ CONTOURS = ("visemes", "energy", "pitch", "voiced", "speaking", "onset")
 
 
 def read_audio(
-    path: str | Path, max_seconds: float = MAX_AUDIO_SECONDS, track: int | None = None
+    path: str | os.PathLike, max_seconds: float = MAX_AUDIO_SECONDS, track: int | None = None
 ) -> tuple[np.ndarray, int]:
     """Speech from a sound or video file: (mono float32 [n], 16000). Raises InputError for unusable sound."""
     from iasa.media.sound import read_sound

@@ -54,6 +54,7 @@ class RecognizerProcess:
             watchdog = threading.Timer(limit, process.kill)  # then it answers nothing
             watchdog.daemon = True
             watchdog.start()
+            assert process.stdin is not None and process.stdout is not None  # see _started
             try:
                 process.stdin.write(_LENGTH.pack(samples.nbytes) + samples.tobytes())
                 process.stdin.flush()
@@ -89,6 +90,7 @@ class RecognizerProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            assert self._process.stdin is not None and self._process.stdout is not None  # see _started
             self._process.stdout.close()
             try:
                 self._process.stdin.close()

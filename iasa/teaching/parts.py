@@ -61,9 +61,8 @@ def check_warp_place(function: Callable) -> None:
         "a control point must land on its mate: the means must be weighted too",
         1e-3,
     )
-    truth = warp_rigid(
-        *(torch.from_numpy(x) for x in (place[None], source[None], target[None])), torch.ones(1, 6).double()
-    )
+    where, start, end = (torch.from_numpy(x[None]) for x in (place, source, target))
+    truth = warp_rigid(where, start, end, torch.ones(1, 6).double())
     large = warp(place, 2 * source)
     means = _weighted_means(place, source, 2 * source)
     near(

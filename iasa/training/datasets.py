@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,13 @@ class Shard:
     confidence: np.ndarray
     latents: np.ndarray | None
 
+    @property
+    def encoded(self) -> np.ndarray:
+        """The latents. Raises ValueError before `encode_shards`."""
+        if self.latents is None:
+            raise ValueError("the shard has no latents yet; encode_shards writes them")
+        return self.latents
+
 
 def find_shards(folder: Path, split: str) -> list[Shard]:
     """The complete shards of "train" or "heldout". Raises FileNotFoundError if there is none."""
@@ -120,7 +127,7 @@ def to_pictures(images: Tensor) -> np.ndarray:  # [..., 3, H, W] in [-1, 1] -> u
 @torch.inference_mode()
 def encode_shards(folder: Path, split: str, autoencoder: Autoencoder) -> None:
     """Write the latents of every shard that lacks them (or whose autoencoder was another one)."""
-    mark = f"{float(autoencoder.encoder[1].weight.double().sum()):.9e}"
+    mark = f"{float(autoencoder.get_parameter('encoder.1.weight').double().sum()):.9e}"
     device = autoencoder.mean.device
     dtype = pick_precision(device=device).dtype
     for path in sorted(folder.glob(f"{split}_*.frames.npy")):
@@ -222,19 +229,25 @@ class Window:
     image: Tensor  # [b, 3, H, W] the reference picture
     xy: Tensor  # [b, 1 + f, t, 133, 2]
     confidence: Tensor  # [b, 1 + f, t, 133]
-    base: Tensor | None = None  # [b, 1 + f, c, h, w] latents of the reference, and of the reference warped to each pose
-    warped: Tensor | None = None  # [b, f t, 3, H, W] the reference warped to each pose
 
     def to(self, device: torch.device) -> Window:
         return Window(*(part.to(device) for part in (self.latents, self.image, self.xy, self.confidence)))
 
     @torch.no_grad()
-    def with_base(self, autoencoder: Autoencoder) -> Window:
-        """The same window with `base` and `warped` filled in."""
+    def with_base(self, autoencoder: Autoencoder) -> WarpedWindow:
+        """The same window with the reference warped to its poses."""
         poses = self.xy[:, 1:].flatten(1, 2), self.confidence[:, 1:].flatten(1, 2)
         warped = warp_reference(self.image, self.xy[:, 0, 0], self.confidence[:, 0, 0], *poses)
         base = torch.cat([self.latents[:, :1], autoencoder.encode(warped).float()], 1)
-        return replace(self, base=base, warped=warped)
+        return WarpedWindow(self.latents, self.image, self.xy, self.confidence, base, warped)
+
+
+@dataclass(frozen=True)
+class WarpedWindow(Window):
+    """A window with what the network and the decoder see of the reference."""
+
+    base: Tensor  # [b, 1 + f, c, h, w] latents of the reference, and of the reference warped to each pose
+    warped: Tensor  # [b, f t, 3, H, W] the reference warped to each pose
 
 
 class WindowSampler:
@@ -278,7 +291,7 @@ class WindowSampler:
             clip = int(rng.integers(len(shard.frames)))
         else:
             shard, clip = self.clip_of(index)
-        total = shard.latents.shape[1] - 1
+        total = shard.encoded.shape[1] - 1
         start = int(rng.integers(1, total - self.frames + 2))
         chosen = np.arange(start, start + self.frames)
         reference = 0 if rng.random() < self.rest_share else int(rng.integers(1, total + 1))
@@ -294,7 +307,7 @@ def read_window(shard: Shard, clip: int, reference: int, chosen: np.ndarray):
     order = np.concatenate([[reference], chosen])
     pictures = np.where(order[:, None] == 0, 0, (order[:, None] - 1) * t + 1 + np.arange(t))
     return (
-        np.asarray(shard.latents[clip])[order],
+        np.asarray(shard.encoded[clip])[order],
         np.asarray(shard.frames[clip, pictures[0, 0]]),
         shard.xy[clip][pictures],
         shard.confidence[clip][pictures],

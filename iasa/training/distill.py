@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from iasa.attention.frame_patterns import attend_window
 from iasa.config import DistillOptions, TrainPreset
 from iasa.losses import critic_loss, dmd_loss, flow_loss, sample_levels
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
-from iasa.training.datasets import Window, WindowSampler, find_shards, read_truth, read_window
+from iasa.training.datasets import WarpedWindow, WindowSampler, find_shards, read_truth, read_window
 from iasa.training.self_forcing import roll_out
 from iasa.training.train_teacher import make_sample_grid
 from iasa.training.trainer import Schedule, Trainer
@@ -32,7 +32,7 @@ LOWEST, HIGHEST = 0.05, 0.98  # noise levels at which the scores are compared: a
 SHEET_STEPS = 1
 
 # region_term(clean latents [b, f, c, h, w], the window, its true pictures uint8 [b, f t, H, W, 3], rng) -> scalar
-RegionTerm = Callable[[Tensor, Window, np.ndarray, np.random.Generator], Tensor]
+RegionTerm = Callable[[Tensor, WarpedWindow, np.ndarray, np.random.Generator], Tensor]
 
 
 def distill(
@@ -53,7 +53,7 @@ def distill(
     teacher = teacher.to(device).requires_grad_(False).eval()
     windows = WindowSampler(find_shards(data, "train"), preset.frames)
 
-    def loss_of(student: nn.Module, rng: np.random.Generator) -> Tensor:
+    def loss_of(student: VideoTransformer, rng: np.random.Generator) -> Tensor:
         chosen = windows.choose(rng, preset.batch, trainer.sample_indices(preset.batch))
         window = windows.stack([read_window(*one) for one in chosen])
         plans = make_plans(window, preset.mask)
@@ -65,7 +65,7 @@ def distill(
         with accelerator.autocast():
             condition = student.condition(window.base, window.image, window.xy, window.confidence)
         steps = int(rng.choice(options.steps))
-        x0 = roll_out(student, condition, plans, torch.randn_like(clean), steps, accelerator.autocast)
+        x0 = roll_out(student, condition, plans, torch.randn_like(clean), steps, lambda: accelerator.autocast())
 
         def denoiser(model: VideoTransformer):
             def denoise(noisy: Tensor, level: Tensor) -> Tensor:
@@ -109,10 +109,10 @@ def draw_levels(shape: torch.Size, device: torch.device) -> Tensor:
     return level.expand(-1, shape[1])
 
 
-def roll_out_sampler(trainer: Trainer, preset: TrainPreset) -> Callable[[VideoTransformer, Window], Tensor]:
+def roll_out_sampler(trainer: Trainer, preset: TrainPreset) -> Callable[[VideoTransformer, WarpedWindow], Tensor]:
     """For the sheets: what the student streams."""
 
-    def sampler(model: VideoTransformer, window: Window) -> Tensor:
+    def sampler(model: VideoTransformer, window: WarpedWindow) -> Tensor:
         condition = model.condition(window.base, window.image, window.xy, window.confidence)
         plans = make_plans(window, preset.mask)
         return roll_out(model, condition, plans, torch.randn_like(window.latents[:, 1:]), SHEET_STEPS)

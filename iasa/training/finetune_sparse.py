@@ -14,7 +14,7 @@ from iasa.losses import sample_levels
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import Attend, VideoTransformer
 from iasa.sampling import sample_euler
-from iasa.training.datasets import Window, WindowSampler, find_shards
+from iasa.training.datasets import WarpedWindow, Window, WindowSampler, find_shards
 from iasa.training.train_teacher import make_sample_grid
 from iasa.training.trainer import Schedule, Trainer
 from iasa.training.window_loss import make_plans, predict, window_loss
@@ -45,7 +45,7 @@ def finetune_sparse(
         level = sample_levels((preset.batch, 1), device=device).expand(-1, preset.frames)
         return window_loss(trainer, window, level, attend)
 
-    def sampler(model: VideoTransformer, window: Window) -> Tensor:
+    def sampler(model: VideoTransformer, window: WarpedWindow) -> Tensor:
         attend = make_pattern(window, mask)
 
         def denoise(x: Tensor, level: float) -> Tensor:

@@ -14,7 +14,7 @@ from iasa.device import pick_precision
 from iasa.keypoints import FACE, LEFT_HAND, RIGHT_HAND
 from iasa.losses import FaceEmbedding, Features, region_loss, region_terms
 from iasa.models.autoencoder import Autoencoder
-from iasa.training.datasets import Window, to_model_images
+from iasa.training.datasets import WarpedWindow, to_model_images
 
 CROP = 96  # pixels: a whole face, or a hand with its wrist
 
@@ -38,7 +38,7 @@ class RegionLoss:
         self.autoencoder, self.face, self.features = autoencoder, face, features
         self.weights, self.frames = weights, frames
 
-    def __call__(self, x0: Tensor, window: Window, truth: np.ndarray, rng: np.random.Generator) -> Tensor:
+    def __call__(self, x0: Tensor, window: WarpedWindow, truth: np.ndarray, rng: np.random.Generator) -> Tensor:
         """x0 [b, f, c, h, w] normalised latents, truth uint8 [b, f t, H, W, 3] -> scalar.
 
         `frames` latent frames of each clip are drawn from `rng`.
@@ -53,7 +53,9 @@ class RegionLoss:
                 loss = loss + region_loss(self.terms(x0, window, truth, picked, part, regions), self.weights)
         return loss
 
-    def terms(self, x0: Tensor, window: Window, truth: np.ndarray, picked, part: slice, regions) -> dict[str, Tensor]:
+    def terms(
+        self, x0: Tensor, window: WarpedWindow, truth: np.ndarray, picked, part: slice, regions
+    ) -> dict[str, Tensor]:
         """`region_terms` of one crop around `part` in each picked (clip, latent frame)."""
         t, side = FRAMES_PER_LATENT, truth.shape[2]
         patch = side // x0.shape[-1]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import platform
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import PartialState
@@ -22,10 +23,12 @@ from iasa.device import pick_device
 from iasa.losses import FaceEmbedding
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import find_weights, load_weights, read_card, save_weights, shipped_name, shipped_weights
+from iasa.models.network import Network
 from iasa.models.transformer import VideoTransformer
 from iasa.training.options import STAGE_STEPS, TrainOptions
 from iasa.training.trainer import Schedule, Trainer, find_checkpoint, wants_resume
 
+N = TypeVar("N", bound=Network)
 OWN = ("autoencoder", "teacher", "student")  # go on from the shipped weights of their name, but for --from-scratch
 BEFORE = {  # else, whose weights a stage starts from: the first that is there
     "finetune": ("teacher",),
@@ -122,11 +125,10 @@ def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> d
 
 def _train(options: TrainOptions, data: Path, run: Path, schedule: Schedule, preset: TrainPreset, origin: Path | None):
     common = {"resume": wants_resume(options, run), "stop_after": options.stop_after}
-    kind = Autoencoder if options.stage in ("autoencoder", "decoder") else VideoTransformer
-    start = load_weights(kind, origin).requires_grad_(True) if origin else None
     if options.stage == "autoencoder":
         from iasa.training.train_autoencoder import train_autoencoder
 
+        start = begin(Autoencoder, origin) if origin else None
         return train_autoencoder(data, run, schedule, preset.batch, start, **common)
     from iasa.training.datasets import encode_shards
 
@@ -136,15 +138,18 @@ def _train(options: TrainOptions, data: Path, run: Path, schedule: Schedule, pre
     with state.main_process_first():  # the others find the latents written
         for split in ("train", "heldout"):
             encode_shards(data, split, autoencoder)
+    if options.stage == "teacher":
+        from iasa.training.train_teacher import train_teacher
+
+        start = begin(VideoTransformer, origin) if origin else None
+        return train_teacher(data, run, schedule, preset, autoencoder, start, **common)
+    assert origin is not None  # all the others begin at trained weights
     if options.stage == "decoder":
         from iasa.training.train_decoder import train_decoder
 
         generator = earlier(VideoTransformer, options.run, *GENERATORS)
-        return train_decoder(data, run, schedule, generator, start, **common)
-    if options.stage == "teacher":
-        from iasa.training.train_teacher import train_teacher
-
-        return train_teacher(data, run, schedule, preset, autoencoder, start, **common)
+        return train_decoder(data, run, schedule, generator, begin(Autoencoder, origin), **common)
+    start = begin(VideoTransformer, origin)
     if options.stage == "student":
         from iasa.training.train_student import train_student
 
@@ -193,7 +198,12 @@ def find_start(stage: str, run: Path, from_scratch: bool) -> Path | None:
     return find_weights(run, *BEFORE[stage]) if stage in BEFORE else None
 
 
-def earlier(kind: type, run: Path, *stages: str):
+def begin(kind: type[N], origin: Path) -> N:
+    """The network of these weights, to be trained."""
+    return load_weights(kind, origin).requires_grad_(True)
+
+
+def earlier(kind: type[N], run: Path, *stages: str) -> N:
     """A frozen network of the first of these stages that the run holds, else of the first that is shipped."""
     return load_weights(kind, find_weights(run, *stages)).requires_grad_(False)
 
@@ -204,7 +214,7 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
     Steps and seconds add up over the runs that refined weights of one name.
     """
     name = shipped_name(name)
-    refined = before is not None and before["name"] == name
+    refined = before if before is not None and before["name"] == name else {"steps": 0, "seconds": 0}
     return {
         "name": name,
         "made_by": f"python -m iasa train {stage}",
@@ -213,8 +223,8 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
         else "noise",
         "data": "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s; no real people",
         "clips": 50 * len(list(data.glob("train_*.frames.npy"))),
-        "steps": trainer.step + (before["steps"] if refined else 0),
-        "seconds": round(trainer.seconds + (before["seconds"] if refined else 0)),
+        "steps": trainer.step + refined["steps"],
+        "seconds": round(trainer.seconds + refined["seconds"]),
         "device": f"{trainer.accelerator.device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",
         "torch": torch.__version__,
         "date": date.today().isoformat(),

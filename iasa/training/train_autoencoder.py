@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from iasa.losses import reconstruction_loss
 from iasa.metrics.video_quality import psnr
 from iasa.models.autoencoder import Autoencoder
 from iasa.training.datasets import CropSampler, Shard, find_shards, to_model_images, to_pictures
-from iasa.training.trainer import Schedule, Trainer
+from iasa.training.trainer import SampleGrid, Schedule, Trainer
 from iasa.warp.reference_warp import warp_reference
 
 CROP = 128
@@ -51,10 +50,10 @@ def train_autoencoder(
     return model, trainer
 
 
-def make_sample_grid(data: Path, trainer: Trainer) -> Callable[[nn.Module, Path, int], str]:
+def make_sample_grid(data: Path, trainer: Trainer) -> SampleGrid[Autoencoder]:
     """Sheets of held-out pictures above their reconstructions, with PSNR."""
 
-    def sample_grid(network: nn.Module, folder: Path, step: int) -> str:
+    def sample_grid(network: Autoencoder, folder: Path, step: int) -> str:
         truth, output = reconstruct(network, find_shards(data, "heldout"), trainer)
         rows = [np.hstack(list(to_pictures(part[:6, :3]))) for part in (truth, output)]
         Image.fromarray(np.vstack(rows)).save(folder / "samples.png")

@@ -82,7 +82,8 @@ def train_decoder(
             fooled, seen = judge(output)
             with torch.no_grad():
                 expected = judge(truth)[1]
-            matching = sum(F.l1_loss(a, b) for a, b in zip(seen, expected, strict=True))
+            distances = (F.l1_loss(a, b) for a, b in zip(seen, expected, strict=True))
+            matching = sum(distances, torch.zeros((), device=device))
         loss = reconstruction_loss(output.float(), truth, weight)
         return loss + ADVERSARIAL * -fooled.float().mean() + FEATURES * matching.float()
 
@@ -90,14 +91,16 @@ def train_decoder(
     return trainer.averaged(), trainer
 
 
-def draw_batch(shards: list[Shard], rng: np.random.Generator, generator: VideoTransformer, trainer: Trainer):
+def draw_batch(
+    shards: list[Shard], rng: np.random.Generator, generator: VideoTransformer, trainer: Trainer[Autoencoder]
+):
     """Latents [m, c, 6, 6], pictures, pixel weights, poses, warped references and corners of crops around hands and faces."""
     device = trainer.accelerator.device
     parts, truths = [], []
     for _ in range(CLIPS):
         shard = shards[rng.integers(len(shards))]
         clip = int(rng.integers(len(shard.frames)))
-        chosen = rng.permutation(np.arange(1, shard.latents.shape[1]))[:FRAMES]
+        chosen = rng.permutation(np.arange(1, shard.encoded.shape[1]))[:FRAMES]
         parts.append(read_window(shard, clip, 0, chosen))
         pictures = (chosen[:, None] - 1) * FRAMES_PER_LATENT + 1 + np.arange(FRAMES_PER_LATENT)
         truths.append(shard.frames[clip][pictures])

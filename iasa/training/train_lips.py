@@ -65,7 +65,7 @@ def save(network: nn.Sequential, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cache", type=Path, help="folder of the analysed training speech")
     parser.add_argument("--steps", type=int, default=5000)
     options = parser.parse_args()

@@ -182,7 +182,7 @@ class CodebookLearner(nn.Module):
         """(loss, error of each region, codes [b, s, slots]); with `rng` the codebooks follow and levels are dropped."""
         model = self.model
         values = model.standardise(batch.vectors)
-        latents, quantised, codes, commitment = model.latents(values), {}, [], 0.0
+        latents, quantised, codes, commitment = model.latents(values), {}, [], values.new_zeros(())
         for i, (name, latent) in enumerate(latents.items()):
             codebook, flat = model.codecs[name].codebook, latent.flatten(0, 1)
             code = codebook.encode(flat.detach())
@@ -190,7 +190,7 @@ class CodebookLearner(nn.Module):
                 seen = batch.known[..., i].flatten()
                 self.following[name](codebook, flat.detach()[seen], code[seen])
             levels = 1 if rng is not None and rng.random() < LEVELS_DROPPED else codebook.levels
-            near = sum(codebook.table(level)[code[:, level]] for level in range(levels))
+            near = sum((codebook.table(level)[code[:, level]] for level in range(levels)), torch.zeros_like(flat))
             commitment = commitment + F.mse_loss(flat, near)
             quantised[name] = (flat + (near - flat).detach()).unflatten(0, latent.shape[:2])
             codes.append(code.unflatten(0, latent.shape[:2]))
@@ -198,7 +198,8 @@ class CodebookLearner(nn.Module):
         true = values[:, STRIDE + 2 : -STRIDE - 2]
         known = batch.known.repeat_interleave(STRIDE, 1)[:, 2:-2]
         errors = region_errors(made, true, known)
-        return sum(errors.values()) + COMMITMENT * commitment, errors, torch.cat(codes, -1)
+        error = sum(errors.values(), values.new_zeros(()))
+        return error + COMMITMENT * commitment, errors, torch.cat(codes, -1)
 
 
 def measure_spread(model: MotionGenerator, pieces: Sequence[Piece]) -> None:
@@ -211,7 +212,7 @@ def measure_spread(model: MotionGenerator, pieces: Sequence[Piece]) -> None:
 
 def train_codebooks(
     run: Path, schedule: Schedule, batch: int, steps: int, model: MotionGenerator, bank, resume: bool, stop_after: float
-) -> Trainer:
+) -> Trainer[CodebookLearner]:
     """Encoders, codebooks and decoders; the generator's own weights stay as they are."""
     train, watch = bank
     measure_spread(model, train)
@@ -257,6 +258,7 @@ def encode_pieces(model: MotionGenerator, pieces: Sequence[Piece]) -> list[np.nd
 
 def code_losses(model: MotionGenerator, batch: Batch, rng: np.random.Generator | None) -> Tensor:
     """Cross-entropy of every true code, nats: [slots]; with `rng` some past codes are replaced by others."""
+    assert batch.codes is not None  # it was drawn with codes
     codes, past = batch.codes[:, 1:], batch.codes[:, :-1]
     if rng is not None:
         wrong = torch.rand(past.shape, device=past.device) < FORGOTTEN
@@ -275,12 +277,13 @@ def regression_loss(model: MotionGenerator, batch: Batch) -> Tensor:
     latents = dict(zip(REGIONS, states.chunk(len(REGIONS), -1), strict=True))
     made = model.standardise(model.reconstruct(batch.channels, latents, batch.style))
     true = model.standardise(batch.vectors)[:, STRIDE + 2 : -STRIDE - 2]
-    return sum(region_errors(made, true, batch.known.repeat_interleave(STRIDE, 1)[:, 2:-2]).values())
+    errors = region_errors(made, true, batch.known.repeat_interleave(STRIDE, 1)[:, 2:-2])
+    return sum(errors.values(), made.new_zeros(()))
 
 
 def train_generator(
     run: Path, schedule: Schedule, batch: int, steps: int, model: MotionGenerator, bank, resume: bool, stop_after: float
-) -> Trainer:
+) -> Trainer[MotionGenerator]:
     """The generator, on the codes of trained codebooks (without codebooks: everything, by regression)."""
     train, watch = bank
     taught = model.config.codebooks
@@ -349,7 +352,7 @@ def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -
     run, shipped = options.run / "motion", shipped_weights("motion")
     anew = options.from_scratch or shipped is None
     anew = anew or (options.resume and find_checkpoint(run / "codebooks").exists())
-    start = None if anew else load_weights(MotionGenerator, shipped)
+    start = None if anew or shipped is None else load_weights(MotionGenerator, shipped)
     try:
         resume = wants_resume(options, run / ("codebooks" if anew else "generator"))
         model, trainer = train_motion(run, schedule, preset, start, resume, options.stop_after)

@@ -14,7 +14,7 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.sampling import make_levels, sample_few_step
 from iasa.training.datasets import (
-    Window,
+    WarpedWindow,
     WindowSampler,
     find_shards,
 )
@@ -51,7 +51,7 @@ def train_student(
         level = met[torch.randint(len(met), tuple(window.latents[:, 1:].shape[:2]), device=device)]
         return window_loss(trainer, window, level, make_planned(plans))
 
-    def sampler(model: VideoTransformer, window: Window) -> Tensor:
+    def sampler(model: VideoTransformer, window: WarpedWindow) -> Tensor:
         attend = make_planned(make_plans(window, preset.mask))
 
         def denoise(x: Tensor, level: float) -> Tensor:

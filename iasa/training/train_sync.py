@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from iasa.avatar.identity import make_identity
 from iasa.avatar.rig import make_keypoints
@@ -95,7 +95,7 @@ def disturb(sound: Tensor) -> Tensor:
     return sound + 0.3 * torch.randn(len(sound), 1, 1, device=sound.device) + tilt + 0.2 * torch.randn_like(sound)
 
 
-def verify_sync(encoder: nn.Module, spoken: list[Spoken], seconds: float = 3.0) -> dict[str, float]:
+def verify_sync(encoder: SyncEncoder, spoken: list[Spoken], seconds: float = 3.0) -> dict[str, float]:
     """On held-out speech and speakers, lips shaken as a detector's: how often the best of 31 shifts is right within a frame.
 
     `window_accuracy` for single windows of 0.6 s, `clip_accuracy` for stretches of `seconds`; chance is 3 in 31.

@@ -15,7 +15,7 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.sampling import sample_euler
 from iasa.training.datasets import (
-    Window,
+    WarpedWindow,
     WindowSampler,
     find_shards,
 )
@@ -49,7 +49,7 @@ def train_teacher(
             level = sample_levels((len(window.image), 1), device=device).expand(-1, 4)
         return window_loss(trainer, window, level, attend_own if own else attend_window)
 
-    def sampler(model: VideoTransformer, window: Window) -> Tensor:
+    def sampler(model: VideoTransformer, window: WarpedWindow) -> Tensor:
         def denoise(x: Tensor, level: float) -> Tensor:
             return predict(model, window, torch.full(x.shape[:2], level, device=device), x, attend_window)
 

@@ -11,10 +11,11 @@ import json
 import pickle
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ from iasa.device import pick_device, pick_precision
 from iasa.training.muon import make_optimizers
 from iasa.training.options import TrainOptions
 
+M = TypeVar("M", bound=nn.Module)
+LossOf = Callable[[M, np.random.Generator], Tensor]
+SampleGrid = Callable[[M, Path, int], str]  # draws a sheet into the run's folder; its line goes to the log
 COOLDOWN = 0.5  # share of the steps, at the end, over which the learning rate falls to zero
 
 
@@ -53,13 +57,12 @@ def lr_factor(step: int, steps: int, warmup: int) -> float:
     return min(1.0, (step + 1) / warmup, (steps - step) / max(1.0, COOLDOWN * steps))
 
 
-class Learner:
+class Learner(Generic[M]):
     """A network with its optimizers: what a step changes and a checkpoint holds."""
 
-    def __init__(
-        self, model: nn.Module, lr: float, muon_lr: float, accelerator: Accelerator, name: str = "model"
-    ) -> None:
-        self.bare, self.accelerator, self.name = model.to(accelerator.device), accelerator, name
+    def __init__(self, model: M, lr: float, muon_lr: float, accelerator: Accelerator, name: str = "model") -> None:
+        self.bare: M = model.to(accelerator.device)
+        self.accelerator, self.name = accelerator, name
         share_weights(self.bare, accelerator)
         self.optimizers = make_optimizers(self.bare, lr, muon_lr)
         for group in self.groups():
@@ -79,7 +82,7 @@ class Learner:
 
         Raises FloatingPointError, before anything changes, if it is not finite on any of them.
         """
-        value = float(self.accelerator.reduce(loss.detach().float(), "mean"))
+        value = float(reduce(loss.detach().float(), self.accelerator, "mean"))
         if not np.isfinite(value):
             raise FloatingPointError(f"the loss of the {self.name} is {value}")
         self.accelerator.backward(loss)
@@ -126,13 +129,19 @@ def share_weights(model: nn.Module, accelerator: Accelerator) -> None:
         tensor.copy_(broadcast(tensor.contiguous()))
 
 
+def reduce(tensor: Tensor, accelerator: Accelerator, how: str) -> Tensor:
+    """The "sum" or "mean" of a tensor over all processes."""
+    reduced: Any = accelerator.reduce(tensor, how)  # it takes nested containers too, and so it is declared
+    return reduced
+
+
 def average_gradients(model: nn.Module, accelerator: Accelerator) -> None:
     """The mean over all processes, in one message."""
     if accelerator.num_processes == 1:
         return
     owners = [p for p in model.parameters() if p.requires_grad]
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in owners])
-    parts = accelerator.reduce(flat, "mean").split([p.numel() for p in owners])
+    parts = reduce(flat, accelerator, "mean").split([p.numel() for p in owners])
     for p, part in zip(owners, parts, strict=True):
         if p.grad is not None or part.any():
             p.grad = part.view_as(p).clone()
@@ -174,7 +183,7 @@ def wants_resume(options: TrainOptions, run: Path) -> bool:
     return options.resume and (whole or not options.from_scratch)
 
 
-class Trainer:
+class Trainer(Generic[M]):
     """Runs `loss_of(model, rng)` for `schedule.steps` steps and keeps its state under `folder`.
 
     `auxiliary_models` are networks that learn beside the main one (a critic): same steps and checkpoint, optimizers of their
@@ -184,11 +193,11 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: M,
         folder: Path,
         schedule: Schedule,
         accelerator: Accelerator | None = None,
-        auxiliary_models: dict[str, nn.Module] | None = None,
+        auxiliary_models: Mapping[str, nn.Module] | None = None,
         auxiliary_rate: float = 1.0,  # their rates, in the main network's
     ) -> None:
         self.folder, self.schedule = Path(folder), schedule
@@ -231,8 +240,8 @@ class Trainer:
 
     def fit(
         self,
-        loss_of: Callable[[nn.Module, np.random.Generator], Tensor],
-        sample_grid: Callable[[nn.Module, Path, int], str] | None = None,
+        loss_of: LossOf[M],
+        sample_grid: SampleGrid[M] | None = None,
         stop_after: float = float("inf"),
     ) -> float:
         """Train to the last step, or for `stop_after` seconds; returns the last loss.
@@ -266,7 +275,7 @@ class Trainer:
             self.draw(sample_grid)
         return value
 
-    def _one_step(self, loss_of: Callable[[nn.Module, np.random.Generator], Tensor]) -> float:
+    def _one_step(self, loss_of: LossOf[M]) -> float:
         factor = lr_factor(self.step, self.schedule.steps, self.schedule.warmup)
         for learner in (self.learner, *self.auxiliary_models.values()):
             learner.set_rate(factor)
@@ -288,9 +297,10 @@ class Trainer:
         """Whether any process wants to stop: all must do so in the same step."""
         if self.accelerator.num_processes == 1:
             return stop
-        return bool(self.accelerator.reduce(torch.tensor(float(stop), device=self.accelerator.device), "sum") > 0)
+        wish = torch.tensor(float(stop), device=self.accelerator.device)
+        return bool(reduce(wish, self.accelerator, "sum") > 0)
 
-    def draw(self, sample_grid: Callable[[nn.Module, Path, int], str]) -> None:
+    def draw(self, sample_grid: SampleGrid[M]) -> None:
         """Let `sample_grid` draw with the averaged weights; its line goes to the log."""
         if not self.accelerator.is_main_process:
             return
@@ -363,7 +373,7 @@ class Trainer:
         self.step, self.seconds, self.ema.optimization_step = step, seconds, ema_step
         self.saved_step = self.step
 
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> M:
         """The model with its averaged weights, for export; training cannot go on from it."""
         self.ema.copy_to(self.bare.parameters())
         return self.bare.eval()

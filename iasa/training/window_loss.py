@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from iasa.config import LATENT_FPS, MaskOptions
 from iasa.grid import TokenGrid
@@ -21,6 +21,7 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import Attend, VideoTransformer
 from iasa.training.datasets import (
     Shard,
+    WarpedWindow,
     Window,
     WindowSampler,
     find_shards,
@@ -28,7 +29,7 @@ from iasa.training.datasets import (
     to_model_images,
     to_pictures,
 )
-from iasa.training.trainer import Trainer
+from iasa.training.trainer import SampleGrid, Trainer
 
 
 def make_plans(window: Window, options: MaskOptions) -> list[AttentionPlan]:
@@ -41,7 +42,7 @@ def make_plans(window: Window, options: MaskOptions) -> list[AttentionPlan]:
     return plans
 
 
-def predict(model: VideoTransformer, window: Window, level: Tensor, noisy: Tensor, attend: Attend) -> Tensor:
+def predict(model: VideoTransformer, window: WarpedWindow, level: Tensor, noisy: Tensor, attend: Attend) -> Tensor:
     """x0 of the video frames [b, f, c, h, w]; the clean reference rides in front with level 0."""
     condition = model.condition(window.base, window.image, window.xy, window.confidence)
     latents = torch.cat([window.latents[:, :1], noisy], 1)
@@ -49,7 +50,7 @@ def predict(model: VideoTransformer, window: Window, level: Tensor, noisy: Tenso
     return model(latents, levels, condition, attend)[:, 1:]
 
 
-def window_loss(trainer: Trainer, window: Window, level: Tensor, attend: Attend) -> Tensor:
+def window_loss(trainer: Trainer[VideoTransformer], window: WarpedWindow, level: Tensor, attend: Attend) -> Tensor:
     """Flow-matching loss of one batch, hands and faces weighted up."""
     clean = window.latents[:, 1:]
     noisy = add_noise(clean, torch.randn_like(clean), level)
@@ -76,8 +77,8 @@ def make_sample_grid(
     autoencoder: Autoencoder,
     trainer: Trainer,
     frames: int,
-    sampler: Callable[[VideoTransformer, Window], Tensor],
-) -> Callable[[nn.Module, Path, int], str]:
+    sampler: Callable[[VideoTransformer, WarpedWindow], Tensor],
+) -> SampleGrid[VideoTransformer]:
     """Sample sheets on held-out identities: reference, truth, sample; and PSNR beside that of copying the reference."""
     window, truth = heldout_window(find_shards(data, "heldout"), frames, clips=6)
     device = trainer.accelerator.device
@@ -85,7 +86,7 @@ def make_sample_grid(
     copy = to_model_images(to_pictures(window.image))[:, None].expand_as(images)
 
     @torch.no_grad()
-    def sample_grid(model: nn.Module, folder: Path, step: int) -> str:
+    def sample_grid(model: VideoTransformer, folder: Path, step: int) -> str:
         torch.manual_seed(0)
         with trainer.accelerator.autocast():
             on_device = window.to(device).with_base(autoencoder)

@@ -13,7 +13,7 @@ from iasa.metrics.networks.part_encoder import PartEncoder
 from iasa.metrics.networks.sync_encoder import LONGEST, SyncEncoder, make_sound
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import load_weights, save_weights
-from iasa.training.datasets import Window
+from iasa.training.datasets import WarpedWindow
 from iasa.training.encoders import FaceCrops, blur, verify_faces
 from iasa.training.region_loss import RegionLoss
 
@@ -96,7 +96,8 @@ class TestRegionLoss:
         student = torch.nn.Parameter(torch.randn(1, 3, 4, 16, 16))
         poses = (xy / 256)[:, None, None].expand(1, 4, 2, -1, -1), confidence[:, None, None].expand(1, 4, 2, -1)
         warped = image[:, None].expand(-1, 6, -1, -1, -1)
-        window = Window(torch.zeros(1, 4, 4, 16, 16), image, *poses, None, warped)
+        latents = torch.zeros(1, 4, 4, 16, 16)
+        window = WarpedWindow(latents, image, *poses, latents, warped)
         truth = np.random.default_rng(0).integers(0, 256, (1, 6, 256, 256, 3), dtype=np.uint8)
         term = RegionLoss(codec, face.embed, parts, frames=2)
         term(student, window, truth, np.random.default_rng(0)).backward()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from iasa.keypoints import EYE_CORNERS
+from iasa.models.network import Network
 
 SIDE = 64  # pixels of a crop
 REACH, LOWER = 1.1, 0.3  # half side of a crop and its centre below the eyes, distances of the outer eye corners
@@ -34,9 +34,10 @@ def align_faces(
     return F.grid_sample(images, places / sides * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-class FaceEncoder(ModelMixin, ConfigMixin):
+class FaceEncoder(Network):
     """Aligned faces -> unit vectors; the distance of two is small for one identity. Hair and background are cut off."""
 
+    oval: Tensor  # [64, 64], how much a pixel counts
     adam_parameters = ("layers.0.", "out.")
 
     @register_to_config

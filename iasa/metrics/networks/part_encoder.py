@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from iasa.models.network import Network
 
-class PartEncoder(ModelMixin, ConfigMixin):
+
+class PartEncoder(Network):
     """Pictures -> feature maps at a half, a quarter and an eighth of their side."""
 
     adam_parameters = ("layers.0.", "head.")

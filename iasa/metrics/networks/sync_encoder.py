@@ -7,11 +7,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from iasa.keypoints import MOUTH, Keypoints, mouth_shape
+from iasa.models.network import Network
 from iasa.speech.lip_network import BANDS, make_bands
 
 SPAN = 15  # video frames of a window, 0.6 s
@@ -31,7 +31,7 @@ def make_mouth(keypoints: Keypoints) -> np.ndarray:
     return mouth_shape(keypoints).reshape(len(keypoints), -1)
 
 
-class SyncEncoder(ModelMixin, ConfigMixin):
+class SyncEncoder(Network):
     """Windows of 15 frames -> unit vectors; those of a mouth and its sound point the same way."""
 
     adam_parameters = ("sound.0.", "mouth.0.")

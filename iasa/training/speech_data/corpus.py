@@ -115,7 +115,9 @@ class Real(Recipe):
     seed: int | None
 
     def __call__(self) -> tuple[np.ndarray, list[Phone] | None]:
-        audio, _ = read_audio(real_clip(self.name))
+        path = real_clip(self.name)
+        assert path is not None  # only clips that are there have a recipe
+        audio, _ = read_audio(path)
         if self.seed is None:
             return audio, None
         clean = analyse(audio)
@@ -176,7 +178,7 @@ def augment(
     phones = [(name, start * 100 / percent, end * 100 / percent) for name, start, end in phones]
     low, high = np.sort(rng.uniform(np.log(100), np.log(6000), 2))
     band = butter(1, [np.exp(low), min(np.exp(high) * 1.3, 7500)], "bandpass", fs=AUDIO_RATE, output="sos")
-    out = out + rng.uniform(-0.6, 1.2) * sosfilt(band, out)
+    out = out + rng.uniform(-0.6, 1.2) * np.asarray(sosfilt(band, out))
     if rng.random() < 0.5:
         seconds = rng.uniform(0.08, 0.35)
         time = np.arange(int(seconds * AUDIO_RATE)) / AUDIO_RATE
@@ -186,7 +188,7 @@ def augment(
         out = fftconvolve(out, room)[: len(out)]
     level = np.sqrt(np.mean(out**2)) * 10 ** (-rng.uniform(20, 50) / 20)
     noise = np.cumsum(rng.normal(size=len(out))) if rng.random() < 0.3 else rng.normal(size=len(out))
-    noise = sosfilt(butter(1, 60, "highpass", fs=AUDIO_RATE, output="sos"), noise)
+    noise = np.asarray(sosfilt(butter(1, 60, "highpass", fs=AUDIO_RATE, output="sos"), noise))
     out = out + noise * level / (noise.std() + 1e-9)
     out = out / (np.abs(out).max() + 1e-9) * rng.uniform(0.15, 0.98)
     return out.astype(np.float32), phones
@@ -217,7 +219,7 @@ def load_utterance(path: Path) -> Utterance:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the analysed utterances")
     parser.add_argument("--split", choices=SPLITS, default="train")
     parser.add_argument("--count", type=int, default=TRAIN_UTTERANCES, help="synthetic utterances for training")
