@@ -22,7 +22,7 @@ _HOME = {
     "read_audio": "iasa.speech",
     "sparse_attention": "iasa.attention.dispatch",
 }
-__all__ = [*_HOME]
+__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]  (lazy: a checker knows none of them)
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -28,16 +30,19 @@ resource = pytest.importorskip("resource", reason="this system cannot limit the 
 ROOM = 1000  # bytes that a file may have: a write fails half-way, as on a full disk
 
 
-@pytest.fixture
-def full_disk(monkeypatch):
-    """And whatever is said where nobody catches it."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Files end at ROOM; nothing may be said where nobody catches it. Ended before pytest itself writes to a log."""
     said = []
-    monkeypatch.setattr(sys, "unraisablehook", said.append)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    hook, limits = sys.unraisablehook, resource.getrlimit(resource.RLIMIT_FSIZE)
+    sys.unraisablehook = said.append
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    gc.collect()
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        gc.collect()
+        sys.unraisablehook = hook
     assert said == []
 
 
@@ -61,23 +66,24 @@ def things():
 
 
 @pytest.mark.parametrize("name", ["poses", "plan", "pieces", "utterance", "speech", "weights"])
-def test_what_is_saved_is_told_in_one_sentence(things, name, full_disk, tmp_path):
-    with pytest.raises(InputError, match=r"(cannot write|cannot be written to) "):
+def test_what_is_saved_is_told_in_one_sentence(things, name, tmp_path):
+    with full_disk(), pytest.raises(InputError, match=r"(cannot write|cannot be written to) "):
         things[name](tmp_path / "out.npz")
     assert not [path for path in tmp_path.rglob("*.npz")]
 
 
-def test_arrays_and_motions_fail_once(full_disk, tmp_path):
-    with pytest.raises(OSError):
+def test_arrays_and_motions_fail_once(tmp_path):
+    with full_disk(), pytest.raises(OSError):
         write_npz(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=1000))
-    with pytest.raises(OSError):
+    with full_disk(), pytest.raises(OSError):
         rest_motion(400, rest=1).concat(rest_motion(400)).to_npz(tmp_path / "b.npz")
 
 
-def test_the_command_motion_says_it_in_one_sentence(full_disk, tmp_path, capsys):
+def test_the_command_motion_says_it_in_one_sentence(tmp_path, capsys):
     out = tmp_path / "poses.npz"
     command = ["motion", "--audio", str(SPEECH / "tea.mp3"), "--model", "rules", "--out", str(out)]
-    assert main(command) == 2
+    with full_disk():
+        assert main(command) == 2
     said = capsys.readouterr().err
     assert "cannot write poses.npz" in said and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
