@@ -9,7 +9,7 @@ from iasa.demo.learn import about, about_measured, about_notebooks, about_progra
 WORDS = {
     "en": {
         "title": "# Speech in, talking speaker out\nInput-aware sparse attention on an ordinary processor. The speakers are "
-        "drawn avatars, not photo-real people; every video is AI-generated and marked so.",
+        "drawn, or a photograph that is carried by its pose; every video is AI-generated and marked so.",
         "speak": "Speak",
         "compare": "Compare",
         "explore": "Explore",
@@ -76,7 +76,8 @@ WORDS = {
     },
     "de": {
         "title": "# Sprache hinein, sprechende Person heraus\nAufmerksamkeit, die der Eingabe folgt, auf einem gewöhnlichen "
-        "Prozessor. Die Sprecher sind gezeichnet, keine fotoechten Menschen; jedes Video ist KI-erzeugt und so gekennzeichnet.",
+        "Prozessor. Die Sprecher sind gezeichnet, oder ein Foto wird von seiner Pose getragen; jedes Video ist KI-erzeugt "
+        "und so gekennzeichnet.",
         "speak": "Sprechen",
         "compare": "Vergleichen",
         "explore": "Erkunden",

@@ -445,7 +445,7 @@ for key, value in read_metadata(film).items():
 
 # %% [markdown]
 # - A mark in metadata is removed by the next messenger that re-encodes the file. What would survive? (A visible mark; signed credentials; none of them everything.)
-# - **Limits**: our speakers are drawn; the weights cannot make a photo-real person. The *method* does not care, and others' weights can.
+# - **Limits**: our networks draw invented speakers; a photograph is only carried by its pose. The *method* does not care, and others' weights can.
 #
 # ## Summary
 # - A causal roll-out with a cache chosen by pose: [`CausalStudent`, `KeyCache` in iasa/inference/rollout.py](../iasa/inference/rollout.py), as it streams [`StudentStream` in iasa/inference/streaming_rollout.py](../iasa/inference/streaming_rollout.py); its plan row by row: [`PlanStream` in iasa/masks/plan_stream.py](../iasa/masks/plan_stream.py).

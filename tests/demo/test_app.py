@@ -126,9 +126,9 @@ def test_both_languages_have_all_words(page):
 
 def test_what_the_page_says(page):
     english, german = (" ".join(translations.translations[code].values()) for code in ("en", "de"))
-    for word in ("not photo-real", "AI-generated", "Responsible use", "agreed", "### Measured", "What was trained"):
+    for word in ("not a generative video model", "AI-generated", "Responsible use", "agreed", "### Measured", "What was trained"):
         assert word in english, word
-    for word in ("keine fotoechten Menschen", "KI-erzeugt", "Verantwortung", "einverstanden", "### Gemessen"):
+    for word in ("Ein generatives Videomodell", "KI-erzeugt", "Verantwortung", "einverstanden", "### Gemessen"):
         assert word in german, word
     shown = {str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown) and block.value}
     assert {str(words(part)) for part in ("about", "about_measured", "about_weights", "about_programs")} <= shown
