@@ -12,11 +12,16 @@ NAMES = {"truth": "ground truth", "static": "static reference", "warped": "warpe
 COLUMNS = (("psnr", "PSNR dB", 2), ("ssim", "SSIM", 3), ("hands", "hand detection", 2), ("mouth_r", "lip-opening r", 2))
 
 
+def _reports() -> list[Path]:
+    """Stored evaluations by the date that stands in them, the newest last."""
+    return sorted(RESULTS.glob("evaluate*.json"), key=lambda path: (json.loads(path.read_text())["date"], path.name))
+
+
 def quality_table(path: Path | None = None) -> str:
-    """The newest evaluation report as Markdown, with its device, date and command; a sentence where there is none."""
-    reports = sorted(RESULTS.glob("evaluate*.json"), key=lambda p: p.stat().st_mtime) if path is None else [path]
+    """The evaluation report as Markdown, with its device, date and command; a sentence where there is none."""
+    reports = _reports() if path is None else [path]
     if not reports or not reports[-1].exists():
-        return "No evaluation has been stored yet (`python -m iasa evaluate --out results/evaluate.json`)."
+        return "No evaluation has been stored yet (`python -m iasa evaluate --out docs/results/evaluate.json`)."
     report = json.loads(reports[-1].read_text())
     shared = not any(
         "fps" in row for row in report["rows"].values()
@@ -50,7 +55,7 @@ def _cell(figure: dict | None, digits: int) -> str:
 
 def measured_fps(model: str) -> float | None:
     """Frames a second of the model in the newest evaluation report; of one processor, where processes shared the machine."""
-    for path in sorted(RESULTS.glob("evaluate*.json"), key=lambda p: -p.stat().st_mtime):
+    for path in reversed(_reports()):
         row = json.loads(path.read_text())["rows"].get(model, {})
         speed = (row.get("fps") or row.get("fps_processor") or {}).get("mean")
         if speed:
