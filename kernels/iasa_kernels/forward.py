@@ -42,10 +42,14 @@ LN_2 = tl.constexpr(0.6931471805599453)
 
 
 def make_configs(stages: tuple[int, ...], **choices: tuple) -> list[triton.Config]:
-    """What autotuning may choose from, every value of each choice among it; the interpreter knows no warps or stages."""
+    """What autotuning may choose from, every value of each choice among it.
+
+    The interpreter knows no warps or stages and has nothing to measure: it gets one configuration, for which no version of
+    Triton asks a device.
+    """
     given = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
     if triton.knobs.runtime.interpret:
-        return [triton.Config(one) for one in given]
+        return [triton.Config(given[0])]
     return [triton.Config(one, num_warps=w, num_stages=depth) for one in given for w in (4, 8) for depth in stages]
 
 
@@ -57,8 +61,6 @@ def drop_configs(configs: list[triton.Config], arguments: dict, **options) -> li
     """
     given = {**arguments, **options}
     kept = [one for one in configs if not one.kwargs.get("BOXES") or given["key_box"] is not None]
-    if triton.knobs.runtime.interpret:  # nothing to measure there
-        return kept[:1]
     warps = 8 if given["BLOCK"] >= 128 else 4
     depths = (1, 2) if given["PRECISION"] == "tf32x3" else (2, 3)
     kept = [one for one in kept if one.num_warps == warps and one.num_stages in depths]
