@@ -443,7 +443,7 @@ def test_a_video_of_a_person_drives_and_is_explored(client, speech, tmp_path):
     video, figures, _ = client.predict(
         audio=handle_file(speech), example=name, driving=handle_file(file), api_name="/speak"
     )
-    assert len(read_video(video["video"] if isinstance(video, dict) else video)[0]) == 15 and "10 frames" in figures
+    assert len(read_video(video["video"] if isinstance(video, dict) else video)[0]) == 15 and "15 frames" in figures
     _, file = client.predict(clip=person, api_name="/explore")
     page = json.loads(Path(file).read_text().partition('id="data">')[2].partition("</script>")[0])
     assert page["plan"]["grid"]["frames"] == 5 == len(page["thumbnails"])
