@@ -1,12 +1,17 @@
-"""Models this small are quicker on one thread than on several."""
+"""accelerate keeps one state a process, whose choices bind every later Accelerator: each test here ends its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
 
 import pytest
-import torch
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+@pytest.fixture(autouse=True)
+def _own_accelerator_state() -> Iterator[None]:
     yield
-    torch.set_num_threads(before)
+    if "accelerate.state" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)

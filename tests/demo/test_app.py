@@ -126,7 +126,14 @@ def test_both_languages_have_all_words(page):
 
 def test_what_the_page_says(page):
     english, german = (" ".join(translations.translations[code].values()) for code in ("en", "de"))
-    for word in ("not a generative video model", "AI-generated", "Responsible use", "agreed", "### Measured", "What was trained"):
+    for word in (
+        "not a generative video model",
+        "AI-generated",
+        "Responsible use",
+        "agreed",
+        "### Measured",
+        "What was trained",
+    ):
         assert word in english, word
     for word in ("Ein generatives Videomodell", "KI-erzeugt", "Verantwortung", "einverstanden", "### Gemessen"):
         assert word in german, word
