@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,9 @@ class FaceDistance:
         if spec is None or not spec.submodule_search_locations:
             raise InputError(INSTALL)
         folder = Path(spec.submodule_search_locations[0]) / "models"
-        self._dlib = dlib
-        self._landmarks = dlib.shape_predictor(str(folder / LANDMARKS))
-        self._network = dlib.face_recognition_model_v1(str(folder / NETWORK))
+        self._dlib: Any = dlib  # its stubs know none of these
+        self._landmarks = self._dlib.shape_predictor(str(folder / LANDMARKS))
+        self._network = self._dlib.face_recognition_model_v1(str(folder / NETWORK))
 
     def embed(self, frame: np.ndarray, face: np.ndarray) -> np.ndarray | None:
         """The descriptor [128] of the face with points [68, 2], image units, in uint8 [S, S, 3]; None if it is too small."""
