@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
 from PIL.Image import Image
 from torch import Tensor
 
@@ -27,13 +24,9 @@ from iasa.config import (
     LAYERS,
     VIDEO_FPS,
     InputError,
-    MaskOptions,
-    TransformerConfig,
     check_motion,
     check_steps,
 )
-from iasa.device import Precision, pick_device, pick_precision
-from iasa.grid import TokenGrid
 from iasa.inference.conditioning import (
     STILL,
     Denoiser,
@@ -51,7 +44,6 @@ from iasa.inference.conditioning import (
     warp_alone,
     warp_reference,
 )
-from iasa.inference.fast_codec import FastCodec
 from iasa.inference.generation import (
     Cancelled,
     Generation,
@@ -63,19 +55,16 @@ from iasa.inference.generation import (
     summarise,
     write,
 )
+from iasa.inference.networks import PipelineNetworks
 from iasa.inference.output import CoSpeechOutput, to_output_type
 from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, iterate, move
 from iasa.inference.prefetch import Prefetcher, in_turn
-from iasa.inference.stage_threads import StageExecutor
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
 from iasa.keypoints import Keypoints, hold_last, pool_to_latent
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.media.sound import Sound, read_sound
-from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import HUB_OPTIONS, STAGES_OF, check_folder, fetch, find_weights, load_weights, save_weights
-from iasa.models.transformer import Condition, VideoTransformer
-from iasa.motion.generator import MotionGenerator
+from iasa.models.transformer import Condition
 from iasa.motion.rules import GestureStyle
 from iasa.speech import to_speech
 from iasa.speech.chunked import Speech, hear, read_speech
@@ -86,118 +75,19 @@ __all__ = [
 ]  # fmt: skip
 
 PAST_CAPACITY = 48  # latent frames whose keys a roll-out keeps: over 12 s the same PSNR as with all of the last 125
-NETWORKS = {
-    "autoencoder": Autoencoder,
-    "student": VideoTransformer,
-    "teacher": VideoTransformer,
-    "motion": MotionGenerator,
-}
 
 Picture = Reference | str | os.PathLike | np.ndarray | Image
 # callback_on_step_end(pipe, step, timestep, {"latents": [1, f, c, h, w]}) -> None, or {"latents": ...} that go on instead
 StepCallback = Callable[["CoSpeechPipeline", int, float, dict], dict | None]
 
 
-class CoSpeechPipeline(DiffusionPipeline):
+class CoSpeechPipeline(PipelineNetworks):
     """The whole path, a diffusers pipeline. Calling it makes a video; `stream` hands out its frames as they are made.
 
     `student` or `teacher` may be None, and is then not there to be asked for; without a `motion` model of its own the learned
     motion is the shipped one's. `dtype` is a torch.dtype, a Precision, or a name of config.PRECISIONS; None leaves it to the
     environment's IASA_DTYPE and then to the machine.
     """
-
-    _optional_components = ["student", "teacher", "motion"]
-
-    def __init__(
-        self,
-        autoencoder: Autoencoder,
-        student: VideoTransformer | None = None,
-        teacher: VideoTransformer | None = None,
-        motion: MotionGenerator | None = None,
-        mask: MaskOptions | dict | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | str | Precision | None = None,
-    ) -> None:
-        super().__init__()
-        self.register_modules(autoencoder=autoencoder, student=student, teacher=teacher, motion=motion)
-        self.register_to_config(mask=mask if isinstance(mask, dict) else asdict(mask or MaskOptions()))
-        self._codec: FastCodec | None = None
-        device = torch.device(device or pick_device())
-        self.executor = StageExecutor()
-        self.to(device, pick_precision(dtype, device))
-
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike | None = None, **options: Any) -> CoSpeechPipeline:
-        """The networks of a folder that `save_pretrained` or training wrote, or of a Hub repository by its name; those that
-        it lacks, and all of them without a folder, are the ones that ship with the package.
-
-        Options are those of the class, `teacher=None` say to leave the teacher out, or a network to take instead; with a
-        Hub repository also `revision`, `token`, `cache_dir` and `local_files_only`.
-        """
-        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
-        if "torch_dtype" in options:  # as diffusers calls it
-            options["dtype"] = options.pop("torch_dtype")
-        folder = None if folder is None else check_folder(fetch(folder, partial(cls.download, **hub)))
-        index = folder and folder / "model_index.json"
-        if index and index.exists():
-            options = {"mask": json.loads(index.read_text()).get("mask"), **options}
-        for name, kind in NETWORKS.items():
-            if name not in options:
-                options[name] = load_weights(kind, find_weights(folder, *STAGES_OF[name]))
-        return cls(**options)
-
-    def save_pretrained(self, folder: str | os.PathLike, **_: Any) -> None:
-        """Write every network, in its current number type, and model_index.json: what `from_pretrained` reads."""
-        for name in NETWORKS:
-            if getattr(self, name) is not None:
-                save_weights(getattr(self, name), Path(folder) / name)
-        self.save_config(folder)
-
-    def to(
-        self,
-        *places: torch.device | str | torch.dtype | Precision,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | Precision | None = None,
-        silence_dtype_warnings: bool = True,  # there are none
-    ) -> CoSpeechPipeline:
-        """Move what paints to a device, a number type or both; the motion model stays on the processor, in float32."""
-        for place in places:
-            device, dtype = (device, place) if isinstance(place, torch.dtype | Precision) else (place, dtype)
-        device = torch.device(self.device if device is None else device)
-        precision = self.precision if dtype is None else pick_precision(dtype, device)
-        self.precision = precision if device.type == "cpu" else replace(precision, int8=False)
-
-        # torch's own to(): diffusers' warns of an empty list of float32 modules
-        def move_network(network: torch.nn.Module, **layout: Any) -> torch.nn.Module:
-            return torch.nn.Module.to(network, device=device, dtype=self.precision.dtype, **layout)
-
-        move_network(self.autoencoder, memory_format=torch.channels_last).eval()
-        for model in self.models.values():
-            move_network(model).eval()
-        self._codec = None
-        return self
-
-    @property
-    def models(self) -> dict[str, VideoTransformer]:
-        """The generators that are there, by their names of config.MODELS."""
-        return {name: model for name in ("student", "teacher") if (model := getattr(self, name)) is not None}
-
-    @property
-    def mask(self) -> MaskOptions:
-        return MaskOptions(**self.config["mask"])
-
-    @property
-    def codec(self) -> FastCodec:
-        """The autoencoder as generations run it."""
-        if self._codec is None or self._codec.net is not self.autoencoder:
-            self._codec = FastCodec(self.autoencoder, self.precision.int8)
-        return self._codec
-
-    @property
-    def grid(self) -> TokenGrid:
-        """Of one latent frame."""
-        sides = next(iter(self.models.values())).config if self.models else TransformerConfig()
-        return TokenGrid(1, sides.rows, sides.cols)
 
     def __call__(
         self,
