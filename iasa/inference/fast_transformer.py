@@ -38,7 +38,7 @@ class FastTransformer:
         self.model = model
         config = model.config
         self.tokens = config.rows * config.cols
-        self.dtype, self.device = model.role.dtype, model.role.device
+        self.dtype, self.device = model.token_type.dtype, model.token_type.device
         blocks = [block for block in model.blocks if isinstance(block, Block)]
         self.layers = [_FastBlock(block, config.rows, config.cols, int8) for block in blocks]
         self.rope = model.cos.to(self.dtype), model.sin.to(self.dtype)
@@ -57,7 +57,12 @@ class FastTransformer:
         self.image = [layer.image_keys(condition.image_tokens[0]) for layer in self.layers]
         modulation = self.modulations([0.0], condition.pose_summary[0, :1])[:, 0, 0]
         self.step(
-            condition.base[0, 0], condition.base[0, 0], condition.pose_tokens[0, 0], modulation, sink=False, role=0
+            condition.base[0, 0],
+            condition.base[0, 0],
+            condition.pose_tokens[0, 0],
+            modulation,
+            sink=False,
+            token_type=0,
         )
         self._near[..., self.tokens :, :] = self.own
 
@@ -77,12 +82,12 @@ class FastTransformer:
         modulation: Tensor,  # [layers, 6, width] of this frame and level
         past: Past | None = None,
         sink: bool = True,  # whether the frame sees the reference
-        role: int = 1,  # 0: it is the reference
+        token_type: int = 1,  # 0: it is the reference
     ) -> Tensor:  # [c, h, w] float32
         """The clean latents."""
         model = self.model
         x = torch.cat([latents, base]).flatten(1).T.to(self.dtype)  # [n, 2 c]
-        x = model.patch_in(x).add_(pose_tokens).add_(model.role[role])
+        x = model.patch_in(x).add_(pose_tokens).add_(model.token_type[token_type])
         near = self._near if sink else self.own
         for i, layer in enumerate(self.layers):
             seen = past and Past(past.keys[i], past.values[i], past.queries, past.allowed)

@@ -35,6 +35,7 @@ STAGES_OF = {  # the stages of training that make a network of the pipeline, the
     "teacher": ("teacher",),
     "motion": ("motion",),
 }
+RENAMED = {"role": "token_type"}  # as weights of version 0.1 call it
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:  # [rows, ...] -> int8 [rows, ...], float16 [rows]
@@ -112,6 +113,7 @@ def load_weights(kind: type[M], folder: Path) -> M:
         for name, tensor in stored.items()
         if not name.endswith(".scale") or name.removesuffix(".scale") not in stored
     }
+    state = {RENAMED.get(name, name): tensor for name, tensor in state.items()}
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in state:

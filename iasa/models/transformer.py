@@ -122,7 +122,7 @@ class VideoTransformer(Network):
     cos: Tensor  # [n, d / 2], of the tokens' rotary angles
     sin: Tensor
     adam_parameters = (
-        "patch_in", "patch_out", "noise", "pose.token_in", "pose.summary_in", "modulate", "role", "image_encoder",
+        "patch_in", "patch_out", "noise", "pose.token_in", "pose.summary_in", "modulate", "token_type", "image_encoder",
     )  # fmt: skip
 
     @register_to_config
@@ -144,7 +144,7 @@ class VideoTransformer(Network):
         self.patch_in = nn.Linear(2 * latent_channels, width)
         self.pose = PoseEmbedding(width, rows, cols, frames)
         self.noise = NoiseEmbedding(width)
-        self.role = nn.Parameter(torch.randn(2, width) * 0.02)  # reference, video
+        self.token_type = nn.Parameter(torch.randn(2, width) * 0.02)  # reference, video
         self.image_encoder = ImageEncoder(width, image_tokens)
         self.modulate = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(layers))
@@ -190,12 +190,12 @@ class VideoTransformer(Network):
         """The clean latents x0 of every frame given."""
         f = latents.shape[1]
         beside = condition.base
-        x = rearrange(torch.cat([latents, beside], 2), "b f c h w -> b f (h w) c").to(self.role.dtype)
+        x = rearrange(torch.cat([latents, beside], 2), "b f c h w -> b f (h w) c").to(self.token_type.dtype)
         video = torch.ones(f, dtype=torch.long, device=x.device)
         if first_is_reference:
             video[0] = 0
         x = self.patch_in(x)  # [b, f, n, width], in autocast's type from here on
-        x = x + condition.pose_tokens + self.role[video].to(x.dtype)[None, :, None]
+        x = x + condition.pose_tokens + self.token_type[video].to(x.dtype)[None, :, None]
         vector = F.silu(self.noise(level) + condition.pose_summary)
         shared = rearrange(self.modulate(vector), "b f (a c) -> b f a c", a=6)
         rope = (self.cos.to(x.dtype), self.sin.to(x.dtype))

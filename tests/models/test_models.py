@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from iasa.attention.frame_patterns import attend_own, attend_window, make_planned
 from iasa.config import InputError, MaskOptions
@@ -228,6 +229,15 @@ def test_quantised_weights_stay_close_and_round_trip(tmp_path):
     (tmp_path / "codec" / "part_00.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="the weights in codec are damaged"):
         load_weights(Autoencoder, tmp_path / "codec")
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_weights_of_version_0_1_are_read(network, tmp_path, compact):
+    save_weights(network, tmp_path, {"name": "student"}, compact=compact)
+    (file,) = tmp_path.glob("*.safetensors")
+    save_file({name.replace("token_type", "role"): tensor for name, tensor in load_file(file).items()}, file)
+    loaded = load_weights(VideoTransformer, tmp_path)
+    torch.testing.assert_close(loaded.token_type, network.token_type, atol=2e-2 if compact else 0, rtol=0)
 
 
 def test_diffusers_save_pretrained_round_trip(network, tmp_path, poses):
