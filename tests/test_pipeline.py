@@ -16,6 +16,7 @@ from iasa import keypoints as kp
 from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import MOTION_MODELS, InputError, MaskOptions
 from iasa.device import Precision, release_memory
+from iasa.inference.conditioning import make_warp, to_tensors
 from iasa.inference.generation import Cancelled
 from iasa.inference.output import to_levels
 from iasa.keypoints import Keypoints
@@ -79,6 +80,18 @@ def test_frames_follow_the_poses(pipeline, speaker, poses, model, steps):
     still = psnr(frames, np.repeat(speaker.image[None], len(frames), 0))
     assert 17 < still < 40  # the same person and room, another pose
     assert np.abs(frames[-1].astype(int) - frames[0]).max() > 30
+
+
+def test_the_warp_does_not_depend_on_which_thread_writes_last(speaker, poses):
+    """Pieces of an arm share joints, beyond which they are equally near: one of them must count there, always."""
+    warp, threads = make_warp(speaker, torch.device("cpu")), torch.get_num_threads()
+    xy, confidence = to_tensors(poses[:8], torch.device("cpu"))
+    torch.set_num_threads(4)
+    try:
+        first, *others = (warp(xy[None], confidence[None]) for _ in range(25))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(first, other) for other in others)
 
 
 def test_the_future_does_not_reach_the_student(pipeline, speaker, poses):

@@ -223,6 +223,11 @@ def _lay(
     share = canvas.scatter_reduce(1, pixel, depth.flatten(1), "amax").add_(0.5).clamp_(0, 1)
     last = canvas.scatter_reduce(1, pixel, rank, "amax").gather(1, pixel)
     m, element = ((rank > -0.5) & (rank == last)).nonzero(as_tuple=True)
+    # Two pieces are equally far from what lies beyond the joint that they share: there, too, the last one counts, and not
+    # whichever thread writes last.
+    place, order = m * side**2 + pixel[m, element], torch.arange(len(m), device=xy.device)
+    counts = order == order.new_zeros(len(xy) * side**2).scatter_reduce(0, place, order, "amax")[place]
+    m, element = m[counts], element[counts]
     places = xy.new_zeros(len(xy), side**2, 2)
     places[m, pixel[m, element]] = _find_places(squares, bones, image).flatten(1, 3)[m, element]
     return share.unflatten(1, (side, side)), places.unflatten(1, (side, side)), corner.int()
