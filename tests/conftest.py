@@ -1,8 +1,11 @@
-"""Without a GPU, Triton kernels run in Triton's interpreter; it has to be told before anything imports Triton."""
+"""What has to be set before anything imports torch or Triton."""
 
 import os
 
-import torch
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared out among processes; threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-if not torch.cuda.is_available():
+import torch  # noqa: E402
+
+if not torch.cuda.is_available():  # Triton's kernels run in its interpreter
     os.environ["TRITON_INTERPRET"] = "1"
