@@ -36,21 +36,28 @@ class Parts:
 
     @property
     def still(self) -> list[str]:
-        """One phrase for each part that does not move."""
+        """One sentence for each part that does not move."""
         out = [f"the {side} hand keeps still ({state})" for side, state in zip(SIDES, self.hands, strict=True)
                if state not in (MOVES, TOGETHER, HIDDEN)]  # fmt: skip
         hidden = [side for side, state in zip(SIDES, self.hands, strict=True) if state == HIDDEN]
-        if hidden:
-            out.append(f"no {' and no '.join(hidden)} hand was found, so that arm keeps to the trunk")
+        if len(hidden) == 2:
+            out.append("no hands were found, so the arms keep to the trunk")
+        elif hidden:
+            out.append(f"no {hidden[0]} hand was found, so that arm keeps to the trunk")
         if not self.eyes_open:
             out.append("the eyes stay closed, as they are in the picture")
         return out
 
-    def describe(self) -> str:
-        """One sentence for people."""
+    @property
+    def sentences(self) -> list[str]:
+        """What moves, and what does not."""
         moves = ["head", "face", "shoulders"]
         moves += [f"{side} hand" for side, m in zip(SIDES, self.moving, strict=True) if m]
-        return f"{', '.join(moves[:-1])} and {moves[-1]} move" + "".join(f"; {reason}" for reason in self.still)
+        return [f"{', '.join(moves[:-1])} and {moves[-1]} move", *self.still]
+
+    def describe(self) -> str:
+        """All of it in one sentence."""
+        return "; ".join(self.sentences)
 
 
 def find_parts(photo: Photograph) -> Parts:

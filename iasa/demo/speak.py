@@ -116,7 +116,8 @@ def speak_steps(
         held = f"The movement ends {report['held_seconds']:g} s before the speech; the last pose stays."
         figures = f"{figures}\n\n{translate(held, language)}"
     if reference.parts is not None:
-        figures = f"{figures}\n\n{reference.parts.describe()}"
+        parts = "; ".join(translate(sentence, language) for sentence in reference.parts.sentences)
+        figures = f"{figures}\n\n{parts}"
     yield str(video), figures, str(file), SessionClip(generation.keypoints, str(video), reference)
 
 

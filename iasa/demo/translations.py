@@ -75,8 +75,8 @@ GERMAN = {
     "exact": "genau",
     "ground truth": "Ground Truth",
     "autoencoder": "Autoencoder",
-    "static reference": "unbewegtes Vorbild",
-    "warped reference": "verformtes Vorbild",
+    "static reference": "unbewegtes Referenzbild",
+    "warped reference": "verformtes Referenzbild",
     "{model}, {steps} steps": "{model}, Schritte: {steps}",
     "{device}, {date}; {clips} clips of {frames} frames: {command}": (
         "{device}, {date}; {clips} Clips mit {frames} Bildern: {command}"
@@ -302,6 +302,21 @@ GERMAN = {
     ),
     "{name} is a HEIC picture, which needs pillow-heif: {how}": "{name} ist ein HEIC-Bild; dafür ist pillow-heif nötig: {how}",
     "the {model} is not loaded; this pipeline holds {names}": "{model} ist nicht geladen; vorhanden: {names}",
+    # what moves in a photograph
+    "head, face and shoulders move": "Kopf, Gesicht und Schultern bewegen sich",
+    "head, face, shoulders and {side} hand move": "Kopf, Gesicht, Schultern und die {side} Hand bewegen sich",
+    "head, face, shoulders, left hand and right hand move": "Kopf, Gesicht, Schultern und beide Hände bewegen sich",
+    "the {side} hand keeps still ({why})": "die {side} Hand hält still ({why})",
+    "no {side} hand was found, so that arm keeps to the trunk": (
+        "die {side} Hand wurde nicht gefunden, darum bleibt der Arm am Rumpf"
+    ),
+    "no hands were found, so the arms keep to the trunk": "Hände wurden nicht gefunden, darum bleiben die Arme am Rumpf",
+    "the eyes stay closed, as they are in the picture": "die Augen bleiben zu, wie sie auf dem Bild sind",
+    "left": "linke",
+    "right": "rechte",
+    "closed, as around a thing": "geschlossen, wie um einen Gegenstand",
+    "before the face": "vor dem Gesicht",
+    "cut off": "vom Bildrand abgeschnitten",
     # content credentials
     "content credentials need both {certificate} and {key}": "Herkunftsnachweise brauchen {certificate} und {key}",
     "content credentials need the library c2pa: {how}": "Herkunftsnachweise brauchen die Bibliothek c2pa: {how}",

@@ -129,8 +129,8 @@ WORDS = {
         "teacher_steps": "Schritte des Lehrers",
         "run": "Vergleichen",
         "three": "Nebeneinander (KI-erzeugt)",
-        "explore_intro": "Welche Bildstücke einander sehen dürfen, allein aus den Posen. Zeigen, ziehen, schalten: alles wird "
-        "im Browser neu berechnet.",
+        "explore_intro": "Welche Bildausschnitte einander sehen dürfen, allein aus den Posen. Zeigen, ziehen, schalten: alles "
+        "wird im Browser neu berechnet.",
         "clip": "Ein Beispiel oder eine eigene Posendatei oder ein Video",
         "record": "Auch aufzeichnen, worauf der Schüler achtet (macht den Clip noch einmal)",
         "open": "Erkunden",

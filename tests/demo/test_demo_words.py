@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
+from iasa.avatar import moving_parts  # noqa: E402
 from iasa.config import InputError  # noqa: E402
 from iasa.demo import service, words  # noqa: E402
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs  # noqa: E402
@@ -119,3 +121,14 @@ def test_learn_in_german_follows_the_english():
     lines = ["|  | Schritte | Dichte |", "| --- | --- | --- |", "| Lehrer | 8 | 1% |", "More."]
     assert translate_table(table, "de").splitlines() == lines
     assert set(words.translations.translations["en"]) == set(words.translations.translations["de"])
+
+
+def test_what_moves_in_a_photograph_is_said_in_german():
+    kinds = (moving_parts.MOVES, moving_parts.TOGETHER, moving_parts.HOLDS, moving_parts.HIDDEN, moving_parts.AT_FACE,
+             moving_parts.CUT_OFF)  # fmt: skip
+    english = {name for name, text in GERMAN.items() if name != text}
+    for hands in itertools.product(kinds, kinds):
+        for sentence in moving_parts.Parts(hands, eyes_open=False).sentences:
+            german = translate(sentence, "de")
+            assert german != sentence and not any(f" {word} " in german for word in ("hand", "left", "right", "still "))
+            assert not any(f"({name})" in german for name in english)
