@@ -25,7 +25,19 @@ ORDER = (
     "benchmarks", "demo", "cli", "__main__",
 )  # fmt: skip
 LONGEST_FUNCTION, LONGEST_FILE = 80, 400  # lines
-OPTIONAL = {"mediapipe", "cv2", "dlib", "gradio", "triton", "skia", "pocketsphinx", "librosa", "c2pa", "pillow_heif"}
+OPTIONAL = {
+    "mediapipe",
+    "cv2",
+    "dlib",
+    "gradio",
+    "triton",
+    "skia",
+    "pocketsphinx",
+    "librosa",
+    "numba",
+    "c2pa",
+    "pillow_heif",
+}
 DISTRIBUTION = {
     "PIL": "pillow",
     "skia": "skia-python",
@@ -238,7 +250,7 @@ def test_one_file_knows_the_kernels_and_finds_them_beside_the_package():
 def test_a_wrong_argument_is_answered_without_torch():
     """The package, every command, and what checks its files: a slip costs no seconds of importing."""
     names = ("iasa", "iasa.speech", "iasa.media.reader", "iasa.avatar.speaker", "iasa.keypoints")
-    heavy = {"torch", "diffusers", "numba"} | OPTIONAL
+    heavy = {"torch", "diffusers"} | OPTIONAL
     code = f"""
 import sys, {", ".join(names)}
 from iasa.cli.main import COMMANDS, main

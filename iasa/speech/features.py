@@ -112,9 +112,11 @@ def to_rate(audio: np.ndarray, rate: int) -> np.ndarray:
     """Mono sound [n] resampled to 16 kHz."""
     if rate == AUDIO_RATE:
         return audio
-    import librosa
+    import soxr
 
-    return librosa.resample(audio, orig_sr=rate, target_sr=AUDIO_RATE).astype(np.float32)
+    length = -(-len(audio) * AUDIO_RATE // rate)
+    out = soxr.resample(audio, rate, AUDIO_RATE).astype(np.float32)[:length]
+    return np.pad(out, (0, length - len(out)))
 
 
 def check_audio(audio: np.ndarray, name: str = "the audio", max_seconds: float = MAX_AUDIO_SECONDS) -> None:

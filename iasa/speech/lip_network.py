@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from iasa.config import AUDIO_RATE, VIDEO_FPS
+from iasa.config import VIDEO_FPS
 from iasa.paths import LIP_NETWORK
-from iasa.speech.prosody import HOP, HOP_RATE
+from iasa.speech.spectra import HOP_RATE, mel_bands
 
 BANDS = 32
 CONTEXT = (-16, -11, -7, -4, -2, 0, 2, 4, 7, 11, 16)  # hops of 10 ms around a frame's middle
@@ -17,14 +17,9 @@ LOUD = 3.0  # of the natural logarithm: hops this near to the loudest ones make 
 
 def make_bands(audio: np.ndarray) -> np.ndarray:
     """Log mel bands [m, 32] at 100 hertz, less the clip's average loud spectrum (the microphone's)."""
-    import librosa
-
     audio = np.pad(audio, (0, max(0, 1024 - len(audio))))
     audio = audio / (np.abs(audio).max() + 1e-6)
-    mel = librosa.feature.melspectrogram(
-        y=audio, sr=AUDIO_RATE, n_fft=512, hop_length=HOP, n_mels=BANDS, fmin=60, fmax=7600
-    )
-    bands = np.log(mel.T + 1e-4)
+    bands = np.log(mel_bands(audio, 512, BANDS, 60, 7600) + 1e-4)
     level = bands.mean(1)
     loud = level > np.percentile(level, 95) - LOUD
     return ((bands - bands[loud].mean(0)) / 2.0).astype(np.float32)

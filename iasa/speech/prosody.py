@@ -1,4 +1,4 @@
-"""Loudness, pitch, voicing and accents of speech (librosa), safe for silence, noise and music."""
+"""Loudness, pitch, voicing and accents of speech, safe for silence, noise and music."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.signal import find_peaks
 
 from iasa.config import AUDIO_RATE, VIDEO_FPS
+from iasa.speech import spectra
+from iasa.speech.spectra import HOP, HOP_RATE
 
-HOP_RATE = 100  # analysis frames a second
-HOP = AUDIO_RATE // HOP_RATE
 WINDOW = 4 * HOP
 RANGE_DB = 35.0  # from the loudest speech (95th percentile) down to "silent"
 GATE_DB = 25.0  # below the loudest speech: taken as a pause
@@ -48,13 +48,6 @@ class Prosody:
         return np.interp(times, np.arange(len(values)), smooth).astype(np.float32)
 
 
-def _loudness(audio: np.ndarray) -> np.ndarray:
-    import librosa
-
-    rms = librosa.feature.rms(y=audio, frame_length=WINDOW, hop_length=HOP)[0]
-    return 20 * np.log10(rms.astype(np.float64) + 1e-6)
-
-
 def _periodicity(audio: np.ndarray, period: np.ndarray) -> np.ndarray:
     """How well each hop repeats after its pitch period: 1 for a steady voice, near 0 for noise."""
     span = np.arange(int(AUDIO_RATE / PITCH_LOW))
@@ -70,10 +63,7 @@ def _periodicity(audio: np.ndarray, period: np.ndarray) -> np.ndarray:
 
 def _pitch(audio: np.ndarray, speaking: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Octaves from the median and voicing, both [m]."""
-    import librosa
-
-    f0 = librosa.yin(audio, fmin=PITCH_LOW, fmax=PITCH_HIGH, sr=AUDIO_RATE, frame_length=1024, hop_length=HOP)
-    f0 = np.clip(np.nan_to_num(f0, nan=PITCH_LOW), PITCH_LOW, PITCH_HIGH)[: len(speaking)]
+    f0 = np.clip(spectra.pitch(audio, PITCH_LOW, PITCH_HIGH), PITCH_LOW, PITCH_HIGH)
     period = np.round(AUDIO_RATE / f0).astype(int)
     voice = np.clip((_periodicity(audio, period) - 0.5) / 0.3, 0, 1) * speaking
     sure = voice > 0.5
@@ -87,14 +77,8 @@ def _pitch(audio: np.ndarray, speaking: np.ndarray) -> tuple[np.ndarray, np.ndar
     return gaussian_filter1d(held, 4) * fade, voice
 
 
-def _onset(audio: np.ndarray, length: int) -> np.ndarray:
-    import librosa
-
-    mel = librosa.feature.melspectrogram(
-        y=audio, sr=AUDIO_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=40, fmin=200, fmax=4000
-    )
-    flux = librosa.onset.onset_strength(S=librosa.power_to_db(mel), sr=AUDIO_RATE, hop_length=HOP)
-    flux = gaussian_filter1d(flux[:length].astype(np.float64), 3)
+def _onset(audio: np.ndarray) -> np.ndarray:
+    flux = gaussian_filter1d(spectra.spectral_flux(spectra.mel_bands(audio, WINDOW, 40, 200, 4000)), 3)
     return np.clip(flux / (np.percentile(flux, 99) + 1e-6), 0, 1)
 
 
@@ -154,7 +138,7 @@ def make_prosody(audio: np.ndarray) -> Prosody:
     """Prosody of mono sound float32 [n] at 16 kHz; silence gives zeros and no accents, never NaN."""
     if len(audio) < 2 * WINDOW:
         audio = np.pad(audio, (0, 2 * WINDOW - len(audio)))
-    loudness = _loudness(audio)
+    loudness = spectra.loudness(audio, WINDOW)
     top = _speech_level(loudness)
     if top < SILENCE_DB:  # the only absolute level: a quiet recording is read like a loud one
         zero = np.zeros(len(loudness))
@@ -169,6 +153,6 @@ def make_prosody(audio: np.ndarray) -> Prosody:
     near = maximum_filter1d(speaking.astype(float), _odd(2 * REACH))
     pitch, voiced = pitch * near, voiced * speaking
     energy = np.clip((loudness - top + RANGE_DB) / RANGE_DB, 0, 1) * near
-    onset = _onset(audio / scale, len(loudness))
+    onset = _onset(audio / scale)
     accents = find_accents(np.maximum(loudness, top - GATE_DB - 5), pitch, onset, speaking)
     return Prosody(loudness, energy, pitch, voiced, speaking, onset, accents)

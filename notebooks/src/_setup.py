@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SOURCE = "https://github.com/OWNER/iasa"
-LIGHT = ("av", "diffusers", "einops", "librosa", "safetensors", "soxr")  # what Colab may lack
+LIGHT = ("av", "diffusers", "einops", "safetensors", "soxr")  # what Colab may lack
 FAST = os.environ.get("IASA_FAST") == "1"  # tiny sizes, for automatic tests
 places = [Path.cwd().resolve(), *Path.cwd().resolve().parents, Path("iasa-course").resolve()]
 root = next((p for p in places if (p / "iasa" / "config.py").exists()), places[-1])
