@@ -2,9 +2,7 @@
 
 import os
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # the cores are shared out among processes; threads would only wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are shared out; threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch  # noqa: E402
