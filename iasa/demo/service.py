@@ -18,7 +18,7 @@ import gradio as gr
 import numpy as np
 
 from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker, photograph_speaker
-from iasa.config import AUDIO_RATE, MODELS, VIDEO_FPS, InputError
+from iasa.config import MODELS, InputError
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
 from iasa.demo.translations import translate
 from iasa.keypoints import Keypoints
@@ -26,6 +26,7 @@ from iasa.media.reader import Sound, read_image, read_sound
 from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
 from iasa.speech import to_speech
+from iasa.speech.features import count_frames
 
 MAX_SECONDS = 60.0  # of speech; the command line takes ten minutes
 MAX_SEED = 2**32 - 1
@@ -157,11 +158,15 @@ def read_speech(audio: str | None, seconds: float = MAX_SECONDS) -> np.ndarray:
 def choose_poses(
     sound: np.ndarray, reference: Reference, seed: int, driving: str | None, wishes: MotionEdits
 ) -> Keypoints:
-    """Poses as long as the sound: from the given file, or from the sound itself."""
+    """The speaker's poses, as long as the sound at most: from the given file, or from the sound itself."""
     if driving is None:
         return perform_speech(sound, reference, seed, wishes)
-    poses = read_poses(driving)[: max(1, int(np.ceil(len(sound) / AUDIO_RATE * VIDEO_FPS)))]
-    return reference.carry(poses)
+    return reference.carry(read_driver(driving, sound))
+
+
+def read_driver(driving: str, sound: np.ndarray) -> Keypoints:
+    """The poses of a file or of a video of a person, those beyond the end of the sound left out."""
+    return read_poses(driving)[: count_frames(sound)]
 
 
 def show_progress(progress: gr.Progress, language: str = "en") -> Callable[[str, float], None]:
