@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import html
 import importlib.util
+import os
+import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +34,7 @@ from iasa.speech.features import count_frames
 
 MAX_SECONDS = 60.0  # of speech; the command line takes ten minutes
 MAX_SEED = 2**32 - 1
-KEPT_SECONDS = 3600.0  # a made video is deleted after an hour
+KEPT_SECONDS = float(os.environ.get("IASA_KEPT_SECONDS", 3600))  # a made video is deleted after an hour
 EXAMPLE, DRAWN, PHOTO = "Example speaker", "Drawn from a number", "My photo"
 PUPPET = "Puppet of my photo"  # drawn, with the picture's face: for cartoons and bodies that are not seen
 STAGES = {
@@ -95,14 +99,34 @@ def plain_errors(request: gr.Request | None = None) -> Iterator[None]:
 
 @functools.cache
 def output_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="iasa-"))
+    """Gone with the process that has made it."""
+    folder, maker = Path(tempfile.mkdtemp(prefix="iasa-")), os.getpid()
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == maker else None)
+    return folder
+
+
+def delete_old_outputs() -> None:
+    for old in output_folder().iterdir():
+        with suppress(FileNotFoundError):  # another visitor's call has been quicker
+            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+                old.unlink()
+
+
+def keep_tidy(every: float = KEPT_SECONDS / 4) -> threading.Event:
+    """Delete old files even if nobody comes any more, until the event is set."""
+    stopped = threading.Event()
+
+    def tidy() -> None:
+        while not stopped.wait(every):
+            delete_old_outputs()
+
+    threading.Thread(target=tidy, name="tidy", daemon=True).start()
+    return stopped
 
 
 def new_output(suffix: str) -> Path:
     """A new name; files of an hour ago are deleted on the way."""
-    for old in output_folder().iterdir():
-        if time.time() - old.stat().st_mtime > KEPT_SECONDS:
-            old.unlink(missing_ok=True)
+    delete_old_outputs()
     return output_folder() / f"iasa-{uuid.uuid4().hex[:12]}{suffix}"
 
 
