@@ -210,3 +210,18 @@ def test_what_a_driver_never_shows_rests_and_a_lost_hand_comes_back_softly():
     confidence[30:50, 91:] = confidence[30:50, list(WRISTS)] = 0
     lost = carry_poses(DrawnTarget(speaker), Keypoints(poses.xy, confidence)).xy[:, 91:]
     assert np.abs(np.diff(lost, axis=0)).max() < 0.08 and np.isfinite(lost).all()
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("lost", [slice(0, 12), slice(18, 30)], ids=["first", "last"])
+def test_a_driver_who_is_not_there_at_first_or_at_last(target, drawn, lost):
+    """Nobody in the first pictures of a video: elsewhere that ends the run."""
+    poses = filmed()
+    confidence = poses.confidence.copy()
+    confidence[lost] = 0
+    who = DrawnTarget(make_identity(2)) if drawn else target
+    carried = carry_poses(who, Keypoints(poses.xy, confidence))
+    assert np.isfinite(carried.xy).all() and len(carried) == 30
+    assert np.abs(np.diff(carried.xy, axis=0)).max() < 0.12
+    end = carried.xy[lost][0 if lost.start == 0 else -1]
+    assert np.abs(end[list(WRISTS)] - who.rest[list(WRISTS)]).max() < 0.03
