@@ -11,6 +11,7 @@ import time
 import uuid
 import wave
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -217,31 +218,40 @@ class Visitor:
             time.sleep(self.random.uniform(1, 4))
             return None
         accepted, started, cancelled = time.monotonic(), 0.0, False
-        with self.client.stream("GET", "/queue/data", params={"session_hash": self.session}) as lines:
-            for line in lines.iter_lines():
-                if stop is not None and stop.is_set() and not cancelled:
-                    cancelled = True
-                    self.press_cancel(function, event)
-                if not line.startswith("data:"):
-                    continue
-                message = json.loads(line[5:])
-                kind = message["msg"]
-                if message.get("event_id") not in (None, *self.events):
-                    self.record.fault(f"{function}: a message of another event came")
-                if kind == "process_starts":
-                    started = time.monotonic()
-                elif kind == "process_completed":
-                    if function in HEAVY and started and not cancelled:
-                        with self.record.lock:
-                            self.record.heavy.append((asked, accepted, started, time.monotonic()))
-                            self.record.waits.append(started - accepted)
-                    return None if cancelled else message
-                elif kind in ("unexpected_error", "server_stopped"):
-                    self.record.fault(f"{function}: {kind} {message.get('message')}")
-                    return None
-                elif kind == "close_stream":
-                    return None
+        for message in self.listen():
+            if stop is not None and stop.is_set() and not cancelled:
+                cancelled = True
+                self.press_cancel(function, event)
+            kind = message["msg"]
+            if kind in ("unexpected_error", "server_stopped"):
+                self.record.fault(f"{function}: {kind} {message.get('message')}")
+                return None
+            if message.get("event_id") not in (None, *self.events):
+                self.record.fault(f"{function}: a message of another event came")
+            if message.get("event_id") != event:
+                continue  # the stop flag's own, of an earlier run
+            if kind == "process_starts":
+                started = time.monotonic()
+            elif kind == "process_completed":
+                if function in HEAVY and started and not cancelled:
+                    with self.record.lock:
+                        self.record.heavy.append((asked, accepted, started, time.monotonic()))
+                        self.record.waits.append(started - accepted)
+                return None if cancelled else message
         return None
+
+    def listen(self) -> Iterator[dict]:
+        """The session's messages; a stream that ends is opened again, as browsers do."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            with self.client.stream("GET", "/queue/data", params={"session_hash": self.session}) as lines:
+                for line in lines.iter_lines():
+                    if line.startswith("data:"):
+                        message = json.loads(line[5:])
+                        if message["msg"] == "close_stream":
+                            break
+                        yield message
+            time.sleep(0.2)
 
     def press_cancel(self, function: str, event: str) -> None:
         """As the page does: the stop flag, then the event."""
