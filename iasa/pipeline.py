@@ -57,11 +57,11 @@ from iasa.inference.generation import (
 )
 from iasa.inference.networks import PipelineNetworks
 from iasa.inference.output import CoSpeechOutput, to_output_type
-from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, iterate, move
+from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, follow, iterate, move
 from iasa.inference.prefetch import Prefetcher, in_turn
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
-from iasa.keypoints import Keypoints, hold_last, pool_to_latent
+from iasa.keypoints import Keypoints, pool_to_latent
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.media.sound import Sound, read_sound
 from iasa.models.transformer import Condition
@@ -117,6 +117,7 @@ class CoSpeechPipeline(PipelineNetworks):
         image: Picture | None = None,
         *,
         keypoints: Keypoints | Iterator[Keypoints] | None = None,  # 25 frames/s: they move instead of the speech
+        fit_poses: bool = True,  # keypoints take on the speaker's proportions
         model: str | None = None,  # None: the student, for a photograph its layers
         num_inference_steps: int | None = None,
         seed: int = 0,  # of motion and noise
@@ -132,8 +133,10 @@ class CoSpeechPipeline(PipelineNetworks):
     ) -> Generation:
         """A video as long as the sound, or as the poses: its frames uint8 [m, 256, 256, 3] come as they are made.
 
-        Words are recognized and poses made while earlier frames are painted. Poses that are shorter than the sound
-        hold their last one. Poses that come from an iterator, in pieces of whole latent frames, may never end.
+        Words are recognized and poses made while earlier frames are painted. Poses of another person, or of another
+        place in the picture, are carried to the speaker; the speaker's own stay as they are. Those that are shorter than
+        the sound hold their last one. Poses that come from an iterator, in pieces of whole latent frames, may never end,
+        and are the speaker's own.
         `callback_on_step_end(pipe, step, timestep, {"latents": [1, f, c, h, w]})` is called, in the thread that
         denoises, after every step of the teacher's clip or of each of the student's frames, steps counted from the
         first on; the latents that it returns take the place of its own. Nothing is computed before the first frame is
@@ -155,10 +158,9 @@ class CoSpeechPipeline(PipelineNetworks):
             settings["audio_seconds"] = round(len(speech.audio) / AUDIO_RATE, 3)
             settings["phones_from"] = speech.expected  # corrected at the end
         elif isinstance(keypoints, Keypoints):
-            given = len(keypoints)
-            keypoints = keypoints if audio is None else hold_last(keypoints, count_frames(read_speech(audio)))
-            if len(keypoints) > given:
-                settings["held_seconds"] = round((len(keypoints) - given) / VIDEO_FPS, 2)  # of the last pose
+            sound = None if audio is None else count_frames(read_speech(audio))
+            keypoints, said = follow(keypoints, reference, sound, fit_poses)
+            settings |= said
             count, poses = len(keypoints), iterate([keypoints])
         else:
             poses = iterate(keypoints)
@@ -293,13 +295,11 @@ def generate(
 ) -> dict:
     """The main job: make the video and write it with its sound; returns `summarise`'s report. Options as for `stream`.
 
-    A driver's keypoints are carried to a photograph's person. Nothing is left behind if it fails half-way.
+    Nothing is left behind if it fails half-way.
     """
     from iasa.media.writer import VideoWriter
 
     started, first = time.perf_counter(), 0.0
-    image = to_speaker(image)
-    keypoints = None if keypoints is None else image.carry(keypoints)
     with VideoWriter(out, VIDEO_FPS, sound or audio, AUDIO_RATE, mark=mark) as writer:  # entered first: an unwritable
         generation = pipeline.stream(audio, image, keypoints=keypoints, **options)  # target costs no work
         for _ in write(generation, writer):

@@ -354,3 +354,19 @@ def test_metadata_say_where_the_phones_came_from_not_where_they_should_have(smal
     assert read_metadata(tmp_path / "alive.mp4")["phones_from"] == "recognizer"
     dead, alive = (read_video(tmp_path / f"{name}.mp4")[0] for name in ("dead", "alive"))
     assert len(dead) == len(alive) == 25 and [path.suffix for path in tmp_path.iterdir()] == [".mp4"] * 2
+
+
+def test_another_persons_poses_are_fitted_and_the_speakers_own_are_not(small, speaker, poses):
+    """A close-up of somebody: the drawn speaker keeps the face that the reference has."""
+    closeup = Keypoints(2.5 * poses.xy - (0.75, 0.6), poses.confidence)
+    made = small.stream(image=speaker, keypoints=closeup)
+    frames_of(made)
+    assert np.abs(kp.face_scale(made.keypoints) / kp.face_scale(speaker.keypoints) - 1).max() < 0.15
+    assert made.settings["fitted"] is True
+    own = small.stream(image=speaker, keypoints=poses)
+    frames_of(own)
+    np.testing.assert_array_equal(own.keypoints.xy, poses.xy)
+    assert own.settings["fitted"] is False
+    given = small.stream(image=speaker, keypoints=closeup, fit_poses=False)
+    frames_of(given)
+    np.testing.assert_array_equal(given.keypoints.xy, closeup.xy)

@@ -1,8 +1,8 @@
 """Motion carried to the person of a photograph: at rest the points are the photograph's own, and they move from there.
 
 Head and face turn as the person's own mesh (found in the photograph, in three dimensions) with the rig's expressions; wrists
-take the movement of the rig's or of a filmed driver's wrists, softly limited to what the picture can show; elbows follow
-by two-link arms of this person's lengths; hands turn and bend a part of the way.
+take the movement of the rig's wrists, softly limited to what the picture can show; elbows follow by two-link arms of this
+person's lengths; hands turn and bend a part of the way. `driver` does the same with the poses of another person.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from iasa.keypoints import MESH_TO_FACE, Keypoints
 
 BODY_SEED = 7  # of the rig's body that makes the motion; its proportions do not reach the picture
 REACH = 7.5  # cm: a wrist comes no farther from where the photograph has it
-FILMED_REACH = 10.0
 DOWN = 0.4  # of what a wrist sinks
 SHIFT = 0.45  # of that: hands that touch move together, and less
 SHOULDER_REACH = 3.0  # cm
@@ -73,14 +72,14 @@ def limit_turn(rotation: np.ndarray, limit: float) -> np.ndarray:  # [..., 3, 3]
 def two_link(
     shoulder: np.ndarray, wrist: np.ndarray, upper: float | np.floating, fore: float | np.floating, pole: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Elbows and reachable wrists [f, 3] of arms whose elbow lies towards `pole` [3] from the shoulder."""
+    """Elbows and reachable wrists [f, 3] of arms whose elbow lies towards `pole`, [3] or [f, 3], from the shoulder."""
     offset = wrist - shoulder
     wanted = np.linalg.norm(offset, axis=-1, keepdims=True)
     distance = np.clip(wanted, abs(upper - fore) + 1e-3, upper + fore - 1e-3)
     along = offset / np.maximum(wanted, 1e-9)
     x = (upper**2 - fore**2 + distance**2) / (2 * distance)
     height = np.sqrt(np.maximum(upper**2 - x**2, 0))
-    away = pole - (along @ pole)[:, None] * along
+    away = pole - (along * pole).sum(-1, keepdims=True) * along
     away = away / np.maximum(np.linalg.norm(away, axis=-1, keepdims=True), 1e-9)
     return shoulder + along * x + away * height, shoulder + along * distance
 
@@ -96,8 +95,8 @@ def hand_axes(joints: np.ndarray) -> np.ndarray:  # [..., 21, 3] -> [..., 3, 3],
 
 
 @dataclass(frozen=True, eq=False)
-class _Arm:
-    """Of the photograph, units of the picture with y up and z to the camera."""
+class Arm:
+    """At rest, units of the picture with y up and z to the camera."""
 
     shoulder: np.ndarray  # [3]
     elbow: np.ndarray  # [3]
@@ -105,24 +104,37 @@ class _Arm:
     hand: np.ndarray  # [21, 3] from the wrist
 
 
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A person at rest, as points in a picture. Image units; sides are (left, right) of the person."""
+
+    keypoints: Keypoints  # one frame
+    face: np.ndarray  # [478, 3] y down, z away from the camera
+    hands: tuple[np.ndarray | None, ...]  # [21, 3] of each hand, as `face`
+
+    @property
+    def seen(self) -> np.ndarray:  # bool [133]
+        return self.keypoints.confidence[0] > 0
+
+
 class Retarget:
-    """Carries motion and poses to one photograph.
+    """Puts movement on one person, from that person's rest.
 
     Everything is in image units, y up and z to the camera, until it is handed out.
     """
 
-    def __init__(self, photo: Photograph, parts: Parts) -> None:
-        self.photo, self.parts = photo, parts
-        self.rest = photo.xy.astype(np.float64)
+    def __init__(self, figure: Figure | Photograph, parts: Parts) -> None:
+        self.figure, self.parts = figure, parts
+        self.rest = figure.keypoints.xy[0].astype(np.float64)
         self.flip = np.array([1.0, -1.0])
-        points = photo.face.astype(np.float64)
+        points = figure.face.astype(np.float64)
         _, self.rotation, self.unit, _ = fit_head(points)  # unit: image units a cm
         self.head = points * [1, -1, -1]
         self.center = self.head[:468].mean(0)
         self.local = (self.head - self.center) @ self.rotation / self.unit
         self.arms = [
             self._arm(side, hand) if moves and hand is not None else None
-            for side, (moves, hand) in enumerate(zip(parts.moving, photo.hands, strict=True))
+            for side, (moves, hand) in enumerate(zip(parts.moving, figure.hands, strict=True))
         ]
 
     @cached_property
@@ -154,15 +166,11 @@ class Retarget:
             wanted = [SHIFT * (wanted[0] + wanted[1]) / 2] * 2
         for side, arm in enumerate(self.arms):
             if arm is None:
-                self._follow_shoulder(out, side)
+                self.follow_shoulder(out, side)
                 continue
             hand = self._rig_hand(new, rest, side, arm)
-            self._put_arm(out, side, arm, shoulders[:, 1 - side], wanted[side] * self.unit, hand)
-        return self._finish(out)
-
-    def from_poses(self, poses: Keypoints) -> Keypoints:
-        """A filmed driver's movement on this person."""
-        return self._finish(Filmed(self, poses).carry())
+            self.put_arm(out, side, arm, shoulders[:, 1 - side], wanted[side] * self.unit, hand)
+        return self.finish(out)
 
     def _face(self, motion: RigMotion, shift: np.ndarray) -> np.ndarray:  # [f, 478, 3]
         limit = np.array(HEAD_TURN)
@@ -188,26 +196,29 @@ class Retarget:
         out[:, list(SHOULDERS)] += shoulders[..., :2] * self.flip
         out[:, list(HIPS)] += hips[:, None, :2] * self.flip
 
-    def _follow_shoulder(self, out: np.ndarray, side: int) -> None:
+    def follow_shoulder(self, out: np.ndarray, side: int) -> None:
         """An arm that keeps still moves with the trunk."""
         shift = out[:, SHOULDERS[side]] - self.rest[SHOULDERS[side]]
         out[:, ELBOWS[side]] += shift
         out[:, WRISTS[side]] += 0.5 * shift
         out[:, HANDS[side]] += 0.5 * shift[:, None]
 
-    def _put_arm(
-        self, out: np.ndarray, side: int, arm: _Arm, shoulder: np.ndarray, wrist: np.ndarray, hand: np.ndarray
-    ) -> None:
-        """Movements [f, 3] of shoulder and wrist, and the hand's joints [f, 21, 3] from the wrist."""
+    def put_arm(
+        self, out: np.ndarray, side: int, arm: Arm, shoulder: np.ndarray, wrist: np.ndarray, hand: np.ndarray,
+        pole: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """Movements [f, 3] of shoulder and wrist, the hand's joints [f, 21, 3] from the wrist, and the side of the arm on
+        which the elbow lies, [f, 3], else as at rest."""
         upper, fore = np.linalg.norm(arm.elbow - arm.shoulder), np.linalg.norm(arm.wrist - arm.elbow)
         start = arm.shoulder + shoulder
-        elbow, end = two_link(start, arm.wrist + wrist, upper, fore, arm.elbow - (arm.shoulder + arm.wrist) / 2)
+        pole = arm.elbow - (arm.shoulder + arm.wrist) / 2 if pole is None else pole
+        elbow, end = two_link(start, arm.wrist + wrist, upper, fore, pole)
         out[:, ELBOWS[side]] = elbow[:, :2] * self.flip
         body_wrist = self.rest[WRISTS[side]] - self.rest[HANDS[side].start]  # the body's wrist is not quite the hand's
         out[:, WRISTS[side]] = end[:, :2] * self.flip + body_wrist
         out[:, HANDS[side]] = (end[:, None] + hand)[..., :2] * self.flip
 
-    def _rig_hand(self, new: Geometry, rest: Geometry, side: int, arm: _Arm) -> np.ndarray:  # [f, 21, 3]
+    def _rig_hand(self, new: Geometry, rest: Geometry, side: int, arm: Arm) -> np.ndarray:  # [f, 21, 3]
         """The photograph's hand turned and bent as the rig's is."""
         if self.parts.hands[side] == TOGETHER:
             return np.repeat(arm.hand[None], len(new.hands), 0)
@@ -223,7 +234,7 @@ class Retarget:
         bend = soft_limit(FINGER_SHARE * size * bend @ axes.T, FINGER_REACH * float(np.ptp(arm.hand, axis=0).max()))
         return (arm.hand + bend) @ np.swapaxes(turn, 1, 2)
 
-    def _arm(self, side: int, hand: np.ndarray) -> _Arm:
+    def _arm(self, side: int, hand: np.ndarray) -> Arm:
         """The photograph's arm in three dimensions: a forearm that is short in the picture points to the camera."""
         points = (SHOULDERS[side], ELBOWS[side], HANDS[side].start)
         shoulder, elbow, wrist = (np.append(self.rest[i] * self.flip, 0.0) for i in points)
@@ -235,115 +246,10 @@ class Retarget:
             b[2] = a[2] + (depth if a is elbow else -0.5 * depth)
         hand = hand.astype(np.float64) * [1, -1, -1]
         hand = np.concatenate([self.rest[HANDS[side]] * self.flip, hand[:, 2:]], 1)
-        return _Arm(shoulder, elbow, wrist, hand - [*hand[0, :2], hand[0, 2]])
+        return Arm(shoulder, elbow, wrist, hand - [*hand[0, :2], hand[0, 2]])
 
-    def _finish(self, out: np.ndarray) -> Keypoints:
-        return Keypoints(out, np.repeat(self.photo.keypoints.confidence, len(out), 0))
-
-
-class Filmed:
-    """A driver's poses seen from the driver's own rest: where the points are most of the time, the mouth closed."""
-
-    def __init__(self, target: Retarget, poses: Keypoints) -> None:
-        self.target, self.poses = target, poses
-        self.xy = np.where(poses.confidence[..., None] > 0, poses.xy, np.nan).astype(np.float64)
-        self.middle = _median(self.xy)  # [133, 2]
-        own, driver = (float(np.linalg.norm(p[SHOULDERS[0]] - p[SHOULDERS[1]])) for p in (target.rest, self.middle))
-        a, b = kp.EYE_CORNERS
-        eyes = float(np.linalg.norm(target.rest[a] - target.rest[b]) / np.linalg.norm(self.middle[a] - self.middle[b]))
-        self.face_size = eyes if np.isfinite(eyes) else own / driver
-        self.size = (
-            own / driver if np.isfinite(own / driver) and target.photo.seen[list(SHOULDERS)].all() else self.face_size
-        )
-
-    def carry(self) -> np.ndarray:  # [f, 133, 2]
-        """The poses on the photograph's person."""
-        t = self.target
-        out = np.repeat(t.rest[None], len(self.poses), 0)
-        self._carry_face(out)
-        reach = np.array(SHOULDER_REACH * t.unit)
-        moves = soft_limit(self._moves(list(SHOULDERS)) * self.size, reach)
-        out[:, list(SHOULDERS)] += moves
-        out[:, list(HIPS)] += 0.3 * moves.mean(1, keepdims=True)
-        wanted = [
-            limit_wrist(self._moves([HANDS[side].start])[:, 0] * self.size * t.flip, FILMED_REACH * t.unit) * t.flip
-            for side in range(2)
-        ]
-        if t.parts.hands == (TOGETHER, TOGETHER):
-            wanted = [SHIFT * (wanted[0] + wanted[1]) / 2] * 2
-        for side, arm in enumerate(t.arms):
-            if arm is None:
-                t._follow_shoulder(out, side)
-                continue
-            shoulder, wrist = (
-                np.concatenate([v * t.flip, np.zeros((len(v), 1))], 1) for v in (moves[:, side], wanted[side])
-            )
-            t._put_arm(out, side, arm, shoulder, wrist, self._hand(side, arm))
-        return out
-
-    def _moves(self, points: list[int]) -> np.ndarray:  # [f, n, 2]
-        """Away from the driver's rest; 0 where nothing is seen."""
-        return np.nan_to_num(self.xy[:, points] - self.middle[points])
-
-    def _carry_face(self, out: np.ndarray) -> None:
-        t = self.target
-        face = self.xy[:, kp.FACE]
-        found = np.isfinite(face).all((1, 2))
-        if not found.any():
-            return
-        filled = face[_nearest_found(found)]
-        bridge = filled[:, 27:28]
-        gap = np.linalg.norm(filled[:, 62] - filled[:, 66], axis=-1)
-        closed = gap <= np.quantile(gap, 0.15)
-        still = (filled - bridge)[closed].mean(0) + np.median(bridge, 0)
-        moves = (filled - still) * self.face_size
-        shut = (t.unit * t.closed[list(MESH_TO_FACE)] @ t.rotation.T + t.center)[:, :2] * t.flip
-        out[:, kp.FACE] = shut + moves
-        for point, source in ((kp.NOSE, 30), (1, 42), (2, 39), (kp.LEFT_EAR, 16), (kp.RIGHT_EAR, 0)):
-            out[:, point] = t.rest[point] + moves[:, source]
-
-    def _hand(self, side: int, arm: _Arm) -> np.ndarray:  # [f, 21, 3]
-        """The photograph's hand turned and bent in the picture's plane as the driver's is."""
-        frames = len(self.poses)
-        hands = np.repeat(arm.hand[None], frames, 0)
-        points = self.xy[:, HANDS[side]]
-        found = np.isfinite(points).all((1, 2))
-        if self.target.parts.hands[side] == TOGETHER or not found.any():
-            return hands
-        points = points[_nearest_found(found)]
-        local = (points - points[:, :1]) * self.size * self.target.flip
-        still = np.median(local, 0)
-        angle = np.arctan2(*_cross_dot(still[9], local[:, 9]))
-        angle = HAND_TURN * np.tanh(HAND_SHARE[2] * angle / HAND_TURN)
-        bend = soft_limit(
-            FINGER_SHARE * (_turn(local, -angle) - still), FINGER_REACH * float(np.ptp(arm.hand, axis=0).max())
-        )
-        hands[..., :2] = _turn(arm.hand[:, :2] + bend, angle)
-        return hands
-
-
-def _turn(points: np.ndarray, angle: np.ndarray) -> np.ndarray:  # [f, n, 2], [f]
-    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    x, y = points[..., 0], points[..., 1]
-    return np.stack([c * x - s * y, s * x + c * y], -1)
-
-
-def _cross_dot(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return a[0] * b[:, 1] - a[1] * b[:, 0], b @ a
-
-
-def _median(xy: np.ndarray) -> np.ndarray:
-    """Over frames, of what is seen; NaN for points that never are."""
-    out = np.full(xy.shape[1:], np.nan)
-    seen = np.isfinite(xy).all(-1).any(0)
-    out[seen] = np.nanmedian(xy[:, seen], 0)
-    return out
-
-
-def _nearest_found(found: np.ndarray) -> np.ndarray:  # bool [f] -> int [f]
-    """For each frame the nearest one in which something was found."""
-    where = np.flatnonzero(found)
-    return where[np.abs(np.arange(len(found))[:, None] - where[None]).argmin(1)]
+    def finish(self, out: np.ndarray) -> Keypoints:
+        return Keypoints(out, np.repeat(self.figure.keypoints.confidence, len(out), 0))
 
 
 def _size(identity: Identity) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from iasa.avatar.driver import DrawnTarget, carry_poses
 from iasa.avatar.identity import Identity, make_identity
 from iasa.avatar.moving_parts import Parts, find_parts
 from iasa.avatar.photograph import Photograph, take_photograph
@@ -45,16 +46,18 @@ class Reference:
         return None if self.photo is None else find_parts(self.photo)
 
     @cached_property
-    def _retarget(self) -> Retarget | None:
-        return None if self.photo is None or self.parts is None else Retarget(self.photo, self.parts)
+    def _target(self) -> Retarget:
+        if self.photo is None or self.parts is None:
+            return DrawnTarget(self.identity)
+        return Retarget(self.photo, self.parts)
 
     def to_keypoints(self, motion: RigMotion) -> Keypoints:
         """The motion on this speaker's body."""
-        return make_keypoints(self.identity, motion) if self._retarget is None else self._retarget.from_motion(motion)
+        return make_keypoints(self.identity, motion) if self.photo is None else self._target.from_motion(motion)
 
     def carry(self, poses: Keypoints) -> Keypoints:
-        """A filmed driver's poses on a photograph's speaker; on drawn ones they stay as they are."""
-        return poses if self._retarget is None else self._retarget.from_poses(poses)
+        """Anybody's poses on this speaker, whose proportions they take on; the speaker's own stay as they are."""
+        return carry_poses(self._target, poses)
 
 
 def speaker_names() -> list[str]:

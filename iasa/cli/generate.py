@@ -110,6 +110,7 @@ def run(arguments: argparse.Namespace) -> dict:
             report = generate(pipeline, audio, reference, arguments.out, poses, model=arguments.model, **options)
     finally:
         bar.close()
+    from iasa.inference.generation import remarks
     from iasa.media.content_credentials import sign_if_asked
 
     sign_if_asked(arguments.out)
@@ -127,8 +128,8 @@ def run(arguments: argparse.Namespace) -> dict:
         + f"{report['device']} {report['dtype']}"
         + ("" if target.suffix.lower() in WITH_SOUND else "; without sound, which such files cannot hold"),
     )
-    if "held_seconds" in report:
-        tell(arguments, f"the poses end {report['held_seconds']:g} s before the speech; the last one stays")
+    for sentence in remarks(report):
+        tell(arguments, sentence)
     if reference.parts is not None:
         report["parts"] = reference.parts.describe()
         tell(arguments, report["parts"])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import html
 import importlib.util
+import os
+import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +22,7 @@ import gradio as gr
 import numpy as np
 
 from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker, photograph_speaker
-from iasa.config import AUDIO_RATE, MODELS, VIDEO_FPS, InputError
+from iasa.config import MODELS, InputError
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
 from iasa.demo.translations import translate
 from iasa.keypoints import Keypoints
@@ -26,10 +30,11 @@ from iasa.media.reader import Sound, read_image, read_sound
 from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
 from iasa.speech import to_speech
+from iasa.speech.features import count_frames
 
 MAX_SECONDS = 60.0  # of speech; the command line takes ten minutes
 MAX_SEED = 2**32 - 1
-KEPT_SECONDS = 3600.0  # a made video is deleted after an hour
+KEPT_SECONDS = float(os.environ.get("IASA_KEPT_SECONDS", 3600))  # a made video is deleted after an hour
 EXAMPLE, DRAWN, PHOTO = "Example speaker", "Drawn from a number", "My photo"
 PUPPET = "Puppet of my photo"  # drawn, with the picture's face: for cartoons and bodies that are not seen
 STAGES = {
@@ -94,14 +99,34 @@ def plain_errors(request: gr.Request | None = None) -> Iterator[None]:
 
 @functools.cache
 def output_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="iasa-"))
+    """Gone with the process that has made it."""
+    folder, maker = Path(tempfile.mkdtemp(prefix="iasa-")), os.getpid()
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == maker else None)
+    return folder
+
+
+def delete_old_outputs() -> None:
+    for old in output_folder().iterdir():
+        with suppress(FileNotFoundError):  # another visitor's call has been quicker
+            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+                old.unlink()
+
+
+def keep_tidy(every: float = KEPT_SECONDS / 4) -> threading.Event:
+    """Delete old files even if nobody comes any more, until the event is set."""
+    stopped = threading.Event()
+
+    def tidy() -> None:
+        while not stopped.wait(every):
+            delete_old_outputs()
+
+    threading.Thread(target=tidy, name="tidy", daemon=True).start()
+    return stopped
 
 
 def new_output(suffix: str) -> Path:
     """A new name; files of an hour ago are deleted on the way."""
-    for old in output_folder().iterdir():
-        if time.time() - old.stat().st_mtime > KEPT_SECONDS:
-            old.unlink(missing_ok=True)
+    delete_old_outputs()
     return output_folder() / f"iasa-{uuid.uuid4().hex[:12]}{suffix}"
 
 
@@ -157,11 +182,15 @@ def read_speech(audio: str | None, seconds: float = MAX_SECONDS) -> np.ndarray:
 def choose_poses(
     sound: np.ndarray, reference: Reference, seed: int, driving: str | None, wishes: MotionEdits
 ) -> Keypoints:
-    """Poses as long as the sound: from the given file, or from the sound itself."""
+    """The speaker's poses, as long as the sound at most: from the given file, or from the sound itself."""
     if driving is None:
         return perform_speech(sound, reference, seed, wishes)
-    poses = read_poses(driving)[: max(1, int(np.ceil(len(sound) / AUDIO_RATE * VIDEO_FPS)))]
-    return reference.carry(poses)
+    return reference.carry(read_driver(driving, sound))
+
+
+def read_driver(driving: str, sound: np.ndarray) -> Keypoints:
+    """The poses of a file or of a video of a person, those beyond the end of the sound left out."""
+    return read_poses(driving)[: count_frames(sound)]
 
 
 def show_progress(progress: gr.Progress, language: str = "en") -> Callable[[str, float], None]:

@@ -38,6 +38,7 @@ from iasa.demo.service import (
     load_pipeline,
     new_output,
     plain_errors,
+    read_driver,
     read_recording,
     read_speech,
     show_progress,
@@ -45,7 +46,7 @@ from iasa.demo.service import (
 )
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
-from iasa.inference.generation import Cancelled, summarise, write
+from iasa.inference.generation import Cancelled, remarks, summarise, write
 from iasa.keypoints import save_keypoints
 from iasa.media.content_credentials import sign_if_asked
 from iasa.media.reader import read_metadata
@@ -76,7 +77,7 @@ def speak_steps(
     video, watch = new_output(".mp4"), show_progress(progress, language)
     try:
         with VideoWriter(video, VIDEO_FPS, recording, mark=True) as writer:
-            given: dict[str, Any] = {"keypoints": choose_poses(sound, reference, seed, driving, wishes)} if driving else {
+            given: dict[str, Any] = {"keypoints": read_driver(driving, sound)} if driving else {
                 "style": wish_style(seed, wishes), "edit": partial(edit_motion, wishes=wishes), "motion": wishes.motion,
             }  # fmt: skip
             if reference.photo is None:
@@ -112,9 +113,8 @@ def speak_steps(
     if model in pipeline.models:
         report["flop"] = attention_cost(generation.plan, model, pipeline.models[model].config, steps)[1]
     figures = translate(to_figures(report), language)
-    if "held_seconds" in report:
-        held = f"The movement ends {report['held_seconds']:g} s before the speech; the last pose stays."
-        figures = f"{figures}\n\n{translate(held, language)}"
+    for sentence in remarks(report):
+        figures = f"{figures}\n\n{translate(sentence, language)}"
     if reference.parts is not None:
         parts = "; ".join(translate(sentence, language) for sentence in reference.parts.sentences)
         figures = f"{figures}\n\n{parts}"

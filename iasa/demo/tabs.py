@@ -15,7 +15,7 @@ from iasa.demo.explore import EXPLORER_SCRIPT, explore, mask
 from iasa.demo.learn import client_code
 from iasa.demo.microphone import MAX_LIVE_SECONDS, finish_listening, listen, stop_listening
 from iasa.demo.player import PLAYER, PLAYER_SCRIPT, PLAYER_STYLE
-from iasa.demo.service import DRAWN, EXAMPLE, MAX_SEED, PHOTO, PUPPET, missing_parts, request_stop
+from iasa.demo.service import DRAWN, EXAMPLE, KEPT_SECONDS, MAX_SEED, PHOTO, PUPPET, missing_parts, request_stop
 from iasa.demo.speak import (
     MAX_TEXT,
     estimate,
@@ -47,7 +47,8 @@ QUIET = {"api_visibility": "private", "queue": False}
 
 def make_page() -> gr.Blocks:
     """The page."""
-    with gr.Blocks(title="IASA: a talking speaker", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    kept = int(KEPT_SECONDS) // 4 + 1, int(KEPT_SECONDS)  # seconds between looks, and of a file
+    with gr.Blocks(title="IASA: a talking speaker", analytics_enabled=False, delete_cache=kept) as page:
         gr.Markdown(words("title"))
         lacking = missing_parts()
         if lacking:

@@ -114,8 +114,12 @@ GERMAN = {
     "the text has {count} letters; some words, up to {most} letters, are needed": (
         "der Text hat {count} Buchstaben; nötig sind ein paar Wörter, höchstens {most} Buchstaben"
     ),
-    "The movement ends {seconds} s before the speech; the last pose stays.": (
-        "Die Bewegung endet {seconds} s vor der Sprache; die letzte Haltung bleibt."
+    "The poses are another person's or place's: they were fitted to the speaker": (
+        "Die Posen sind von jemand anderem oder von anderer Stelle: sie wurden der sprechenden Person angepasst"
+    ),
+    "The lips follow the poses, not the speech": "Die Lippen folgen den Posen, nicht der Sprache",
+    "The poses end {seconds} s before the speech; the last one stays": (
+        "Die Posen enden {seconds} s vor der Sprache; die letzte bleibt"
     ),
     "no voice here reads {language}; accepted: {known}": "keine Stimme hier liest {language}; möglich sind: {known}",
     "the number is {number}; a whole number from 0 to {most} is needed": (

@@ -179,7 +179,9 @@ def measure(pipeline: CoSpeechPipeline, judge: FaceDistance, subject: Subject, r
     if row == "static":
         made = np.repeat(picture[None], count, 0)
     else:
-        made = np.concatenate(list(pipeline.stream(image=reference, keypoints=subject.poses, model=row).frames))
+        made = np.concatenate(
+            list(pipeline.stream(image=reference, keypoints=subject.poses, fit_poses=False, model=row).frames)
+        )
     seconds = time.perf_counter() - started
     found = extract_keypoints(iter(made))
     truth = subject.truth

@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]  # stage, share done in 0..1
 
 
+# What a run has done with poses that were given: settings of `pose_chunks.follow`, and the sentence about each.
+SAID = {
+    "fitted": "The poses are another person's or place's: they were fitted to the speaker",
+    "lips_from_poses": "The lips follow the poses, not the speech",
+    "held_seconds": "The poses end {:g} s before the speech; the last one stays",
+    "silent_seconds": "The poses go on for {:g} s after the speech, in silence",
+}
+
+
 class Cancelled(Exception):
     """Raised out of generation when the caller's `should_stop` said so."""
 
@@ -118,9 +127,14 @@ def summarise(generation: Generation, started: float) -> dict:
         "fps": round((generation.count or 0) / max(elapsed, 1e-9), 2),
         "density": generation.density,
         **{k: generation.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
-        **{k: v for k, v in generation.settings.items() if k == "held_seconds"},
+        **{k: v for k, v in generation.settings.items() if k in SAID},
         "latent_fps": LATENT_FPS,
     }
+
+
+def remarks(report: dict) -> list[str]:
+    """Sentences about what a run has done with the poses that it was given, out of its `summarise`."""
+    return [text.format(report[key]) for key, text in SAID.items() if report.get(key)]
 
 
 @dataclass

@@ -7,10 +7,10 @@ from contextlib import closing
 
 from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference
-from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT
+from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS
 from iasa.inference.generation import Timing
 from iasa.inference.prefetch import Source
-from iasa.keypoints import Keypoints, concat_keypoints, fill_latent
+from iasa.keypoints import Keypoints, concat_keypoints, fill_latent, hold_last
 from iasa.motion import generate_clip_motion
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rules import GestureStyle
@@ -41,6 +41,24 @@ def move(
         if keypoints is None:
             return
         yield keypoints
+
+
+def follow(
+    poses: Keypoints, reference: Reference, frames: int | None, fit: bool = True
+) -> tuple[Keypoints, dict[str, bool | float]]:
+    """Given poses as the speaker follows them, `frames` at least, and what the settings say of that: whether they were
+    `fitted` to the speaker, and the seconds in which the last pose is held, or in which they go on without sound."""
+    if not len(poses):
+        return poses, {}
+    fitted = reference.carry(poses) if fit else poses
+    said: dict[str, bool | float] = {"fitted": fitted is not poses}
+    if frames is not None:
+        said["lips_from_poses"] = True
+        beyond = round((len(poses) - frames) / VIDEO_FPS, 2)
+        if beyond:
+            said["held_seconds" if beyond < 0 else "silent_seconds"] = abs(beyond)
+        fitted = hold_last(fitted, frames)
+    return fitted, said
 
 
 def iterate(pieces: Iterable[Keypoints]) -> Generator[Keypoints]:

@@ -23,7 +23,8 @@ from av.video.stream import VideoStream
 from iasa.config import MAX_PIXELS, MAX_UPLOAD_BYTES, InputError
 from iasa.files import display_name
 
-ACCEPTED_MEDIA = "wav, mp3, flac, ogg, opus, m4a, mp4, mov, webm, mkv and avi"
+ACCEPTED_MEDIA = "wav, mp3, flac, ogg, opus, m4a, aac, aiff, caf, amr, mp4, mov, webm, mkv and avi"
+STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 MAX_DECODE_SECONDS = 300.0  # of our own time for one file, pauses of the caller not counted
 MAX_DAMAGE = 0.1  # share of packets that may fail before a file counts as damaged
 
@@ -41,7 +42,8 @@ def find_container(file: BinaryIO) -> str | None:
     if head[:3] == b"ID3" and len(head) >= 10:  # a tag, its length in four 7-bit bytes, before mp3 or flac
         size = (head[6] & 127) << 21 | (head[7] & 127) << 14 | (head[8] & 127) << 7 | head[9] & 127
         file.seek(10 + size)
-        return "flac" if file.read(4) == b"fLaC" else "mp3"
+        behind = file.read(4)
+        return "flac" if behind == b"fLaC" else "aac" if _is_aac(behind) else "mp3"
     if head[:4] in (b"RIFF", b"RF64"):
         return {b"WAVE": "wav", b"AVI ": "avi"}.get(head[8:12])
     if head[:4] in (b"fLaC", b"OggS"):
@@ -50,9 +52,20 @@ def find_container(file: BinaryIO) -> str | None:
         return "matroska"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return "mov"
-    if head[0] == 0xFF and head[1:2] >= b"\xe0" and head[1] & 0x06:  # a sync word; layer 0 would be raw AAC
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    if head[:4] == b"caff" or head[:5] == b"#!AMR":
+        return "caf" if head[:4] == b"caff" else "amr"
+    if _is_aac(head):
+        return "aac"
+    if head[0] == 0xFF and head[1:2] >= b"\xe0" and head[1] & 0x06:  # a sync word
         return "mp3"
     return None
+
+
+def _is_aac(head: bytes) -> bool:
+    """Raw AAC begins with a sync word of layer 0."""
+    return head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0
 
 
 def _refuse_open(url: str, flags: int, options: dict) -> BinaryIO:
@@ -127,8 +140,11 @@ def pick_track(streams: list[_Track], name: str, what: str, track: int | None = 
 
 
 def moving_pictures(container: InputContainer) -> list[VideoStream]:
-    """The video tracks, without covers and thumbnails."""
-    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    """The video tracks, without covers and thumbnails; those that nothing marks as such are known by a still picture's codec
+    beside a film's."""
+    tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    films = [s for s in tracks if s.codec_context is None or s.codec_context.name not in STILL_CODECS]
+    return films or tracks
 
 
 def start_of_time(container: InputContainer) -> Fraction | None:

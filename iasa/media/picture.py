@@ -16,8 +16,8 @@ from iasa.config import MAX_PICTURE_PIXELS, InputError
 from iasa.files import display_name
 from iasa.media.container import check_pixels, open_file
 
-ACCEPTED_IMAGES = "PNG, JPEG, WebP, TIFF, BMP, AVIF and HEIC"
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+ACCEPTED_IMAGES = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF and HEIC"
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 LONGEST_SIDE = 4096  # pixels that come out; larger ones are brought down by a whole number
 
 _PHONE_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -90,7 +90,7 @@ def _load_small(picture: Image.Image) -> Image.Image:
     factor = -(-max(picture.size) // LONGEST_SIDE)
     if factor == 1:
         return picture
-    if picture.mode.startswith("I"):  # Pillow reduces no 16 bits
+    if picture.mode.startswith(("I", "F")):  # Pillow reduces no 16 bits
         return Image.fromarray(np.ascontiguousarray(np.asarray(picture)[::factor, ::factor]))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -104,6 +104,11 @@ def _to_rgb(picture: Image.Image, profile: bytes | None) -> np.ndarray:
     if picture.mode.startswith("I"):  # 16-bit grey, which convert() would clip
         grey = np.asarray(picture, np.int64).clip(0, 65535) >> 8
         return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
+    if picture.mode == "F":  # 0..1 where that is all there is, else as 8 or 16 bits
+        shades = np.nan_to_num(np.asarray(picture), posinf=0.0, neginf=0.0)
+        most = next((full for full in (1.0, 255.0) if shades.max(initial=0.0) <= full), 65535.0)
+        grey = np.rint(255 * (shades / most).clip(0, 1)).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
     if picture.has_transparency_data:
         coloured = _to_srgb(picture.convert("RGBA"), profile)
         return np.array(Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB"))

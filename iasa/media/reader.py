@@ -72,7 +72,7 @@ def open_video(
         native = float(stream.average_rate or stream.guessed_rate or VIDEO_FPS)
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         frames = _stamped(container, stream, name, max_seconds, native)
-        yield _at_rate(frames, fps) if fps else (picture for _, picture in frames), fps or native
+        yield _at_rate(frames, fps, 1 / native) if fps else (picture for _, picture in frames), fps or native
 
 
 def _bounded(frames: Iterator[tuple[float, np.ndarray]], name: str, max_seconds: float) -> Iterator:
@@ -108,17 +108,19 @@ def _stamped(
         raise InputError(f"{name} holds no picture that can be decoded")
 
 
-def _at_rate(frames: Iterator[tuple[float, np.ndarray]], fps: float) -> Iterator[np.ndarray]:
-    """Frame k is the last one that starts by k / fps; before the first one has started, the first one."""
-    held, shown = None, 0
+def _at_rate(frames: Iterator[tuple[float, np.ndarray]], fps: float, last: float | None = None) -> Iterator[np.ndarray]:
+    """Frame k is the last one that starts by k / fps; before the first one has started, the first one. The last one
+    lasts `last` seconds, else one frame."""
+    held, shown, end = None, 0, 0.0
     for seconds, picture in frames:
         held = picture if held is None else held
         while shown / fps < seconds - 1e-6:
             yield held
             shown += 1
-        held = picture
-    if held is not None:
+        held, end = picture, seconds + (last or 1 / fps)
+    while held is not None and (not shown or shown / fps < end - 1e-6):
         yield held
+        shown += 1
 
 
 def _display_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:

@@ -31,6 +31,7 @@ USUAL_LAYOUTS = {
 MAX_CHANNELS = 8
 LARGEST_SLIP = 0.02  # seconds that stamps may differ from the count of samples: containers round them
 LONGEST_OVERLAP = 1.0  # seconds; stamps that fall back further begin a clock of their own
+AUDIBLE = 0.05  # of the loudest channel's changes: in a middle channel with less nobody speaks
 LOUDNESS_SECONDS = 0.02  # over which a channel's loudness is taken
 
 _LONGEST_PACKET = 4096  # samples; more than that beyond a track's stated length is not padding
@@ -54,11 +55,17 @@ class Sound:
     def voice(self) -> np.ndarray:
         """float32 [n]: the channel that speaks. Never a mean: of opposite channels nothing would be left.
 
-        A voice rises and falls; hum, hiss and an open microphone do not. So the channel counts whose loudness varies most.
+        A voice rises and falls; hum, hiss and an open microphone do not. So the channel counts whose loudness varies most;
+        but where there is a middle one, films and broadcasts speak in it, however loud the music beside it.
         """
         if len(self.samples) == 1:
             return self.samples[0]
-        return self.samples[int(np.argmax([_loudness_range(channel, self.rate) for channel in self.samples]))]
+        ranges = [_loudness_range(channel, self.rate) for channel in self.samples]
+        names = [channel.name for channel in av.AudioLayout(self.layout).channels]
+        middle = names.index("FC") if "FC" in names else None
+        if middle is not None and ranges[middle] > AUDIBLE * max(ranges):
+            return self.samples[middle]
+        return self.samples[int(np.argmax(ranges))]
 
 
 def _loudness_range(channel: np.ndarray, rate: int) -> float:

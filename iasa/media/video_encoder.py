@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
+from iasa.config import InputError
 from iasa.media.container import open_media
 from iasa.media.metadata import AI_SOURCE, append_to_mp4, to_tags, to_xmp
 from iasa.media.remux import open_output, replace_metadata
@@ -45,8 +47,12 @@ class VideoEncoder:
         self._container = open_output(path)
         self._opened.callback(self._container.close)
         self._container.metadata.update(self._to_tags(comment))
-        self._video = self._add_video(size, crf, preset)
-        self._sound = None if sound is None else self._add_sound(sound)
+        try:
+            self._video = self._add_video(size, crf, preset)
+            self._sound = None if sound is None else self._add_sound(sound)
+        except InputError:
+            self._opened.close()
+            raise
 
     def _to_tags(self, comment: str) -> dict[str, str]:
         """Of an mp4; in a webm the source's type is one of them, since Matroska has no place for XMP."""
@@ -55,10 +61,10 @@ class VideoEncoder:
     def _add_video(self, size: tuple[int, int], crf: int, preset: str) -> av.VideoStream:
         if self._webm:
             options = {"crf": str(min(63, crf + 10)), "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
-            stream = self._container.add_stream("libvpx-vp9", rate=self._fps, options=options)
+            stream = _add_encoder(self._container, "libvpx-vp9", rate=self._fps, options=options)
         else:
             options = {"crf": str(crf), "preset": preset, "g": "50"}
-            stream = self._container.add_stream("libx264", rate=self._fps, options=options)
+            stream = _add_encoder(self._container, "libx264", rate=self._fps, options=options)
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -116,7 +122,7 @@ class _EncodedSound:
         self._layout = sound.layout if sound.layout in LAYOUTS else "stereo"
         self._samples = _convert(sound, self._rate, self._layout)
         self._container, self._done = container, 0
-        self._stream = container.add_stream(codec, rate=self._rate, layout=self._layout)
+        self._stream = _add_encoder(container, codec, rate=self._rate, layout=self._layout)
         self._stream.codec_context.bit_rate = 96_000 + 48_000 * (len(self._samples) - 1)
         self._resampler = AudioResampler(self._stream.codec_context.format, self._layout, self._rate)
 
@@ -135,6 +141,14 @@ class _EncodedSound:
         for converted in self._resampler.resample(None):
             self._container.mux(self._stream.encode(converted))
         self._container.mux(self._stream.encode(None))
+
+
+def _add_encoder(container: OutputContainer, name: str, **options: Any) -> Any:  # av.VideoStream or av.AudioStream
+    """A stream by the encoder of that name. Raises InputError where this FFmpeg was built without it."""
+    try:
+        return container.add_stream(name, **options)
+    except UnknownCodecError as error:
+        raise InputError(f"the encoder {name} is missing in this build of FFmpeg; PyAV's own wheels have it") from error
 
 
 class _CopiedSound:

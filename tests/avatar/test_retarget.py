@@ -9,10 +9,12 @@ import pytest
 from sample_photographs import avatar_photograph
 
 from iasa import keypoints as kp
+from iasa.avatar.driver import FILMED_REACH, DrawnTarget, carry_poses
+from iasa.avatar.identity import make_identity
 from iasa.avatar.moving_parts import HIDDEN, HOLDS, MOVES, TOGETHER, Parts, find_parts
-from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS
-from iasa.avatar.retarget import FILMED_REACH, REACH, Retarget, soft_limit, two_link
-from iasa.avatar.rig import FACE_CHANNELS, rest_motion
+from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, WRISTS
+from iasa.avatar.retarget import REACH, Retarget, soft_limit, two_link
+from iasa.avatar.rig import FACE_CHANNELS, make_keypoints, rest_motion
 from iasa.keypoints import Keypoints
 
 PARTS = Parts((MOVES, MOVES))
@@ -85,20 +87,20 @@ def filmed(frames=30):
 def test_a_driver_who_is_still_leaves_the_photograph_as_it_is(target):
     photo = avatar_photograph()
     still = filmed()[np.zeros(10, int)]
-    carried = target.from_poses(still)
+    carried = carry_poses(target, still)
     assert np.abs(carried.xy - photo.xy)[:, photo.seen].max() < 2e-3
 
 
 def test_a_drivers_size_and_place_do_not_matter(target):
     poses = filmed()
     other = Keypoints(0.6 * poses.xy + (0.3, 0.1), poses.confidence)
-    a, b = (target.from_poses(k).xy for k in (poses, other))
+    a, b = (carry_poses(target, k).xy for k in (poses, other))
     assert np.abs(a - b).max() < 1e-4
 
 
 def test_a_drivers_hand_and_mouth_are_followed(target):
     poses = filmed()
-    carried = target.from_poses(poses)
+    carried = carry_poses(target, poses)
     assert np.corrcoef(kp.mouth_opening(carried), kp.mouth_opening(poses))[0, 1] > 0.98
     up = target.rest[HANDS[0].start, 1] - carried.xy[:, HANDS[0].start, 1]
     assert np.corrcoef(up, -poses.xy[:, HANDS[0].start, 1])[0, 1] > 0.9
@@ -110,7 +112,7 @@ def test_gaps_in_a_drivers_poses_are_bridged(target):
     poses = filmed()
     confidence = poses.confidence.copy()
     confidence[10:15] = 0
-    carried = target.from_poses(Keypoints(poses.xy, confidence))
+    carried = carry_poses(target, Keypoints(poses.xy, confidence))
     assert np.isfinite(carried.xy).all()
 
 
@@ -167,3 +169,59 @@ def test_parts_that_keep_still_are_named():
     assert "right hand" not in parts.describe().split(";")[0]
     touching = photo.xy[HANDS[1]] + (photo.xy[HANDS[0]].mean(0) - photo.xy[HANDS[1]].mean(0)) * 0.9
     assert find_parts(with_hand(1, photo.hands[1], touching)).hands == (TOGETHER, TOGETHER)
+
+
+def test_a_drivers_own_mouth_and_hands_move_a_drawn_speaker():
+    """Of another size and place, the movement of another body: about what the rig itself would do."""
+    motion = moving(30)
+    speaker, driver = make_identity(2), make_identity(21)
+    truth, poses = make_keypoints(speaker, motion), make_keypoints(driver, motion)
+    poses = Keypoints(2.3 * poses.xy - (0.6, 0.4), poses.confidence)
+    carried = carry_poses(DrawnTarget(speaker), poses)
+    assert np.allclose(kp.face_scale(carried), kp.face_scale(truth), rtol=0.1)
+    assert np.corrcoef(kp.mouth_opening(carried), kp.mouth_opening(truth))[0, 1] > 0.98
+    for part, near in ((kp.FACE, 0.01), (slice(5, 11), 0.04), (kp.LEFT_HAND, 0.06), (kp.RIGHT_HAND, 0.06)):
+        assert np.linalg.norm(carried.xy[:, part] - truth.xy[:, part], axis=-1).mean() < near, part
+    raised = carried.xy[0, list(WRISTS), 1] - carried.xy[-1, list(WRISTS), 1]
+    assert np.allclose(raised, truth.xy[0, list(WRISTS), 1] - truth.xy[-1, list(WRISTS), 1], rtol=0.25)
+    assert (carried.confidence == truth.confidence).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawn_speakers_own_poses_stay_as_they_are(seed):
+    target = DrawnTarget(make_identity(seed))
+    own = make_keypoints(make_identity(seed), replace(moving(), head=np.full((20, 3), 0.2)))
+    for poses in (own, own[:1], Keypoints(own.xy, own.confidence * (np.arange(133) < 91))):
+        assert carry_poses(target, poses) is poses
+    for change in (1.1 * own.xy, own.xy + (0.15, 0), own.xy * (1, 1.15)):
+        assert carry_poses(target, Keypoints(change, own.confidence)) is not own
+
+
+def test_what_a_driver_never_shows_rests_and_a_lost_hand_comes_back_softly():
+    speaker = make_identity(2)
+    rest = make_keypoints(speaker, rest_motion(1))
+    poses = make_keypoints(make_identity(21), moving(60))
+    confidence = poses.confidence.copy()
+    confidence[:, kp.BODY] = confidence[:, kp.LEFT_HAND] = confidence[:, kp.RIGHT_HAND] = 0
+    face_alone = carry_poses(DrawnTarget(speaker), Keypoints(3 * poses.xy - 0.8, confidence))
+    assert np.abs(face_alone.xy[:, 5:17] - rest.xy[:, 5:17]).max() < 1e-3
+    assert np.allclose(kp.face_scale(face_alone), kp.face_scale(rest), rtol=0.05)
+    confidence = poses.confidence.copy()
+    confidence[30:50, 91:] = confidence[30:50, list(WRISTS)] = 0
+    lost = carry_poses(DrawnTarget(speaker), Keypoints(poses.xy, confidence)).xy[:, 91:]
+    assert np.abs(np.diff(lost, axis=0)).max() < 0.08 and np.isfinite(lost).all()
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("lost", [slice(0, 12), slice(18, 30)], ids=["first", "last"])
+def test_a_driver_who_is_not_there_at_first_or_at_last(target, drawn, lost):
+    """Nobody in the first pictures of a video: elsewhere that ends the run."""
+    poses = filmed()
+    confidence = poses.confidence.copy()
+    confidence[lost] = 0
+    who = DrawnTarget(make_identity(2)) if drawn else target
+    carried = carry_poses(who, Keypoints(poses.xy, confidence))
+    assert np.isfinite(carried.xy).all() and len(carried) == 30
+    assert np.abs(np.diff(carried.xy, axis=0)).max() < 0.12
+    end = carried.xy[lost][0 if lost.start == 0 else -1]
+    assert np.abs(end[list(WRISTS)] - who.rest[list(WRISTS)]).max() < 0.03

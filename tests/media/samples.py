@@ -19,6 +19,9 @@ SOUNDS = {  # name: container, codec
     "a.flac": ("flac", "flac"),
     "a.ogg": ("ogg", "libopus"),
     "a.m4a": ("ipod", "aac"),
+    "a.aac": ("adts", "aac"),
+    "a.aiff": ("aiff", "pcm_s16be"),
+    "a.caf": ("caf", "pcm_s16be"),
 }
 VIDEOS = {  # name: container, video codec, audio codec
     "v.mp4": ("mp4", "libx264", "aac"),

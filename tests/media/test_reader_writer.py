@@ -308,7 +308,7 @@ def test_bad_pictures_are_refused(tmp_path):
         gif.getvalue(),
         b"\xff\xd8\xff" * 50,
     ):
-        with pytest.raises(InputError, match="accepted are PNG, JPEG, WebP, TIFF, BMP, AVIF and HEIC"):
+        with pytest.raises(InputError, match="accepted are PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF and HEIC"):
             read_image(data)
     (tmp_path / "face.png").write_bytes(svg)
     with pytest.raises(InputError, match=r"face\.png is not a readable picture"):
