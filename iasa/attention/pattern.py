@@ -68,8 +68,8 @@ class Computed:
     pairs: float = 0.0
     all_pairs: float = 0.0  # of the whole attention matrix in the same calls
     flops: float = 0.0  # of all heads, planning included
-    planning: float = 0.0  # seconds
-    attending: float = 0.0  # seconds, planning included
+    planning: float = 0.0  # seconds of the calling thread's processor
+    attending: float = 0.0  # the same, planning included
 
     @property
     def density(self) -> float:
@@ -78,11 +78,11 @@ class Computed:
 
     @contextmanager
     def clock(self, what: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = time.thread_time()
         try:
             yield
         finally:
-            setattr(self, what, getattr(self, what) + time.perf_counter() - start)
+            setattr(self, what, getattr(self, what) + time.thread_time() - start)
 
 
 class Pattern(ABC):
@@ -91,6 +91,7 @@ class Pattern(ABC):
     name: ClassVar[str]
     rolls_out: ClassVar[bool] = True  # can make frames one by one, each from keys of earlier ones
     trains: ClassVar[bool] = True  # gradients pass
+    from_poses: ClassVar[bool] = False  # follows the clip's plan, and looks at no query or key
     clip: Clip
     call: Call
     computed: Computed
@@ -124,6 +125,11 @@ class Pattern(ABC):
         v: Tensor,  # [b, nh, fk*n, d]
     ) -> Tensor:
         """Attention of whole frames that are no references: [b, nh, fq*n, d]."""
+
+    @property
+    def has_map(self) -> bool:
+        """Whether this step's call has one; see `map`."""
+        return True
 
     @abstractmethod
     def map(self, layer: Any, q: Tensor, k: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ def apply_pattern(
     scheduler.set_timesteps(steps)
     levels = tuple(float(step) / NOISE for step in scheduler.timesteps)
     clips = [Clip(plan.grid, levels, references=plan.options.sinks, plan=plan) for plan in plans]
+    pattern.begin(clips[0])  # what cannot serve is told before anything is computed
     controller = PatternController(pattern, clips)
     install(pipe, controller, lambda name, dense: PatternProcessor(name, controller, dense))
     return controller

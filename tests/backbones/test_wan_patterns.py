@@ -14,7 +14,7 @@ from iasa.backbones.wan_patterns import apply_pattern
 from iasa.config import InputError
 from iasa.grid import TokenGrid
 
-STEPS = 4
+STEPS = 6
 OPTIONS = {
     "monarch": {},
     "pab": {"range": 2},

@@ -30,20 +30,24 @@ MISS = 0.5  # of a density: what the nearest plan may be away
 @register
 @dataclass
 class InputAware(Pattern):
-    """The clip's plan as it is, or changed by `options`."""
+    """The clip's own plan, or another that is to be followed."""
 
     name: ClassVar[str] = "input_aware"
-    options: MaskOptions | None = None
+    from_poses: ClassVar[bool] = True
+    follow: AttentionPlan | None = None
     backend: str = "auto"
 
     def plan(self, clip: Clip) -> None:
-        if clip.plan is None:
+        plan = self.follow or clip.plan
+        if plan is None:
             self.refuse("needs the poses of the clip, and there are none", "svg2, monarch or sparse_forcing")
-        self._plan = self.adapt(clip.plan)
+        if plan.grid != clip.grid:
+            raise InputError(f"{self.name} was given a plan for {plan.grid}, and the clip is {clip.grid}")
+        self._plan = self.adapt(plan)
 
     def adapt(self, plan: AttentionPlan) -> AttentionPlan:
-        """The plan that is followed, from the clip's own."""
-        return plan if self.options is None else change_plan(plan, self.options)
+        """The plan that is followed, from the given one."""
+        return plan
 
     def attend(self, layer: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         plan, n = self._plan, self._plan.grid.tokens_per_frame
@@ -81,15 +85,15 @@ class InputAware(Pattern):
         for sink in (True, False):
             for top_k in range(clip.grid.frames):
                 options = replace(clip.plan.options, top_k=top_k, window=0, sink=sink, mode="pooled")
-                found.append((abs(change_plan(clip.plan, options).block_csr().density() - density), options))
-        miss, options = min(found, key=lambda one: one[0])
-        if miss > MISS * density:
-            least = change_plan(clip.plan, replace(options, top_k=0, sink=False)).block_csr().density()
+                found.append(change_plan(clip.plan, options))
+        shares = [plan.block_csr().density() for plan in found]
+        best = min(range(len(found)), key=lambda i: abs(shares[i] - density))
+        if abs(shares[best] - density) > MISS * density:
             raise InputError(
-                f"{cls.name} cannot be as sparse as {density:g}: each frame sees itself, {least:.3f} of {clip.grid.frames} "
-                "frames; svg2 or sparse_forcing could"
+                f"{cls.name} keeps {min(shares):.3f} to {max(shares):.3f} of the blocks of {clip.grid.frames} frames, for each "
+                f"sees itself and no more than its regions; {density:g} is asked for, which svg2 could serve"
             )
-        return cls(options)
+        return cls(follow=found[best])
 
 
 def change_plan(plan: AttentionPlan, options: MaskOptions) -> AttentionPlan:

@@ -63,6 +63,7 @@ class PAB(Pattern):
     def at_density(cls, density: float, clip: Clip) -> PAB:
         """The range that leaves out so many steps that what is computed is nearest to the share."""
 
+        cls().check_run(clip.steps, clip.causal)
         tables = {steps: cls(range=steps).timetable(clip.levels) for steps in range(2, clip.steps + 2)}
         shares = {steps: sum(table) / len(table) for steps, table in tables.items()}
         best = min(shares, key=lambda steps: abs(shares[steps] - density))
@@ -81,9 +82,13 @@ class PAB(Pattern):
         self.count(float(q.shape[2] * k.shape[2]), q)
         return out
 
+    @property
+    def has_map(self) -> bool:
+        return self._computed[self.call.step]
+
     def map(self, layer: Any, q: Tensor, k: Tensor) -> Tensor:
         """The dense map of a step that is computed; one that is left out has none of its own."""
-        if not self._computed[self.call.step]:
+        if not self.has_map:
             self.refuse(
                 f"leaves step {self.call.step} out, which has no map of its own; see `timetable`", "another step"
             )

@@ -30,4 +30,4 @@ class RandomFrames(InputAware):
 
     def adapt(self, plan: AttentionPlan) -> AttentionPlan:
         drawn = torch.rand(plan.grid.frames, plan.grid.frames, generator=torch.Generator().manual_seed(self.seed))
-        return change_plan(replace(plan, distance=drawn), self.options or plan.options)
+        return change_plan(replace(plan, distance=drawn), plan.options)

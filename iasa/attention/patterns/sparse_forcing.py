@@ -44,9 +44,19 @@ class SparseForcing(BlockPattern):
 
     @classmethod
     def at_density(cls, density: float, clip: Clip) -> SparseForcing:
-        """Half of the blocks persistent, half of the window."""
-        blocks = max(2, round(density * clip.grid.frames * tiles_per_frame(clip.grid, BLOCK)))
-        return cls(persistent=blocks // 2, top=blocks - blocks // 2)
+        """As many persistent blocks as of the window."""
+        tiles = tiles_per_frame(clip.grid, BLOCK)
+        shares = {}
+        for each in range(1, clip.grid.frames * tiles // 2 + 1):
+            kept = [2 * each]
+            if clip.causal:  # the first frames have no persistent blocks yet
+                kept = [
+                    min(each, tiles * min(t + 1, cls.window)) + min(each, tiles * max(t + 1 - cls.window, 0))
+                    for t in range(clip.references, clip.grid.frames)
+                ]
+            shares[each] = sum(kept) / len(kept) / (clip.grid.frames * tiles)
+        best = min(shares, key=lambda each: abs(shares[each] - density))
+        return cls(persistent=best, top=best)
 
     def blocks(self, layer: Any, q: Tensor, k: Tensor) -> TokenBlocks:
         n = self.clip.grid.tokens_per_frame
