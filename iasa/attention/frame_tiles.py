@@ -44,11 +44,10 @@ def pool(x: Tensor, label: Tensor, blocks: int) -> Tensor:
 
 
 def top_blocks(score: Tensor, count: int) -> Tensor:
-    """The `count` best of each row, fewer where fewer are above -inf: [..., nq, nk] -> bool."""
-    count = min(count, score.shape[-1])
-    best = score.topk(count, -1)
+    """The `count` best of each row, the earlier one among equals, fewer where fewer are above -inf: [..., nq, nk] -> bool."""
+    worth, order = score.sort(dim=-1, descending=True, stable=True)
     kept = torch.zeros_like(score, dtype=torch.bool)
-    return kept.scatter_(-1, best.indices, best.values > -torch.inf)
+    return kept.scatter_(-1, order[..., :count], worth[..., :count] > -torch.inf)
 
 
 @dataclass

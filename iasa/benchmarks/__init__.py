@@ -47,7 +47,7 @@ class PatternOptions:
     quick: bool = False  # one density, one number of steps, four latent frames
     weights: str | None = None
     clips: int = 1  # held-out avatars
-    frames: int = 11  # latent frames of each
+    frames: int = 7  # latent frames of each
     densities: Sequence[float] = (0.05, 0.1, 0.2, 0.4)
     teacher_step_counts: Sequence[int] = (6, 20)
     real: str | None = None  # a folder of photographs

@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,10 @@ class Setting:
     densities: tuple[float, ...]
 
     @property
+    def middle(self) -> float:
+        return middle_of(self.densities)
+
+    @property
     def title(self) -> str:
         return f"{self.model}, {self.steps} step{'s' * (self.steps > 1)}"
 
@@ -117,11 +121,15 @@ def command_of(options: PatternOptions) -> str:
 def settings_of(options: PatternOptions) -> list[Setting]:
     """The teacher at its smallest number of steps and the student at all densities, slower runs at the middle one."""
     every, steps = tuple(sorted(options.densities)), sorted(options.teacher_step_counts)
-    middle = (every[len(every) // 2],)
+    one = (middle_of(every),)
     if options.quick:
-        every, steps = middle, steps[:1]
-    teachers = [Setting("teacher", count, every if count == steps[0] else middle) for count in steps]
+        every, steps = one, steps[:1]
+    teachers = [Setting("teacher", count, every if count == steps[0] else one) for count in steps]
     return [Setting("student", 1, every), *teachers]
+
+
+def middle_of(densities: Sequence[float]) -> float:
+    return sorted(densities)[len(densities) // 2]
 
 
 def drawn(options: PatternOptions) -> Iterator[Subject]:
@@ -154,6 +162,7 @@ def measure(pipeline: CoSpeechPipeline, people: list[Subject], setting: Setting,
             frames, figures = play(pipeline, subject, setting, pattern)
             dense = frames if dense is None else dense
             figures |= compare(frames, dense, subject)
+            figures |= detect(frames, subject) if key[1] in (None, setting.middle) else {}
             figures |= {} if key not in patterns else probe.figures(str(key))
             found.setdefault(key, []).append(figures)
             print(f"{setting.title}, {key}: {time.process_time() - begun:.1f} s", file=sys.stderr, flush=True)
@@ -230,19 +239,23 @@ def play(
 
 
 def compare(frames: np.ndarray, dense: np.ndarray, subject: Subject) -> dict[str, float]:
-    """Likeness to the dense run and to the truth, and what the pose detector finds."""
-    from iasa.pose import extract_keypoints
-
-    found = extract_keypoints(frames, subject.keypoints.fps)
-    figures = {"hands_found": detection_rates(found, subject.keypoints)["hands"]}
-    figures["mouth_r"] = mouth_correlation(found, subject.keypoints)
-    figures |= {"psnr_dense": psnr(frames, dense), "ssim_dense": ssim(frames, dense)}
+    """Likeness to the dense run and to the truth."""
+    figures = {"psnr_dense": psnr(frames, dense), "ssim_dense": ssim(frames, dense)}
     if subject.masks is not None:
         by_region = region_psnr(frames, dense, subject.masks)
         figures |= {"face_dense": by_region["face"], "hands_dense": by_region["hands"]}
     if subject.truth is not None:
         figures |= {"psnr": psnr(frames, subject.truth), "ssim": ssim(frames, subject.truth)}
     return figures
+
+
+def detect(frames: np.ndarray, subject: Subject) -> dict[str, float]:
+    """What the pose detector finds; it takes as long as a student's run, and so looks at one density alone."""
+    from iasa.pose import extract_keypoints
+
+    found = extract_keypoints(frames, subject.keypoints.fps)
+    hands = detection_rates(found, subject.keypoints)["hands"]
+    return {"hands_found": hands, "mouth_r": mouth_correlation(found, subject.keypoints)}
 
 
 def frames_of(options: PatternOptions) -> int:

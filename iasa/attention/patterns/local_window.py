@@ -44,4 +44,5 @@ def tile_distance(grid: TokenGrid, q_label: Tensor, k_label: Tensor) -> Tensor:
         frames = label.shape[-1] // len(places)
         return pool(places.repeat(frames, 1)[None, None].to(label.device), label, int(label.max()) + 1)[0, 0]
 
-    return torch.cdist(centres(q_label), centres(k_label))
+    exact = "donot_use_mm_for_euclid_dist"  # equal distances must be equal, however many tiles there are
+    return torch.cdist(centres(q_label), centres(k_label), compute_mode=exact)
