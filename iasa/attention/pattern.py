@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -164,7 +164,8 @@ class Pattern(ABC):
         self.computed.pairs += pairs
         self.computed.flops += 2.0 * products * q.shape[-1] * q.shape[0] * q.shape[1] * pairs
 
-    def refuse(self, why: str, instead: str) -> None:
+    def refuse(self, why: str, instead: str) -> NoReturn:
+        """Raises the InputError of what this pattern cannot do, and of those that can."""
         raise InputError(f"{self.name} {why}; {instead} could serve")
 
     def need_frames(self, clip: Clip) -> None:

@@ -78,13 +78,12 @@ def attend_blocks(
         raise InputError(
             f"there are blocks for {clips} clips of {heads} heads; {q.shape[0]} of {q.shape[1]} are needed"
         )
-    rows = []
+    made = []
     for clip in range(len(q)):
-        of_clip = q[clip : clip + 1], k[clip : clip + 1], v[clip : clip + 1]
-        parts = [slice(None)] if heads == 1 else [slice(head, head + 1) for head in range(heads)]
-        gathers = (_gather(blocks, min(clip, clips - 1), head) for head in range(len(parts)))
-        made = [gathered_attention(*(x[:, part] for x in of_clip), g) for part, g in zip(parts, gathers, strict=True)]
-        rows.append(torch.cat(made, 1))
+        for head in range(heads):
+            part = slice(clip, clip + 1), slice(None) if heads == 1 else slice(head, head + 1)
+            made.append(gathered_attention(q[part], k[part], v[part], _gather(blocks, min(clip, clips - 1), head)))
+    rows = [torch.cat(made[start : start + heads], 1) for start in range(0, len(made), heads)]
     return torch.cat(rows)
 
 

@@ -59,24 +59,29 @@ class SparseForcing(BlockPattern):
         return cls(persistent=best, top=best)
 
     def blocks(self, layer: Any, q: Tensor, k: Tensor) -> TokenBlocks:
-        n = self.clip.grid.tokens_per_frame
-        frames = [x.shape[2] // n for x in (q, k)]
-        labels = [tile_labels(self.clip.grid, self.block, f, q.device) for f in frames]
-        qc, kc = (pool(x, label, f * self._tiles) for x, label, f in zip((q, k), labels, frames, strict=True))
+        frames = q.shape[2] // self.clip.grid.tokens_per_frame
+        (q_label, qc), (k_label, kc) = (self._pooled(x) for x in (q, k))
         self.computed.flops += 2.0 * qc.numel() * kc.shape[2]
         if not self.clip.causal:
-            return TokenBlocks(*labels, self._choose_anywhere(qc, kc))
-        if frames[0] == 1:  # of a roll-out
+            kept = self._choose_anywhere(qc, kc)
+        elif frames == 1:  # of a roll-out
             persistent = self._kept.setdefault(layer, self._none(q))
             kept, self._columns[layer] = self._choose(qc, kc, persistent)
-            return TokenBlocks(*labels, kept)
-        return TokenBlocks(*labels, self._replay(qc, kc))
+        else:
+            kept = self._replay(qc, kc)
+        return TokenBlocks(q_label, k_label, kept)
 
     def end_frame(self) -> None:
         """The clean pass is done."""
         for layer, columns in self._columns.items():
             self._kept[layer] = self._update(self._kept[layer], columns)
         self._columns = {}
+
+    def _pooled(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(tile of each token int64 [1, 1, f*n], the tiles' means [b, nh, f*tiles, d])."""
+        frames = x.shape[2] // self.clip.grid.tokens_per_frame
+        label = tile_labels(self.clip.grid, self.block, frames, x.device)
+        return label, pool(x, label, frames * self._tiles)
 
     def _choose(self, qc: Tensor, kc: Tensor, persistent: Tensor) -> tuple[Tensor, Tensor]:
         """(blocks that the frame's rows keep, bool [b, nh, rows, blocks so far]; its columns' mass)."""

@@ -87,9 +87,10 @@ class SVG2(BlockPattern):
     def _cluster(self, x: Tensor, count: int, before: Tensor | None) -> tuple[Tensor, Tensor]:
         """(cluster of each token int64 [b, nh, tokens], means [b, nh, count, d]) by k-means."""
         spread = torch.linspace(0, x.shape[2] - 1, count, device=x.device).round().long()
-        fresh = before is None or before.shape[2] > count
-        means = x[:, :, spread] if fresh else torch.cat([before, x[:, :, spread[before.shape[2] :]]], 2)
-        rounds = self.iterations[0] if fresh else self.iterations[1]
+        if before is None or before.shape[2] > count:
+            means, rounds = x[:, :, spread], self.iterations[0]
+        else:  # a roll-out's keys grow by a frame, and so does their number of clusters
+            means, rounds = torch.cat([before, x[:, :, spread[before.shape[2] :]]], 2), self.iterations[1]
         label = nearest(x, means)
         for _ in range(rounds):
             means = mean_of(x, label, means)
