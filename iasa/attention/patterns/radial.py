@@ -2,7 +2,7 @@
 
 Frames dt apart meet in the tiles whose places are near, and the area of what is near is halved at dt = 2, 4, 8, ...:
 
-    keep (a, b) where (1 + |x_a - x_b|)^2 * 2^floor(log2 max(dt, 1)) <= c,  with c so large that the row has its share
+    keep (a, b) where (1 + |x_a - x_b|^2) * 2^floor(log2 max(dt, 1)) <= c,  with c so large that the row has its share
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ class Radial(RankedTiles):
         query, key = self.frames_of(q, k)
         apart = (query[:, None] - key).abs()
         octave = torch.floor(torch.log2(apart.clamp_min(1).float()))
-        near = 1 + tile_distance(self.clip.grid, q_label, k_label)
-        return -(near**2 * 2**octave + TIE * apart)[None, None]
+        near = 1 + tile_distance(self.clip.grid, q_label, k_label).square()
+        return -(near * 2**octave + TIE * apart)[None, None]
