@@ -15,6 +15,9 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from iasa.attention.pattern import Pattern
+from iasa.attention.patterns import make_pattern
+from iasa.attention.patterns.input_aware import InputAware
 from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference, to_speaker
 from iasa.config import (
@@ -57,11 +60,13 @@ from iasa.inference.generation import (
 )
 from iasa.inference.networks import PipelineNetworks
 from iasa.inference.output import CoSpeechOutput, to_output_type
+from iasa.inference.pattern_rollout import PatternRollout
 from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, follow, iterate, move
 from iasa.inference.prefetch import Prefetcher, in_turn
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
 from iasa.keypoints import Keypoints, pool_to_latent
+from iasa.masks.plan import AttentionPlan
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.media.sound import Sound, read_sound
 from iasa.models.transformer import Condition
@@ -125,7 +130,7 @@ class CoSpeechPipeline(PipelineNetworks):
         motion: str = DEFAULT_MOTION,  # who performs: "learned" or "rules"
         style: GestureStyle | None = None,
         edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
-        sparse: bool = False,  # the teacher under the plan, as it is fine-tuned, instead of densely in windows
+        attention: str | Pattern | None = None,  # of the gallery; None: the teacher's windows, the student's plan
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
         callback_on_step_end: StepCallback | None = None,
@@ -150,8 +155,11 @@ class CoSpeechPipeline(PipelineNetworks):
         if model is None or steps is None:
             model = "student" if reference.photo is None else LAYERS
             steps = self._check(model, num_inference_steps)
+        pattern = self._pattern(attention, model, steps)
         seed = generator.initial_seed() % 2**32 if generator else seed
         settings, speech, count = self._settings(model, steps, seed, reference), None, None
+        if pattern is not None:
+            settings["attention"] = pattern.name
         if keypoints is None:
             speech, poses = hear(audio), iterate(())
             count, settings["motion"] = speech.frames, motion
@@ -164,15 +172,18 @@ class CoSpeechPipeline(PipelineNetworks):
             count, poses = len(keypoints), iterate([keypoints])
         else:
             poses = iterate(keypoints)
+        if count is None and pattern is not None:
+            raise InputError(f"{pattern.name} begins when all poses are known; input_aware takes poses that never end")
         on_step = callback_on_step_end and partial(
             self._tell, callback_on_step_end, tuple(callback_on_step_end_tensor_inputs)
         )
         report = Reporter(progress, should_stop, -(-(count or 0) // FRAMES_PER_LATENT))
         run = Run(
             reference, model, steps, seed, generator or torch.Generator().manual_seed(seed), report,
-            speech=speech, poses=poses, motion=motion, style=style, edit=edit, sparse=sparse, on_step=on_step,
+            speech=speech, poses=poses, motion=motion, style=style, edit=edit, pattern=pattern, on_step=on_step,
         )  # fmt: skip
-        generation = Generation(count, self.grid, self.mask, settings, dense=model == "teacher" and not sparse)
+        dense = model == "teacher" and pattern is None
+        generation = Generation(count, self.grid, self.mask, settings, dense, pattern)
         generation.frames = self._frames(run, generation)
         return generation
 
@@ -215,15 +226,22 @@ class CoSpeechPipeline(PipelineNetworks):
         with torch.inference_mode(), generation.timing.stage("condition"):
             reference = make_warp(run.reference, self.device)
             condition = condition_reference(model, self.codec, speaker)
-            if rolls_out:
+
+            def of_all() -> AttentionPlan:
+                return generation.plan
+
+            if rolls_out and run.pattern is not None:
+                denoiser = PatternRollout(model, condition, run.pattern, run.steps, run.noise, of_all, run.on_step)
+            elif rolls_out:
                 denoiser = StudentStream(
                     model, condition, first.bits, stream.capacity, run.steps, mask.sink, run.noise,
                     self.precision.int8, run.on_step,
                 )  # fmt: skip
             else:
-                of_all = (lambda: generation.plan) if run.sparse else None
                 share = partial(run.report.share, "denoise")
-                denoiser = TeacherClip(model, condition, run.steps, run.noise, of_all, run.on_step, share)
+                denoiser = TeacherClip(
+                    model, condition, run.steps, run.noise, of_all, run.pattern, run.on_step, share
+                )  # fmt: skip
         return stream, reference, denoiser
 
     def _plan(self, run: Run, generation: Generation, capacity: int | None = None) -> tuple[PlanStream, PlanRow]:
@@ -276,6 +294,16 @@ class CoSpeechPipeline(PipelineNetworks):
         if model != LAYERS and model not in self.models:
             raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
         return steps
+
+    def _pattern(self, attention: str | Pattern | None, model: str, steps: int) -> Pattern | None:
+        if attention is None:
+            return None
+        if model == LAYERS:
+            raise InputError("the layers are warped without attention; leave the attention out, or name a model")
+        pattern = make_pattern(attention)
+        pattern.check_run(steps, causal=model == "student")
+        own = model == "student" and pattern == InputAware()  # what it does anyhow, as poses come
+        return None if own else pattern
 
     def _tell(self, callback: StepCallback, names: tuple[str, ...], step: int, level: float, latents: Tensor) -> Tensor:
         """Call a callback of diffusers' kind; what it returns goes on."""

@@ -17,6 +17,7 @@ from iasa.attention.dispatch import BACKENDS
 from iasa.backbones.prepared_attention import PreparedAttention, attend, prepare_attention
 from iasa.backbones.replay import Transformer, check_checkpointing, register_state, unregister_state
 from iasa.config import InputError
+from iasa.grid import TokenGrid
 from iasa.masks.plan import AttentionPlan
 
 Plans = AttentionPlan | Sequence[AttentionPlan]
@@ -62,9 +63,7 @@ class PlanController:
         return listening
 
     def before_forward(self, model: Transformer, args: tuple, kwargs: dict) -> None:
-        names = ("hidden_states", "timestep", "encoder_hidden_states")
-        given: dict[str, Tensor] = dict(zip(names, args, strict=False)) | kwargs
-        hidden, timestep, text = (given[name] for name in names)
+        hidden, timestep, text = self.inputs(args, kwargs)
         if not self.enabled:
             self.prepared = None
             return
@@ -73,7 +72,7 @@ class PlanController:
         self._advance(float(timestep.float().max()), self.branch or text.data_ptr())
         plan = self.plans[self.segment]
         plans = (plan,) if isinstance(plan, AttentionPlan) else tuple(plan)
-        self._check_grid(model, hidden, plans)
+        self.check_grid(model, hidden, [one.grid for one in plans])
         sparse = self.step >= self.dense_steps
         self.calls["sparse" if sparse else "dense"] += 1
         if not sparse:
@@ -83,6 +82,18 @@ class PlanController:
         kind = (self.backend, hidden.device, hidden.dtype, heads)
         self.prepared = tuple(prepare_attention(one, *kind) for one in plans)
 
+    @property
+    def segments(self) -> int:
+        return len(self.plans)
+
+    @staticmethod
+    def inputs(args: tuple, kwargs: dict) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states, time step and text of a call of the transformer."""
+        names = ("hidden_states", "timestep", "encoder_hidden_states")
+        given: dict[str, Tensor] = dict(zip(names, args, strict=False)) | kwargs
+        hidden, timestep, text = (given[name] for name in names)
+        return hidden, timestep, text
+
     def _advance(self, level: float, branch: str | int) -> None:
         """Count steps and segments; branches of guidance are calls of one level with other names, or other texts."""
         if self._level is None:
@@ -90,16 +101,16 @@ class PlanController:
         elif level < self._level:
             self.step += 1
         elif level > self._level or (self.step == 0 and branch in self._seen):
-            self.segment, self.step = (self.segment + 1) % len(self.plans), 0
+            self.segment, self.step = (self.segment + 1) % self.segments, 0
         else:
             self._seen.add(branch)
             return
         self._level, self._seen = level, {branch}
 
-    def _check_grid(self, model: Transformer, hidden: Tensor, plans: Sequence[AttentionPlan]) -> None:
+    def check_grid(self, model: Transformer, hidden: Tensor, grids: Sequence[TokenGrid]) -> None:
         here = tuple(size // patch for size, patch in zip(hidden.shape[2:], model.config.patch_size, strict=True))
-        for plan in plans:
-            made_for = (plan.grid.frames, plan.grid.rows, plan.grid.cols)
+        for grid in grids:
+            made_for = (grid.frames, grid.rows, grid.cols)
             if made_for != here:
                 one, other = ("{} latent frames of {} x {} tokens".format(*sizes) for sizes in (made_for, here))
                 raise InputError(f"the plan is for {one} and the video has {other}")
@@ -192,18 +203,28 @@ def apply_iasa(
     `set_attention_backend` stay as they are. Raises InputError on a model without Wan's self-attention or whose tokens
     are spread over several GPUs.
     """
-    remove_iasa(pipe)
     controller = PlanController([plans] if isinstance(plans, AttentionPlan) else plans, dense_steps, backend)
+    install(pipe, controller, lambda name, dense: PlanProcessor(controller, dense), dense_layers)
+    return controller
+
+
+def install(
+    pipe: object,
+    controller: PlanController,
+    make_processor: Callable[[str, Any], PlanProcessor],  # from the layer's name and its own processor
+    dense_layers: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Give every self-attention a processor that reads the controller, and the controller an eye on every call."""
+    remove_iasa(pipe)
     for model in transformers(pipe):
         for name, attn in self_attentions(model).items():
             _refuse_parallel(getattr(attn.processor, "_parallel_config", None))
             if not dense_layers(name):
-                attn.set_processor(PlanProcessor(controller, attn.processor))
+                attn.set_processor(make_processor(name, attn.processor))
         hook = model.register_forward_pre_hook(controller.before_forward, with_kwargs=True, prepend=True)
         model.__dict__[_HOOK] = (hook, controller)
         model.__dict__["cache_context"] = controller.watch(model.cache_context)
         register_state(model, controller)
-    return controller
 
 
 def remove_iasa(pipe: object) -> None:

@@ -5,25 +5,26 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from iasa.attention.patterns import check_pattern
 from iasa.backbones.skeletons import draw_skeletons, face_video
 from iasa.backbones.speech_scene import Scene, warped_reference
 from iasa.backbones.wan_attention import apply_iasa, remove_iasa
+from iasa.backbones.wan_patterns import apply_pattern
 from iasa.backbones.wan_plan import FPS, TRAINING_FREE, fit_poses, plan_for
 from iasa.config import InputError, MaskOptions
 from iasa.keypoints import Keypoints
+from iasa.masks.plan import AttentionPlan
 from iasa.masks.region_masks import SOFT_REGIONS, soft_masks
 from iasa.metrics.video_quality import flicker, psnr, region_psnr
 
-if TYPE_CHECKING:
-    from iasa.masks.plan import AttentionPlan
-
-# What a run may attend to: the plan for weights as they are, the paper's causal mask, or everything.
+# What a run may attend to: the plan for weights as they are, the paper's causal mask, or everything; and any pattern of
+# the gallery, which gets the first of these plans.
 ATTENTION = {"input_aware": TRAINING_FREE, "causal": MaskOptions(block=128), "dense": None}
 PROMPT = "A person speaks to the camera and gestures with both hands, plain background, steady camera."
 NEGATIVE = "blurred, distorted hands, extra fingers, flickering background, text"
@@ -48,7 +49,7 @@ class WanSettings:
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTION:
-            raise InputError(f"the attention is {self.attention!r}; accepted: {', '.join(ATTENTION)}")
+            check_pattern(self.attention)
         if not 1 <= self.steps <= 100:
             raise InputError(f"{self.steps} steps asked for; 1 to 100 are accepted")
 
@@ -123,10 +124,11 @@ def _run_vace(
         known = [Image.fromarray(frame) for frame in made[part.start :]]
         control = known + draw_skeletons(here, *size, "vace")[len(known) :]
         mask = [black] * len(known) + [white] * (len(control) - len(known))
-        if options := ATTENTION[settings.attention]:
+        if options := ATTENTION.get(settings.attention, TRAINING_FREE):
             plan = plan_for(pipe, here, *size, reference_pose=scene.pose, options=options)
+            assert isinstance(plan, AttentionPlan)  # as for every pipeline but Animate
             plans.append(plan)
-            apply_iasa(pipe, plan, settings.first_dense, backend=settings.backend)
+            _follow(pipe, [plan], settings)
         frames = pipe(
             video=control, mask=mask, reference_images=[Image.fromarray(scene.picture)], height=size[0], width=size[1],
             num_frames=len(control), **_shared_arguments(pipe, settings),
@@ -145,15 +147,23 @@ def _run_animate(
         here = own[len(faces) : len(faces) + len(warped)]
         faces += face_video(warped, here, pipe.transformer.config.motion_encoder_size)
     segment, plans = min(segment, len(poses)), []
-    if options := ATTENTION[settings.attention]:
+    if options := ATTENTION.get(settings.attention, TRAINING_FREE):
         plans = plan_for(pipe, poses, *size, reference_pose=scene.pose, options=options, segment=segment)
         assert isinstance(plans, list)  # as for every Animate
-        apply_iasa(pipe, plans, settings.first_dense, backend=settings.backend)
+        _follow(pipe, plans, settings)
     frames = pipe(
         image=Image.fromarray(scene.picture), pose_video=draw_skeletons(poses, *size, "animate"), face_video=faces,
         height=size[0], width=size[1], segment_frame_length=segment, **_shared_arguments(pipe, settings),
     ).frames[0]  # fmt: skip
     return _to_bytes(frames), plans
+
+
+def _follow(pipe: Any, plans: list[AttentionPlan], settings: WanSettings) -> None:
+    """Set the pipeline to what is asked for, segment by segment."""
+    if settings.attention in ATTENTION:
+        apply_iasa(pipe, plans, settings.first_dense, backend=settings.backend)
+    else:
+        apply_pattern(pipe, settings.attention, plans, settings.steps)
 
 
 def _shared_arguments(pipe: Any, settings: WanSettings) -> dict:

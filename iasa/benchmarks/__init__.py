@@ -1,4 +1,4 @@
-"""The speed tables: attention, plans, and whole generations."""
+"""The speed tables: attention, plans, patterns of attention, and whole generations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ BENCHMARKS = (
     "attention",
     "backbone",
     "generate",
+    "patterns",
     "plan",
 )  # each is iasa.benchmarks.bench_NAME with run(...) -> (Markdown, figures)
 GENERATE_ROWS = ("student", "student dense", "student live", "teacher")
@@ -37,3 +38,17 @@ class GenerateOptions:
     breakdown: bool = False  # attention, linear, norm and the rest of the denoising
     soak: int | None = None  # watch the memory over that many short generations instead
     drift: int | None = None  # look at one video of that many minutes instead
+
+
+@dataclass(frozen=True)
+class PatternOptions:
+    """What the table of the gallery can be asked for."""
+
+    quick: bool = False  # one density, one number of steps, four latent frames
+    weights: str | None = None
+    clips: int = 1  # held-out avatars
+    frames: int = 7  # latent frames of each
+    densities: Sequence[float] = (0.05, 0.1, 0.2, 0.4)
+    teacher_step_counts: Sequence[int] = (6, 20)
+    real: str | None = None  # a folder of photographs
+    out: str | None = None  # a JSON file that holds every row as soon as it is done

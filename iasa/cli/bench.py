@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions
+from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions, PatternOptions
 from iasa.cli.arguments import add_networks, check_report, gather, tell, write_report
 
 
@@ -35,17 +35,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)"
     )
+    patterns, group = PatternOptions(), parser.add_argument_group("of bench patterns (needs mediapipe, Skia)")
+    group.add_argument(
+        "--clips", type=int, default=patterns.clips, help=f"held-out avatars (default: {patterns.clips})"
+    )
+    group.add_argument(
+        "--frames", type=int, default=patterns.frames, help=f"latent frames of each (default: {patterns.frames})"
+    )
+    group.add_argument(
+        "--densities", type=float, nargs="+", default=patterns.densities, metavar="SHARE",
+        help="of the pairs, at which patterns are compared (default: " + " ".join(map(str, patterns.densities)) + ")",
+    )  # fmt: skip
+    group.add_argument(
+        "--teacher-step-counts", type=int, nargs="+", default=patterns.teacher_step_counts, metavar="N",
+        help="denoising steps of the teacher (default: " + " ".join(map(str, patterns.teacher_step_counts)) + ")",
+    )  # fmt: skip
+    group.add_argument("--real", metavar="DIR", help="photographs that are animated too")
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    check_report(arguments)
+    check_report(arguments, page=arguments.what == "patterns")
     from iasa.device import describe_machine
 
-    kind = {"generate": GenerateOptions, "backbone": BackboneOptions}.get(arguments.what)
+    kind = {"generate": GenerateOptions, "backbone": BackboneOptions, "patterns": PatternOptions}.get(arguments.what)
     options = gather(kind, arguments) if kind else arguments.quick
     table, figures = importlib.import_module(f"iasa.benchmarks.bench_{arguments.what}").run(options)
     quick = " --quick" if arguments.quick else ""
     report = {"command": f"python -m iasa bench {arguments.what}{quick}", **describe_machine(), **figures}
     tell(arguments, table)
-    write_report(arguments.out, report)
+    write_report(arguments.out, report, table if arguments.what == "patterns" else "")
     return report

@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from iasa.attention.patterns import pattern_names
 from iasa.cli import generate_backbone
 from iasa.cli.arguments import (
     VIDEO_OUT,
@@ -51,6 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     limits = ", ".join(f"{name} 1 to {MAX_STEPS[name]}, default {DEFAULT_STEPS[name]}" for name in MODELS)
     parser.add_argument("--steps", type=int, help=f"denoising steps ({limits})")
+    parser.add_argument(
+        "--attention",
+        choices=(*pattern_names(), *generate_backbone.OWN),
+        metavar="PATTERN",
+        help="which tokens meet, of the gallery: "
+        + ", ".join(pattern_names())
+        + " (default: the student's and a video "
+        "model's is input_aware, the teacher's dense in windows; a video model also takes causal)",
+    )
     parser.add_argument("--no-mark", action="store_true", help="leave the visible AI mark out of the frames")
     parser.add_argument(
         "--stream", action="store_true", help="hear the file as if it came live: no look ahead, frames at once"
@@ -71,6 +81,7 @@ def run(arguments: argparse.Namespace) -> dict:
         arguments.model = LAYERS if photograph else "student"
     if arguments.backbone is None:
         check_steps(arguments.model, arguments.steps)
+        _check_attention(arguments)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
@@ -100,6 +111,8 @@ def run(arguments: argparse.Namespace) -> dict:
             "mark": not arguments.no_mark, "num_inference_steps": arguments.steps, "seed": arguments.seed, "progress": bar,
             "sound": sound,
         }  # fmt: skip
+        if arguments.attention and not arguments.stream:
+            options["attention"] = arguments.attention
         if arguments.motion:
             options["motion"] = arguments.motion
         if arguments.stream:
@@ -134,3 +147,14 @@ def run(arguments: argparse.Namespace) -> dict:
         report["parts"] = reference.parts.describe()
         tell(arguments, report["parts"])
     return {**report, "out": arguments.out}
+
+
+def _check_attention(arguments: argparse.Namespace) -> None:
+    """Raises InputError on a pattern that the embedded models cannot run, before anything is loaded."""
+    given = arguments.attention
+    if given in generate_backbone.OWN:
+        raise InputError(f"--attention {given} belongs to --backbone; {', '.join(pattern_names())} are accepted")
+    if given and arguments.model == LAYERS:
+        raise InputError("the layers are warped without attention; leave --attention out, or name a model with --model")
+    if arguments.stream and given not in (None, "input_aware"):
+        raise InputError(f"--stream rolls out under input_aware, and --attention is {given}; leave one of the two out")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from iasa.keypoints import Keypoints
 
 BACKBONES = ("vace", "animate")
-ATTENTION = ("input_aware", "causal", "dense")
+OWN = ("causal",)  # the paper's causal mask, where input_aware is the plan for weights as they are
 DEFAULT_STEPS = {"vace": 50, "animate": 20}
 LORA_STEPS = 4
-_OPTIONS = ("resolution", "lora", "attention", "prompt", "guidance", "compare")
+_OPTIONS = ("resolution", "lora", "prompt", "guidance", "compare")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--lora", metavar="FILE", help=f"a few-step LoRA; then {LORA_STEPS} steps and no guidance are the default"
     )
-    group.add_argument("--attention", choices=ATTENTION, help="which tokens meet (default: input_aware)")
     group.add_argument("--prompt", help="what the video shows, in words")
     group.add_argument(
         "--guidance", type=float, help="strength of the prompt (default: 5, and 1 for animate or with --lora)"
@@ -70,7 +69,7 @@ def parse_size(text: str | None) -> tuple[int, int]:
 def run(arguments: argparse.Namespace, audio: np.ndarray, poses: Keypoints | None) -> dict:
     """Make the video; returns the figures of its --json line."""
     from iasa.backbones.speech_scene import make_scene
-    from iasa.backbones.wan_generate import WanSettings, compare_videos, generate_video
+    from iasa.backbones.wan_generate import ATTENTION, WanSettings, compare_videos, generate_video
     from iasa.backbones.wan_plan import FPS, VideoSize, fit_poses
     from iasa.backbones.wan_weights import PIPELINES, load_lora, load_pipeline
     from iasa.device import pick_device, pick_precision
@@ -101,7 +100,9 @@ def run(arguments: argparse.Namespace, audio: np.ndarray, poses: Keypoints | Non
         "attention": settings.attention, "steps": settings.steps, "seconds": round(video.seconds, 3),
     }  # fmt: skip
     if video.plans:
-        report |= {"tokens": video.plans[0].grid.tokens, "density": round(video.plans[0].density(), 4)}
+        report |= {"tokens": video.plans[0].grid.tokens}
+    if video.plans and settings.attention in ATTENTION:
+        report |= {"density": round(video.plans[0].density(), 4)}
         report["block_density"] = round(video.plans[0].block_csr().density(), 4)
     shown = video.frames
     if arguments.compare:

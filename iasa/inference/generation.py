@@ -21,6 +21,7 @@ from iasa.masks.plan_stream import PlanRow, join_rows
 if TYPE_CHECKING:
     import torch
 
+    from iasa.attention.pattern import Pattern
     from iasa.avatar.rig import RigMotion
     from iasa.avatar.speaker import Reference
     from iasa.inference.streaming_rollout import OnStep
@@ -67,12 +68,21 @@ class Timing:
 class Generation:
     """A generation under way: iterate `frames` to get uint8 [m, 256, 256, 3] chunks; the rest fills up meanwhile."""
 
-    def __init__(self, count: int | None, grid: TokenGrid, mask: MaskOptions, settings: dict, dense: bool) -> None:
+    def __init__(
+        self,
+        count: int | None,
+        grid: TokenGrid,
+        mask: MaskOptions,
+        settings: dict,
+        dense: bool,
+        pattern: Pattern | None = None,
+    ) -> None:
         self.count = count  # video frames in all; None where poses may never end, of which nothing is kept
         self.settings, self.timing = settings, Timing()
         self.frames: Source[np.ndarray] = (frame for frame in ())
         self.poses: list[Keypoints] | None = None if count is None else []
         self.rows: list[PlanRow] | None = None if count is None else []
+        self.pattern = pattern  # of the gallery; None: the model's own attention
         self._grid, self._mask, self._dense = grid, mask, dense
 
     @property
@@ -87,7 +97,9 @@ class Generation:
 
     @property
     def density(self) -> float:
-        """Share of the attention matrix that is computed."""
+        """Share of the attention matrix that is computed; of a pattern, in the calls so far."""
+        if self.pattern is not None and self.pattern.name != "input_aware":
+            return round(self.pattern.computed.density, 4)
         return 1.0 if self._dense else round(self.plan.density(), 4)
 
 
@@ -127,7 +139,7 @@ def summarise(generation: Generation, started: float) -> dict:
         "fps": round((generation.count or 0) / max(elapsed, 1e-9), 2),
         "density": generation.density,
         **{k: generation.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
-        **{k: v for k, v in generation.settings.items() if k in SAID},
+        **{k: v for k, v in generation.settings.items() if k in (*SAID, "attention")},
         "latent_fps": LATENT_FPS,
     }
 
@@ -152,7 +164,7 @@ class Run:
     motion: str = DEFAULT_MOTION
     style: GestureStyle | None = None
     edit: Callable[[RigMotion], RigMotion] | None = None
-    sparse: bool = False
+    pattern: Pattern | None = None  # of attention; None: the model's own
     whole: bool = False  # all frames together, whichever the model
     on_step: OnStep | None = None
 

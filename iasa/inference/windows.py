@@ -1,4 +1,4 @@
-"""The teacher: a whole clip at once, by overlapping windows whose overlaps are fused (paper, section 3.3), or under a plan."""
+"""The teacher: a whole clip at once, by overlapping windows whose overlaps are fused (paper, section 3.3), or under a pattern."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from iasa.attention.frame_patterns import attend_window, make_planned
+from iasa.attention.frame_patterns import attend_window
+from iasa.attention.pattern import Call, Clip, Pattern
+from iasa.grid import TokenGrid
 from iasa.inference.conditioning import DecoderInput, WarpedFrame, join_conditions
 from iasa.inference.generation import Timing
 from iasa.inference.prefetch import Source
@@ -22,9 +24,9 @@ DECODED = 8  # latent frames that are decoded at a time
 
 
 class TeacherClip:
-    """Denoises all frames of a clip together: densely in windows, or with `plan` each frame by its row.
+    """Denoises all frames of a clip together: densely in windows, or without windows under a pattern.
 
-    The plan is causal, so under it a clip of any length costs a frame's attention for each frame, without windows.
+    The paper's pattern is causal, so under it a clip of any length costs a frame's attention for each frame.
     """
 
     def __init__(
@@ -33,12 +35,13 @@ class TeacherClip:
         reference: Condition,  # whose frame 0 is the reference
         steps: int,
         generator: torch.Generator | None = None,
-        plan: Callable[[], AttentionPlan] | None = None,  # asked once all poses are planned
+        plan: Callable[[], AttentionPlan] | None = None,  # asked once all poses are planned, for the pattern
+        pattern: Pattern | None = None,  # None: dense windows
         on_step: OnStep | None = None,
         report: Callable[[float], None] | None = None,  # of the share that is done, 0 to 1
     ) -> None:
         self.model, self.reference, self.steps, self.generator = model, reference, steps, generator
-        self.plan, self.on_step, self.report = plan, on_step, report
+        self.plan, self.pattern, self.on_step, self.report = plan, pattern, on_step, report
 
     def embed(self, summary: Tensor) -> Tensor:
         return summary
@@ -49,9 +52,12 @@ class TeacherClip:
         with closing(frames):
             given, poses = zip(*((frame, shown[:2]) for frame, shown in frames), strict=True)
         attend, window, overlap = attend_window, TEACHER_WINDOW, TEACHER_OVERLAP
-        if self.plan is not None:
+        if self.pattern is not None:
             with timing.stage("plan"):
-                attend, window, overlap = make_planned([self.plan()]), len(given), 0
+                grid = TokenGrid(1 + len(given), self.model.config.rows, self.model.config.cols)
+                levels, plan = tuple(make_levels(self.steps)), self.plan and self.plan()
+                self.pattern.begin(Clip(grid, levels, plan=plan))
+                attend, window, overlap = self.pattern, len(given), 0
         with timing.stage("denoise"), torch.inference_mode():
             latents = self._sample(join_conditions(self.reference, given), attend, window, overlap)[0]
         for i in range(0, len(latents), DECODED):
@@ -76,6 +82,8 @@ class TeacherClip:
             return clean
 
         def denoise(x: Tensor, level: float) -> Tensor:
+            if self.pattern is not None:
+                self.pattern.next_call(Call(levels.index(level), level))
             return denoise_windows(predict, x, level, window, overlap)
 
         on_step = self.on_step

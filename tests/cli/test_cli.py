@@ -185,6 +185,11 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--face", "2"], "--face is for a photograph"),
         (["generate", "--puppet"], "--puppet is for a photograph"),
         (["generate", "--framing", "closeup"], "closeup"),
+        (["generate", "--attention", "spiral"], "spiral"),
+        (["generate", "--attention", "causal"], "--attention causal belongs to --backbone"),
+        (["generate", "--attention", "pab"], "pab uses outputs of earlier denoising steps again, and there is 1 step"),
+        (["generate", "--attention", "svg2", "--model", "layers"], "the layers are warped without attention"),
+        (["generate", "--attention", "svg2", "--stream"], "--stream rolls out under input_aware"),
         (["avatar", "--size", "300"], "300"),
     ],
 )

@@ -350,7 +350,9 @@ def test_the_sparse_teacher_is_causal_and_follows_its_mask(speaker):
     def make(keypoints, **mask):
         options = MaskOptions(top_k=1, **mask)
         pipeline = CoSpeechPipeline(codec, teacher=model, device="cpu", dtype=torch.float32, mask=options)
-        made = pipeline.stream(image=speaker, keypoints=keypoints, model="teacher", num_inference_steps=2, sparse=True)
+        made = pipeline.stream(
+            image=speaker, keypoints=keypoints, model="teacher", num_inference_steps=2, attention="input_aware"
+        )
         frames = np.concatenate(list(made.frames))
         assert {"plan", "condition", "denoise", "decode"} <= set(made.timing.seconds) and made.density < 1
         return frames.astype(int)

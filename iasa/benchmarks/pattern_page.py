@@ -1,0 +1,106 @@
+"""The page of `bench patterns`: its tables, and what the patterns' papers claim beside what can be compared here."""
+
+from __future__ import annotations
+
+from iasa.benchmarks.bench_generate import to_table
+
+COLUMNS = {
+    "pattern": "pattern", "density": "density", "mass": "mass", "error_all": "error", "error_face": "error, face",
+    "error_hands": "error, hands", "psnr_dense": "PSNR to dense", "ssim_dense": "SSIM to dense", "face_dense": "face",
+    "hands_dense": "hands", "psnr": "PSNR to truth", "ssim": "SSIM to truth", "hands_found": "hands found",
+    "mouth_r": "lip-opening r", "planning": "planning s", "attention": "attention s", "denoise": "denoising s",
+    "gflop": "attention GFLOP", "clips": "n",
+}  # fmt: skip
+DECIMALS = {
+    "density": 3, "mass": 3, "error_all": 3, "error_face": 3, "error_hands": 3, "psnr_dense": 2, "ssim_dense": 4,
+    "face_dense": 2, "hands_dense": 2, "psnr": 2, "ssim": 4, "hands_found": 2, "mouth_r": 2, "planning": 2, "attention": 1,
+    "denoise": 1, "gflop": 0,
+}  # fmt: skip
+CLAIMS = (  # pattern, what its paper claims, what can be compared with these tables, what cannot
+    (
+        "input_aware",
+        "2.29x from both masks (1.93 to 4.42 FPS, one H100), SSIM 0.835 to 0.831 after fine-tuning on them",
+        "what the regions keep on face and hands",
+        "a GPU's speed; quality after fine-tuning",
+    ),
+    (
+        "sparse_forcing",
+        "1.11 to 1.27x, a KV cache 42 % smaller, trained with its choice active for 1200 iterations",
+        "mass and error of the choice itself",
+        "a model trained for it; chunks of three frames; block size, C and window, which are ours",
+    ),
+    (
+        "monarch",
+        "5.6x over FlashAttention-3 at 720p; about 90 % sparse without training, 95 % fine-tuned",
+        "error of the factorisation at an equal share",
+        "grids: frames of 16 x 16 tokens cannot go below 12.5 %",
+    ),
+    (
+        "svg2",
+        "1.58 to 1.89x (Wan 14B) and 2.30x (Hunyuan) at 720p on an H100, PSNR to dense 24 to 30",
+        "mass, PSNR to dense, planning's share of the time",
+        "tens of thousands of tokens in clusters of hundreds; it is said to be weak on small and on few-step models",
+    ),
+    (
+        "pab",
+        "1.15 to 1.4x on one GPU (10.5x sets eight GPUs beside one)",
+        "PSNR to dense, share of the steps left out",
+        "spatial, temporal and cross attention apart, each with a range of its own",
+    ),
+    (
+        "radial",
+        "a static pattern whose density halves per octave",
+        "mass at an equal share",
+        "twelve frames have four octaves",
+    ),
+)
+INTRODUCTION = """# Attention patterns, side by side
+
+`{command}`
+
+One thread of {device}, float32, {frames} latent frames and the reference ({tokens} tokens); n clips, as the last column
+says: with so few, differences of a few hundredths of a decibel are noise. Dropped in, without training. Densities are shares of
+the whole attention matrix, matched as nearly as a pattern can be set. *mass*: the attention mass that is kept (for monarch,
+the overlap of its effective map with the dense one). *error*: of one attention output, relative, beside the dense run. PSNR
+and SSIM *to dense* are against the dense run of the same model and noise, of the whole picture, face and hands. Seconds are
+of one thread's processor; planning (k-means, pooling, the plan of the poses) is part of the attention's seconds. `oracle` is
+a bound: it computes dense attention to choose. The teacher is bidirectional, and `input_aware` and `random_frames` are causal
+there too; `sparse_forcing` runs on it as its bidirectional adaptation, without a cache. How each is computed, and what of it
+is ours: [iasa/attention/patterns](../../iasa/attention/patterns).
+"""
+
+
+def to_page(figures: dict, command: str, device: str) -> str:
+    """Markdown."""
+    frames = figures["latent_frames"]
+    text = [INTRODUCTION.format(command=command, device=device, frames=frames, tokens=(1 + frames) * 256).strip()]
+    for subjects in figures["clips"]:
+        rows = [row for row in figures["rows"] if row["subjects"] == subjects]
+        for model in dict.fromkeys(row["model"] for row in rows):
+            for target in dict.fromkeys(row["target"] for row in rows if row["model"] == model):
+                some = [row for row in rows if (row["model"], row["target"]) == (model, target)]
+                heading = "as they are" if target is None else f"density {target:.0%}"
+                text.append(f"## {model}, {subjects}, {heading}\n\n{to_table(*_shown(some))}")
+                why = [f"- {sentence}" for sentence in _refusals(figures["refused"], model, target)]
+                if why and subjects == "avatars":
+                    text.append("Not here:\n" + "\n".join(why))
+    headings = ("pattern", "its paper's claim", "comparable here", "not comparable here")
+    claims = [dict(zip(headings, claim, strict=True)) for claim in CLAIMS]
+    text.append("## What the papers claim\n\n" + to_table(claims, headings))
+    return "\n\n".join(text)
+
+
+def _shown(rows: list[dict]) -> tuple[list[dict], tuple[str, ...]]:
+    """Rows and columns as they are printed; columns that no row has are left out."""
+    names = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    shown = [{COLUMNS[name]: _cell(row.get(name), name) for name in names} for row in rows]
+    return shown, tuple(COLUMNS[name] for name in names)
+
+
+def _cell(value: object, name: str) -> object:
+    return f"{value:.{DECIMALS[name]}f}" if isinstance(value, float) and name in DECIMALS else value
+
+
+def _refusals(refused: dict[str, str], model: str, target: float | None) -> list[str]:
+    start = f"{model}, {target:g}, " if target is not None else "never"
+    return [sentence for key, sentence in refused.items() if key.startswith(start)]

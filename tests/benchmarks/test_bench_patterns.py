@@ -1,0 +1,104 @@
+"""The gallery's table: what the probe sees against brute force, which rows there are, and the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sample_plans import performance
+
+from iasa.attention.pattern import Call, Clip
+from iasa.attention.patterns import make_pattern
+from iasa.benchmarks import PatternOptions
+from iasa.benchmarks.bench_patterns import ORDER, command_of, matched, published, settings_of
+from iasa.benchmarks.pattern_page import to_page
+from iasa.benchmarks.pattern_probe import Probe
+from iasa.config import MaskOptions
+from iasa.grid import TokenGrid
+from iasa.keypoints import REGIONS
+from iasa.masks import make_plan
+from iasa.sampling import make_levels
+
+ROOT = Path(__file__).resolve().parents[2]
+GRID = TokenGrid(4, 16, 16)
+
+
+def clip_of(steps: int, causal: bool = False) -> Clip:
+    plan = make_plan(performance(4), GRID, MaskOptions(top_k=1))
+    return Clip(GRID, tuple(make_levels(steps)), causal, plan=plan)
+
+
+def test_the_probe_measures_mass_and_error_of_a_dense_run():
+    clip, generator = clip_of(2), torch.Generator().manual_seed(0)
+    q, k, v = (2 * torch.randn(1, 2, 4, 256, 16, generator=generator) for _ in range(3))
+    candidates = {name: make_pattern(name) for name in ("oracle", "random_blocks", "dense", "monarch")}
+    probe = Probe(candidates, layers=(1,), map_steps=(1,))
+    probe.begin(clip)
+    dense = make_pattern("dense")
+    dense.begin(clip)
+    for step in range(2):
+        probe.next_call(Call(step, clip.levels[step]))
+        for layer in range(2):
+            assert torch.equal(probe(layer, q, k, v), dense(layer, q, k, v))
+    a = dense.map(1, q[:, :, 1:].flatten(2, 3), k.flatten(2, 3))
+    o = dense(1, q, k, v)[:, :, 1:].flatten(2, 3)
+    face = (clip.plan.region_bits[1:].flatten() >> REGIONS.index("face") & 1).bool()
+    for name in ("oracle", "random_blocks"):
+        candidate, found = candidates[name], probe.figures(name)
+        kept = candidate.map(1, q[:, :, 1:].flatten(2, 3), k.flatten(2, 3)) > 0
+        assert found["mass"] == pytest.approx(float((a * kept).sum(-1).mean()), abs=1e-3)
+        made = candidate(1, q, k, v)[:, :, 1:].flatten(2, 3)
+        apart = ((made - o)[:, :, face].norm() / o[:, :, face].norm()).item()
+        assert found["error_face"] == pytest.approx(apart, abs=1e-3)
+        assert len(probe.mass[name]) == 1 and len(probe.error[name]["all"]) == 2  # one layer, in one step and in both
+    assert probe.figures("dense") == {"mass": 1.0, "error_face": 0.0, "error_hands": 0.0, "error_all": 0.0}
+    assert probe.figures("random_blocks")["mass"] < probe.figures("oracle")["mass"] < 1
+
+
+def test_a_pattern_that_leaves_steps_out_has_no_mass():
+    clip = clip_of(6)
+    probe = Probe({"pab": make_pattern("pab", range=3)}, layers=(0,), map_steps=range(6))
+    probe.begin(clip)
+    q, k, v = (torch.randn(1, 1, 4, 256, 8) for _ in range(3))
+    for step, level in enumerate(clip.levels):
+        probe.next_call(Call(step, level))
+        probe(0, q + step, k, v)
+    assert "mass" not in probe.figures("pab") and probe.figures("pab")["error_all"] > 0
+
+
+def test_every_pattern_is_a_row_or_has_its_reason():
+    student, teacher, slow = settings_of(PatternOptions())
+    assert [s.title for s in (student, teacher, slow)] == ["student, 1 step", "teacher, 6 steps", "teacher, 20 steps"]
+    assert slow.densities == (0.2,) and student.densities == teacher.densities == (0.05, 0.1, 0.2, 0.4)
+    refused: dict[str, str] = {}
+    clip = clip_of(1, causal=True)
+    rows = matched(clip, student, refused)
+    assert len(rows) + len(refused) == 4 * (len(ORDER) - 1)
+    assert all("pab" not in name for name, _ in rows)
+    assert "there is 1 step" in refused["student, 1 step, 0.2, pab"]
+    assert {name for name, _ in published(clip)} == {"input_aware", "svg2"}
+
+
+def test_the_command_names_what_was_asked_for_and_no_place():
+    asked = PatternOptions(clips=2, real="/somewhere", out="/elsewhere.json", densities=[0.1, 0.2])
+    assert command_of(asked) == "python -m iasa bench patterns --clips 2 --densities 0.1 0.2 --real DIR"
+
+
+def test_the_page_is_that_of_its_figures():
+    figures = json.loads((ROOT / "docs" / "results" / "patterns.json").read_text())
+    page = (ROOT / "docs" / "results" / "patterns.md").read_text()
+    device = f"{figures['device']}, torch {figures['torch']}, {figures['date']}"
+    assert page.strip() == to_page(figures, figures["command"], device).strip()
+    oracle, others = {}, {}
+    for row in figures["rows"]:
+        if row["target"] is not None and "mass" in row and row["pattern"] != "monarch" and row["density"] < 0.6:
+            place = others if row["pattern"] != "oracle" else oracle
+            place.setdefault((row["subjects"], row["model"], row["target"]), []).append((row["mass"], row["pattern"]))
+    assert oracle and all(np.isfinite(mass) for rows in others.values() for mass, _ in rows)
+    for key, rows in others.items():  # none of the patterns that share the oracle's blocks keeps more than it
+        assert all(
+            mass <= oracle[key][0][0] + 5e-3 for mass, name in rows if name.startswith(("random_b", "local", "radial"))
+        )
