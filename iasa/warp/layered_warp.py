@@ -27,7 +27,7 @@ COARSE = 2  # the body's flow is made at a size so many times smaller: it is smo
 RIM = 0.012  # image units inside of the face's outline over which the face sets in
 FACE_REACH = 0.16  # heights of the face: how far the skin around it follows
 EARS, NOSE_TIP = (234, 454), 1  # of the face's mesh
-OUTLINE = 0.75  # how much deeper than the ears the head's outline lies, in depths of the nose's tip before them
+OUTLINE = 0.5  # how much deeper than the ears the head's outline lies, in depths of the nose's tip before them
 STILL_REACH = 0.1  # image units around a hand that keeps still in which nothing follows the head
 
 
