@@ -25,7 +25,9 @@ from iasa.config import (
     DEFAULT_MOTION,
     FRAMES_PER_LATENT,
     LAYERS,
+    RESTORED,
     VIDEO_FPS,
+    WARPED,
     InputError,
     MaskOptions,
     TransformerConfig,
@@ -66,6 +68,7 @@ from iasa.inference.generation import (
 from iasa.inference.output import CoSpeechOutput, to_output_type
 from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, iterate, move
 from iasa.inference.prefetch import Prefetcher, in_turn
+from iasa.inference.restoration import LayerRestorer, restore
 from iasa.inference.stage_threads import StageExecutor
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
@@ -73,7 +76,17 @@ from iasa.keypoints import Keypoints, hold_last, pool_to_latent
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.media.sound import Sound, read_sound
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import HUB_OPTIONS, STAGES_OF, check_folder, fetch, find_weights, load_weights, save_weights
+from iasa.models.checkpoint import (
+    HUB_OPTIONS,
+    STAGES_OF,
+    check_folder,
+    fetch,
+    find_weights,
+    has_weights,
+    load_weights,
+    save_weights,
+)
+from iasa.models.restorer import Restorer
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.motion.generator import MotionGenerator
 from iasa.motion.rules import GestureStyle
@@ -91,6 +104,7 @@ NETWORKS = {
     "student": VideoTransformer,
     "teacher": VideoTransformer,
     "motion": MotionGenerator,
+    "restorer": Restorer,
 }
 
 Picture = Reference | str | os.PathLike | np.ndarray | Image
@@ -101,12 +115,12 @@ StepCallback = Callable[["CoSpeechPipeline", int, float, dict], dict | None]
 class CoSpeechPipeline(DiffusionPipeline):
     """The whole path, a diffusers pipeline. Calling it makes a video; `stream` hands out its frames as they are made.
 
-    `student` or `teacher` may be None, and is then not there to be asked for; without a `motion` model of its own the learned
-    motion is the shipped one's. `dtype` is a torch.dtype, a Precision, or a name of config.PRECISIONS; None leaves it to the
-    environment's IASA_DTYPE and then to the machine.
+    `student`, `teacher` or `restorer` may be None, and is then not there to be asked for; without a `motion` model of its
+    own the learned motion is the shipped one's. `dtype` is a torch.dtype, a Precision, or a name of config.PRECISIONS; None
+    leaves it to the environment's IASA_DTYPE and then to the machine.
     """
 
-    _optional_components = ["student", "teacher", "motion"]
+    _optional_components = ["student", "teacher", "motion", "restorer"]
 
     def __init__(
         self,
@@ -114,12 +128,15 @@ class CoSpeechPipeline(DiffusionPipeline):
         student: VideoTransformer | None = None,
         teacher: VideoTransformer | None = None,
         motion: MotionGenerator | None = None,
+        restorer: Restorer | None = None,
         mask: MaskOptions | dict | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | Precision | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(autoencoder=autoencoder, student=student, teacher=teacher, motion=motion)
+        self.register_modules(
+            autoencoder=autoencoder, student=student, teacher=teacher, motion=motion, restorer=restorer
+        )
         self.register_to_config(mask=mask if isinstance(mask, dict) else asdict(mask or MaskOptions()))
         self._codec: FastCodec | None = None
         device = torch.device(device or pick_device())
@@ -142,7 +159,7 @@ class CoSpeechPipeline(DiffusionPipeline):
         if index and index.exists():
             options = {"mask": json.loads(index.read_text()).get("mask"), **options}
         for name, kind in NETWORKS.items():
-            if name not in options:
+            if name not in options and (name != "restorer" or has_weights(folder, *STAGES_OF[name])):
                 options[name] = load_weights(kind, find_weights(folder, *STAGES_OF[name]))
         return cls(**options)
 
@@ -172,7 +189,7 @@ class CoSpeechPipeline(DiffusionPipeline):
             return torch.nn.Module.to(network, device=device, dtype=self.precision.dtype, **layout)
 
         move_network(self.autoencoder, memory_format=torch.channels_last).eval()
-        for model in self.models.values():
+        for model in (*self.models.values(), *([self.restorer] if self.restorer is not None else [])):
             move_network(model).eval()
         self._codec = None
         return self
@@ -254,6 +271,8 @@ class CoSpeechPipeline(DiffusionPipeline):
         if image is None:
             raise InputError("there is no speaker; a picture is needed, or one of load_speaker's")
         reference = to_speaker(image)
+        if model == RESTORED and reference.photo is None:
+            raise InputError("the restorer repairs photographs; for a drawn speaker choose student, teacher or layers")
         if model is None or steps is None:
             model = "student" if reference.photo is None else LAYERS
             steps = self._check(model, num_inference_steps)
@@ -299,9 +318,10 @@ class CoSpeechPipeline(DiffusionPipeline):
             poses = Prefetcher(motions, 1, self.executor)
         with closing(poses):
             pieces = poses if generation.count is None else cut_poses(poses, generation.poses)
-            if run.model == LAYERS:
+            if run.model in WARPED:
                 planned = plan(pieces, self._plan(run, generation)[0], timing, generation.rows)
-                frames = ahead(warp_alone(planned, make_warp(run.reference, self.device), self.device, timing), 2)
+                warped = ahead(warp_alone(planned, make_warp(run.reference, self.device), self.device, timing), 2)
+                frames = restore(warped, self._restorer(run), timing)
             else:
                 begin = partial(self._begin, run, generation)
                 rows, reference, denoiser = self.executor.submit(begin).result() if threads else begin()
@@ -314,6 +334,13 @@ class CoSpeechPipeline(DiffusionPipeline):
             yield from first_frames(frames, generation.count, run.report)
         if heard is not None:
             generation.settings["phones_from"] = heard.source
+
+    def _restorer(self, run: Run) -> LayerRestorer | None:
+        """What repairs the layers, if that was asked for."""
+        if run.model != RESTORED:
+            return None
+        assert self.restorer is not None  # checked when the run was asked for
+        return LayerRestorer(self.restorer, run.reference)
 
     def _begin(self, run: Run, generation: Generation) -> tuple[PlanStream, Warp, Denoiser]:
         """A plan, a warp and a denoiser that have seen the reference."""
@@ -381,7 +408,9 @@ class CoSpeechPipeline(DiffusionPipeline):
 
     def _check(self, model: str, steps: int | None) -> int:
         steps = check_steps(model, steps)
-        if model != LAYERS and model not in self.models:
+        if model == RESTORED and self.restorer is None:
+            raise InputError("the restorer is not loaded; train it with: python -m iasa train restore")
+        if model not in WARPED and model not in self.models:
             raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
         return steps
 

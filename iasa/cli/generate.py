@@ -29,6 +29,8 @@ from iasa.config import (
     MAX_STEPS,
     MODELS,
     MOTION_MODELS,
+    RESTORED,
+    WARPED,
     InputError,
     check_steps,
 )  # fmt: skip
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pose", metavar="P.npz", help="follow these poses instead of those made from the speech")
     parser.add_argument(
         "--model",
-        choices=(*MODELS, LAYERS),
+        choices=(*MODELS, *WARPED),
         help=f"default: student; for a photograph {LAYERS}, its warped layers, which the networks do not improve yet",
     )
     parser.add_argument(
@@ -93,6 +95,8 @@ def run(arguments: argparse.Namespace) -> dict:
         from iasa.pipeline import CoSpeechPipeline, generate
 
         unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
+        if arguments.model != RESTORED:
+            unused["restorer"] = None
 
         pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, **unused)
         loading = time.perf_counter() - started

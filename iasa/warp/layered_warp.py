@@ -109,12 +109,7 @@ class LayeredWarp:
 
     def draw(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> float32 [size, size, 3] in 0..255
         """One frame."""
-        face = self.face.rest[list(kp.MESH_TO_FACE)]
-        depth = self.depth[list(kp.MESH_TO_FACE)]
-        calm = list(CALM_FACE)
-        turn = fit_turn(np.concatenate([face, depth[:, None]], 1)[calm], pose[kp.FACE][calm])
-        local = (pose[kp.FACE] - depth[:, None] * turn[:, 2] - turn[:, 3]) @ np.linalg.inv(turn[:, :2]).T
-        moves = self.face.moves(local - face)
+        turn, moves = self._pose_face(pose)
         mesh = turn_points(turn, self.face.rest + moves, self.depth)
         frame = self.room.copy()
         flow = self._body_flow(self.skin.place(pose, turn, self.around @ moves[list(STEADY)]))
@@ -125,6 +120,20 @@ class LayeredWarp:
         for sheet, skin in self.forearms:
             self._lay_sheet(frame, sheet, rasterise(skin.place(pose), sheet.points, sheet.triangles, self.size))
         return frame
+
+    def mesh(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> [468, 2]
+        """The face's mesh in a pose."""
+        turn, moves = self._pose_face(pose)
+        return turn_points(turn, self.face.rest + moves, self.depth)
+
+    def _pose_face(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [133, 2] -> [2, 4], [468, 2]
+        """The head's turn, and how the mesh moves in the head's frame."""
+        face = self.face.rest[list(kp.MESH_TO_FACE)]
+        depth = self.depth[list(kp.MESH_TO_FACE)]
+        calm = list(CALM_FACE)
+        turn = fit_turn(np.concatenate([face, depth[:, None]], 1)[calm], pose[kp.FACE][calm])
+        local = (pose[kp.FACE] - depth[:, None] * turn[:, 2] - turn[:, 3]) @ np.linalg.inv(turn[:, :2]).T
+        return turn, self.face.moves(local - face)
 
     def _body_flow(self, points: np.ndarray) -> np.ndarray:  # [size, size, 2]
         cv2, small = load_cv2(), self.size // COARSE
