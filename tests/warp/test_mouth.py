@@ -73,4 +73,4 @@ def test_teeth_that_the_picture_shows_lend_their_colour():
     posed = face(1.3)
     mouth.paint(frame, posed, STILL, posed[LOWER] - rest[LOWER])
     x, y = posed[UPPER].astype(int)
-    assert frame[y + 2 : y + 8, x - 12 : x + 12].mean(-1).max() > 0.9 * 233  # between two of the gaps
+    assert frame[y + 2 : y + 8, x - 12 : x + 12].mean(-1).max() > 0.8 * 233  # between two gaps, in the lip's shadow
