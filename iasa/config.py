@@ -23,6 +23,7 @@ PRECISIONS = ("float32", "bfloat16", "int8", "auto")  # names of number types
 LAYERS = "layers"  # instead of a model: the warped reference alone, which no network touches
 RESTORED = "restored"  # for photographs: the warped reference, repaired around face and hands by a small network
 WARPED = (LAYERS, RESTORED)
+NO_PHOTOGRAPH = "the restorer repairs photographs; for a drawn speaker choose student, teacher or layers"
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 TEMPERATURE = 1.0  # of the learned motion model's draws; 0 takes the most likely entry

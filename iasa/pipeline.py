@@ -25,6 +25,7 @@ from iasa.config import (
     DEFAULT_MOTION,
     FRAMES_PER_LATENT,
     LAYERS,
+    NO_PHOTOGRAPH,
     RESTORED,
     VIDEO_FPS,
     WARPED,
@@ -272,7 +273,7 @@ class CoSpeechPipeline(DiffusionPipeline):
             raise InputError("there is no speaker; a picture is needed, or one of load_speaker's")
         reference = to_speaker(image)
         if model == RESTORED and reference.photo is None:
-            raise InputError("the restorer repairs photographs; for a drawn speaker choose student, teacher or layers")
+            raise InputError(NO_PHOTOGRAPH)
         if model is None or steps is None:
             model = "student" if reference.photo is None else LAYERS
             steps = self._check(model, num_inference_steps)
@@ -331,7 +332,10 @@ class CoSpeechPipeline(DiffusionPipeline):
                 frames = ahead(
                     latents, max(2, torch.get_num_threads()), finish=partial(decode, reference, codec, timing)
                 )
-            yield from first_frames(frames, generation.count, run.report)
+            around = run.reference.around
+            with closing(first_frames(frames, generation.count, run.report)) as shown:
+                for chunk in shown:
+                    yield chunk if around is None else around.put(chunk)
         if heard is not None:
             generation.settings["phones_from"] = heard.source
 

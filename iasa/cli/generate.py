@@ -29,6 +29,7 @@ from iasa.config import (
     MAX_STEPS,
     MODELS,
     MOTION_MODELS,
+    NO_PHOTOGRAPH,
     RESTORED,
     WARPED,
     InputError,
@@ -71,6 +72,8 @@ def run(arguments: argparse.Namespace) -> dict:
     if arguments.model is None:
         photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
         arguments.model = LAYERS if photograph else "student"
+    if arguments.model == RESTORED and (arguments.reference is None or arguments.puppet):
+        raise InputError(NO_PHOTOGRAPH)
     if arguments.backbone is None:
         check_steps(arguments.model, arguments.steps)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
