@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from iasa import keypoints as kp
+from iasa.avatar.mesh import smoothstep
 from iasa.avatar.photograph import HANDS, Photograph
 from iasa.warp.cutout import Layer, cut_layers
 from iasa.warp.face_skin import EYES, POINTS, STEADY, FaceSkin
 from iasa.warp.matting import distance_to_bone, load_cv2
 from iasa.warp.mouth import LOWER, UPPER, Mouth, soft_polygon
-from iasa.warp.skin import CALM_FACE, BodySkin, ForearmSkin, fit_turn, spread, turn_points
+from iasa.warp.skin import CALM_FACE, BodySkin, ForearmSkin, above_brow, fit_turn, spread, turn_points
 from iasa.warp.triangles import Flow, grid_mesh, rasterise
 
 BODY_CELLS, FOREARM_CELLS = 40, 64  # cells along the picture's side
@@ -28,6 +29,7 @@ RIM = 0.012  # image units inside of the face's outline over which the face sets
 FACE_REACH = 0.16  # heights of the face: how far the skin around it follows
 EARS, NOSE_TIP = (234, 454), 1  # of the face's mesh
 OUTLINE = 0.5  # how much deeper than the ears the head's outline lies, in depths of the nose's tip before them
+CROWN = 0.5  # heights of the face above the brow, where the outline lies no deeper than the ears
 STILL_REACH = 0.1  # image units around a hand that keeps still in which nothing follows the head
 
 
@@ -83,8 +85,9 @@ class LayeredWarp:
         self.around = spread(self.face.rest[list(STEADY)], self.body.points, FACE_REACH * height, 0.05)
         self.depth = photo.face[:POINTS, 2].astype(np.float64) * size
         ears = self.depth[list(EARS)].mean()
-        middle = ears + OUTLINE * (ears - self.depth[NOSE_TIP])
-        depth = middle + self.around @ (self.depth[list(STEADY)] - middle)
+        upwards = above_brow(self.rest, self.body.points)
+        middle = ears + OUTLINE * (ears - self.depth[NOSE_TIP]) * smoothstep(CROWN, 0.0, upwards)
+        depth = middle * (1 - self.around.sum(1)) + self.around @ self.depth[list(STEADY)]
         self.skin = BodySkin.of(self.rest, photo.seen, self.body.points, depth, self._still(moving), size)
         picture = (
             cv2.resize(photo.image, (size, size), interpolation=cv2.INTER_AREA)
