@@ -81,7 +81,9 @@ def add_photograph(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), default=PHOTO_SIZE, help=f"pixels (default: {PHOTO_SIZE})"
     )
-    group.add_argument("--background", metavar="IMG|#RRGGBB", help="what stands behind the person instead of the room")
+    group.add_argument(
+        "--background", metavar="IMG|#RRGGBB|transparent", help="what stands behind the person instead of the room"
+    )
     group.add_argument(
         "--keep-frame",
         action="store_true",

@@ -65,13 +65,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    from iasa.media.writer import WITH_SOUND, check_video_output
+    from iasa.media.backdrop import TRANSPARENT
+    from iasa.media.writer import WITH_SOUND, check_alpha, check_video_output
 
     target = check_video_output(arguments.out, input_files(arguments))
     generate_backbone.check_arguments(arguments)
     if arguments.model is None:
         photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
         arguments.model = LAYERS if photograph else "student"
+    if arguments.background == TRANSPARENT:
+        check_alpha(target)
+        if arguments.model not in WARPED:
+            raise InputError(f"the {arguments.model} paints no alpha; for a transparent background leave --model out")
     if arguments.model == RESTORED and (arguments.reference is None or arguments.puppet):
         raise InputError(NO_PHOTOGRAPH)
     if arguments.backbone is None:

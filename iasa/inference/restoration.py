@@ -12,6 +12,7 @@ from torch import Tensor
 from iasa.avatar.photograph import Photograph
 from iasa.avatar.speaker import Reference
 from iasa.inference.generation import Timing
+from iasa.inference.layered_frames import straighten
 from iasa.inference.prefetch import Source
 from iasa.keypoints import Keypoints
 from iasa.models.restorer import Restorer
@@ -36,12 +37,14 @@ class LayerRestorer:
         self.places = [self.crops.place(n, photo.xy) for n in self.crops.parts]
 
     def __call__(self, frames: np.ndarray, xy: np.ndarray) -> np.ndarray:
-        """uint8 [m, S, S, 3] at poses [m, 133, 2], image units -> uint8 [m, S, S, 3]."""
+        """uint8 [m, S, S, 3 or 4] at poses [m, 133, 2], image units -> repaired ones."""
         parts, count = self.crops.parts, len(frames)
         if not parts:
             return frames
         xy = np.where(self.photo.seen[:, None], xy, self.photo.xy)
-        layers = [self.crops.cut(n, frame, pose) for frame, pose in zip(frames, xy, strict=True) for n in parts]
+        layers = [
+            self.crops.cut(n, frame[..., :3], pose) for frame, pose in zip(frames, xy, strict=True) for n in parts
+        ]
         places = [
             np.stack([place, self.crops.place(n, pose)])
             for pose in xy
@@ -57,8 +60,11 @@ class LayerRestorer:
         out = frames.astype(np.float32)
         for i in range(count):
             for k, n in enumerate(parts):
-                self.crops.add(n, out[i], change[i * len(parts) + k], xy[i])
-        return (out + 0.5).clip(0, 255).astype(np.uint8)
+                self.crops.add(n, out[i, ..., :3], change[i * len(parts) + k], xy[i])
+        out = (out + 0.5).clip(0, 255)
+        if out.shape[-1] == 4:  # nothing is added where nobody is
+            out = np.minimum(out, out[..., 3:])
+        return out.astype(np.uint8)
 
     def _to_images(self, crops: list[np.ndarray]) -> Tensor:  # uint8 [n, C, C, 3] -> [n, 3, C, C] in [-1, 1]
         if not crops:
@@ -76,10 +82,10 @@ class LayerRestorer:
 def restore(
     warped: Source[tuple[np.ndarray, Keypoints]], restorer: LayerRestorer | None, timing: Timing
 ) -> Generator[np.ndarray]:
-    """Frames uint8 [m, S, S, 3] of the layers at their poses, repaired if there is a restorer."""
+    """Frames of the layers at their poses, uint8 [m, S, S, 3 or 4], repaired if there is a restorer."""
     with closing(warped):
         for frames, poses in warped:
             if restorer is not None:
                 with timing.stage("decode"):
                     frames = restorer(frames, poses.xy)
-            yield frames
+            yield straighten(frames)

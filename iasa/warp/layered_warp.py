@@ -68,7 +68,8 @@ class LayeredWarp:
         photo: Photograph,
         size: int = 512,
         moving: tuple[bool, bool] = (True, True),
-        room: np.ndarray | None = None,  # uint8 [size, size, 3] instead of the photograph's own
+        room: np.ndarray
+        | None = None,  # uint8 [size, size, 3] instead of the photograph's own, or 4 for frames with alpha
     ) -> None:
         cv2 = load_cv2()
         self.size, self.photo = size, photo
@@ -104,13 +105,17 @@ class LayeredWarp:
                     self.forearms.append((sheet, ForearmSkin.of(side, self.rest, sheet.points)))
 
     def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
-        """Poses [1, m, 133, 2], image units, and [1, m, 133] -> pictures [1, m, 3, size, size] in [-1, 1]."""
+        """Poses [1, m, 133, 2], image units, and [1, m, 133] -> pictures [1, m, 3, size, size] in [-1, 1].
+
+        Before a transparent room they have four channels, the last one how much of each pixel is the person, whose
+        colours are multiplied by it.
+        """
         poses = xy[0].detach().cpu().double().numpy() * self.size
         unseen = confidence[0].detach().cpu().numpy() <= 0
         frames = np.stack([self.draw(np.where(u[:, None], self.rest, p)) for p, u in zip(poses, unseen, strict=True)])
         return (torch.from_numpy(frames).movedim(-1, 1)[None] / 127.5 - 1).to(xy.device)
 
-    def draw(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> float32 [size, size, 3] in 0..255
+    def draw(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> float32 [size, size, 3 or 4] in 0..255
         """One frame."""
         turn, moves = self._pose_face(pose)
         mesh = turn_points(turn, self.face.rest + moves, self.depth)
@@ -119,7 +124,7 @@ class LayeredWarp:
         body = self.body.read(flow)
         _lay(frame, body[..., :3], body[..., 3:].astype(np.float32) / 255)
         self._lay_face(frame, mesh)
-        self.mouth.paint(frame, mesh, _flat(turn, self.depth[UPPER]), moves[LOWER])
+        self.mouth.paint(frame[..., :3], mesh, _flat(turn, self.depth[UPPER]), moves[LOWER])
         for sheet, skin in self.forearms:
             self._lay_sheet(frame, sheet, rasterise(skin.place(pose), sheet.points, sheet.triangles, self.size))
         return frame
@@ -198,4 +203,7 @@ def _flat(turn: np.ndarray, depth: float) -> np.ndarray:
 
 
 def _lay(under: np.ndarray, over: np.ndarray, share: np.ndarray) -> None:
-    under += share * (over - under)
+    """`share` [h, w, 1] of colours over a part of the frame, and of full opacity where the frame has an alpha."""
+    under[..., :3] += share * (over - under[..., :3])
+    if under.shape[-1] == 4:
+        under[..., 3:] += share * (255 - under[..., 3:])

@@ -186,6 +186,7 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--puppet"], "--puppet is for a photograph"),
         (["generate", "--keep-frame"], "--keep-frame is for a photograph"),
         (["generate", "--reference", "p.png", "--keep-frame", "--background", "#00ff00"], "leave --background out"),
+        (["generate", "--reference", "p.png", "--background", "transparent"], "v.mp4 cannot be transparent"),
         (["generate", "--model", "restored"], "the restorer repairs photographs"),
         (["generate", "--framing", "closeup"], "closeup"),
         (["avatar", "--size", "300"], "300"),
@@ -317,6 +318,12 @@ def test_a_photograph_speaks(tmp_path, capsys, speech):
     corner = frames[:, :24, :24]  # behind the person, away from the visible mark
     assert np.abs(corner - (0, 255, 0)).mean() < 8
     assert np.abs(frames[0] - frames[len(frames) // 2])[60:140].mean() > 0.5, "somebody moves"
+    words = ["generate", "--audio", speech, "--reference", tmp_path / "person.png", "--background", "transparent"]
+    reported([*words, "--size", 256, "--out", tmp_path / "cut"], capsys)
+    one = np.asarray(Image.open(sorted((tmp_path / "cut").iterdir())[0]))
+    assert one.shape == (256, 256, 4) and one[:24, :24, 3].max() == 0
+    face = one[60:80, 105:125]
+    assert face[..., 3].min() == 255 and np.abs(face[..., :3] - frames[0, 60:80, 105:125]).mean() < 8
     wide = np.pad(astronaut(), ((0, 0), (100, 140), (0, 0)), mode="reflect")
     Image.fromarray(wide).save(tmp_path / "wide.png")
     words = ["generate", "--audio", speech, "--reference", tmp_path / "wide.png", "--keep-frame", "--size", 256]
