@@ -21,6 +21,9 @@ HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 MODELS = ("student", "teacher")
 PRECISIONS = ("float32", "bfloat16", "int8", "auto")  # names of number types
 LAYERS = "layers"  # instead of a model: the warped reference alone, which no network touches
+RESTORED = "restored"  # for photographs: the warped reference, repaired around face and hands by a small network
+WARPED = (LAYERS, RESTORED)
+NO_PHOTOGRAPH = "the restorer repairs photographs; for a drawn speaker choose student, teacher or layers"
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 TEMPERATURE = 1.0  # of the learned motion model's draws; 0 takes the most likely entry
@@ -43,12 +46,12 @@ def check_motion(model: str) -> None:
 
 def check_steps(model: str, steps: int | None) -> int:
     """Denoising steps for a model, its default for None. Raises InputError."""
-    if model == LAYERS:
+    if model in WARPED:
         if steps:
             raise InputError("the layers are warped without denoising steps; leave the steps out")
         return 0
     if model not in MODELS:
-        raise InputError(f"the model is {model!r}; accepted: {', '.join(MODELS)} or {LAYERS}")
+        raise InputError(f"the model is {model!r}; accepted: {', '.join(MODELS)}, {LAYERS} or {RESTORED}")
     steps = DEFAULT_STEPS[model] if steps is None else steps
     if not 1 <= steps <= MAX_STEPS[model]:
         raise InputError(f"{steps} steps asked for; the {model} takes 1 to {MAX_STEPS[model]}")
@@ -151,6 +154,7 @@ PRESETS: dict[str, TrainPreset] = {
         ("self_forcing", "distill", "distill_region"),
         TrainPreset(batch=2, frames=6, lr=3e-4, muon_lr=0.004, warmup=20, ema=0.99),
     ),
+    "restore": TrainPreset(batch=16, frames=1, lr=1e-3, muon_lr=0.01),
     "decoder": TrainPreset(batch=36, frames=4, lr=8e-4, muon_lr=0.005),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }

@@ -25,7 +25,10 @@ from iasa.config import (
     DEFAULT_MOTION,
     FRAMES_PER_LATENT,
     LAYERS,
+    NO_PHOTOGRAPH,
+    RESTORED,
     VIDEO_FPS,
+    WARPED,
     InputError,
     check_motion,
     check_steps,
@@ -63,6 +66,7 @@ from iasa.inference.output import CoSpeechOutput, to_output_type
 from iasa.inference.pattern_rollout import PatternRollout
 from iasa.inference.pose_chunks import LARGEST_PIECE, cut_poses, follow, iterate, move
 from iasa.inference.prefetch import Prefetcher, in_turn
+from iasa.inference.restoration import LayerRestorer, restore
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
 from iasa.keypoints import Keypoints, pool_to_latent
@@ -89,9 +93,9 @@ StepCallback = Callable[["CoSpeechPipeline", int, float, dict], dict | None]
 class CoSpeechPipeline(PipelineNetworks):
     """The whole path, a diffusers pipeline. Calling it makes a video; `stream` hands out its frames as they are made.
 
-    `student` or `teacher` may be None, and is then not there to be asked for; without a `motion` model of its own the learned
-    motion is the shipped one's. `dtype` is a torch.dtype, a Precision, or a name of config.PRECISIONS; None leaves it to the
-    environment's IASA_DTYPE and then to the machine.
+    `student`, `teacher` or `restorer` may be None, and is then not there to be asked for; without a `motion` model of its
+    own the learned motion is the shipped one's. `dtype` is a torch.dtype, a Precision, or a name of config.PRECISIONS; None
+    leaves it to the environment's IASA_DTYPE and then to the machine.
     """
 
     def __call__(
@@ -152,6 +156,8 @@ class CoSpeechPipeline(PipelineNetworks):
         if image is None:
             raise InputError("there is no speaker; a picture is needed, or one of load_speaker's")
         reference = to_speaker(image)
+        if model == RESTORED and reference.photo is None:
+            raise InputError(NO_PHOTOGRAPH)
         if model is None or steps is None:
             model = "student" if reference.photo is None else LAYERS
             steps = self._check(model, num_inference_steps)
@@ -202,9 +208,10 @@ class CoSpeechPipeline(PipelineNetworks):
             poses = Prefetcher(motions, 1, self.executor)
         with closing(poses):
             pieces = poses if generation.count is None else cut_poses(poses, generation.poses)
-            if run.model == LAYERS:
+            if run.model in WARPED:
                 planned = plan(pieces, self._plan(run, generation)[0], timing, generation.rows)
-                frames = ahead(warp_alone(planned, make_warp(run.reference, self.device), self.device, timing), 2)
+                warped = ahead(warp_alone(planned, make_warp(run.reference, self.device), self.device, timing), 2)
+                frames = restore(warped, self._restorer(run), timing)
             else:
                 begin = partial(self._begin, run, generation)
                 rows, reference, denoiser = self.executor.submit(begin).result() if threads else begin()
@@ -214,9 +221,19 @@ class CoSpeechPipeline(PipelineNetworks):
                 frames = ahead(
                     latents, max(2, torch.get_num_threads()), finish=partial(decode, reference, codec, timing)
                 )
-            yield from first_frames(frames, generation.count, run.report)
+            around = run.reference.around
+            with closing(first_frames(frames, generation.count, run.report)) as shown:
+                for chunk in shown:
+                    yield chunk if around is None else around.put(chunk)
         if heard is not None:
             generation.settings["phones_from"] = heard.source
+
+    def _restorer(self, run: Run) -> LayerRestorer | None:
+        """What repairs the layers, if that was asked for."""
+        if run.model != RESTORED:
+            return None
+        assert self.restorer is not None  # checked when the run was asked for
+        return LayerRestorer(self.restorer, run.reference)
 
     def _begin(self, run: Run, generation: Generation) -> tuple[PlanStream, Warp, Denoiser]:
         """A plan, a warp and a denoiser that have seen the reference."""
@@ -291,7 +308,9 @@ class CoSpeechPipeline(PipelineNetworks):
 
     def _check(self, model: str, steps: int | None) -> int:
         steps = check_steps(model, steps)
-        if model != LAYERS and model not in self.models:
+        if model == RESTORED and self.restorer is None:
+            raise InputError("the restorer is not loaded; train it with: python -m iasa train restore")
+        if model not in WARPED and model not in self.models:
             raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
         return steps
 

@@ -36,6 +36,7 @@ class Photograph:
     hands: tuple[np.ndarray | None, np.ndarray | None]  # float32 [21, 3] of each hand, as `face`
     square: Square  # the frame within the picture that was given
     faces: int = 1  # found in the picture
+    whole: np.ndarray | None = None  # uint8 [H, W, 3], the picture that `square` lies in
 
     @property
     def xy(self) -> np.ndarray:  # [133, 2]
@@ -75,7 +76,7 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
         hand if keypoints.confidence[0, where].max() > 0 else None
         for hand, where in zip((found.left, found.right), HANDS, strict=True)
     )
-    return Photograph(small, find_person(small), keypoints, found.face, (left, right), square, len(faces))
+    return Photograph(small, find_person(small), keypoints, found.face, (left, right), square, len(faces), upright)
 
 
 def _is_upright(mesh: np.ndarray) -> bool:  # [478, 3]

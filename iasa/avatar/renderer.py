@@ -57,6 +57,16 @@ class Renderer:
                 frames[start + j] = self._draw(batch.at(j))[0]
         return frames
 
+    def matte(self, motion: RigMotion, i: int) -> np.ndarray:
+        """How much of each pixel of frame i is the speaker: float32 [size, size], from a black and a white backdrop."""
+        geometry, backdrop, levels = make_geometry(self.identity, motion, i), self._backdrop, []
+        for level in (0, 255):
+            self._backdrop = np.full_like(backdrop, level)
+            self._backdrop[..., 3] = 255
+            levels.append(self._draw(geometry)[0].mean(-1))
+        self._backdrop = backdrop
+        return np.clip(1 - (levels[1] - levels[0]) / 255, 0, 1).astype(np.float32)
+
     def region_masks(self, motion: RigMotion, i: int) -> np.ndarray:
         """Where `iasa.keypoints.REGIONS` lie in frame i, hidden parts too: bool [5, size, size]."""
         _, scene = self._draw(make_geometry(self.identity, motion, i))

@@ -16,6 +16,7 @@ from iasa.avatar.moving_parts import Parts, find_parts
 from iasa.avatar.photograph import Photograph, take_photograph
 from iasa.avatar.retarget import BODY_SEED, Retarget
 from iasa.avatar.rig import RigMotion, make_keypoints, rest_motion
+from iasa.avatar.whole_picture import WholePicture
 from iasa.config import IMAGE_SIZE, PHOTO_SIZE, InputError
 from iasa.keypoints import Keypoints
 from iasa.paths import SPEAKERS
@@ -29,7 +30,8 @@ class Reference:
     """image uint8 [256, 256, 3]; keypoints of that picture (one frame); identity: the body that will move.
 
     Of a photograph the picture itself moves: `photo` holds it, frames have `size` pixels a side, and `room`, uint8
-    [size, size, 3], stands behind the person instead of what the photograph shows there.
+    [size, size, 3], stands behind the person instead of what the photograph shows there. Frames are put back into the
+    picture `around` them, if there is one, and then have its size.
     """
 
     image: np.ndarray
@@ -39,6 +41,7 @@ class Reference:
     photo: Photograph | None = None
     size: int = IMAGE_SIZE
     room: np.ndarray | None = None
+    around: WholePicture | None = None
 
     @cached_property
     def parts(self) -> Parts | None:
@@ -107,6 +110,7 @@ def photograph_speaker(
     face: int | None = None,
     size: int = PHOTO_SIZE,
     room: np.ndarray | None = None,  # uint8 [size, size, 3]
+    keep_frame: bool = False,  # put what moves back into the whole picture
 ) -> Reference:
     """The person of a photograph, who moves as a picture (needs mediapipe). `framing` is one of
     `iasa.avatar.framing.FRAMINGS`, `face` the number of a face from the left.
@@ -117,7 +121,8 @@ def photograph_speaker(
 
     photo = take_photograph(picture, framing, face)
     small = np.asarray(Image.fromarray(photo.image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
-    return Reference(small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, room)
+    around = WholePicture.of(photo.whole, photo.square, size) if keep_frame and photo.whole is not None else None
+    return Reference(small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, room, around)
 
 
 def photo_speaker(picture: np.ndarray, name: str = "photo") -> Reference:

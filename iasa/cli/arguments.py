@@ -81,7 +81,14 @@ def add_photograph(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), default=PHOTO_SIZE, help=f"pixels (default: {PHOTO_SIZE})"
     )
-    group.add_argument("--background", metavar="IMG|#RRGGBB", help="what stands behind the person instead of the room")
+    group.add_argument(
+        "--background", metavar="IMG|#RRGGBB|transparent", help="what stands behind the person instead of the room"
+    )
+    group.add_argument(
+        "--keep-frame",
+        action="store_true",
+        help="put what moves back into the whole picture, whose shape the video has",
+    )
     group.add_argument(
         "--puppet",
         action="store_true",
@@ -148,6 +155,9 @@ def read_reference(arguments: argparse.Namespace) -> Reference:
     if arguments.reference is not None:
         from iasa.media.reader import read_image
 
+        if arguments.keep_frame and (arguments.background is not None or arguments.puppet):
+            other = "puppet" if arguments.puppet else "background"
+            raise InputError(f"--keep-frame shows the picture's own room; leave --{other} out")
         if arguments.puppet:
             return photo_speaker(read_image(arguments.reference), "puppet")
         room = None if arguments.background is None else read_backdrop(arguments.background, arguments.size)
@@ -157,10 +167,11 @@ def read_reference(arguments: argparse.Namespace) -> Reference:
             face=arguments.face,
             size=arguments.size,
             room=room,
+            keep_frame=arguments.keep_frame,
         )
-    asked = [name for name in ("background", "face", "puppet") if getattr(arguments, name)]
+    asked = [name for name in ("background", "face", "keep_frame", "puppet") if getattr(arguments, name)]
     if asked:
-        raise InputError(f"--{asked[0]} is for a photograph; give one with --reference IMG")
+        raise InputError(f"--{asked[0].replace('_', '-')} is for a photograph; give one with --reference IMG")
     if arguments.avatar is not None:
         return draw_speaker(arguments.avatar)
     return load_speaker(arguments.speaker or first_speaker())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iasa.cli.arguments import add_networks, check_report, input_files, write_report
-from iasa.config import IMAGE_SIZE, LAYERS, PHOTO_SIZE, PUBLISHED_METRICS, InputError
+from iasa.config import IMAGE_SIZE, PHOTO_SIZE, PUBLISHED_METRICS, WARPED, InputError
 from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
 from iasa.files import check_output, display_name
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows",
         nargs="+",
-        choices=sorted({*ROWS, LAYERS}),
+        choices=sorted({*ROWS, *WARPED}),
         metavar="ROW",
         help=f"of {', '.join(ROWS)} (default: {' '.join(DEFAULT_ROWS)})",
     )

@@ -30,6 +30,9 @@ from iasa.config import (
     MAX_STEPS,
     MODELS,
     MOTION_MODELS,
+    NO_PHOTOGRAPH,
+    RESTORED,
+    WARPED,
     InputError,
     check_steps,
 )  # fmt: skip
@@ -42,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pose", metavar="P.npz", help="follow these poses instead of those made from the speech")
     parser.add_argument(
         "--model",
-        choices=(*MODELS, LAYERS),
+        choices=(*MODELS, *WARPED),
         help=f"default: student; for a photograph {LAYERS}, its warped layers, which the networks do not improve yet",
     )
     parser.add_argument(
@@ -72,13 +75,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    from iasa.media.writer import WITH_SOUND, check_video_output
+    from iasa.media.backdrop import TRANSPARENT
+    from iasa.media.writer import WITH_SOUND, check_alpha, check_video_output
 
     target = check_video_output(arguments.out, input_files(arguments))
     generate_backbone.check_arguments(arguments)
     if arguments.model is None:
         photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
         arguments.model = LAYERS if photograph else "student"
+    if arguments.background == TRANSPARENT:
+        check_alpha(target)
+        if arguments.model not in WARPED:
+            raise InputError(f"the {arguments.model} paints no alpha; for a transparent background leave --model out")
+    if arguments.model == RESTORED and (arguments.reference is None or arguments.puppet):
+        raise InputError(NO_PHOTOGRAPH)
     if arguments.backbone is None:
         check_steps(arguments.model, arguments.steps)
         _check_attention(arguments)
@@ -104,6 +114,8 @@ def run(arguments: argparse.Namespace) -> dict:
         from iasa.pipeline import CoSpeechPipeline, generate
 
         unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
+        if arguments.model != RESTORED:
+            unused["restorer"] = None
 
         pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, **unused)
         loading = time.perf_counter() - started

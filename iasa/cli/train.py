@@ -32,6 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"data: training clips to render, beside 50 held-out ones (default: {default.clips})",
     )
     parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="data: pairs for restore of as many drawn speakers as --clips, instead of clips",
+    )
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        metavar="DIR",
+        help="data: pairs for restore of the photographs in this folder, instead of clips",
+    )
+    parser.add_argument(
         "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
     )
     parser.add_argument(

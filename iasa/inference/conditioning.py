@@ -133,14 +133,14 @@ def decode(
 
 def warp_alone(
     planned: Source[PlannedPoses], reference: Warp, device: torch.device, timing: Timing
-) -> Generator[np.ndarray]:
-    """The warped reference itself, uint8 [m, S, S, 3] a piece."""
+) -> Generator[tuple[np.ndarray, Keypoints]]:
+    """The warped reference itself, uint8 [m, S, S, 3] a piece, and its poses."""
     with closing(planned):
         for piece, _ in planned:
             with torch.inference_mode(), timing.stage("warp"):
                 xy, confidence = to_tensors(piece, device)
                 frames = to_levels(reference(xy[None], confidence[None])[0]).cpu().numpy()
-            yield frames
+            yield frames, piece
 
 
 def make_warp(reference: Reference, device: torch.device) -> Warp:

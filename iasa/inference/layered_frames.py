@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,6 +26,15 @@ def repaired_share(bits: Tensor, rows: int, cols: int, size: int) -> Tensor:  # 
 
 def to_levels(pictures: Tensor) -> Tensor:  # [t, 3, S, S] in [-1, 1] -> uint8 [t, S, S, 3]
     return pictures.movedim(1, -1).mul(127.5).add(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def straighten(frames: np.ndarray) -> np.ndarray:  # uint8 [m, S, S, 3 or 4]
+    """Frames as files hold them: colours that are not multiplied by their alpha. Those without alpha stay as they are."""
+    if frames.shape[-1] == 3:
+        return frames
+    color, alpha = frames[..., :3].astype(np.float32), frames[..., 3:]
+    color = np.where(alpha > 0, color * 255 / np.maximum(alpha, 1), 0)
+    return np.concatenate([(color + 0.5).clip(0, 255).astype(np.uint8), alpha], -1)
 
 
 def repair(

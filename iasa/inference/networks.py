@@ -18,7 +18,17 @@ from iasa.grid import TokenGrid
 from iasa.inference.fast_codec import FastCodec
 from iasa.inference.stage_threads import StageExecutor
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import HUB_OPTIONS, STAGES_OF, check_folder, fetch, find_weights, load_weights, save_weights
+from iasa.models.checkpoint import (
+    HUB_OPTIONS,
+    STAGES_OF,
+    check_folder,
+    fetch,
+    find_weights,
+    has_weights,
+    load_weights,
+    save_weights,
+)
+from iasa.models.restorer import Restorer
 from iasa.models.transformer import VideoTransformer
 from iasa.motion.generator import MotionGenerator
 
@@ -27,13 +37,14 @@ NETWORKS = {
     "student": VideoTransformer,
     "teacher": VideoTransformer,
     "motion": MotionGenerator,
+    "restorer": Restorer,
 }
 
 
 class PipelineNetworks(DiffusionPipeline):
     """What CoSpeechPipeline is made of; its own documentation says what the arguments mean."""
 
-    _optional_components = ["student", "teacher", "motion"]
+    _optional_components = ["student", "teacher", "motion", "restorer"]
 
     def __init__(
         self,
@@ -41,12 +52,15 @@ class PipelineNetworks(DiffusionPipeline):
         student: VideoTransformer | None = None,
         teacher: VideoTransformer | None = None,
         motion: MotionGenerator | None = None,
+        restorer: Restorer | None = None,
         mask: MaskOptions | dict | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | Precision | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(autoencoder=autoencoder, student=student, teacher=teacher, motion=motion)
+        self.register_modules(
+            autoencoder=autoencoder, student=student, teacher=teacher, motion=motion, restorer=restorer
+        )
         self.register_to_config(mask=mask if isinstance(mask, dict) else asdict(mask or MaskOptions()))
         self._codec: FastCodec | None = None
         device = torch.device(device or pick_device())
@@ -69,7 +83,7 @@ class PipelineNetworks(DiffusionPipeline):
         if index and index.exists():
             options = {"mask": json.loads(index.read_text()).get("mask"), **options}
         for name, kind in NETWORKS.items():
-            if name not in options:
+            if name not in options and (name != "restorer" or has_weights(folder, *STAGES_OF[name])):
                 options[name] = load_weights(kind, find_weights(folder, *STAGES_OF[name]))
         return cls(**options)
 
@@ -99,7 +113,7 @@ class PipelineNetworks(DiffusionPipeline):
             return torch.nn.Module.to(network, device=device, dtype=self.precision.dtype, **layout)
 
         move_network(self.autoencoder, memory_format=torch.channels_last).eval()
-        for model in self.models.values():
+        for model in (*self.models.values(), *([self.restorer] if self.restorer is not None else [])):
             move_network(model).eval()
         self._codec = None
         return self

@@ -1,4 +1,4 @@
-"""What stands behind a photograph's person instead of the room: a colour, or another picture."""
+"""What stands behind a photograph's person instead of the room: a colour, another picture, or nothing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import numpy as np
 from iasa.config import InputError
 from iasa.media.reader import read_image
 
+TRANSPARENT = "transparent"
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 def read_backdrop(text: str, size: int) -> np.ndarray:
-    """uint8 [size, size, 3] of a colour as #rrggbb, or of a picture's middle. Raises InputError."""
+    """uint8 [size, size, 3] of a colour as #rrggbb, or of a picture's middle; [size, size, 4] of TRANSPARENT, which shows
+    nothing. Raises InputError."""
+    if text == TRANSPARENT:
+        return np.zeros((size, size, 4), np.uint8)
     if text.startswith("#"):
         if not _COLOUR.fullmatch(text):
-            raise InputError(f"the background is {text}; a colour as #rrggbb or a picture is accepted")
+            raise InputError(f"the background is {text}; a colour as #rrggbb, {TRANSPARENT} or a picture is accepted")
         color = [int(text[i : i + 2], 16) for i in (1, 3, 5)]
         return np.broadcast_to(np.array(color, np.uint8), (size, size, 3)).copy()
     from PIL import Image, ImageOps

@@ -28,7 +28,8 @@ COPIED = {".mp4": ("aac",), ".webm": ("opus", "libopus", "vorbis")}
 
 
 class VideoEncoder:
-    """Takes uint8 frames [H, W, 3] of even sizes one by one; their share of the sound goes along."""
+    """Takes uint8 frames [H, W, 3] of even sizes one by one, in a webm [H, W, 4] with `alpha`; their share of the sound
+    goes along."""
 
     def __init__(
         self,
@@ -39,7 +40,9 @@ class VideoEncoder:
         comment: str,
         crf: int,
         preset: str,
+        alpha: bool = False,
     ) -> None:
+        self._kinds = ("rgba", "yuva420p") if alpha else ("rgb24", "yuv420p")  # of frames, in and out
         self._path, self._fps, self._comment = path, fps, comment
         self._frames = 0
         self._webm = path.suffix == ".webm"
@@ -61,12 +64,14 @@ class VideoEncoder:
     def _add_video(self, size: tuple[int, int], crf: int, preset: str) -> av.VideoStream:
         if self._webm:
             options = {"crf": str(min(63, crf + 10)), "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
+            if self._kinds[0] == "rgba":
+                options["auto-alt-ref"] = "0"  # libvpx keeps alpha only without hidden frames
             stream = _add_encoder(self._container, "libvpx-vp9", rate=self._fps, options=options)
         else:
             options = {"crf": str(crf), "preset": preset, "g": "50"}
             stream = _add_encoder(self._container, "libx264", rate=self._fps, options=options)
         stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = self._kinds[1]
         context = stream.codec_context
         context.time_base = 1 / self._fps
         context.colorspace = Colorspace.ITU709  # players guess where nothing is said
@@ -83,8 +88,8 @@ class VideoEncoder:
         return _EncodedSound(self._container, sound, "libopus" if self._webm else "aac")
 
     def add(self, frame: np.ndarray) -> None:
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=self._kinds[0]).reformat(
+            format=self._kinds[1], dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         picture.pts, picture.time_base = self._frames, 1 / self._fps
         self._container.mux(self._video.encode(picture))

@@ -32,7 +32,7 @@ def _make_plate(height: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def add_mark(frames: np.ndarray) -> np.ndarray:
-    """A copy of uint8 [f, H, W, 3] with the plate on it; pictures too small for it (below 40 pixels) stay as they are."""
+    """A copy of uint8 [f, H, W, 3 or 4] with the plate on it; pictures too small for it (below 40 pixels) stay as they are."""
     height, width = frames.shape[1:3]
     if min(height, width) < 40:
         return frames
@@ -41,5 +41,12 @@ def add_mark(frames: np.ndarray) -> np.ndarray:
     bottom, right = height - gap, width - gap
     place = (slice(None), slice(bottom - len(colour), bottom), slice(right - colour.shape[1], right))
     marked = frames.copy()
-    marked[place] = np.round(opacity * colour + (1 - opacity) * frames[place]).astype(np.uint8)
+    below = frames[place]
+    if frames.shape[-1] == 4:  # straight alpha: colours below count as far as they are seen
+        seen = (1 - opacity) * below[..., 3:] / 255
+        alpha = opacity + seen
+        color = (opacity * colour + seen * below[..., :3]) / np.maximum(alpha, 1e-6)
+        marked[place] = np.round(np.concatenate([color, 255 * alpha], -1)).astype(np.uint8)
+    else:
+        marked[place] = np.round(opacity * colour + (1 - opacity) * below).astype(np.uint8)
     return marked

@@ -21,6 +21,7 @@ from iasa.media.video_encoder import VideoEncoder
 from iasa.media.watermark import add_mark
 
 WITH_SOUND = (".mp4", ".webm")
+WITH_ALPHA = (".webm", ".webp", ".png", "")
 SUFFIXES = (*WITH_SOUND, *animation.SUFFIXES)
 
 
@@ -37,6 +38,14 @@ def check_video_output(path: str | os.PathLike, inputs: Iterable[str | os.PathLi
             raise InputError(f"the output {name} is also the input; another name is needed")
     check_output(partial_name(target).with_suffix(".png"), (".png",))  # whether the folder can be made
     return target
+
+
+def check_alpha(path: str | os.PathLike) -> None:
+    """Raises InputError if what a path names holds no alpha."""
+    if Path(path).suffix.lower() not in WITH_ALPHA:
+        raise InputError(
+            f"{display_name(path)} cannot be transparent; a .webm, .webp or .png, or a folder of PNG frames, can"
+        )
 
 
 class VideoWriter:
@@ -84,9 +93,12 @@ class VideoWriter:
         self._comment = to_comment(metadata)
 
     def add_frames(self, frames: np.ndarray) -> None:
-        """Append uint8 RGB frames [f, H, W, 3], all of one size; their share of the sound goes along."""
-        if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-            raise ValueError(f"frames are {frames.dtype} {list(frames.shape)}; uint8 [f, H, W, 3] is needed")
+        """Append uint8 RGB frames [f, H, W, 3], or RGBA ones [f, H, W, 4] where the file takes alpha, all of one size; their
+        share of the sound goes along."""
+        if frames.ndim != 4 or frames.shape[3] not in (3, 4) or frames.dtype != np.uint8:
+            raise ValueError(f"frames are {frames.dtype} {list(frames.shape)}; uint8 [f, H, W, 3 or 4] is needed")
+        if frames.shape[3] == 4:
+            check_alpha(self.path)
         if not len(frames):
             return
         size = frames.shape[1], frames.shape[2]
@@ -97,7 +109,7 @@ class VideoWriter:
             frames = add_mark(frames)
         try:
             if self._encoder is None:
-                self._encoder = self._make_encoder(size)
+                self._encoder = self._make_encoder(size, frames.shape[3] == 4)
             if isinstance(self._encoder, VideoEncoder):
                 frames = np.pad(frames, ((0, 0), *((0, side % 2) for side in size), (0, 0)), mode="edge")
             for frame in frames:
@@ -106,7 +118,7 @@ class VideoWriter:
         except (av.FFmpegError, OSError) as error:
             raise self._unwritable(error) from error
 
-    def _make_encoder(self, size: tuple[int, int]) -> VideoEncoder | AnimationEncoder | FolderEncoder:
+    def _make_encoder(self, size: tuple[int, int], alpha: bool) -> VideoEncoder | AnimationEncoder | FolderEncoder:
         suffix = self.path.suffix.lower()
         self._partial = self._partial.with_suffix(suffix)
         if not suffix:
@@ -114,7 +126,7 @@ class VideoWriter:
         if suffix not in WITH_SOUND:
             return AnimationEncoder(self._partial, self._fps)
         even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        return VideoEncoder(self._partial, even, self._fps, self._sound, self._comment, *self._quality)
+        return VideoEncoder(self._partial, even, self._fps, self._sound, self._comment, *self._quality, alpha)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -34,6 +34,7 @@ STAGES_OF = {  # the stages of training that make a network of the pipeline, the
     "student": ("distill_region", "distill", "self_forcing", "student"),
     "teacher": ("teacher",),
     "motion": ("motion",),
+    "restorer": ("restore", "restorer"),
 }
 RENAMED = {"role": "token_type"}  # as weights of version 0.1 call it
 
@@ -154,6 +155,11 @@ def find_weights(folder: Path | None, *names: str) -> Path:
     return place
 
 
+def has_weights(folder: Path | None, *names: str) -> bool:
+    """Whether `find_weights` would find any."""
+    return bool(held_weights(folder, *names) or shipped_weights(*(shipped_name(name) for name in names)))
+
+
 def fetch(folder: str | os.PathLike, download: Callable[[str], str | os.PathLike]) -> Path:
     """A folder as it is; what has the form of a Hub repository's name, and is no folder, is downloaded. Raises InputError."""
     name = str(folder)
@@ -179,7 +185,7 @@ def check_folder(folder: str | Path) -> Path:
 
 def shipped_name(stage: str) -> str:
     """The folder of shipped weights that a stage makes or refines."""
-    return {"decoder": "autoencoder", "distill_region": "student"}.get(stage, stage)
+    return {"decoder": "autoencoder", "distill_region": "student", "restore": "restorer"}.get(stage, stage)
 
 
 def read_card(weights: str | Path) -> dict:

@@ -9,11 +9,12 @@ from iasa.config import REGION_WEIGHTS
 
 STAGES = (
     "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
-    "self_forcing", "distill", "distill_region", "decoder",
+    "self_forcing", "distill", "distill_region", "decoder", "restore",
 )  # fmt: skip
 STAGE_STEPS = {  # updates; the encoders are three
     "motion": 3000, "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
     "student": 1500, "self_forcing": 400, "distill": 400, "distill_region": 400, "decoder": 1000,
+    "restore": 4000,
     "face_encoder": 300, "part_encoder": 600, "sync_encoder": 300,
 }  # fmt: skip
 
@@ -26,7 +27,9 @@ class TrainOptions:
     run: Path = Path("runs")  # folder for data, checkpoints, sample grids and logs
     preset: str | None = None  # of iasa.config.PRESETS; None: the stage's own
     steps: int | None = None  # updates; None: STAGE_STEPS
-    clips: int = 2000  # stage data: training clips
+    clips: int = 2000  # stage data: training clips, or speakers of --pairs
+    pairs: bool = False  # stage data: drawn speakers' pairs for stage restore, instead of clips
+    photos: Path | None = None  # stage data: a folder of photographs whose pairs stage restore learns from
     first: int = 0  # stage data: the first clip's number; another number is another speaker
     resume: bool = False  # go on from the checkpoint under `run`; refused where there is none
     from_scratch: bool = (

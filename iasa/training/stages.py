@@ -40,12 +40,21 @@ BEFORE = {  # else, whose weights a stage starts from: the first that is there
     "distill_region": ("student",),
     "decoder": ("decoder", "autoencoder"),
 }
+PAIR_UTTERANCES, PHOTO_ROUNDS, HELDOUT_SPEAKERS = (
+    60,
+    8,
+    10,
+)  # of the pairs: their motion, shards of a photograph, speakers
 GENERATORS = ("distill_region", "distill", "student", "teacher")  # whose latents the decoder learns to paint
 
 
 def run_stage(options: TrainOptions) -> dict:
     """Run one stage; returns a report for --json."""
     data = options.run / "data"
+    if options.stage == "data" and (options.pairs or options.photos):
+        return _make_pairs(options, data / "pairs")
+    if options.stage == "restore":
+        return _train_restorer(options, data / "pairs")
     if options.stage == "data":
         from iasa.training.datasets import make_shards
 
@@ -78,6 +87,50 @@ def run_stage(options: TrainOptions) -> dict:
     if trainer.accelerator.is_main_process:
         export(model, run, options, card)
     return {"stage": options.stage, "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
+
+
+def _make_pairs(options: TrainOptions, folder: Path) -> dict:
+    """Data of stage restore."""
+    from iasa.training.restore_data import make_photo_shards, make_speaker_shards, read_photos
+    from iasa.training.speech_data.corpus import make_corpus
+
+    refused: list[str] = []
+    corpus = make_corpus("train", options.run / "corpus", PAIR_UTTERANCES)
+    if options.photos:
+        refused = make_photo_shards(folder, read_photos(options.photos), corpus, PHOTO_ROUNDS)
+    if options.pairs:
+        make_speaker_shards(folder, options.clips, corpus)
+        make_speaker_shards(folder, HELDOUT_SPEAKERS, make_corpus("heldout", options.run / "corpus"), heldout=True)
+    return {"stage": "data", "shards": len(list(folder.glob("restore_*.npz"))), "refused": refused}
+
+
+def _train_restorer(options: TrainOptions, data: Path) -> dict:
+    from iasa.models.restorer import Restorer
+    from iasa.training.restore_data import SPEAKERS
+    from iasa.training.train_restorer import train_restorer
+
+    preset = PRESETS[options.preset or "restore"]
+    schedule = make_schedule("restore", preset, options.steps, options.seed)
+    run = options.run / "restore"
+    shipped = None if options.from_scratch else shipped_weights("restorer")
+    start = begin(Restorer, shipped) if shipped else None
+    resume = wants_resume(options, run)
+    try:
+        model, trainer = train_restorer(data, run, schedule, preset.batch, start, resume, options.stop_after)
+    except FloatingPointError as error:
+        raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
+    photos = sorted(
+        {path.stem.rsplit("_", 1)[0].removeprefix("restore_photo_") for path in data.glob("restore_photo_*.npz")}
+    )
+    card = {
+        **make_card("restore", trainer, data, "restore", read_card(shipped) if shipped else None),
+        "data": "drawn speakers (iasa.avatar) at 512 x 512, warped by their layers"
+        + (f"; {len(photos)} photographs: {', '.join(photos)}" if photos else "; no real people"),
+        "clips": SPEAKERS * len(list(data.glob("restore_speakers_*.npz"))),
+    }  # fmt: skip
+    if trainer.accelerator.is_main_process:
+        export(model, run, options, card)
+    return {"stage": "restore", "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
 
 
 def export(model: ModelMixin, run: Path, options: TrainOptions, card: dict) -> None:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from iasa import keypoints as kp
+from iasa.avatar.mesh import smoothstep
 from iasa.avatar.photograph import HANDS, Photograph
 from iasa.warp.cutout import Layer, cut_layers
 from iasa.warp.face_skin import EYES, POINTS, STEADY, FaceSkin
 from iasa.warp.matting import distance_to_bone, load_cv2
 from iasa.warp.mouth import LOWER, UPPER, Mouth, soft_polygon
-from iasa.warp.skin import CALM_FACE, BodySkin, ForearmSkin, fit_turn, spread, turn_points
+from iasa.warp.skin import CALM_FACE, BodySkin, ForearmSkin, above_brow, fit_turn, spread, turn_points
 from iasa.warp.triangles import Flow, grid_mesh, rasterise
 
 BODY_CELLS, FOREARM_CELLS = 40, 64  # cells along the picture's side
@@ -27,7 +28,8 @@ COARSE = 2  # the body's flow is made at a size so many times smaller: it is smo
 RIM = 0.012  # image units inside of the face's outline over which the face sets in
 FACE_REACH = 0.16  # heights of the face: how far the skin around it follows
 EARS, NOSE_TIP = (234, 454), 1  # of the face's mesh
-OUTLINE = 0.75  # how much deeper than the ears the head's outline lies, in depths of the nose's tip before them
+OUTLINE = 0.5  # how much deeper than the ears the head's outline lies, in depths of the nose's tip before them
+CROWN = 0.5  # heights of the face above the brow, where the outline lies no deeper than the ears
 STILL_REACH = 0.1  # image units around a hand that keeps still in which nothing follows the head
 
 
@@ -66,7 +68,8 @@ class LayeredWarp:
         photo: Photograph,
         size: int = 512,
         moving: tuple[bool, bool] = (True, True),
-        room: np.ndarray | None = None,  # uint8 [size, size, 3] instead of the photograph's own
+        room: np.ndarray
+        | None = None,  # uint8 [size, size, 3] instead of the photograph's own, or 4 for frames with alpha
     ) -> None:
         cv2 = load_cv2()
         self.size, self.photo = size, photo
@@ -83,8 +86,9 @@ class LayeredWarp:
         self.around = spread(self.face.rest[list(STEADY)], self.body.points, FACE_REACH * height, 0.05)
         self.depth = photo.face[:POINTS, 2].astype(np.float64) * size
         ears = self.depth[list(EARS)].mean()
-        middle = ears + OUTLINE * (ears - self.depth[NOSE_TIP])
-        depth = middle + self.around @ (self.depth[list(STEADY)] - middle)
+        upwards = above_brow(self.rest, self.body.points)
+        middle = ears + OUTLINE * (ears - self.depth[NOSE_TIP]) * smoothstep(CROWN, 0.0, upwards)
+        depth = middle * (1 - self.around.sum(1)) + self.around @ self.depth[list(STEADY)]
         self.skin = BodySkin.of(self.rest, photo.seen, self.body.points, depth, self._still(moving), size)
         picture = (
             cv2.resize(photo.image, (size, size), interpolation=cv2.INTER_AREA)
@@ -101,30 +105,43 @@ class LayeredWarp:
                     self.forearms.append((sheet, ForearmSkin.of(side, self.rest, sheet.points)))
 
     def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
-        """Poses [1, m, 133, 2], image units, and [1, m, 133] -> pictures [1, m, 3, size, size] in [-1, 1]."""
+        """Poses [1, m, 133, 2], image units, and [1, m, 133] -> pictures [1, m, 3, size, size] in [-1, 1].
+
+        Before a transparent room they have four channels, the last one how much of each pixel is the person, whose
+        colours are multiplied by it.
+        """
         poses = xy[0].detach().cpu().double().numpy() * self.size
         unseen = confidence[0].detach().cpu().numpy() <= 0
         frames = np.stack([self.draw(np.where(u[:, None], self.rest, p)) for p, u in zip(poses, unseen, strict=True)])
         return (torch.from_numpy(frames).movedim(-1, 1)[None] / 127.5 - 1).to(xy.device)
 
-    def draw(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> float32 [size, size, 3] in 0..255
+    def draw(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> float32 [size, size, 3 or 4] in 0..255
         """One frame."""
-        face = self.face.rest[list(kp.MESH_TO_FACE)]
-        depth = self.depth[list(kp.MESH_TO_FACE)]
-        calm = list(CALM_FACE)
-        turn = fit_turn(np.concatenate([face, depth[:, None]], 1)[calm], pose[kp.FACE][calm])
-        local = (pose[kp.FACE] - depth[:, None] * turn[:, 2] - turn[:, 3]) @ np.linalg.inv(turn[:, :2]).T
-        moves = self.face.moves(local - face)
+        turn, moves = self._pose_face(pose)
         mesh = turn_points(turn, self.face.rest + moves, self.depth)
         frame = self.room.copy()
         flow = self._body_flow(self.skin.place(pose, turn, self.around @ moves[list(STEADY)]))
         body = self.body.read(flow)
         _lay(frame, body[..., :3], body[..., 3:].astype(np.float32) / 255)
         self._lay_face(frame, mesh)
-        self.mouth.paint(frame, mesh, _flat(turn, self.depth[UPPER]), moves[LOWER])
+        self.mouth.paint(frame[..., :3], mesh, _flat(turn, self.depth[UPPER]), moves[LOWER])
         for sheet, skin in self.forearms:
             self._lay_sheet(frame, sheet, rasterise(skin.place(pose), sheet.points, sheet.triangles, self.size))
         return frame
+
+    def mesh(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> [468, 2]
+        """The face's mesh in a pose."""
+        turn, moves = self._pose_face(pose)
+        return turn_points(turn, self.face.rest + moves, self.depth)
+
+    def _pose_face(self, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [133, 2] -> [2, 4], [468, 2]
+        """The head's turn, and how the mesh moves in the head's frame."""
+        face = self.face.rest[list(kp.MESH_TO_FACE)]
+        depth = self.depth[list(kp.MESH_TO_FACE)]
+        calm = list(CALM_FACE)
+        turn = fit_turn(np.concatenate([face, depth[:, None]], 1)[calm], pose[kp.FACE][calm])
+        local = (pose[kp.FACE] - depth[:, None] * turn[:, 2] - turn[:, 3]) @ np.linalg.inv(turn[:, :2]).T
+        return turn, self.face.moves(local - face)
 
     def _body_flow(self, points: np.ndarray) -> np.ndarray:  # [size, size, 2]
         cv2, small = load_cv2(), self.size // COARSE
@@ -186,4 +203,7 @@ def _flat(turn: np.ndarray, depth: float) -> np.ndarray:
 
 
 def _lay(under: np.ndarray, over: np.ndarray, share: np.ndarray) -> None:
-    under += share * (over - under)
+    """`share` [h, w, 1] of colours over a part of the frame, and of full opacity where the frame has an alpha."""
+    under[..., :3] += share * (over - under[..., :3])
+    if under.shape[-1] == 4:
+        under[..., 3:] += share * (255 - under[..., 3:])

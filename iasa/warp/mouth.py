@@ -16,6 +16,8 @@ UPPER, LOWER, CORNERS = 13, 14, (78, 308)
 GAPS = (0.0, 0.2, 0.38, 0.54, 0.68)  # between teeth, in halves of the mouth's width from its middle
 UPPER_TEETH, LOWER_TEETH = 0.21, 0.17  # how far they reach from the lips at rest, in the same unit
 OPENS = 0.12  # of half the mouth's width, by which lips part farther than in the photograph until all inside is painted
+BRIGHTER, PALER, SHOWN = 1.15, 0.8, 0.12  # teeth against the lips, in light and colour; their share of an open mouth
+DIMMED = 0.65, 0.3  # of teeth in the eyes' colour, and of teeth that the photograph shows with the lips' shadow on them
 FINE = 4  # samples of a pixel's side, on outlines
 
 
@@ -35,6 +37,20 @@ def box_around(points: np.ndarray, size: int, margin: int = 2) -> tuple[int, int
     return (*low.tolist(), *(high - low).tolist()) if (high > low).all() else None
 
 
+def find_teeth(inside: np.ndarray, lips: np.ndarray) -> np.ndarray | None:  # [n, 3], [3] -> [3]
+    """The colour of the teeth that a photograph shows between its lips; None where it shows none.
+
+    They are brighter than the lips and have less colour.
+    """
+    light = inside.mean(-1)
+    color = np.ptp(inside, axis=-1) / np.maximum(inside.max(-1), 1.0)
+    teeth = inside[(light > BRIGHTER * lips.mean()) & (color < PALER * np.ptp(lips) / max(float(lips.max()), 1.0))]
+    if len(teeth) < max(8, SHOWN * len(inside)):
+        return None
+    light = teeth.mean(-1)
+    return np.median(teeth[light >= np.median(light)], 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Mouth:
     """Colours float [3] in 0..255, and where the mouth is in the photograph, pixels."""
@@ -45,6 +61,7 @@ class Mouth:
     middle: np.ndarray  # [2] of the inner upper lip when the mouth is closed
     half: float  # of the mouth's width
     across: np.ndarray  # [2] unit vector to the person's left
+    dimmed: float  # how much darker teeth get at the mouth's corners and under the lip, 0..1
     gap: float  # between the lips of the photograph: as far as they are apart there, its own mouth is seen
 
     @classmethod
@@ -52,12 +69,14 @@ class Mouth:
         """Of a photograph uint8 [S, S, 3] and its face mesh [468, 2], pixels."""
         size = image.shape[0]
 
-        def pixels(ring: tuple[int, ...]) -> np.ndarray:
+        def pixels(ring: tuple[int, ...], hole: tuple[int, ...] = ()) -> np.ndarray:
             box = box_around(mesh[list(ring)], size, 1)
             if box is None:
                 return np.zeros((0, 3))
             x, y, w, h = box
             inside = soft_polygon(mesh[list(ring)], x, y, w, h) > 0.6
+            if hole:
+                inside &= soft_polygon(mesh[list(hole)], x, y, w, h) < 0.1
             return image[y : y + h, x : x + w][inside].astype(np.float64)
 
         def middle_of(values: np.ndarray, fallback: np.ndarray) -> np.ndarray:
@@ -65,18 +84,20 @@ class Mouth:
 
         spots = np.clip(mesh[list(CHEEKS)].round().astype(int), 0, size - 1)
         skin = np.median(image[spots[:, 1], spots[:, 0]].astype(np.float64), 0)
-        lips = middle_of(pixels(LIPS), skin * [0.8, 0.6, 0.6])
+        lips = middle_of(pixels(LIPS, MOUTH), skin * [0.8, 0.6, 0.6])
         eyes = np.concatenate([pixels(eye) for eye in EYES])
         light = eyes.mean(-1)
         bright = eyes[light >= np.percentile(light, 80)] if len(eyes) > 8 else skin[None] * 1.1
         white = np.median(bright, 0)  # of the eyes, in this picture's light
-        teeth = np.clip(white * max(1.0, 0.95 * skin.mean() / max(white.mean(), 1.0)), 15, 218)
+        teeth = np.clip(white * max(1.0, 0.95 * skin.mean() / max(white.mean(), 1.0)), 15, 218) * [0.97, 0.95, 0.90]
+        shown = find_teeth(pixels(MOUTH), lips)
+        teeth, dimmed = (teeth, DIMMED[0]) if shown is None else (shown, DIMMED[1])
         left, right = mesh[CORNERS[1]], mesh[CORNERS[0]]
         across = (left - right) / max(float(np.linalg.norm(left - right)), 1e-6)
         return cls(
-            dark=lips * [0.30, 0.20, 0.19], teeth=teeth * [0.97, 0.95, 0.90], tongue=lips * [0.78, 0.58, 0.58],
+            dark=lips * [0.30, 0.20, 0.19], teeth=teeth, tongue=lips * [0.78, 0.58, 0.58],
             middle=(mesh[UPPER] + mesh[LOWER]) / 2, half=float(np.linalg.norm(left - right)) / 2, across=across,
-            gap=float(np.linalg.norm(mesh[UPPER] - mesh[LOWER])),
+            dimmed=dimmed, gap=float(np.linalg.norm(mesh[UPPER] - mesh[LOWER])),
         )  # fmt: skip
 
     def paint(self, frame: np.ndarray, mesh: np.ndarray, turn: np.ndarray, jaw: np.ndarray) -> None:
@@ -115,8 +136,8 @@ class Mouth:
         )
         color = _lay(color, self.teeth * 0.72, 0.85 * low * (0.4 + 0.6 * dim))
         up = smoothstep(soft, -soft, v - UPPER_TEETH * arc) * smoothstep(0.92, 0.75, np.abs(u))
-        color = _lay(color, self.teeth, 0.95 * up * (0.35 + 0.65 * dim))
-        lip_shadow = 0.72 + 0.28 * smoothstep(-0.04, 0.1, v)
+        color = _lay(color, self.teeth, 0.95 * up * (1 - self.dimmed * (1 - dim)))
+        lip_shadow = 1 - 0.43 * self.dimmed * (1 - smoothstep(-0.04, 0.1, v))
         part = frame[y : y + h, x : x + w]
         part += share * (color * lip_shadow[..., None] - part)
 

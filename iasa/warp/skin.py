@@ -174,6 +174,12 @@ class BodySkin:
         return self.points + self.free[:, None] * (moved - self.points)
 
 
+def above_brow(rest: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """How far points [v, 2] lie above the brow of a pose [133, 2], in heights of the face from there to the chin: [v]."""
+    chin, brow = rest[CHIN], rest[list(BROW)].mean(0)
+    return (points - brow) @ (brow - chin) / max(float(((brow - chin) ** 2).sum()), 1e-9)
+
+
 def _head_share(rest: np.ndarray, points: np.ndarray) -> np.ndarray:
     chin, brow = rest[CHIN], rest[list(BROW)].mean(0)
     height = float(np.linalg.norm(chin - brow))

@@ -184,6 +184,10 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--background", "#00ff00"], "--background is for a photograph"),
         (["generate", "--face", "2"], "--face is for a photograph"),
         (["generate", "--puppet"], "--puppet is for a photograph"),
+        (["generate", "--keep-frame"], "--keep-frame is for a photograph"),
+        (["generate", "--reference", "p.png", "--keep-frame", "--background", "#00ff00"], "leave --background out"),
+        (["generate", "--reference", "p.png", "--background", "transparent"], "v.mp4 cannot be transparent"),
+        (["generate", "--model", "restored"], "the restorer repairs photographs"),
         (["generate", "--framing", "closeup"], "closeup"),
         (["generate", "--attention", "spiral"], "spiral"),
         (["generate", "--attention", "causal"], "--attention causal belongs to --backbone"),
@@ -319,6 +323,20 @@ def test_a_photograph_speaks(tmp_path, capsys, speech):
     corner = frames[:, :24, :24]  # behind the person, away from the visible mark
     assert np.abs(corner - (0, 255, 0)).mean() < 8
     assert np.abs(frames[0] - frames[len(frames) // 2])[60:140].mean() > 0.5, "somebody moves"
+    words = ["generate", "--audio", speech, "--reference", tmp_path / "person.png", "--background", "transparent"]
+    reported([*words, "--size", 256, "--out", tmp_path / "cut"], capsys)
+    one = np.asarray(Image.open(sorted((tmp_path / "cut").iterdir())[0]))
+    assert one.shape == (256, 256, 4) and one[:24, :24, 3].max() == 0
+    face = one[60:80, 105:125]
+    assert face[..., 3].min() == 255 and np.abs(face[..., :3] - frames[0, 60:80, 105:125]).mean() < 8
+    wide = np.pad(astronaut(), ((0, 0), (100, 140), (0, 0)), mode="reflect")
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    words = ["generate", "--audio", speech, "--reference", tmp_path / "wide.png", "--keep-frame", "--size", 256]
+    reported([*words, "--out", tmp_path / "wide.mp4"], capsys)
+    frames = read_video(tmp_path / "wide.mp4")[0].astype(int)
+    assert frames.shape[1:] == (256, 376, 3)
+    still = np.asarray(Image.fromarray(wide).resize((376, 256), Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(frames[:, :, :20] - still[:, :20]).mean() < 6 and np.abs(frames[0] - still).mean() < 16
 
 
 def test_poses_and_reference_are_followed(tmp_path, capsys, speech, poses, monkeypatch):

@@ -25,6 +25,18 @@ def test_the_frame_with_open_eyes_closed_mouth_and_hands_is_chosen():
         choose_frame(Keypoints(xy, confidence))
 
 
+def test_a_face_that_looks_aside_is_not_chosen_for_its_narrow_eyes():
+    photo = avatar_photograph()
+    xy = np.repeat(photo.xy[None].astype(np.float64), 2, 0)
+    left, right = xy[0, kp.FACE.start], xy[0, kp.FACE.start + 16]
+    across = (right - left) / np.linalg.norm(right - left)
+    face = xy[0, kp.FACE]
+    share = (face - left) @ across
+    xy[0, kp.FACE] = face - 0.6 * share[:, None] * across  # narrower, and the nose no longer in the middle
+    xy[0, kp.FACE.start + 30] -= 0.25 * (share[16] * 0.4) * across
+    assert choose_frame(Keypoints(xy, np.ones((2, 133)))) == 1
+
+
 def test_the_room_is_judged_and_the_person_is_not():
     photo = astronaut_photograph()
     picture = photo.image

@@ -8,7 +8,8 @@ import pytest
 pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
 
 from iasa.avatar.mesh import base_mesh, express, expression_basis  # noqa: E402
-from iasa.warp.mouth import LOWER, UPPER, Mouth, soft_polygon  # noqa: E402
+from iasa.warp.face_skin import MOUTH  # noqa: E402
+from iasa.warp.mouth import LIPS, LOWER, UPPER, Mouth, soft_polygon  # noqa: E402
 
 SIZE, STILL = 512, np.array([[1.0, 0, 0], [0, 1.0, 0]])
 
@@ -55,3 +56,21 @@ def test_outlines_have_soft_edges_of_the_right_area():
     share = soft_polygon(square, 0, 0, 32, 32)
     assert share.max() == 1 and abs(share.sum() - 100) < 12
     assert ((share > 0) & (share < 1)).any()
+
+
+def test_teeth_that_the_picture_shows_lend_their_colour():
+    """A smile's white teeth, and not the eyes' grey; red lips or a tongue between them are no teeth."""
+    rest, picture = face(0.8), np.full((SIZE, SIZE, 3), (190, 150, 130), np.uint8)
+    inside = soft_polygon(rest[list(MOUTH)], 0, 0, SIZE, SIZE) > 0.5
+    picture[soft_polygon(rest[list(LIPS)], 0, 0, SIZE, SIZE) > 0.5] = (170, 80, 80)
+    for color, shown in (((240, 235, 225), True), ((150, 70, 75), False)):
+        picture[inside] = color
+        mouth = Mouth.of(picture, rest)
+        assert (np.abs(mouth.teeth - color).max() < 3) == shown
+    upper = inside & (np.arange(SIZE)[:, None] < rest[list(MOUTH)][:, 1].mean())
+    picture[inside], picture[upper] = (40, 15, 15), (240, 235, 225)
+    mouth, frame = Mouth.of(picture, rest), picture.astype(np.float32)
+    posed = face(1.3)
+    mouth.paint(frame, posed, STILL, posed[LOWER] - rest[LOWER])
+    x, y = posed[UPPER].astype(int)
+    assert frame[y + 2 : y + 8, x - 12 : x + 12].mean(-1).max() > 0.8 * 233  # between two gaps, in the lip's shadow
