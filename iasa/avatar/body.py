@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from iasa.avatar.detail_drawing import draw_badge
 from iasa.avatar.drawing import Linear, limb
 from iasa.avatar.identity import Color, shade
 from iasa.avatar.scene import Scene
@@ -44,6 +45,8 @@ def draw_body(scene: Scene) -> None:
     torso = _draw_torso(scene)
     _draw_clothes(scene)
     _draw_collar(scene)
+    if scene.identity.details is not None:
+        draw_badge(scene, scene.identity.details)
     for side, sign in enumerate((-1, 1)):
         draw_upper_arm(scene, side, torso)
         slope = scene.canvas.path(scene.trunk(_half_torso(scene, sign)[:4]), False)

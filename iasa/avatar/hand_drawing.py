@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from iasa.avatar.detail_drawing import draw_palm_mark
 from iasa.avatar.drawing import Linear, Radial, capsule, limb
 from iasa.avatar.hands import JOINT_RADII
 from iasa.avatar.identity import Color, mix, shade
@@ -93,6 +94,8 @@ class _Hand:
             c.stroke(c.path(np.array(thumb), False), (*self.outline, 0.40), self.width * 0.8)
             c.stroke(c.path(np.array(heart), False), (*self.outline, 0.35), self.width * 0.7)
             c.circle((h[1] + h[2]) / 2, size * 0.07, (1, 1, 1, 0.10), blur=3)
+            if self.scene.identity.details is not None:
+                draw_palm_mark(self.scene, self.scene.identity.details, self.side, h, self.across)
         else:
             for root in self.behind:
                 if root > 1:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from iasa.avatar.details import Details
 
 _T = TypeVar("_T")
 Color = tuple[float, float, float]  # red, green, blue in 0..1
@@ -117,6 +120,7 @@ class Identity:
     center: tuple[float, float]  # where (0, 0, 0), the base of the throat, is drawn
     light: tuple[float, float, float]  # unit vector to the light
     photo: PhotoTexture | None = None
+    details: Details | None = None  # marks that the rest picture hides, see iasa.avatar.details
 
 
 def make_identity(seed: int) -> Identity:

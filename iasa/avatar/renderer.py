@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from iasa.avatar.arms import draw_arms
 from iasa.avatar.body import draw_body
+from iasa.avatar.detail_drawing import draw_clip
+from iasa.avatar.details import DETAILS, mask_paints, split_masks
 from iasa.avatar.drawing import Canvas
 from iasa.avatar.face import draw_head
 from iasa.avatar.hair import draw_hair_back, draw_hair_front
@@ -79,14 +83,26 @@ class Renderer:
             masks[row] = canvas.pixels[..., 0] > 127
         return masks
 
-    def _draw(self, geometry: Geometry) -> tuple[np.ndarray, Scene]:
+    def detail_masks(self, motion: RigMotion, i: int) -> np.ndarray:
+        """Where `iasa.avatar.details.DETAILS` show in frame i: bool [d, size, size], what lies before them left out."""
+        details = self.identity.details
+        if details is None:
+            return np.zeros((len(DETAILS), self.size, self.size), bool)
+        geometry = make_geometry(self.identity, motion, i)
+        painted = [replace(self.identity, details=replace(details, flat=paint)) for paint in mask_paints()]
+        return split_masks(*(self._draw(geometry, identity)[0] for identity in painted))
+
+    def _draw(self, geometry: Geometry, identity: Identity | None = None) -> tuple[np.ndarray, Scene]:
+        identity = identity or self.identity
         self._canvas.pixels[:] = self._backdrop
-        scene = Scene(self._canvas, self.identity, geometry, self._neutral, self._hollow)
+        scene = Scene(self._canvas, identity, geometry, self._neutral, self._hollow)
         if self._skin is None:
             draw_hair_back(scene)
             draw_body(scene)
             draw_head(scene)
             draw_hair_front(scene)
+            if identity.details is not None:
+                draw_clip(scene, identity.details)
         else:
             draw_body(scene)
             draw_photo_head(scene, self._skin)
