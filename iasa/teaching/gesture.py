@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from iasa.teaching.verdict import approve, ask, near, require, shaped
+from iasa.teaching.verdict import approve, ask, near, number, require, shaped
 
 
 def check_moving_mean(function: Callable) -> None:
@@ -25,7 +25,8 @@ def check_moving_mean(function: Callable) -> None:
     require(abs(out.sum() - 1) < 1e-6, "a spike of 1 spreads over the span and keeps its sum: divide by the span")
     require(out[12] > 0 and out[8] > 0, "the window must be centred: it reaches span // 2 frames to both sides")
     near(out[7:14], [0, 0.2, 0.2, 0.2, 0.2, 0.2, 0], "a spike spreads evenly over 5 frames around it")
-    near(ask(function, x, 5)[0], x[:3].mean(), "the first value averages the values 0, 1 and 2")
+    ends = shaped(ask(function, x, 5), (20,), "the means")
+    near(ends[0], x[:3].mean(), "the first value averages the values 0, 1 and 2")
     truth = [x[max(0, i - 3) : i + 4].mean() for i in range(20)]
     near(ask(function, x, 7), truth, "for span 7 a mean is wrong")
     approve("moving_mean", "span 1", "constants", "centred", "ends")
@@ -40,7 +41,8 @@ def check_cut_windows(function: Callable) -> None:
     near(windows[2, 3], x[3], "after it stands the next frame")
     near(windows[0, :2], 0, "before the start there is silence: zeros (a negative index wraps around to the end)")
     near(windows[4, 3], 0, "after the end there is silence: zeros")
-    near(ask(function, x, 0, 0)[:, 0], x, "with before = after = 0 a window is the frame alone")
+    alone = shaped(ask(function, x, 0, 0), (5, 1, 2), "with before = after = 0 the windows")
+    near(alone[:, 0], x, "with before = after = 0 a window is the frame alone")
     causal = shaped(ask(function, x, 3, 0), (5, 4, 2), "with after = 0 the windows")
     near(causal[:, 3], x, "with after = 0 nothing of the future may be in a window")
     approve("cut_windows", "place of the frame", "order", "silence outside", "no more future than asked for")
@@ -84,8 +86,8 @@ def check_best_lag(function: Callable) -> None:
     early = np.convolve(rng.normal(size=220), np.ones(4) / 4, "same")
 
     def lag(late: np.ndarray, reach: int = 6) -> int:
-        value = shaped(ask(function, late, early, reach), (), "the lag")
-        require(float(value) == int(value), f"the lag is a whole number of frames, not {float(value):g}")
+        value = number(ask(function, late, early, reach), "the lag")
+        require(value.is_integer(), f"the lag is a whole number of frames, not {value:g}")
         return int(value)
 
     require(lag(early) == 0, f"equal contours have lag 0, not {lag(early)}")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from iasa.masks.regions import warp_rigid
-from iasa.teaching.verdict import approve, ask, near, require, shaped
+from iasa.teaching.verdict import approve, ask, near, number, require, shaped
 
 
 def _controls(count: int = 6, seed: int = 0) -> np.ndarray:
@@ -145,9 +145,9 @@ def check_token_mask(function: Callable) -> None:
 def check_density_formula(function: Callable) -> None:
     """density_formula(f, k, shares [r]) -> float: 1/f + (k/f) sum of squared shares."""
     shares = np.array([0.1, 0.2, 0.3])
-    require(abs(float(ask(function, 1, 0, shares)) - 1) < 1e-9, "one frame alone is dense: density 1")
+    require(abs(number(ask(function, 1, 0, shares), "the density") - 1) < 1e-9, "one frame alone is dense: density 1")
     near(ask(function, 8, 0, shares), 1 / 8, "with k = 0 only the own frame is left: 1 / f")
-    value = float(ask(function, 10, 4, shares))
+    value = number(ask(function, 10, 4, shares), "the density")
     require(
         abs(value - (0.1 + 0.4 * shares.sum())) > 1e-9,
         "a region pairs its tokens with its tokens: its share counts squared",
