@@ -57,7 +57,7 @@ def check_rigid_fit(function: Callable) -> None:
         np.linalg.norm(noisy - source @ rotation.T - shift), best,
         "with noise no motion may fit better than yours, by least squares",
     )  # fmt: skip
-    approve("rigid_fit", "identity", "shift", "turns beyond 90 degrees", "no mirror", "least squares")
+    approve("rigid_fit", function, "identity", "shift", "turns beyond 90 degrees", "no mirror", "least squares")
 
 
 def _best_residual(target: np.ndarray, source: np.ndarray) -> float:
@@ -84,7 +84,9 @@ def check_pose_distance(function: Callable) -> None:
         "this is the root mean square: the paper's norm sums over the points and does not divide by their number",
     )
     near(value, truth, "S(p, q) is the Euclidean norm of all 2 p differences after the best fit")
-    approve("pose_distance", "zero for rigid motions", "symmetric", "no scaling, no mirror", "the right value")
+    approve(
+        "pose_distance", function, "zero for rigid motions", "symmetric", "no scaling, no mirror", "the right value"
+    )
 
 
 def check_choose_past(function: Callable) -> None:
@@ -113,7 +115,9 @@ def check_choose_past(function: Callable) -> None:
     require(none.shape == (12, 0), f"k = 0 keeps nothing: a table of shape [12, 0], not {list(none.shape)}")
     many = shaped(ask(function, distance, 20), (12, 20), "with k = 20 for 12 frames the table")
     require((many[:, 11:] == -1).all(), "with k larger than the number of frames the rest of a row is -1")
-    approve("choose_past", "only the past", "min(t, k) frames", "nearest first", "-1 pads", "k = 0 and large k")
+    approve(
+        "choose_past", function, "only the past", "min(t, k) frames", "nearest first", "-1 pads", "k = 0 and large k"
+    )
 
 
 def check_frame_mask(function: Callable) -> None:
@@ -130,4 +134,4 @@ def check_frame_mask(function: Callable) -> None:
     rows, columns = np.array([2, 3, 3, 4, 4]), np.array([1, 1, 2, 3, 1])
     require(mask[rows, columns].all(), "a chosen frame is not visible: mask[t, table[t, i]] must be True")
     require(mask.sum() == 5 + 4 + len(rows), f"{mask.sum()} pairs are visible; this table gives {9 + len(rows)}")
-    approve("frame_mask", "own frame", "sink", "chosen frames", "-1 means nothing", "no future")
+    approve("frame_mask", function, "own frame", "sink", "chosen frames", "-1 means nothing", "no future")

@@ -35,7 +35,7 @@ def check_count_keys(function: Callable) -> None:
         f"frame 4 (hands, arms) chooses 3 (face: nothing in common) and 1 (one hand token): 9, not {counts[4]}",
     )
     near(counts, [4, 8, 8, 10, 9, 10], "a frame's number of keys is wrong")
-    approve("count_keys", "reference", "no past", "only common regions", "-1 means nothing")
+    approve("count_keys", function, "reference", "no past", "only common regions", "-1 means nothing")
 
 
 def check_last_use(function: Callable) -> None:
@@ -49,7 +49,7 @@ def check_last_use(function: Callable) -> None:
     near(use, [-1, 4, 5, 4, 5, -1], "the last user of a frame is wrong")
     none = to_numpy(ask(function, np.full((3, 2), -1)))
     near(none, [-1, -1, -1], "a table without choices: all -1")
-    approve("last_use", "the last one", "-1 where never chosen", "padding ignored")
+    approve("last_use", function, "the last one", "-1 where never chosen", "padding ignored")
 
 
 def check_frame_rate(function: Callable) -> None:
@@ -73,7 +73,7 @@ def check_frame_rate(function: Callable) -> None:
     near(ask(function, hiccup, 1, 0), 10.0, "one hiccup of the machine must not change the answer: take the median")
     uneven = np.array([0.1, 0.8, 0.2, 0.4])  # an even count: the median of the inverses is another number
     near(ask(function, uneven, 1, 0), 1 / 0.3, "take the median of the seconds and invert it once, at the end")
-    approve("frame_rate", "inverse", "frames in a latent frame", "warm-up", "median")
+    approve("frame_rate", function, "inverse", "frames in a latent frame", "warm-up", "median")
 
 
 def check_start_delay(function: Callable) -> None:
@@ -96,7 +96,7 @@ def check_start_delay(function: Callable) -> None:
     burst = np.array([0.1, 0.1, 0.9, 0.9, 0.9])
     near(ask(function, burst, fps), 0.7, "the latest frame, relative to when it is due, sets the delay (here frame 2)")
     near(ask(function, np.zeros(4), fps), 0.0, "a delay is never negative")
-    approve("start_delay", "punctual frames", "constant lag", "slow machine", "bursts", "never negative")
+    approve("start_delay", function, "punctual frames", "constant lag", "slow machine", "bursts", "never negative")
 
 
 def check_choose_blocks(function: Callable) -> None:
@@ -123,4 +123,4 @@ def check_choose_blocks(function: Callable) -> None:
         "other blocks score higher: the score is the product of the mean query and the mean key of the blocks",
     )
     near(ask(function, q, k, 4, 0), np.eye(6, dtype=bool), "keep = 0 leaves each row its own block")
-    approve("choose_blocks", "no future", "own block", "`keep` others", "scores of means")
+    approve("choose_blocks", function, "no future", "own block", "`keep` others", "scores of means")

@@ -31,7 +31,14 @@ def check_pool_blocks(function: Callable) -> None:
         "block 2: the wrong block is kept",
     )
     near(ask(function, mask, 1), mask, "with block 1 the mask itself comes back")
-    approve("pool_blocks", "any pair keeps a block", "rows and columns", "several sizes", "block 1 changes nothing")
+    approve(
+        "pool_blocks",
+        function,
+        "any pair keeps a block",
+        "rows and columns",
+        "several sizes",
+        "block 1 changes nothing",
+    )
 
 
 def check_sort_tokens(function: Callable) -> None:
@@ -56,7 +63,7 @@ def check_sort_tokens(function: Callable) -> None:
         f"frame 0 comes out as {sorted_bits[0].tolist()}: background (bits 0) belongs at the end",
     )
     require(order[12:].tolist() == list(range(12, 18)), "tokens of equal bits keep their order: sort with stable=True")
-    approve("sort_tokens", "a permutation", "frames stay", "equal bits together", "background last", "stable")
+    approve("sort_tokens", function, "a permutation", "frames stay", "equal bits together", "background last", "stable")
 
 
 def check_to_csr(function: Callable) -> None:
@@ -86,7 +93,7 @@ def check_to_csr(function: Callable) -> None:
     for row in range(5):
         back[row, columns[pointer[row] : pointer[row + 1]].tolist()] = True
     require(torch.equal(back, other), "for a larger matrix the rows do not give back the kept blocks")
-    approve("to_csr", "starts at 0", "one entry more than rows", "empty rows", "gives the matrix back")
+    approve("to_csr", function, "starts at 0", "one entry more than rows", "empty rows", "gives the matrix back")
 
 
 def _inputs(tokens: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,7 +139,14 @@ def check_block_attention(function: Callable) -> None:
         truth[[0, 1, 2, 3, 8, 9, 10, 11]],
         "a hidden block changed the result: it must not even be read",
     )
-    approve("block_attention", "only kept blocks", "one softmax a row", "scaled by sqrt(d)", "equals masked attention")
+    approve(
+        "block_attention",
+        function,
+        "only kept blocks",
+        "one softmax a row",
+        "scaled by sqrt(d)",
+        "equals masked attention",
+    )
 
 
 class _Largest(TorchDispatchMode):
@@ -205,6 +219,7 @@ def check_online_attention(function: Callable) -> None:
     )
     approve(
         "online_attention",
+        function,
         "one block",
         "rescaled sums",
         "one pass",

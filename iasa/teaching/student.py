@@ -37,7 +37,7 @@ def check_score(function: Callable) -> None:
     once = (((1 - t)[:, None] * clean - noisy.detach()) / t[:, None]).numpy()
     require(abs(value - once).max() > 1e-3, "divide by t squared, the variance of the noise, not by t")
     near(value, truth, "for Gaussian data this is not the gradient of the log density", 1e-3)
-    approve("score", "points to the data", "(1 - t) clean", "t squared", "exact for a Gaussian")
+    approve("score", function, "points to the data", "(1 - t) clean", "t squared", "exact for a Gaussian")
 
 
 def check_dmd_gradient(function: Callable) -> None:
@@ -73,6 +73,7 @@ def check_dmd_gradient(function: Callable) -> None:
     )
     approve(
         "dmd_gradient",
+        function,
         "sign",
         "a scale for each sample",
         "0 when they agree",
@@ -103,7 +104,7 @@ def check_surrogate(function: Callable) -> None:
     require(
         by_gradient is None or by_gradient.abs().max() == 0, "no gradient may flow into `gradient`: detach the target"
     )
-    approve("surrogate", "a scalar", "derivative by x0", "nothing flows elsewhere")
+    approve("surrogate", function, "a scalar", "derivative by x0", "nothing flows elsewhere")
 
 
 def check_critic_step(function: Callable) -> None:
@@ -139,7 +140,7 @@ def check_critic_step(function: Callable) -> None:
         "the target is the student's sample x0, not the noise",
     )
     near(loss, ((guess - x0.detach()) ** 2).mean(), "the loss is the mean squared error against x0")
-    approve("critic_step", "noisy input", "told the level", "target x0", "nothing flows into the student")
+    approve("critic_step", function, "noisy input", "told the level", "target x0", "nothing flows into the student")
 
 
 def check_region_loss(function: Callable) -> None:
@@ -180,6 +181,7 @@ def check_region_loss(function: Callable) -> None:
     require(by_x_hat[:, 0].abs().max() > 0, "no gradient reaches the student's picture x_hat inside the regions")
     approve(
         "region_loss",
+        function,
         "only the regions",
         "mean over a region's pixels",
         "weights",

@@ -40,7 +40,7 @@ def check_mix_noise(function: Callable) -> None:
         clean + levels[:, None] * (noise - clean),
         "every row has its own t: turn t [m] into a column [m, 1]",
     )
-    approve("mix_noise", "clean at 0", "noise at 1", "straight line", "a level for each row")
+    approve("mix_noise", function, "clean at 0", "noise at 1", "straight line", "a level for each row")
 
 
 def check_velocity(function: Callable) -> None:
@@ -53,7 +53,7 @@ def check_velocity(function: Callable) -> None:
     require(abs(value + to_numpy(truth)).max() > 1e-4, "the sign: as t grows the point moves from clean to noise")
     require(abs(value - to_numpy(noisy - clean)).max() > 1e-4, "divide by t: that distance was covered in a time t")
     near(value, truth, "on a straight path the velocity is noise - clean, the same at every t")
-    approve("velocity", "sign", "divided by t", "constant along the path")
+    approve("velocity", function, "sign", "divided by t", "constant along the path")
 
 
 def check_euler(function: Callable) -> None:
@@ -97,7 +97,7 @@ def check_euler(function: Callable) -> None:
         x,
         "for a network that depends on x the steps go elsewhere: x + (next level - level) * velocity",
     )
-    approve("euler", "ends at level 0", "one call a level", "the right level", "the right steps")
+    approve("euler", function, "ends at level 0", "one call a level", "the right level", "the right steps")
 
 
 def check_guide(function: Callable) -> None:
@@ -115,4 +115,4 @@ def check_guide(function: Callable) -> None:
         "add the *difference* of the two, scaled; not the prediction itself",
     )
     near(value, untold + 3 * (told - untold), "scale 3 goes three times as far from untold as told is")
-    approve("guide", "scale 0", "scale 1", "extrapolates")
+    approve("guide", function, "scale 0", "scale 1", "extrapolates")

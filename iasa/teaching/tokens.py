@@ -27,7 +27,7 @@ def check_count_tokens(function: Callable) -> None:
     require(odd == 51 * 256, f"101 video frames make 51 latent frames, {51 * 256} tokens; yours {odd}")
     oblong = _whole(ask(function, 8, 4, 6, 10), "the count")
     require(oblong == 2 * 60, f"rows and columns may differ: 2 latent frames of 6 x 10 have 120 tokens; yours {oblong}")
-    approve("count_tokens", "latent frames", "rounded up", "any grid")
+    approve("count_tokens", function, "latent frames", "rounded up", "any grid")
 
 
 def check_locate(function: Callable) -> None:
@@ -49,7 +49,7 @@ def check_locate(function: Callable) -> None:
     )
     for token in range(grid.tokens):
         require(place(token) == grid.locate(token), f"token {token} is at {grid.locate(token)}; yours {place(token)}")
-    approve("locate", "rows first", "frames", "all 72 tokens of a 3 x 4 x 6 grid")
+    approve("locate", function, "rows first", "frames", "all 72 tokens of a 3 x 4 x 6 grid")
 
 
 def check_token_of(function: Callable) -> None:
@@ -76,7 +76,7 @@ def check_token_of(function: Callable) -> None:
     require(
         token(-0.2, 1.4) == 24, "a point outside the picture goes to the nearest token: clip row and column to the grid"
     )
-    approve("token_of", "x is the column", "rounds down", "frames", "clipped at the edges")
+    approve("token_of", function, "x is the column", "rounds down", "frames", "clipped at the edges")
 
 
 def check_dense_flops(function: Callable) -> None:
@@ -104,4 +104,4 @@ def check_dense_flops(function: Callable) -> None:
         "that is one of the two: either the products q k^T or the weights times v; or an addition was not counted",
     )
     require(base == 4 * pairs, f"100 tokens, 1 head, width 8: 4 t^2 d = {4 * pairs}; yours {base:g}")
-    approve("dense_flops", "square of the tokens", "heads", "width", "both products")
+    approve("dense_flops", function, "square of the tokens", "heads", "width", "both products")

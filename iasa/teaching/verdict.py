@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+_RIGHT: set[Callable] = set()  # functions that passed their check
+
 
 class WrongAnswer(AssertionError):
     """An exercise's answer lacks a property; the message says which one and what to look at."""
@@ -132,6 +134,12 @@ def near(value: Any, truth: Any, message: str, tolerance: float = 1e-5) -> None:
         raise WrongAnswer(f"{message} (yours {found[worst]:.5g}, expected {wanted[worst]:.5g})")
 
 
-def approve(name: str, *properties: str) -> None:
-    """Print that all properties hold."""
+def approve(name: str, function: Callable, *properties: str) -> None:
+    """Print that all properties hold, and remember that this very function is right."""
+    _RIGHT.add(function)
     print(f"\N{CHECK MARK} {name}: {'; '.join(properties)}")
+
+
+def is_right(function: object) -> bool:
+    """Whether this very function passed its check, since the notebook began."""
+    return callable(function) and function in _RIGHT

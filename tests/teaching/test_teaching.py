@@ -12,7 +12,7 @@ import pytest
 import teaching_slips
 import torch
 
-from iasa.teaching import WrongAnswer
+from iasa.teaching import WrongAnswer, answers, yours
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "notebooks"))
@@ -194,3 +194,24 @@ def test_a_notebook_shows_the_sentence_before_anything_else(monkeypatch, tmp_pat
     wrong, stub = shown
     assert len(wrong) == 1 and wrong[0].startswith("\N{BALLOT X} scale 0 ignores the condition")
     assert stub == ["\N{BALLOT X} not written yet: write guide"]
+
+
+@pytest.mark.parametrize("name", exercises())
+def test_the_package_answers_every_exercise_itself(name):
+    """What a notebook goes on with while a student's function is not right."""
+    check(name, getattr(answers, name))
+
+
+def test_a_notebook_goes_on_with_the_students_own_function(capsys):
+    mine = run(exercises()["guide"][1], "guide")
+    assert yours(mine) is answers.guide, "unchecked functions do not count"
+    assert "the package's guide stands in" in capsys.readouterr().out
+    check("guide", mine)
+    capsys.readouterr()
+    assert yours(mine) is mine and not capsys.readouterr().out
+    later = run(exercises()["guide"][1], "guide")  # its cell was run again and may have changed
+    assert yours(later) is answers.guide
+    with pytest.raises(WrongAnswer):
+        check("guide", wrong := (lambda told, untold, scale: told))
+    wrong.__name__ = "guide"
+    assert yours(wrong) is answers.guide
