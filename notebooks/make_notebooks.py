@@ -138,14 +138,24 @@ def keep_outputs(solution: NotebookNode, written: Path) -> None:
 def make_client(notebook: NotebookNode, folder: Path, seconds: int):
     """What runs a notebook in a kernel of its own, by local sockets where there are any: two runs never share a port."""
     from nbclient import NotebookClient
+    from nbclient.output_widget import OutputWidget
     from traitlets.config import Config
+
+    class QuietOutput(OutputWidget):
+        """Takes what an interactive figure shows, and tells the kernel nothing: such a message leaves by the socket on which
+        the cell's reply is awaited, past asyncio, so that the reply may go unnoticed and the run wait for ever."""
+
+        def sync_state(self) -> None:
+            pass
 
     sockets = str(Path(tempfile.gettempdir()) / f"notebook-{uuid.uuid4().hex[:12]}")
     config = Config({} if os.name == "nt" else {"ConnectionFileMixin": {"transport": "ipc", "ip": sockets}})
-    return NotebookClient(
+    client = NotebookClient(
         notebook, timeout=seconds, startup_timeout=300, kernel_name="python3", config=config,
         resources={"metadata": {"path": str(folder)}},
     )  # fmt: skip
+    client.widget_registry["@jupyter-widgets/output"]["OutputModel"] = QuietOutput
+    return client
 
 
 def execute(solution: NotebookNode) -> NotebookNode:

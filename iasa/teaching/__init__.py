@@ -1,5 +1,9 @@
-"""Checkers of the notebooks' exercises: each says which property an answer lacks (numpy and torch alone)."""
+"""Checkers of the notebooks' exercises: each says which property an answer lacks (numpy and torch alone).
 
+`yours` is what a notebook goes on with: a student's own function, once it passed.
+"""
+
+from iasa.teaching.answers import yours
 from iasa.teaching.frames import check_choose_past, check_frame_mask, check_pose_distance, check_rigid_fit
 from iasa.teaching.gesture import (
     check_best_lag,
@@ -79,4 +83,5 @@ __all__ = [
     "check_token_of",
     "check_velocity",
     "check_warp_place",
+    "yours",
 ]

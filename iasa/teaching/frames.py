@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from iasa.masks.similarity import rigid_distance, top_k_past
-from iasa.teaching.verdict import approve, ask, near, require, shaped, to_numpy
+from iasa.teaching.verdict import approve, ask, near, number, pair, require, shaped, to_numpy
 
 
 def _turn(points: np.ndarray, angle: float, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
@@ -25,9 +25,8 @@ def check_rigid_fit(function: Callable) -> None:
     source = _poses(1)[0]
 
     def fit(target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answer = ask(function, source, target)
-        require(isinstance(answer, tuple) and len(answer) == 2, "rigid_fit must return two things: rotation, shift")
-        return shaped(answer[0], (2, 2), "the rotation"), shaped(answer[1], (2,), "the shift")
+        rotation, shift = pair(ask(function, source, target), "rotation, shift")
+        return shaped(rotation, (2, 2), "the rotation"), shaped(shift, (2,), "the shift")
 
     rotation, shift = fit(source)
     near(rotation, np.eye(2), "equal poses need no rotation")
@@ -58,7 +57,7 @@ def check_rigid_fit(function: Callable) -> None:
         np.linalg.norm(noisy - source @ rotation.T - shift), best,
         "with noise no motion may fit better than yours, by least squares",
     )  # fmt: skip
-    approve("rigid_fit", "identity", "shift", "turns beyond 90 degrees", "no mirror", "least squares")
+    approve("rigid_fit", function, "identity", "shift", "turns beyond 90 degrees", "no mirror", "least squares")
 
 
 def _best_residual(target: np.ndarray, source: np.ndarray) -> float:
@@ -69,23 +68,25 @@ def _best_residual(target: np.ndarray, source: np.ndarray) -> float:
 def check_pose_distance(function: Callable) -> None:
     """pose_distance(p [p, 2], q [p, 2]) -> float: the norm that is left after the best rigid motion of q onto p."""
     p, q = _poses(2)
-    zero = float(shaped(ask(function, p, p), (), "the distance"))
+    zero = number(ask(function, p, p), "the distance")
     require(abs(zero) < 1e-6, f"a pose is at distance 0 from itself; yours is {zero:.3g}")
-    moved = float(shaped(ask(function, p, _turn(p, 1.1, (0.4, 0.1))), (), "the distance"))
+    moved = number(ask(function, p, _turn(p, 1.1, (0.4, 0.1))), "the distance")
     require(abs(moved) < 1e-5, f"a pose that was only turned and shifted is at distance 0; yours is {moved:.3g}")
-    scaled = float(shaped(ask(function, p, 2 * p), (), "the distance"))
+    scaled = number(ask(function, p, 2 * p), "the distance")
     require(scaled > 1e-3, "a pose of twice the size is not the same pose: rigid motions do not scale")
-    mirrored = float(shaped(ask(function, p, p * np.array([-1.0, 1.0])), (), "the distance"))
+    mirrored = number(ask(function, p, p * np.array([-1.0, 1.0])), "the distance")
     require(mirrored > 1e-3, "a mirror image is another pose: left and right are not exchanged")
     near(ask(function, p, q), ask(function, q, p), "S is symmetric: moving p onto q leaves as much as q onto p")
-    value, truth = float(ask(function, p, q)), _best_residual(p, q)
+    value, truth = number(ask(function, p, q), "the distance"), _best_residual(p, q)
     require(abs(value - truth**2) > 1e-6, "this is the square of the norm: take the root")
     require(
         abs(value - truth / np.sqrt(len(p))) > 1e-6,
         "this is the root mean square: the paper's norm sums over the points and does not divide by their number",
     )
     near(value, truth, "S(p, q) is the Euclidean norm of all 2 p differences after the best fit")
-    approve("pose_distance", "zero for rigid motions", "symmetric", "no scaling, no mirror", "the right value")
+    approve(
+        "pose_distance", function, "zero for rigid motions", "symmetric", "no scaling, no mirror", "the right value"
+    )
 
 
 def check_choose_past(function: Callable) -> None:
@@ -110,11 +111,13 @@ def check_choose_past(function: Callable) -> None:
     truth = top_k_past(torch.from_numpy(distance), k).numpy()
     t = int((table != truth).any(1).argmax())
     require((table == truth).all(), f"frame {t} should choose {truth[t].tolist()}; yours chose {table[t].tolist()}")
-    none = to_numpy(ask(function, distance, 0))
+    none = to_numpy(ask(function, distance, 0), "the table")
     require(none.shape == (12, 0), f"k = 0 keeps nothing: a table of shape [12, 0], not {list(none.shape)}")
     many = shaped(ask(function, distance, 20), (12, 20), "with k = 20 for 12 frames the table")
     require((many[:, 11:] == -1).all(), "with k larger than the number of frames the rest of a row is -1")
-    approve("choose_past", "only the past", "min(t, k) frames", "nearest first", "-1 pads", "k = 0 and large k")
+    approve(
+        "choose_past", function, "only the past", "min(t, k) frames", "nearest first", "-1 pads", "k = 0 and large k"
+    )
 
 
 def check_frame_mask(function: Callable) -> None:
@@ -131,4 +134,4 @@ def check_frame_mask(function: Callable) -> None:
     rows, columns = np.array([2, 3, 3, 4, 4]), np.array([1, 1, 2, 3, 1])
     require(mask[rows, columns].all(), "a chosen frame is not visible: mask[t, table[t, i]] must be True")
     require(mask.sum() == 5 + 4 + len(rows), f"{mask.sum()} pairs are visible; this table gives {9 + len(rows)}")
-    approve("frame_mask", "own frame", "sink", "chosen frames", "-1 means nothing", "no future")
+    approve("frame_mask", function, "own frame", "sink", "chosen frames", "-1 means nothing", "no future")

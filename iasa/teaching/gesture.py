@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from iasa.teaching.verdict import approve, ask, near, require, shaped
+from iasa.teaching.verdict import approve, ask, near, number, require, shaped
 
 
 def check_moving_mean(function: Callable) -> None:
@@ -25,10 +25,11 @@ def check_moving_mean(function: Callable) -> None:
     require(abs(out.sum() - 1) < 1e-6, "a spike of 1 spreads over the span and keeps its sum: divide by the span")
     require(out[12] > 0 and out[8] > 0, "the window must be centred: it reaches span // 2 frames to both sides")
     near(out[7:14], [0, 0.2, 0.2, 0.2, 0.2, 0.2, 0], "a spike spreads evenly over 5 frames around it")
-    near(ask(function, x, 5)[0], x[:3].mean(), "the first value averages the values 0, 1 and 2")
+    ends = shaped(ask(function, x, 5), (20,), "the means")
+    near(ends[0], x[:3].mean(), "the first value averages the values 0, 1 and 2")
     truth = [x[max(0, i - 3) : i + 4].mean() for i in range(20)]
     near(ask(function, x, 7), truth, "for span 7 a mean is wrong")
-    approve("moving_mean", "span 1", "constants", "centred", "ends")
+    approve("moving_mean", function, "span 1", "constants", "centred", "ends")
 
 
 def check_cut_windows(function: Callable) -> None:
@@ -40,10 +41,11 @@ def check_cut_windows(function: Callable) -> None:
     near(windows[2, 3], x[3], "after it stands the next frame")
     near(windows[0, :2], 0, "before the start there is silence: zeros (a negative index wraps around to the end)")
     near(windows[4, 3], 0, "after the end there is silence: zeros")
-    near(ask(function, x, 0, 0)[:, 0], x, "with before = after = 0 a window is the frame alone")
+    alone = shaped(ask(function, x, 0, 0), (5, 1, 2), "with before = after = 0 the windows")
+    near(alone[:, 0], x, "with before = after = 0 a window is the frame alone")
     causal = shaped(ask(function, x, 3, 0), (5, 4, 2), "with after = 0 the windows")
     near(causal[:, 3], x, "with after = 0 nothing of the future may be in a window")
-    approve("cut_windows", "place of the frame", "order", "silence outside", "no more future than asked for")
+    approve("cut_windows", function, "place of the frame", "order", "silence outside", "no more future than asked for")
 
 
 def check_nearest_entry(function: Callable) -> None:
@@ -63,7 +65,7 @@ def check_nearest_entry(function: Callable) -> None:
     truth = ((x[:, None] - codebook) ** 2).sum(-1).argmin(1)
     near(ask(function, x, codebook), truth, "for long vectors the nearest entry by Euclidean distance is another one")
     near(ask(function, codebook, codebook), np.arange(8), "every entry is its own nearest")
-    approve("nearest_entry", "integers", "Euclidean", "entries name themselves")
+    approve("nearest_entry", function, "integers", "Euclidean", "entries name themselves")
 
 
 def check_move_entries(function: Callable) -> None:
@@ -75,7 +77,7 @@ def check_move_entries(function: Callable) -> None:
     near(moved[1], [1, 0], "entry 1 stands for (0, 0) and (2, 0): their mean is (1, 0)")
     near(moved[2], [10, 12], "entry 2 stands for three points; their mean is (10, 12)")
     near(moved[0], [5, 5], "an entry that stands for nothing stays where it is")
-    approve("move_entries", "means", "unused entries stay", "the codebook given is not changed")
+    approve("move_entries", function, "means", "unused entries stay", "the codebook given is not changed")
 
 
 def check_best_lag(function: Callable) -> None:
@@ -84,8 +86,8 @@ def check_best_lag(function: Callable) -> None:
     early = np.convolve(rng.normal(size=220), np.ones(4) / 4, "same")
 
     def lag(late: np.ndarray, reach: int = 6) -> int:
-        value = shaped(ask(function, late, early, reach), (), "the lag")
-        require(float(value) == int(value), f"the lag is a whole number of frames, not {float(value):g}")
+        value = number(ask(function, late, early, reach), "the lag")
+        require(value.is_integer(), f"the lag is a whole number of frames, not {value:g}")
         return int(value)
 
     require(lag(early) == 0, f"equal contours have lag 0, not {lag(early)}")
@@ -108,4 +110,4 @@ def check_best_lag(function: Callable) -> None:
         lag(inverse) == 4,
         "take the highest correlation, not the largest magnitude: moving the opposite way is not being in time",
     )
-    approve("best_lag", "zero", "sign", "reach", "scale and offset", "highest, not strongest")
+    approve("best_lag", function, "zero", "sign", "reach", "scale and offset", "highest, not strongest")

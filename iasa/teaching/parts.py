@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from iasa.masks.regions import warp_rigid
-from iasa.teaching.verdict import approve, ask, near, require, shaped
+from iasa.teaching.verdict import approve, ask, near, number, require, shaped
 
 
 def _controls(count: int = 6, seed: int = 0) -> np.ndarray:
@@ -34,7 +34,15 @@ def check_mls_weights(function: Callable) -> None:
         np.isfinite(met).all(), "a place that meets a control point divides by 0: keep the squared distance above 1e-6"
     )
     require(met[0] > 0.99, f"a place that meets a control point follows that point alone; its weight is {met[0]:.3f}")
-    approve("mls_weights", "positive", "nearer counts more", "inverse square", "sum 1", "finite on a control point")
+    approve(
+        "mls_weights",
+        function,
+        "positive",
+        "nearer counts more",
+        "inverse square",
+        "sum 1",
+        "finite on a control point",
+    )
 
 
 def check_warp_place(function: Callable) -> None:
@@ -76,7 +84,7 @@ def check_warp_place(function: Callable) -> None:
         "for a mixed motion the place is not where the least-squares rotation puts it",
         1e-3,
     )
-    approve("warp_place", "rest", "shift", "turn", "control points are met", "no scaling", "mixed motion")
+    approve("warp_place", function, "rest", "shift", "turn", "control points are met", "no scaling", "mixed motion")
 
 
 def _weighted_means(place: np.ndarray, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +114,7 @@ def check_share_region(function: Callable) -> None:
         (everything[:, None] & everything) != 0,
         "for some pair of bits the answer is wrong",
     )
-    approve("share_region", "background shares nothing", "one common region is enough", "all 32 x 32 pairs")
+    approve("share_region", function, "background shares nothing", "one common region is enough", "all 32 x 32 pairs")
 
 
 def check_token_mask(function: Callable) -> None:
@@ -139,15 +147,23 @@ def check_token_mask(function: Callable) -> None:
                 near(seen, share[t, :, past], f"frame {t} misses tokens of its chosen frame {past} in a common region")
             else:
                 require(not seen.any(), f"frame {t} sees frame {past}, which is not in its row of the table")
-    approve("token_mask", "own frame dense", "reference seen", "only chosen frames", "only common regions", "no future")
+    approve(
+        "token_mask",
+        function,
+        "own frame dense",
+        "reference seen",
+        "only chosen frames",
+        "only common regions",
+        "no future",
+    )
 
 
 def check_density_formula(function: Callable) -> None:
     """density_formula(f, k, shares [r]) -> float: 1/f + (k/f) sum of squared shares."""
     shares = np.array([0.1, 0.2, 0.3])
-    require(abs(float(ask(function, 1, 0, shares)) - 1) < 1e-9, "one frame alone is dense: density 1")
+    require(abs(number(ask(function, 1, 0, shares), "the density") - 1) < 1e-9, "one frame alone is dense: density 1")
     near(ask(function, 8, 0, shares), 1 / 8, "with k = 0 only the own frame is left: 1 / f")
-    value = float(ask(function, 10, 4, shares))
+    value = number(ask(function, 10, 4, shares), "the density")
     require(
         abs(value - (0.1 + 0.4 * shares.sum())) > 1e-9,
         "a region pairs its tokens with its tokens: its share counts squared",
@@ -159,4 +175,4 @@ def check_density_formula(function: Callable) -> None:
     require(abs(value - (0.1 + 4 * (shares**2).sum())) > 1e-9, "k frames of f: divide k by f")
     near(value, 0.1 + 0.4 * (shares**2).sum(), "for f = 10, k = 4 and shares 0.1, 0.2, 0.3 the density is another")
     near(ask(function, 20, 4, shares), value / 2, "twice as many frames halve the density")
-    approve("density_formula", "k = 0", "squares of shares", "halves with twice the frames")
+    approve("density_formula", function, "k = 0", "squares of shares", "halves with twice the frames")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from iasa.teaching.verdict import approve, ask, near, require, shaped, to_numpy
+from iasa.teaching.verdict import approve, ask, near, number, require, shaped, to_numpy
 
 _TABLE = np.array([[-1, -1], [-1, -1], [1, -1], [1, 2], [3, 1], [2, 4]])
 
@@ -35,7 +35,7 @@ def check_count_keys(function: Callable) -> None:
         f"frame 4 (hands, arms) chooses 3 (face: nothing in common) and 1 (one hand token): 9, not {counts[4]}",
     )
     near(counts, [4, 8, 8, 10, 9, 10], "a frame's number of keys is wrong")
-    approve("count_keys", "reference", "no past", "only common regions", "-1 means nothing")
+    approve("count_keys", function, "reference", "no past", "only common regions", "-1 means nothing")
 
 
 def check_last_use(function: Callable) -> None:
@@ -49,13 +49,13 @@ def check_last_use(function: Callable) -> None:
     near(use, [-1, 4, 5, 4, 5, -1], "the last user of a frame is wrong")
     none = to_numpy(ask(function, np.full((3, 2), -1)))
     near(none, [-1, -1, -1], "a table without choices: all -1")
-    approve("last_use", "the last one", "-1 where never chosen", "padding ignored")
+    approve("last_use", function, "the last one", "-1 where never chosen", "padding ignored")
 
 
 def check_frame_rate(function: Callable) -> None:
     """frame_rate(seconds [m], per_latent, warm_up) -> float: video frames a second by the median, the first ones left out."""
     steady = np.full(10, 0.1)
-    value = float(shaped(ask(function, steady, 1, 0), (), "the rate"))
+    value = number(ask(function, steady, 1, 0), "the rate")
     require(abs(value - 0.1) > 1e-9, "that is seconds a frame; frames a second is its inverse")
     near(value, 10.0, "0.1 s a frame is 10 frames a second")
     near(
@@ -71,22 +71,22 @@ def check_frame_rate(function: Callable) -> None:
     )
     hiccup = np.r_[np.full(9, 0.1), 5.0]
     near(ask(function, hiccup, 1, 0), 10.0, "one hiccup of the machine must not change the answer: take the median")
-    uneven = np.array([0.1, 0.4, 0.2])
-    near(ask(function, uneven, 1, 0), 5.0, "take the median of the seconds and invert it once")
-    approve("frame_rate", "inverse", "frames in a latent frame", "warm-up", "median")
+    uneven = np.array([0.1, 0.8, 0.2, 0.4])  # an even count: the median of the inverses is another number
+    near(ask(function, uneven, 1, 0), 1 / 0.3, "take the median of the seconds and invert it once, at the end")
+    approve("frame_rate", function, "inverse", "frames in a latent frame", "warm-up", "median")
 
 
 def check_start_delay(function: Callable) -> None:
     """start_delay(done_at [f], fps) -> float: seconds to wait before playback so that no frame is late."""
     fps = 10.0
     near(
-        shaped(ask(function, np.arange(5) / fps, fps), (), "the delay"),
+        number(ask(function, np.arange(5) / fps, fps), "the delay"),
         0.0,
         "frames that are ready exactly when they are shown need no delay",
     )
     near(ask(function, np.arange(5) / fps + 0.7, fps), 0.7, "if every frame is 0.7 s late, wait 0.7 s")
     slow = 0.2 * np.arange(1, 6)
-    value = float(ask(function, slow, fps))
+    value = number(ask(function, slow, fps), "the delay")
     require(
         abs(value - 0.2) > 1e-9,
         "the first frame is not the only one that may be late: a slow machine falls behind further and further",
@@ -96,13 +96,13 @@ def check_start_delay(function: Callable) -> None:
     burst = np.array([0.1, 0.1, 0.9, 0.9, 0.9])
     near(ask(function, burst, fps), 0.7, "the latest frame, relative to when it is due, sets the delay (here frame 2)")
     near(ask(function, np.zeros(4), fps), 0.0, "a delay is never negative")
-    approve("start_delay", "punctual frames", "constant lag", "slow machine", "bursts", "never negative")
+    approve("start_delay", function, "punctual frames", "constant lag", "slow machine", "bursts", "never negative")
 
 
 def check_choose_blocks(function: Callable) -> None:
     """choose_blocks(q [t, d], k [t, d], block, keep) -> bool [nb, nb]: own block and the `keep` best earlier ones by means."""
     generator = torch.Generator().manual_seed(0)
-    own, shared = (torch.randn(2, m, 8, generator=generator, dtype=torch.float64) for m in (24, 6))
+    own, shared = (torch.randn(2, m, 8, generator=generator) for m in (24, 6))
     q, k = own + shared.repeat_interleave(4, 1)  # tokens of a block are alike
     kept = shaped(ask(function, q, k, 4, 2), (6, 6), "the kept blocks")
     require(kept.dtype == bool, f"the kept blocks are {kept.dtype}; True and False are needed")
@@ -123,4 +123,4 @@ def check_choose_blocks(function: Callable) -> None:
         "other blocks score higher: the score is the product of the mean query and the mean key of the blocks",
     )
     near(ask(function, q, k, 4, 0), np.eye(6, dtype=bool), "keep = 0 leaves each row its own block")
-    approve("choose_blocks", "no future", "own block", "`keep` others", "scores of means")
+    approve("choose_blocks", function, "no future", "own block", "`keep` others", "scores of means")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from iasa.grid import TokenGrid
-from iasa.teaching.verdict import approve, ask, require, to_numpy
+from iasa.teaching.verdict import approve, ask, number, require, shaped
 
 
 def _whole(value: object, name: str) -> int:
-    array = to_numpy(value)
-    require(array.shape == (), f"{name} is one number, not an array of shape {list(array.shape)}")
-    require(float(array) == int(array), f"{name} is {float(array):g}; a whole number is needed")
-    return int(array)
+    found = number(value, name)
+    require(found.is_integer(), f"{name} is {found:g}; a whole number is needed")
+    return int(found)
 
 
 def check_count_tokens(function: Callable) -> None:
@@ -28,7 +27,7 @@ def check_count_tokens(function: Callable) -> None:
     require(odd == 51 * 256, f"101 video frames make 51 latent frames, {51 * 256} tokens; yours {odd}")
     oblong = _whole(ask(function, 8, 4, 6, 10), "the count")
     require(oblong == 2 * 60, f"rows and columns may differ: 2 latent frames of 6 x 10 have 120 tokens; yours {oblong}")
-    approve("count_tokens", "latent frames", "rounded up", "any grid")
+    approve("count_tokens", function, "latent frames", "rounded up", "any grid")
 
 
 def check_locate(function: Callable) -> None:
@@ -36,9 +35,7 @@ def check_locate(function: Callable) -> None:
     grid = TokenGrid(3, rows=4, cols=6)
 
     def place(token: int) -> tuple[int, ...]:
-        value = to_numpy(ask(function, token, 4, 6))
-        require(value.shape == (3,), "locate returns three numbers: frame, row, column")
-        return tuple(value.tolist())
+        return tuple(shaped(ask(function, token, 4, 6), (3,), "the place (frame, row, column)").tolist())
 
     require(place(0) == (0, 0, 0), f"token 0 is the top left of frame 0; yours {place(0)}")
     require(place(5) != (0, 5, 0), "tokens run along a row first: token 5 is the last of the first row")
@@ -52,7 +49,7 @@ def check_locate(function: Callable) -> None:
     )
     for token in range(grid.tokens):
         require(place(token) == grid.locate(token), f"token {token} is at {grid.locate(token)}; yours {place(token)}")
-    approve("locate", "rows first", "frames", "all 72 tokens of a 3 x 4 x 6 grid")
+    approve("locate", function, "rows first", "frames", "all 72 tokens of a 3 x 4 x 6 grid")
 
 
 def check_token_of(function: Callable) -> None:
@@ -79,21 +76,25 @@ def check_token_of(function: Callable) -> None:
     require(
         token(-0.2, 1.4) == 24, "a point outside the picture goes to the nearest token: clip row and column to the grid"
     )
-    approve("token_of", "x is the column", "rounds down", "frames", "clipped at the edges")
+    approve("token_of", function, "x is the column", "rounds down", "frames", "clipped at the edges")
 
 
 def check_dense_flops(function: Callable) -> None:
     """dense_flops(tokens, heads, width) -> int or float: multiplications and additions of q k^T and of weights times v."""
-    base = float(to_numpy(ask(function, 100, 1, 8)))
+
+    def operations(*sizes: int) -> float:
+        value = number(ask(function, *sizes), "the number of operations")
+        require(value > 0, f"{sizes[0]} tokens need operations; yours are {value:g}")
+        return value
+
+    base = operations(100, 1, 8)
+    require(abs(operations(200, 1, 8) / base - 4) < 1e-9, "twice the tokens make four times the pairs")
     require(
-        abs(float(to_numpy(ask(function, 200, 1, 8))) / base - 4) < 1e-9, "twice the tokens make four times the pairs"
-    )
-    require(
-        abs(float(to_numpy(ask(function, 100, 3, 8))) / base - 3) < 1e-9,
+        abs(operations(100, 3, 8) / base - 3) < 1e-9,
         "every head does its own product: the cost is proportional to the heads",
     )
     require(
-        abs(float(to_numpy(ask(function, 100, 1, 16))) / base - 2) < 1e-9,
+        abs(operations(100, 1, 16) / base - 2) < 1e-9,
         "a logit of width d costs d multiplications: proportional to the width",
     )
     pairs = 100 * 100 * 8
@@ -103,4 +104,4 @@ def check_dense_flops(function: Callable) -> None:
         "that is one of the two: either the products q k^T or the weights times v; or an addition was not counted",
     )
     require(base == 4 * pairs, f"100 tokens, 1 head, width 8: 4 t^2 d = {4 * pairs}; yours {base:g}")
-    approve("dense_flops", "square of the tokens", "heads", "width", "both products")
+    approve("dense_flops", function, "square of the tokens", "heads", "width", "both products")

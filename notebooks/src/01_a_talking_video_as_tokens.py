@@ -12,8 +12,8 @@
 # - compute what dense attention over them costs, in operations and in memory;
 # - make your first talking video, on a laptop, in a few minutes.
 #
-# **Time** 40 minutes. **Needs** Python and NumPy. No GPU. **Paper** Lu, Chen, Xiao and Zhu, *Input-Aware Sparse Attention for Real-Time Co-Speech Video
-# Generation*, SIGGRAPH Asia 2025, sections 1 and 3.
+# **Time** 40 minutes. **Needs** Python and NumPy. No GPU. **Paper** Lu, Chen, Xiao and Zhu, [*Input-Aware Sparse Attention for Real-Time Co-Speech Video
+# Generation*](https://arxiv.org/abs/2510.02617), SIGGRAPH Asia 2025, sections 1 and 3.
 
 # %% tags=["setup"]
 # setup
@@ -25,14 +25,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ipywidgets import Dropdown, IntSlider, interact
 
-from iasa.motion import speech_to_keypoints
-from iasa.pose.skeleton import draw_pose
 from iasa.avatar.speaker import load_speaker
+from iasa.motion import speech_to_keypoints
+from iasa.paths import SPEECH
+from iasa.pose.skeleton import draw_pose
 from iasa.speech import analyse, read_audio
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
-audio, rate = read_audio(root / "iasa" / "assets" / "speech" / "welcome.mp3")
-speaker = load_speaker("alba")  # a drawn speaker; no picture of a real person is used in this course
+audio, rate = read_audio(SPEECH / "welcome.mp3")
+speaker = load_speaker("alba")  # drawn: this course shows no real person
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.2), width_ratios=[2.6, 1])
 axes[0].plot(np.arange(len(audio)) / rate, audio, linewidth=0.4)
 axes[0].set(xlabel="time (s)", ylabel="pressure (full scale = 1)", title="in: speech ...")
@@ -41,7 +42,7 @@ axes[1].set(title="... and one picture", xticks=[], yticks=[])
 plt.show()
 
 # %% [markdown]
-# The way of the data, in the words of the code:
+# How the data flows, in the code's own words:
 #
 # ```
 # speech --> features --> keypoints [f, 133, 2] --+--> pose of every latent frame --+
@@ -53,12 +54,18 @@ plt.show()
 #
 # ## Speech to features
 # The mouth follows the **phones** (the sounds of speech), hands and head follow **accents** (stressed syllables) and pauses. The clip comes with its phones; for
-# any other sound they are recognized.
+# any other recording they are recognized from the sound.
 #
 # **Predict** before you run the next cell: which contour changes faster, the opening of the mouth or the loudness? How many accents does a sentence of nine seconds have?
+#
+# <details><summary>Answer</summary>
+#
+# The mouth: it opens and closes with every vowel, several times a second, while the loudness follows syllables. This sentence has
+# one or two accents a second: the dotted lines.
+# </details>
 
 # %%
-notes = json.loads((root / "iasa" / "assets" / "speech" / "welcome.json").read_text())
+notes = json.loads((SPEECH / "welcome.json").read_text())
 features = analyse(audio, phones=[tuple(phone) for phone in notes["phones"]])
 time = np.arange(features.frames) / features.fps
 
@@ -68,7 +75,8 @@ axis.plot(time, features.energy, label="loudness (0 to 1)")
 for when, strength in features.accents:
     axis.axvline(when, color="black", linestyle=":", linewidth=1 + strength)
 axis.axvline(-1, color="black", linestyle=":", label="accents")
-axis.set(xlim=(0, time[-1]), xlabel="time (s)", ylabel="share of the maximum", title=notes["text"][:70] + "...")
+axis.set(xlim=(0, time[-1]), xlabel="time (s)", ylabel="share of the maximum")
+axis.set_title(notes["text"][:70] + "...")
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
 
@@ -77,6 +85,12 @@ plt.show()
 # A motion stage turns features into **keypoints**: 133 points of body, face and hands for each of 25 frames a second. (Notebook 7 looks inside.)
 #
 # **Predict**: the clip has nine seconds. How many poses, and how many numbers in all?
+#
+# <details><summary>Answer</summary>
+#
+# 25 poses a second: 222 poses of 133 points, two coordinates each: 59,052 numbers. The pictures that show the same, 222 of
+# 256 x 256 pixels, take 43 million.
+# </details>
 
 # %%
 motion, poses = speech_to_keypoints(features, speaker.identity, seed=1)
@@ -159,7 +173,7 @@ check_locate(locate)
 # </details>
 #
 # ## Exercise 3: which token shows the hand?
-# And the other way round. A keypoint has coordinates $x$ (right) and $y$ (down) from 0 to 1 across the picture. Points may lie outside: take the nearest token then.
+# Now the other way round. A keypoint has coordinates $x$ (right) and $y$ (down) from 0 to 1 across the picture. Points may lie outside: take the nearest token then.
 #
 # | | |
 # |---|---|
@@ -187,14 +201,23 @@ check_token_of(token_of)
 # Row 0 of 16 covers $0 \le y < 1/16$: so the row is $\lfloor 16\,y \rfloor$, clipped to 0..15.
 # </details>
 #
-# With your function: the tokens through which the tip of the right index finger travels in the clip. **Predict**: one token, ten, or half of all 256?
+# Your function finds the tokens that the tip of the right index finger passes through during the clip. **Predict**: one token, ten, or half of all 256?
+#
+# <details><summary>Answer</summary>
+#
+# Ten of the 256: the hand keeps to its side of the body, but never stays in one token for long.
+# </details>
 
-# %% tags=["check"]
+# %%
+from iasa.teaching import yours
+
+shows, place = yours(token_of), yours(locate)
 tip = poses.xy[:, 120]  # tip of the right index finger, [f, 2]
 visits = np.zeros((16, 16))
 for t in range(0, len(tip), 2):
-    row, column = divmod(token_of(*tip[t], 0, 16, 16), 16)
+    _, row, column = place(shows(*tip[t], 0, 16, 16), 16, 16)
     visits[row, column] += 1
+print(f"{(visits > 0).sum()} of 256 tokens")
 
 fig, axis = plt.subplots(figsize=(6, 5))
 axis.imshow(speaker.image, extent=(-0.5, 15.5, 15.5, -0.5), alpha=0.5)
@@ -208,11 +231,11 @@ fig.colorbar(image, label="latent frames")
 plt.show()
 
 # %% [markdown]
-# The same part of the body is in another token a second later. A pattern that is fixed in the picture ("attend to the same place in earlier frames") misses it. That
+# A second later the same part of the body is in a different token. A pattern that is fixed in the picture ("attend to the same place in earlier frames") misses it. That
 # is the reason for *input-aware* attention.
 #
 # ## What dense attention costs
-# In attention every token compares its query $q$ with every key $k$, and averages values $v$:
+# In attention ([Vaswani et al. 2017](https://arxiv.org/abs/1706.03762)) every token compares its query $q$ with every key $k$, and averages values $v$:
 #
 # $$ o_i = \sum_j \operatorname{softmax}_j\!\Big(\frac{q_i \cdot k_j}{\sqrt d}\Big)\, v_j . $$
 #
@@ -246,44 +269,61 @@ check_dense_flops(dense_flops)
 #
 # **Predict**: ours has 12.5 latent frames a second of 16 x 16 tokens. The paper's public code makes 81 frames of 512 x 512 pixels as 21 latent frames of 32 x 32 tokens. How many tokens is
 # that? After how many seconds of *our* video do we have as many?
+#
+# <details><summary>Answer</summary>
+#
+# 21 x 32 x 32 = 21,504 tokens, for a clip of three seconds. Ours has 12.5 x 256 = 3,200 tokens a second and reaches 21,504 after
+# 6.7 s.
+# </details>
 
 # %%
 papers = 21 * 32 * 32
 print(f"the paper's clip: {papers} tokens, {papers**2 / 1e6:.0f} million pairs")
 
+count, cost = yours(count_tokens), yours(dense_flops)
 seconds = np.logspace(0, 2, 60)
-tokens = np.ceil(seconds * 12.5) * 256
+tokens = np.array([count(int(s * 25), 2, 16, 16) for s in seconds])
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.8))
-axes[0].loglog(seconds, 4 * tokens**2 * 80 * 4 * 8 / 1e12, label="our teacher: 8 layers, 4 heads")
+teacher = np.array([8 * cost(int(t), heads=4, width=80) for t in tokens]) / 1e12
+axes[0].loglog(seconds, teacher, label="our teacher: 8 layers, 4 heads")
 axes[0].legend()
-axes[0].set(xlabel="length of the video (s)", ylabel="operations (10¹²)", title="one pass of dense attention")
-axes[1].loglog(seconds, tokens**2 * 4 / 2**30, label="one matrix, float32")
+axes[0].set(xlabel="length of the video (s)", ylabel="operations (10¹²)")
+axes[0].set_title("one pass of dense attention")
+axes[1].loglog(seconds, tokens.astype(float) ** 2 * 4 / 2**30, label="one matrix, float32")
 axes[1].axhline(16, color="black", linestyle="--", label="a laptop of 16 GiB")
 axes[1].axvline(papers / 256 / 12.5, color="#D55E00", linestyle=":", label="21,504 tokens")
-axes[1].set(xlabel="length of the video (s)", ylabel="memory (GiB)", title="the attention matrix of one head")
+axes[1].set(xlabel="length of the video (s)", ylabel="memory (GiB)")
+axes[1].set_title("the attention matrix of one head")
 axes[1].legend(fontsize=11)
 plt.show()
 
 # %% [markdown]
-# A minute of video is out of reach for a dense matrix, and its cost grows with the *square* of the length.
+# A minute of video is out of reach for a dense matrix, and the cost grows with the *square* of the length.
 #
 # ### Play: grid and length
-# **Predict**: halve the side of a token (so 32 x 32 of them a frame). By how much do pairs grow?
+# **Predict**: make tokens half as wide and high (32 x 32 of them per frame). How many times more pairs are there?
+#
+# <details><summary>Answer</summary>
+#
+# Four times the tokens, sixteen times the pairs.
+# </details>
 
 # %%
 def price(seconds=8, side=16):
     """Tokens, pairs and operations for a length and a grid."""
-    t = int(np.ceil(seconds * 12.5)) * side * side
-    values = {"tokens": t, "pairs": t**2, "operations, one layer": 4 * t**2 * 64 * 5}
+    t = count(seconds * 25, 2, side, side)
+    values = {"tokens": t, "pairs": t**2, "operations, one layer": cost(t, heads=5, width=64)}
     fig, axis = plt.subplots(figsize=(8, 2.3))
     axis.barh(list(values)[::-1], list(values.values())[::-1], color="#0072B2")
     for y, value in enumerate(list(values.values())[::-1]):
         axis.annotate(f" {value:,}", (value, y), va="center")
-    axis.set(xscale="log", xlim=(1, 1e22), xlabel="number", title=f"{seconds} s at {side} x {side} tokens a latent frame")
+    axis.set(xscale="log", xlim=(1, 1e22), xlabel="number")
+    axis.set_title(f"{seconds} s at {side} x {side} tokens a latent frame")
     plt.show()
 
 
-interact(price, seconds=IntSlider(8, min=1, max=120), side=Dropdown(options=[8, 16, 32, 64], value=16));
+sides = Dropdown(options=[8, 16, 32, 64], value=16)
+interact(price, seconds=IntSlider(8, min=1, max=120), side=sides);
 
 # %%
 price(8, 16)
@@ -309,8 +349,14 @@ Image.fromarray(draw_plan(plan))
 
 # %% [markdown]
 # ## Your first talking video
-# Now everything together, with the trained student that ships with the package: speech, poses, plan, **one** denoising step for each latent frame (its teacher takes twenty), and the decoder. The figure says how long each
+# Now put it all together with the trained student that ships with the package: speech, poses, plan, **one** denoising step for each latent frame (its teacher takes twenty), and the decoder. The figure shows how long each
 # stage takes on this machine. **Predict**: which stage takes longest?
+#
+# <details><summary>Answer</summary>
+#
+# With one step a frame no single stage dominates: the denoising network, the decoder and the warping of the picture share the time
+# (the bars below). With the teacher's twenty steps the network would be nearly all of it.
+# </details>
 
 # %%
 import tempfile
@@ -322,12 +368,13 @@ out = Path(tempfile.mkdtemp()) / "talking.mp4"
 pipeline = CoSpeechPipeline.from_pretrained(teacher=None)
 part = poses[: int(length * 25)]
 report = generate(pipeline, audio[: int(length * rate)], speaker, out, keypoints=part)
-print(f"{report['frames']} frames, {report['fps']} a second in all, {report['density']:.1%} of the token pairs")
+print(f"{report['frames']} frames, {report['fps']} a second in all")
+print(f"{report['density']:.1%} of the token pairs were computed")
 
 # %% tags=["cover"]
-from iasa.media.reader import read_video
+import imageio.v3 as iio
 
-frames = read_video(out)[0]
+frames = iio.imread(out, plugin="pyav")  # uint8 [f, 256, 256, 3]
 fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.5))
 for axis, t in zip(axes, np.linspace(0, len(frames) - 1, 5).astype(int), strict=True):
     axis.imshow(frames[t])
@@ -361,6 +408,6 @@ Video(str(out), embed=True)  # with sound
 # 1. The linear layers of a transformer cost in proportion to the tokens. At which length does attention cost more than they do, for a width of 320?
 # 2. Why does the autoencoder take *two* frames into one latent frame, and not eight? What moves in 0.3 seconds of speech?
 # 3. Change `seed` in `speech_to_keypoints`. What stays the same, and what should?
-# 4. Generation another speaker (`load_speaker("bruno")`, ...) with the same poses. Which parts of the plan change?
+# 4. Generate a video of another speaker (`load_speaker("bruno")`, ...) from the same speech. Which parts of the plan change?
 #
 # **Next**: [which frames matter?](02_which_frames_matter.ipynb)

@@ -3,16 +3,17 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/iasa/blob/main/notebooks/02_which_frames_matter.ipynb)
 #
-# **The question.** You draw a talking person, picture by picture. There is room on your desk for *four* of the pictures
+# **The question.** You are drawing a talking person, picture by picture. Your desk has room for *four* of the pictures
 # that you have already drawn. Which four do you keep in view while you draw the next one: the last four, or others?
 #
 # **You will be able to**
-# - lay one pose on another by the best rotation and shift, in closed form (Procrustes);
+# - align one pose with another by the best rotation and shift, in closed form (Procrustes);
 # - compute the paper's similarity $S(t_q, t_k)$ for all pairs of frames and say why the rigid fit is in it;
 # - choose the $K$ most similar *past* frames, and turn the choice into the global mask;
 # - predict how few frame pairs are left, and check it.
 #
-# **Time** 45 minutes. **Needs** Python, vectors and matrices. No GPU. **Paper** section 3.2, global mask.
+# **Time** 45 minutes. **Needs** Python, vectors and matrices. No GPU. **Paper** [arXiv 2510.02617](https://arxiv.org/abs/2510.02617), section 3.2, global mask; the fit is the
+# *orthogonal Procrustes* problem ([Umeyama 1991](https://doi.org/10.1109/34.88573)).
 
 # %% tags=["setup"]
 # setup
@@ -22,31 +23,31 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ipywidgets import FloatSlider, IntSlider, interact
 
-from iasa.keypoints import RIGHT_ELBOW, RIGHT_HAND, RIGHT_WRIST, UPPER_BODY, Keypoints
-from iasa.keypoints import fill_latent, load_keypoints, pool_to_latent
+from iasa.keypoints import UPPER_BODY, fill_latent, load_keypoints, pool_to_latent
+from iasa.paths import POSES
 from iasa.pose.skeleton import draw_pose
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
-video = load_keypoints(root / "iasa" / "assets" / "poses" / "welcome.npz")  # 25 poses a second
+video = load_keypoints(POSES / "welcome.npz")  # 25 poses a second
 poses = pool_to_latent(fill_latent(video))  # one pose for each latent frame, 12.5 a second
 
 
 def show_strip(frames, titles, poses=poses):
     """Skeletons side by side."""
     fig, axes = plt.subplots(1, len(frames), figsize=(1.9 * len(frames), 2.3))
-    for axis, image, title in zip(axes, draw_pose(poses[np.array(frames)], 280), titles, strict=True):
+    images = draw_pose(poses[np.array(frames)], 280)
+    for axis, image, title in zip(axes, images, titles, strict=True):
         axis.imshow(image)
         axis.set_title(title, fontsize=12)
         axis.axis("off")
     plt.show()
 
 
-shown = [30, 36, 42, 48, 54]
-show_strip(shown, [f"frame {t}" for t in shown])
+show_strip(range(30, 55, 6), [f"frame {t}" for t in range(30, 55, 6)])
 
 # %% [markdown]
-# These are poses of somebody who says *"Hello, and welcome to our little show..."* (a drawn speaker; the clip is
-# `iasa/assets/speech/welcome.mp3`). The video model makes two pictures at a time, so we work with **latent frames**, 12.5 in a
+# These are the poses of someone saying *"Hello, and welcome to our little show..."* (a drawn speaker; the clip is
+# `iasa/assets/speech/welcome.mp3`). The video model makes two pictures at a time, so we work with **latent frames**, 12.5 a
 # second; each has one pose.
 #
 # Full attention would let every frame look at every other. The paper's **global mask** keeps, for each frame, the $K$ past
@@ -55,13 +56,13 @@ show_strip(shown, [f"frame {t}" for t in shown])
 # A pose has 133 points. For the comparison the paper takes $B$ upper-body points (it does not say which). We take the 19 below.
 
 # %%
-points = poses.xy[:, list(UPPER_BODY)].astype(float)  # [f, p, 2], in picture widths: x right, y down
+points = poses.xy[:, list(UPPER_BODY)].astype(float)  # [f, p, 2], picture widths: x right, y down
 print(f"{len(points)} latent frames of {points.shape[1]} points")
 
 fig, axis = plt.subplots(figsize=(4.6, 4.4))
 axis.imshow(draw_pose(poses[50:51], 400)[0], extent=(0, 1, 1, 0))
 axis.scatter(*points[50].T, s=30, color="#E69F00", edgecolor="black", zorder=3)
-axis.set(xlabel="x (picture widths)", ylabel="y (picture widths)", title="the points that are compared")
+axis.set(xlabel="x (picture widths)", ylabel="y (picture widths)", title="the points we compare")
 plt.show()
 
 # %% [markdown]
@@ -71,6 +72,12 @@ plt.show()
 #
 # **Predict** before you run the next cell: a person leans 5 % of the picture's width to the left, and the hands keep their
 # gesture. Another person stays and lifts one hand by the same 5 %. Which pose counts as *further* from the start?
+#
+# <details><summary>Answer</summary>
+#
+# The lean, by a factor of two: all 19 points move by 0.05 ($0.05\sqrt{19} = 0.22$), while the lifted hand moves five of them
+# ($0.05\sqrt{5} = 0.11$). The distance counts moved points, not changed gestures.
+# </details>
 
 # %%
 start = points[50]
@@ -134,6 +141,12 @@ check_rigid_fit(rigid_fit)
 #
 # Look at what your motion does. The grey pose, frame 50 after a step to the side and a tilt, is carried onto frame 60. **Predict**: which
 # points will not meet, however well you turn and shift?
+#
+# <details><summary>Answer</summary>
+#
+# Those of the arms and hands. A rigid motion moves the whole body as one piece, so it can undo the step and the tilt, but not a
+# bent elbow. The red lines that are left are the gesture.
+# </details>
 
 # %% tags=["check"]
 tilted = points[50] @ np.array([[0.95, 0.31], [-0.31, 0.95]]) + np.array([0.3, -0.1])
@@ -141,7 +154,8 @@ R, shift = rigid_fit(tilted, points[60])
 moved = tilted @ R.T + shift
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)
-for axis, source, title in ((axes[0], tilted, "before"), (axes[1], moved, "after the best rigid motion")):
+titles = ("before", "after the best rigid motion")
+for axis, source, title in zip(axes, (tilted, moved), titles, strict=True):
     for a, b in zip(source, points[60], strict=True):
         axis.plot(*np.stack([a, b]).T, color="#D55E00", linewidth=1)
     axis.scatter(*source.T, color="grey", label="frame 50, moved")
@@ -186,10 +200,17 @@ check_pose_distance(pose_distance)
 #
 # ### Play: turn and shift a pose
 # **Predict**: as you move the sliders, what happens to the plain distance, and what to $S$?
+#
+# <details><summary>Answer</summary>
+#
+# The plain distance grows with both sliders; $S$ does not move at all. Turning and shifting is exactly what the minimum over
+# $\tau$ removes.
+# </details>
 
 # %%
-from iasa.masks.similarity import past_distance, rigid_distance
 import torch
+
+from iasa.masks.similarity import past_distance, rigid_distance
 
 
 def compare_moved(turn=0.0, shift=0.0):
@@ -199,12 +220,15 @@ def compare_moved(turn=0.0, shift=0.0):
     other = points[20] @ R.T + np.array([shift, 0.0])
     S = past_distance(torch.from_numpy(points[50]), torch.from_numpy(other[None])).item()
     fig, axis = plt.subplots(figsize=(8, 2.2))
-    axis.barh(["S: after rigid fit", "plain difference"], [S, np.linalg.norm(points[50] - other)], color=["#0072B2", "#E69F00"])
-    axis.set(xlim=(0, 4), xlabel="distance (picture widths)", title=f"frame 20 turned by {turn:.0f} degrees, shifted by {shift:.2f}")
+    values = [S, np.linalg.norm(points[50] - other)]
+    axis.barh(["S: after rigid fit", "plain difference"], values, color=["#0072B2", "#E69F00"])
+    axis.set(xlim=(0, 4), xlabel="distance (picture widths)")
+    axis.set_title(f"frame 20 turned by {turn:.0f} degrees, shifted by {shift:.2f}")
     plt.show()
 
 
-interact(compare_moved, turn=FloatSlider(0, min=-60, max=60), shift=FloatSlider(0, min=-0.5, max=0.5, step=0.05));
+turns, shifts = FloatSlider(0, min=-60, max=60), FloatSlider(0, min=-0.5, max=0.5, step=0.05)
+interact(compare_moved, turn=turns, shift=shifts);
 
 # %%
 compare_moved(turn=30, shift=0.2)  # the same figure for readers without a running kernel
@@ -215,9 +239,18 @@ compare_moved(turn=30, shift=0.2)  # the same figure for readers without a runni
 # ## All pairs at once
 # Here is $S$ for every pair of frames of the clip. **Predict** before you run it: the diagonal is 0. Is the pixel next to it always
 # the darkest of its row, that is, is the frame just before always the most similar one? What would a repeated gesture look like?
+#
+# <details><summary>Answer</summary>
+#
+# In four rows of five the frame just before is the nearest; in the rest an older frame is. A gesture that is repeated shows as a
+# dark line parallel to the diagonal, a posture that is taken up again as a dark square.
+# </details>
 
 # %% tags=["cover"]
-S = rigid_distance(torch.from_numpy(points)).numpy()  # [f, f]
+from iasa.teaching import yours
+
+distance = yours(pose_distance)
+S = np.array([[distance(p, q) for q in points] for p in points])  # [f, f]
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.6), width_ratios=[1, 1.2])
 image = axes[0].imshow(S)
@@ -225,11 +258,13 @@ axes[0].set(xlabel="key frame $t_k$", ylabel="query frame $t_q$", title="pose di
 fig.colorbar(image, ax=axes[0], location="bottom", label="S (picture widths)")
 query = 76
 axes[1].plot(np.arange(query), S[query, :query])
-axes[1].set(xlabel="past frame $t_k$", ylabel="S (picture widths)", title=f"the row of frame {query}")
+axes[1].set(xlabel="past frame $t_k$", ylabel="S (picture widths)", title=f"row of frame {query}")
 plt.show()
 
 # %% [markdown]
-# The dark squares off the diagonal are **returns**: the speaker takes up a posture again that was there seconds ago. A sliding window
+# (This took 12,321 calls of your function. The package's `rigid_distance` gets all pairs from one matrix product.)
+#
+# The dark squares off the diagonal are **returns**: the speaker comes back to a posture held seconds ago. A sliding window
 # of the last few frames cannot use them; a choice by pose can.
 #
 # ## Exercise 3: choose the past
@@ -246,7 +281,7 @@ plt.show()
 
 # %% tags=["exercise"]
 def choose_past(S: np.ndarray, k: int) -> np.ndarray:
-    """The k most similar past frames of every frame, nearest first, -1 where there are fewer: int [f, k]."""
+    """The k most similar past frames of every frame, nearest first, padded with -1: int [f, k]."""
     ### BEGIN SOLUTION
     table = np.full((len(S), k), -1)
     for t in range(len(S)):
@@ -269,11 +304,16 @@ check_choose_past(choose_past)
 #
 # ### Which frames were chosen?
 # **Predict**: with $K = 4$, what share of the chosen frames is *not* among the last four? A quarter, half, nearly all?
+#
+# <details><summary>Answer</summary>
+#
+# About a quarter: 28 %. Seven choices in ten are what a sliding window of four frames would have kept anyway, because a body
+# that moves continuously is most like itself a moment ago.
+# </details>
 
 # %%
-from iasa.masks.similarity import top_k_past
-
-table = top_k_past(torch.from_numpy(S), k=4).numpy()  # the package's choose_past
+choose = yours(choose_past)
+table = choose(S, 4)
 frame, place = np.nonzero(table >= 0)
 age = (frame - table[frame, place]) / 12.5  # seconds back
 
@@ -283,16 +323,20 @@ axis.axvline(4.5 / 12.5, color="#D55E00", linestyle="--", label="a window of fou
 axis.set(xlabel="how long ago the chosen frame was (s)", ylabel="chosen frames", title="K = 4")
 axis.legend()
 plt.show()
-print(f"{(age > 4.5 / 12.5).mean():.0%} of the chosen frames lie before the last four")
+recent = (age < 4.5 / 12.5).mean()
+print(f"{recent:.0%} of the chosen frames are among the last four, {1 - recent:.0%} are older")
 
 # %% [markdown]
+# So on this clip the choice by pose is *mostly* a sliding window, and differs from one where a posture returns. How much that quarter is
+# worth depends on the clip and on the network; [notebook 8](08_real_time.ipynb) measures it on the shipped one.
+#
 # ### Play: choose K and the frame
 # Move the sliders: the strip shows the query frame and the frames it keeps.
 
 # %%
 def show_choice(query=76, k=4):
     """The query frame, then its k most similar past frames."""
-    chosen = [c for c in top_k_past(torch.from_numpy(S), k)[query].tolist() if c >= 0]
+    chosen = [c for c in choose(S, k)[query] if c >= 0]
     titles = [f"query {query}", *(f"{c}: S = {S[query, c]:.2f}" for c in chosen)]
     show_strip([query, *chosen], titles)
 
@@ -340,19 +384,21 @@ check_frame_mask(frame_mask)
 # ## How much is left?
 # **Predict**: frame $t$ sees itself, frame 0 and $K$ others: $K + 2$ of $f$ frames. With 111 frames and $K = 4$, what
 # share of all frame pairs is kept? And for a clip of twice the length?
+#
+# <details><summary>Answer</summary>
+#
+# $6/111 = 5.4\,\%$, and half of that for twice the length. The count is a little lower, 5.3 %, because the first frames have
+# fewer than $K$ past frames.
+# </details>
 
 # %%
-from iasa.config import MaskOptions
-from iasa.grid import TokenGrid
-from iasa.masks import make_plan
-
-plan = make_plan(poses, TokenGrid(len(poses)), MaskOptions(top_k=4, window=0))
-visible = plan.visible.numpy() | np.eye(len(poses), dtype=bool)
-visible[:, 0] = True
+visible = yours(frame_mask)(table)
+assert visible.mean() < 6 / len(poses)  # (K + 2) / f
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4))
 axes[0].imshow(visible, cmap="Greys")
-axes[0].set(xlabel="key frame", ylabel="query frame", title=f"the global mask: {visible.mean():.1%} of the pairs")
+axes[0].set(xlabel="key frame", ylabel="query frame")
+axes[0].set_title(f"the global mask: {visible.mean():.1%} of the pairs")
 lengths = np.arange(6, 400)
 for k, style in ((2, ":"), (4, "-"), (8, "--")):
     axes[1].loglog(lengths / 12.5, np.minimum(1, (k + 2) / lengths) * 100, style, label=f"K = {k}")
@@ -362,15 +408,29 @@ plt.show()
 
 # %% [markdown]
 # Dense attention asks for all $f^2$ pairs, the global mask for about $(K+2) f$: the cost of a frame no longer grows with the length of
-# the clip. In the paper's ablation (table of section 4) the global mask alone takes the teacher from 1.93 to 3.28 frames a second.
+# the clip. In the paper's ablation (table of section 4) the global mask alone takes the teacher from 1.93 to 3.28 frames a second; ours,
+# per second of one processor core, goes from 2.69 to 3.73 ([docs/results/ablation.md](../docs/results/ablation.md)).
+#
+# Two things in the package are *ours*, not the paper's: frame 0 as a sink, and a **window** of one frame. By default
+# `MaskOptions(window=1)` always adds the frame just before, so that a roll-out never loses the movement under way. In this notebook
+# the window is 0, as in the paper.
 #
 # ## Your own gesture
-# Write a gesture as a list of heights of the right hand, one number for each latent frame, and see whom each frame chooses. Try a
+# Write a gesture as a list of heights of the right hand, one number per latent frame, and see which frames each one chooses. Try a
 # wave, a slow rise, or two beats with a pause. **Predict** the picture of its distances before you run the cell: where is it dark?
+#
+# <details><summary>Answer</summary>
+#
+# Wherever the hand is at the same height, whichever way it is moving: $S$ sees poses, not velocities. A wave gives a lattice of
+# dark lines, parallel to the diagonal (one period earlier) and across it (on the way back). A slow rise gives the diagonal alone.
+# </details>
 
 # %%
+from iasa.keypoints import RIGHT_ELBOW, RIGHT_HAND, RIGHT_WRIST, Keypoints
+
+
 def make_gesture(heights):
-    """Poses in which the right hand rises by `heights` (picture widths) and the elbow by half of it."""
+    """Poses in which the right hand rises by `heights` (picture widths), the elbow by half."""
     xy = np.repeat(poses.xy[:1], len(heights), axis=0)
     heights = np.asarray(heights, np.float32)[:, None]
     xy[:, RIGHT_HAND, 1] -= heights
@@ -379,20 +439,28 @@ def make_gesture(heights):
     return Keypoints(xy, np.repeat(poses.confidence[:1], len(xy), axis=0), poses.fps)
 
 
+# %%
+def show_gesture(heights, k=4):
+    """A gesture, the distances of its poses, and the frames that each one chooses."""
+    gesture = make_gesture(heights).xy[:, list(UPPER_BODY)].astype(float)
+    own = rigid_distance(torch.from_numpy(gesture)).numpy()
+    fig, axes = plt.subplots(1, 3, figsize=(11.5, 3.6))
+    axes[0].plot(np.arange(len(heights)) / 12.5, heights)
+    axes[0].set(xlabel="time (s)", ylabel="height (picture widths)", title="my gesture")
+    image = axes[1].imshow(own)
+    axes[1].set(xlabel="key frame", ylabel="query frame", title="its pose distances")
+    fig.colorbar(image, ax=axes[1], label="S (picture widths)")
+    axes[2].imshow(yours(frame_mask)(choose(own, k)), cmap="Greys")
+    axes[2].set(xlabel="key frame", ylabel="query frame", title=f"who sees whom, K = {k}")
+    plt.show()
+
+
 t = np.arange(48) / 12.5
-mine = make_gesture(0.25 * np.sin(np.pi * t) ** 2)  # change this line
-own = rigid_distance(torch.from_numpy(mine.xy[:, list(UPPER_BODY)].astype(float))).numpy()
-fig, axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[1.2, 1])
-axes[0].plot(t, 0.25 * np.sin(np.pi * t) ** 2)
-axes[0].set(xlabel="time (s)", ylabel="height of the hand (picture widths)", title="my gesture")
-image = axes[1].imshow(own)
-axes[1].set(xlabel="key frame", ylabel="query frame", title="its pose distances")
-fig.colorbar(image, ax=axes[1], label="S (picture widths)")
-plt.show()
+show_gesture(0.25 * np.sin(np.pi * t) ** 2)  # change this line: any list of heights
 
 # %% [markdown]
-# A wave that repeats gives stripes: every frame finds its twin one wave before. A gesture that never returns gives a dark diagonal,
-# and choosing by pose then gives no more than a sliding window.
+# A wave that repeats gives a lattice: every frame finds its twins in earlier waves, and the mask follows them. A gesture that never returns
+# gives a dark diagonal, and choosing by pose is then a sliding window.
 #
 # ### Optional: your own video
 # With the detector installed (`pip install mediapipe==0.10.21`, Python 3.11 or 3.12; it changes numpy, so not on Colab) the next cell

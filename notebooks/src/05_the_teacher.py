@@ -19,28 +19,26 @@
 # setup
 
 # %%
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from ipywidgets import FloatSlider, IntSlider, interact
 from torch import nn
 
-from iasa.paths import WEIGHTS
 from iasa.keypoints import load_keypoints
+from iasa.paths import POSES
 
 plt.style.use(root / "notebooks" / "course.mplstyle")
 torch.manual_seed(0)
-clips = [load_keypoints(root / "iasa" / "assets" / "poses" / f"{name}.npz").xy for name in ("welcome", "library")]
+clips = [load_keypoints(POSES / f"{name}.npz").xy for name in ("welcome", "library")]
 wrists = np.concatenate([clip[:, [10, 9]] for clip in clips])  # [f, 2 wrists, 2]: right, left
 label = torch.arange(2).repeat(len(wrists))  # 0 right, 1 left
 places = torch.from_numpy(wrists.reshape(-1, 2)).float()
 data = (places - places.mean(0)) / places.std(0) * torch.tensor([1.0, -1.0])  # y up
 
 fig, axis = plt.subplots(figsize=(6.4, 4.4))
-for hand, colour in ((0, "#0072B2"), (1, "#E69F00")):
-    axis.scatter(*data[label == hand].T, s=12, color=colour, label=("right wrist", "left wrist")[hand])
+for hand, (name, colour) in enumerate((("right wrist", "#0072B2"), ("left wrist", "#E69F00"))):
+    axis.scatter(*data[label == hand].T, s=12, color=colour, label=name)
 axis.set(xlabel="x (deviations)", ylabel="y (deviations)", title="where the hands of two clips are")
 axis.legend()
 plt.show()
@@ -49,7 +47,7 @@ plt.show()
 # These are the wrists of two talking clips, one point a frame, in deviations from their mean. We want a machine that makes new points of this kind: a *generative model* of where hands go.
 #
 # ## Paths from data to noise
-# Generation a data point $x_0$ and a random point $\epsilon \sim \mathcal N(0, I)$, and join them by a straight line:
+# Draw a data point $x_0$ and a random point $\epsilon \sim \mathcal N(0, I)$, and join them by a straight line:
 #
 # $$ x_t = (1 - t)\, x_0 + t\, \epsilon, \qquad 0 \le t \le 1 . $$
 #
@@ -90,7 +88,8 @@ def show_noise(t=0.3):
     fig, axis = plt.subplots(figsize=(5.6, 4.2))
     for hand, colour in ((0, "#0072B2"), (1, "#E69F00")):
         axis.scatter(*noisy[label == hand].T, s=12, color=colour)
-    axis.set(xlim=(-3, 3), ylim=(-3, 3), xlabel="x (deviations)", ylabel="y (deviations)", title=f"level t = {t:.2f}")
+    axis.set(xlim=(-3, 3), ylim=(-3, 3), xlabel="x (deviations)", ylabel="y (deviations)")
+    axis.set_title(f"level t = {t:.2f}")
     plt.show()
 
 
@@ -105,8 +104,8 @@ show_noise(0.8)
 # Given a noisy point and its level, the network guesses the clean point, $\hat x_0(x_t, t)$. It is trained with squares, so it learns the **mean** of all clean
 # points whose paths pass here. (For guidance, below, it also gets the hand's label: 0, 1, or 2 for "not told", which it sees one time in five.)
 #
-# Two choices make it learn well. Near level 0 a noisy point is nearly clean, so the network makes a *correction* that is multiplied by $t$. And its errors count more at low levels, where the fine
-# shape is made.
+# Two choices make it learn well. Near level 0 a noisy point is nearly clean, so the network predicts a *correction* that is multiplied by $t$. And its errors are weighted more at low levels, where fine
+# detail is decided.
 
 # %%
 class PointDenoiser(nn.Module):
@@ -116,12 +115,14 @@ class PointDenoiser(nn.Module):
         super().__init__()
         self.name = nn.Embedding(3, 8)
         sizes = [2 + 8 + 8, width, width, width]
-        layers = [nn.Sequential(nn.Linear(a, b), nn.SiLU()) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        layers = [nn.Sequential(nn.Linear(a, b), nn.SiLU()) for a, b in pairs]
         self.body = nn.Sequential(*layers, nn.Linear(width, 2))
 
     def forward(self, x, t, label):
         angle = t[:, None] * torch.tensor([1.0, 3.0, 9.0, 27.0])
-        return x + t[:, None] * self.body(torch.cat([x, angle.sin(), angle.cos(), self.name(label)], 1))
+        seen = torch.cat([x, angle.sin(), angle.cos(), self.name(label)], 1)
+        return x + t[:, None] * self.body(seen)
 
 # %%
 torch.manual_seed(0)
@@ -228,7 +229,8 @@ for axis, steps in zip(axes, (1, 2, 5, 50), strict=True):
         made = sample_euler(denoise_points, start, steps)
     axis.scatter(*data.T, s=14, color="lightgrey")
     axis.scatter(*made.T, s=6, color="#D55E00")
-    axis.set(title=f"{steps} step{'s' * (steps > 1)}", xlabel="x (deviations)", xlim=(-1.9, 1.9), ylim=(-1.9, 1.9))
+    axis.set(xlabel="x (deviations)", xlim=(-1.9, 1.9), ylim=(-1.9, 1.9))
+    axis.set_title(f"{steps} step{'s' * (steps > 1)}")
 axes[0].set_ylabel("y (deviations)")
 plt.show()
 
@@ -237,7 +239,7 @@ plt.show()
 # velocity jumps from one side to the other, and a smooth network rounds the jump off. In pictures the mean of many sharp pictures is a **blur**. Many small steps let the point
 # decide early for one region and refine later: this is why a teacher takes many steps (and why [notebook 6](06_the_student.ipynb) exists).
 #
-# Here are the ways of 25 points. **Predict**: the training paths were straight lines. Are these?
+# Here are the paths of 25 points. **Predict**: the training paths were straight lines. Are these?
 
 # %%
 track = [start[:25]]
@@ -301,7 +303,8 @@ def show_guidance(scale=1.0, hand=0):
     axis.scatter(*data.T, s=6, color="lightgrey")
     axis.scatter(*data[label == hand].T, s=14, color="grey")
     axis.scatter(*made.T, s=6, color="#D55E00")
-    axis.set(xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), xlabel="x (deviations)", ylabel="y (deviations)", title=f"{('right', 'left')[hand]} hand, scale {scale:g}")
+    axis.set(xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), xlabel="x (deviations)", ylabel="y (deviations)")
+    axis.set_title(f"{('right', 'left')[hand]} hand, scale {scale:g}")
     plt.show()
 
 
@@ -316,44 +319,51 @@ show_guidance(4.0)
 # Our condition (a full pose) says nearly everything, and the package's teacher does without.
 #
 # ## The same with pictures
-# Now $x$ is the latent frame of notebook 1: $48 \times 16 \times 16$ numbers instead of 2. The condition is a **pose** (for each token: which keypoints lie near, and where) and a **reference**
+# Now $x$ is the latent frame of notebook 1: $48 \times 16 \times 16$ numbers instead of 2. The condition is a **pose** (for each token: which keypoints lie near it, and where) and a **reference**
 # (the speaker's picture, which every frame may attend to).
 #
 # The truth in this notebook: the reference *warped* to the pose by the moving least squares of notebook 3. So the tiny teacher has to learn to bend a picture by its keypoints. (The shipped one was trained on
 # drawn frames, which need a drawing library.) One speaker is held out.
 
 # %%
+import json
+
+from iasa.avatar.speaker import load_speaker
 from iasa.models.autoencoder import Autoencoder
-from iasa.warp.reference_warp import warp_reference
 from iasa.models.checkpoint import load_weights
 from iasa.motion import speech_to_keypoints
-from iasa.avatar.speaker import load_speaker
+from iasa.paths import SPEECH, WEIGHTS
 from iasa.speech import analyse, read_audio
+from iasa.warp.reference_warp import warp_reference
 
-notes = json.loads((root / "iasa" / "assets" / "speech" / "tea.json").read_text())
-features = analyse(read_audio(root / "iasa" / "assets" / "speech" / "tea.mp3")[0], phones=[tuple(p) for p in notes["phones"]])
+phones = [tuple(phone) for phone in json.loads((SPEECH / "tea.json").read_text())["phones"]]
+features = analyse(read_audio(SPEECH / "tea.mp3")[0], phones=phones)
 autoencoder = load_weights(Autoencoder, WEIGHTS / "autoencoder")
 
 # %%
 @torch.inference_mode()
 def make_pairs(name, count, seed):
-    """Reference [3, H, W], its latent, and `count` latent frames with their poses [count, 2, 133, 2]."""
+    """Reference [3, H, W], its latent, and `count` latent frames with poses [count, 2, 133, 2]."""
     speaker = load_speaker(name)
     poses = speech_to_keypoints(features, speaker.identity, seed)[1]
     first = 2 * np.random.default_rng(seed).integers(0, len(poses) // 2, count)
     poses = poses[np.stack([first, first + 1], 1).ravel()]
-    still, moving = ([torch.from_numpy(part)[None] for part in (k.xy, k.confidence)] for k in (speaker.keypoints, poses))
+    both = (speaker.keypoints, poses)
+    still, moving = ([torch.from_numpy(part)[None] for part in (k.xy, k.confidence)] for k in both)
     image = torch.from_numpy(speaker.image.copy()).movedim(-1, 0)[None] / 127.5 - 1
     warped = warp_reference(image, still[0][:, 0], still[1][:, 0], *moving)
     latents = autoencoder.encode(torch.cat([image[None].expand(1, 2, -1, -1, -1), warped], 1))[0]
-    xy, seen = (torch.cat([s.expand(1, 2, *s.shape[2:]), m], 1)[0].unflatten(0, (-1, 2)) for s, m in zip(still, moving, strict=True))
-    return {"image": image[0], "latents": latents, "xy": xy, "seen": seen, "warped": warped[0].unflatten(0, (-1, 2))}
+    pairs = zip(still, moving, strict=True)
+    joined = (torch.cat([s.expand(1, 2, *s.shape[2:]), m], 1)[0] for s, m in pairs)
+    xy, seen = (part.unflatten(0, (-1, 2)) for part in joined)
+    return {"image": image[0], "latents": latents, "xy": xy, "seen": seen}
 
 
 names, count = (["alba"], 6) if FAST else (["alba", "bruno", "chidi", "dana", "emre"], 48)
 training = [make_pairs(name, count, seed) for seed, name in enumerate(names)]
 held_out = make_pairs("femi", 4 if FAST else 8, 99)
-print(f"{len(training)} speakers, {count} latent frames each; latents {list(held_out['latents'].shape)}")
+print(f"{len(training)} speakers, {count} latent frames each")
+print(f"latents of the held-out one: {list(held_out['latents'].shape)}")
 
 # %% [markdown]
 # Entry 0 of each is the reference itself. The tiny teacher is the package's transformer, made small: 96 wide and 3 layers deep, where the shipped one is 320 wide and 8 deep.
@@ -369,19 +379,21 @@ tiny = VideoTransformer(latent_channels=48, width=96, layers=3, heads=3)
 def predict(batch, noisy, level):
     """x0 of one latent frame each [b, c, h, w]; the clean reference rides in front, at level 0."""
     reference = batch["latents"][:, :1]
-    condition = tiny.condition(reference.expand(-1, 2, -1, -1, -1), batch["image"], batch["xy"], batch["seen"])
+    base = reference.expand(-1, 2, -1, -1, -1)
+    condition = tiny.condition(base, batch["image"], batch["xy"], batch["seen"])
     levels = torch.stack([torch.zeros_like(level), level], 1)
     return tiny(torch.cat([reference, noisy[:, None]], 1), levels, condition, attend_own)[:, 1]
 
 
 def take(clip, which):
     """Some latent frames of a clip, each with the reference in front."""
-    both = [torch.stack([clip[key][:1].expand_as(clip[key][which]), clip[key][which]], 1) for key in ("latents", "xy", "seen")]
-    image = clip["image"][None].expand(len(which), -1, -1, -1)
-    return {"image": image, "latents": both[0], "xy": both[1], "seen": both[2]}
+    batch = {"image": clip["image"][None].expand(len(which), -1, -1, -1)}
+    for key in ("latents", "xy", "seen"):
+        some = clip[key][which]
+        batch[key] = torch.stack([clip[key][:1].expand_as(some), some], 1)
+    return batch
 
 
-print(f"{sum(p.numel() for p in tiny.parameters()) / 1e6:.2f} million parameters")
 
 # %% [markdown]
 # **Predict**: before training the network returns the reference, whatever the pose (its last layer starts at zero, and its output is *added* to the reference). We measure the error on the held-out speaker as a share of
@@ -473,7 +485,7 @@ plt.show()
 # more steps, more speakers and a wider network.
 #
 # ## The shipped teacher
-# It is larger, saw drawn frames of many speakers, and gets the warped reference as a start. Its card says how it was made. **Predict**: two speakers, two poses. What follows the
+# It is larger, was trained on drawn frames of many speakers, and is given the warped reference as a start. Its card says how it was made. **Predict**: two speakers, two poses. What follows the
 # pose, what the reference?
 
 # %%
@@ -490,7 +502,8 @@ for row, name in enumerate(("dana", "emre")):
     axes[row, 0].imshow(speaker.image)
     for column, t in ((1, 40), (2, 120)):
         take_one = pipeline.stream(
-            image=speaker, keypoints=poses[t : t + 2], model="teacher", num_inference_steps=2 if FAST else 12
+            image=speaker, keypoints=poses[t : t + 2], model="teacher",
+            num_inference_steps=2 if FAST else 12,
         )
         axes[row, column].imshow(next(take_one.frames)[0])
 for axis, title in zip(axes.flat, ("reference", "pose A", "pose B", "", "", ""), strict=True):
@@ -508,7 +521,7 @@ plt.show()
 #
 # ## Further questions
 # 1. The loss divides by $t$ plus a floor of 0.2 (`flow_loss`). Which quantity's squared error does it then (nearly) measure, and why a floor?
-# 2. `make_levels` spends more of its steps near level 1 (`shift`). Look at the ways of the points above: where do they bend?
+# 2. `make_levels` spends more of its steps near level 1 (`shift`). Look at the paths of the points above: where do they bend?
 # 3. Why do faces and hands get a larger weight in training (`token_weight`)? What would plain squares care about most in these pictures?
 # 4. The tiny teacher never saw two frames together. What would flicker in a video, and which attention repairs it?
 #

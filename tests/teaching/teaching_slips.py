@@ -144,6 +144,9 @@ SLIPS: dict[str, list[tuple[str, str, str]]] = {
         ("-torch.inf", "0.0", "very negative"),
         ("torch.maximum(top, logits.amax(1, keepdim=True))", "logits.amax(1, keepdim=True)", "two blocks|overflow|last"),
         ("total = shrink * total + p.sum(1, keepdim=True)", "total = p.sum(1, keepdim=True)", "shrink|last"),
+        ("", "k, v = (torch.cat(x) for x in zip(*blocks))\nreturn (q @ k.T / q.shape[1] ** 0.5).softmax(1) @ v", "kept or joined"),
+        ("", "keys, values = zip(*[(k.clone(), v.clone()) for k, v in blocks])\nk, v = torch.cat(keys), torch.cat(values)\n"
+         "return (q @ k.T / q.shape[1] ** 0.5).softmax(1) @ v", "kept or joined"),
     ],
     "count_tokens": [
         ("-(-video_frames // per_latent)", "video_frames", "share one latent frame"),
@@ -156,7 +159,7 @@ SLIPS: dict[str, list[tuple[str, str, str]]] = {
     "locate": [
         ("divmod(inside, cols)", "divmod(inside, rows)", "token 5"),
         ("row, column = divmod(inside, cols)", "column, row = divmod(inside, rows)", "along a row|last of the first row|token 5"),
-        ("return frame, row, column", "return row, column", "three numbers"),
+        ("return frame, row, column", "return row, column", "frame, row, column"),
         ("return frame, row, column", "return frame, column, row", "along a row first"),
         ("divmod(token, rows * cols)", "divmod(token, rows * rows)", "token"),
         ("return frame, row, column", "return frame + 1, row + 1, column + 1", "token 0"),
@@ -334,6 +337,7 @@ SLIPS: dict[str, list[tuple[str, str, str]]] = {
         ("np.median(seconds[warm_up:])", "np.mean(seconds[warm_up:])", "median"),
         ("np.median(seconds[warm_up:])", "np.min(seconds[warm_up:])", "median"),
         ("per_latent / np.median(seconds[warm_up:])", "per_latent * np.mean(1 / seconds[warm_up:])", "hiccup|median"),
+        ("per_latent / np.median(seconds[warm_up:])", "np.median(per_latent / seconds[warm_up:])", "invert it once"),
         ("seconds[warm_up:]", "seconds[:-warm_up or None]", "left out"),
     ],
     "start_delay": [

@@ -7,10 +7,12 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import teaching_slips
+import torch
 
-from iasa.teaching import WrongAnswer
+from iasa.teaching import WrongAnswer, answers, yours
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "notebooks"))
@@ -95,3 +97,121 @@ def test_an_answer_that_changes_its_input_is_told_so():
     )
     with pytest.raises(WrongAnswer, match="in place"):
         check("rigid_fit", run(wrong, "rigid_fit"))
+
+
+class Odd:
+    """Something that is no answer to anything."""
+
+    def __repr__(self) -> str:
+        return "<an odd thing>"
+
+
+def stop(*arguments):
+    return [][0]
+
+
+# What a function may return that is wrong whatever the exercise.
+ANSWERS = {
+    "None": lambda value: None,
+    "text": lambda value: "42",
+    "an object": lambda value: Odd(),
+    "a dictionary": lambda value: {"answer": 1},
+    "ragged rows": lambda value: [[1.0], [1.0, 2.0]],
+    "a class": lambda value: Odd,
+    "complex numbers": lambda value: np.ones(3) * 1j,
+    "nothing at all": lambda value: (),
+    "a row too many": lambda value: np.ones((99, 2)),
+    "None for each": lambda value: (None, None),
+}
+
+
+def answering(name: str, change):
+    """The solution, with its answer changed; its body still runs."""
+    solution = run(exercises()[name][1], name)
+
+    @functools.wraps(solution)
+    def answer(*arguments):
+        return change(solution(*arguments))
+
+    return answer
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("name", exercises())
+def test_a_bad_answer_gets_a_sentence_and_no_traceback(name, kind):
+    with pytest.raises(WrongAnswer) as caught:
+        check(name, answering(name, ANSWERS[kind]))
+    assert len(str(caught.value).splitlines()[0].split()) >= 5, "too short to help"
+
+
+@pytest.mark.parametrize("name", exercises())
+def test_an_error_inside_is_said_in_one_sentence(name):
+    source = exercises()[name][1]
+    broken = build._SOLUTION.sub(lambda found: f"{found[1]}sizes = []\n{found[1]}return sizes[3]", source)
+    with pytest.raises(WrongAnswer, match=rf"^{name} stopped in line \d+ of its cell.* with IndexError: list index"):
+        check(name, run(broken, name))
+    with pytest.raises(WrongAnswer, match="stopped before its first line .* with TypeError"):
+        check(name, lambda: 1)
+    with pytest.raises(WrongAnswer, match="a function is needed here, not 3"):
+        check(name, 3)
+
+
+@pytest.mark.parametrize("name", exercises())
+def test_lists_arrays_and_tensors_are_the_same_answer(name, capsys):
+    """A list for a tuple, numpy for torch and torch for numpy are right, but where a gradient has to pass."""
+
+    def other(value):
+        if isinstance(value, tuple):
+            return [other(part) for part in value]
+        if isinstance(value, torch.Tensor):
+            return value if value.requires_grad else value.numpy()
+        return torch.from_numpy(value) if isinstance(value, np.ndarray) and value.ndim else value
+
+    check(name, answering(name, other))
+    assert capsys.readouterr().out.startswith("\N{CHECK MARK}")
+
+
+@pytest.mark.parametrize("name", exercises())
+def test_a_right_answer_gets_no_warning(name, recwarn):
+    check(name, run(exercises()[name][1], name))
+    assert not [str(warning.message) for warning in recwarn]
+
+
+@pytest.mark.parametrize("name", ["surrogate", "critic_step", "region_loss"])
+def test_an_array_cannot_carry_a_gradient(name):
+    with pytest.raises(WrongAnswer, match="a torch tensor is needed"):
+        check(name, answering(name, lambda value: value.detach().numpy()))
+
+
+def test_a_notebook_shows_the_sentence_before_anything_else(monkeypatch, tmp_path):
+    """What IPython prints for a wrong answer and for a stub: the sentence alone, in place of the traceback."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell()
+    shown = []
+    shell._showtraceback = lambda etype, value, lines: shown.append(lines)
+    shell.run_cell("from iasa.teaching import check_guide\ncheck_guide(lambda told, untold, scale: told)")
+    shell.run_cell("def guide(told, untold, scale):\n    raise NotImplementedError('write guide')\ncheck_guide(guide)")
+    wrong, stub = shown
+    assert len(wrong) == 1 and wrong[0].startswith("\N{BALLOT X} scale 0 ignores the condition")
+    assert stub == ["\N{BALLOT X} not written yet: write guide"]
+
+
+@pytest.mark.parametrize("name", exercises())
+def test_the_package_answers_every_exercise_itself(name):
+    """What a notebook goes on with while a student's function is not right."""
+    check(name, getattr(answers, name))
+
+
+def test_a_notebook_goes_on_with_the_students_own_function(capsys):
+    mine = run(exercises()["guide"][1], "guide")
+    assert yours(mine) is answers.guide, "unchecked functions do not count"
+    assert "the package's guide stands in" in capsys.readouterr().out
+    check("guide", mine)
+    capsys.readouterr()
+    assert yours(mine) is mine and not capsys.readouterr().out
+    later = run(exercises()["guide"][1], "guide")  # its cell was run again and may have changed
+    assert yours(later) is answers.guide
+    with pytest.raises(WrongAnswer):
+        check("guide", wrong := (lambda told, untold, scale: told))
+    wrong.__name__ = "guide"
+    assert yours(wrong) is answers.guide
