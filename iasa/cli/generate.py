@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from iasa.attention.patterns import pattern_names
 from iasa.cli import generate_backbone
@@ -36,6 +37,13 @@ from iasa.config import (
     InputError,
     check_steps,
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from iasa.avatar.speaker import Reference
+    from iasa.keypoints import Keypoints
+    from iasa.media.sound import Sound
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,16 +83,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    from iasa.media.backdrop import TRANSPARENT
-    from iasa.media.writer import WITH_SOUND, check_alpha, check_video_output
+    from iasa.media.writer import check_video_output
 
-    target = check_video_output(arguments.out, input_files(arguments))
+    check_video_output(arguments.out, input_files(arguments))
+    _check_options(arguments)
+    poses = None if arguments.pose is None else read_poses(arguments.pose)
+    audio, sound = read_speech(arguments)
+    if arguments.backbone is not None:
+        return generate_backbone.run(arguments, audio, poses)
+    reference = read_reference(arguments)
+    if arguments.model == "teacher" and reference.size != IMAGE_SIZE:
+        raise InputError(f"the teacher draws {IMAGE_SIZE} x {IMAGE_SIZE} pixels; add --size {IMAGE_SIZE}")
+    report = _generate(arguments, audio, sound, poses, reference)
+    from iasa.media.content_credentials import sign_if_asked
+
+    sign_if_asked(arguments.out)
+    _tell_result(arguments, report)
+    if reference.parts is not None:
+        report["parts"] = reference.parts.describe()
+        tell(arguments, report["parts"])
+    return {**report, "out": arguments.out}
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Choose the model where none is named; raises InputError on options that contradict one another."""
+    from iasa.media.backdrop import TRANSPARENT
+    from iasa.media.writer import check_alpha
+
     generate_backbone.check_arguments(arguments)
     if arguments.model is None:
         photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
         arguments.model = LAYERS if photograph else "student"
     if arguments.background == TRANSPARENT:
-        check_alpha(target)
+        check_alpha(Path(arguments.out))
         if arguments.model not in WARPED:
             raise InputError(f"the {arguments.model} paints no alpha; for a transparent background leave --model out")
     if arguments.model == RESTORED and (arguments.reference is None or arguments.puppet):
@@ -96,13 +127,12 @@ def run(arguments: argparse.Namespace) -> dict:
         raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
-    poses = None if arguments.pose is None else read_poses(arguments.pose)
-    audio, sound = read_speech(arguments)
-    if arguments.backbone is not None:
-        return generate_backbone.run(arguments, audio, poses)
-    reference = read_reference(arguments)
-    if arguments.model == "teacher" and reference.size != IMAGE_SIZE:
-        raise InputError(f"the teacher draws {IMAGE_SIZE} x {IMAGE_SIZE} pixels; add --size {IMAGE_SIZE}")
+
+
+def _generate(
+    arguments: argparse.Namespace, audio: np.ndarray, sound: Sound, poses: Keypoints | None, reference: Reference
+) -> dict:
+    """Load the networks that are needed, and write the video."""
     bar = StageBar()
     bar("load", 0.0)
     try:
@@ -116,15 +146,12 @@ def run(arguments: argparse.Namespace) -> dict:
         unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
         if arguments.model != RESTORED:
             unused["restorer"] = None
-
         pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, **unused)
         loading = time.perf_counter() - started
         options: dict[str, Any] = {
             "mark": not arguments.no_mark, "num_inference_steps": arguments.steps, "seed": arguments.seed, "progress": bar,
             "sound": sound,
         }  # fmt: skip
-        if arguments.attention and not arguments.stream:
-            options["attention"] = arguments.attention
         if arguments.motion:
             options["motion"] = arguments.motion
         if arguments.stream:
@@ -132,33 +159,30 @@ def run(arguments: argparse.Namespace) -> dict:
 
             report = write_live(pipeline, audio, reference, arguments.out, **options)
         else:
+            if arguments.attention:
+                options["attention"] = arguments.attention
             report = generate(pipeline, audio, reference, arguments.out, poses, model=arguments.model, **options)
     finally:
         bar.close()
-    from iasa.inference.generation import remarks
-    from iasa.media.content_credentials import sign_if_asked
+    return {**report, "seconds": {"load": round(loading, 3), **report["seconds"]}}
 
-    sign_if_asked(arguments.out)
-    report["seconds"] = {"load": round(loading, 3), **report["seconds"]}
-    made = f"{report['frames']} frames in {loading + report['elapsed']:.1f} s"
-    tell(
-        arguments,
-        f"{arguments.out}: {made} by the {report['model']} in {report['steps']} steps, "
-        f"the first after {report['first_frame']} s, "
-        + (
-            f"attention density {report['density']:.3f}, "
-            if arguments.model == "student" and not arguments.stream
-            else ""
-        )
-        + f"{report['device']} {report['dtype']}"
-        + ("" if target.suffix.lower() in WITH_SOUND else "; without sound, which such files cannot hold"),
-    )
+
+def _tell_result(arguments: argparse.Namespace, report: dict) -> None:
+    from iasa.inference.generation import remarks
+    from iasa.media.writer import WITH_SOUND
+
+    seconds = report["seconds"]["load"] + report["elapsed"]
+    said = [
+        f"{arguments.out}: {report['frames']} frames in {seconds:.1f} s by the {report['model']} in {report['steps']} steps",
+        f"the first after {report['first_frame']} s",
+    ]
+    if arguments.model == "student" and not arguments.stream:
+        said.append(f"attention density {report['density']:.3f}")
+    said.append(f"{report['device']} {report['dtype']}")
+    silent = Path(arguments.out).suffix.lower() not in WITH_SOUND
+    tell(arguments, ", ".join(said) + ("; without sound, which such files cannot hold" if silent else ""))
     for sentence in remarks(report):
         tell(arguments, sentence)
-    if reference.parts is not None:
-        report["parts"] = reference.parts.describe()
-        tell(arguments, report["parts"])
-    return {**report, "out": arguments.out}
 
 
 def _check_attention(arguments: argparse.Namespace) -> None:

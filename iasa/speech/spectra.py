@@ -39,12 +39,13 @@ def loudness(audio: np.ndarray, window: int) -> np.ndarray:
 def mel_bands(audio: np.ndarray, window: int, count: int, low: float, high: float) -> np.ndarray:
     """Power in `count` mel bands between two frequencies in hertz [m, count], by a Hann window."""
     hann, bands = get_window("hann", window), mel_filters(window, count, low, high).T
-    return np.concatenate([np.abs(fft.rfft(part * hann)) ** 2 @ bands for part in hops(audio, window)])
+    return np.concatenate([np.abs(np.asarray(fft.rfft(part * hann))) ** 2 @ bands for part in hops(audio, window)])
 
 
 def mel_filters(window: int, count: int, low: float, high: float) -> np.ndarray:
     """Triangles of equal area on Slaney's mel scale, linear below 1 kHz and logarithmic above: [count, window // 2 + 1]."""
-    edges = from_mel(np.linspace(*to_mel(np.array([low, high])), count + 2))
+    first, last = to_mel(np.array([low, high]))
+    edges = from_mel(np.linspace(first, last, count + 2))
     frequency = np.arange(window // 2 + 1) * (AUDIO_RATE / window)
     below, centre, above = (edges[i : i + count, None] for i in range(3))
     rising, falling = (frequency - below) / (centre - below), (above - frequency) / (above - centre)
@@ -83,8 +84,8 @@ def pitch(audio: np.ndarray, low: float, high: float, window: int = 1024) -> np.
 
 def _pitch_of(x: np.ndarray, first: int, last: int) -> np.ndarray:  # [m, window] -> [m]
     window = x.shape[1]
-    spectrum = fft.rfft(x, fft.next_fast_len(window + last))
-    same = fft.irfft(np.abs(spectrum) ** 2)[:, : last + 1]  # sum_j x[j] x[j + k]
+    spectrum = np.asarray(fft.rfft(x, fft.next_fast_len(window + last)))
+    same = np.asarray(fft.irfft(np.abs(spectrum) ** 2))[:, : last + 1]  # sum_j x[j] x[j + k]
     energy = np.cumsum(x * x, 1)
     lags = np.arange(1, last + 1)
     d = 2 * (same[:, :1] - same[:, 1:]) - energy[:, lags - 1]
