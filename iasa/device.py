@@ -8,6 +8,7 @@ import importlib.metadata
 import math
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from iasa import __version__
 from iasa.config import PRECISIONS, InputError
+from iasa.paths import CHECKOUT
 
 CPUINFO = Path("/proc/cpuinfo")
 VNNI = {"avx512_vnni", "avx_vnni"}  # without them a pair of 8-bit products can overflow 16 bits
@@ -138,7 +141,7 @@ def _int8_layer(rows: int = 256, inner: int = 320, outer: int = 960) -> Callable
 
 
 def describe_machine() -> dict[str, str | int]:
-    """What a table of measured figures has to say about where they come from: device, threads, versions, date."""
+    """What a table of measured figures has to say about where they come from: device, threads, versions, commit, date."""
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:
@@ -149,11 +152,26 @@ def describe_machine() -> dict[str, str | int]:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "triton") if name in installed}
     return {
         "date": date.today().isoformat(),
+        "commit": find_commit(),
         "device": device,
+        "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **versions,
     }
+
+
+def find_commit() -> str:
+    """The checkout's commit, with "+" where files differ from it; the version where there is none."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=CHECKOUT, capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return __version__
+    inside = (CHECKOUT / ".git").exists()  # and not some other repository around an installed package
+    return found.stdout.strip() if inside and not found.returncode else __version__
 
 
 def release_memory() -> None:

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "iasa"
 
 # A part of the package imports from parts that stand before it, never from one behind it.
 ORDER = (
-    "config", "device", "grid", "paths", "sampling", "files", "keypoints",
+    "paths", "config", "device", "grid", "sampling", "files", "keypoints",
     "media", "pose", "avatar", "speech", "warp", "masks", "models", "losses", "attention", "motion", "teaching",
     "metrics", "inference", "training", "pipeline", "session", "explorer", "evaluation", "backbones",
     "benchmarks", "demo", "cli", "__main__",

@@ -38,6 +38,7 @@ class GenerateOptions:
     breakdown: bool = False  # attention, linear, norm and the rest of the denoising
     soak: int | None = None  # watch the memory over that many short generations instead
     drift: int | None = None  # look at one video of that many minutes instead
+    against: str | None = None  # a stored report, whose rows stand beside
 
 
 @dataclass(frozen=True)

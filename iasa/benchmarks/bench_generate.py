@@ -22,8 +22,10 @@ import torch
 
 from iasa.avatar.speaker import Reference, load_speaker, speaker_names
 from iasa.benchmarks import GenerateOptions
+from iasa.benchmarks.comparison import compare, read_rows, tell_row
 from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS, InputError, MaskOptions
 from iasa.device import Precision
+from iasa.files import display_name
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.metrics.video_quality import detection_rates, psnr
@@ -229,7 +231,8 @@ def _frames(
 
 
 def run(options: GenerateOptions) -> tuple[str, dict]:
-    """(Markdown tables, figures)."""
+    """(Markdown tables, figures). Raises InputError before anything is measured if there is nothing to compare with."""
+    stored = None if options.against is None else read_rows(options.against)
     sparse = CoSpeechPipeline.from_pretrained(options.weights, teacher=None)
     reference = load_speaker(speaker_names()[0])
     kind = {"dtype": str(sparse.precision), "speaker": reference.name}
@@ -248,10 +251,13 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
         for seconds in sorted([4.0] if options.quick else options.seconds):
             if options.all_lengths or seconds <= LONGEST.get(row, seconds):
                 rows.append(measure(pipeline, reference, row, example_speech(seconds), steps))
+                tell_row(rows[-1], stored)
         if options.breakdown and row != "student live":
             parts.append(breakdown(pipeline, reference, row, steps))
     columns = ("row", "seconds", "steps", "fps", "fps_after_first", "first_frame", "end_over_start", "peak_mb")
     table = to_table(rows, columns)
+    if stored is not None:
+        table += f"\n\nAgainst {display_name(options.against or '')}:\n\n" + to_table(*compare(rows, stored))
     stages = [{"row": r["row"], "seconds": r["seconds"], **r["ms_processor"]} for r in rows]
     names = dict.fromkeys(name for stage in stages for name in stage)
     table += "\n\nProcessor milliseconds of a latent frame by stage:\n\n" + to_table(stages, tuple(names))

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
     group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
+    group.add_argument("--against", metavar="JSON", help="a report that --out wrote, to compare with row by row")
     group.add_argument(
         "--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)"
     )
