@@ -19,7 +19,12 @@ from iasa.config import InputError
 
 def display_name(path: str | os.PathLike) -> str:
     """A file's own name, fit to stand in a sentence."""
-    return "".join(c if c.isprintable() else "?" for c in Path(path).name)[:80] or "the file"
+    name = Path(path).name or os.fspath(path) or "the file"  # "." and ".." have no name of their own
+    return "".join(c if c.isprintable() else "?" for c in str(name))[:80]
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
 
 
 def check_output(
@@ -34,7 +39,7 @@ def check_output(
     """
     target, name = Path(path), display_name(path)
     if target.suffix.lower() not in suffixes:
-        raise InputError(f"the output cannot be named {name}; the name must end in {' or '.join(suffixes)}")
+        raise InputError(f"the output cannot be named {name}; the name must end in {_one_of(suffixes)}")
     check_replaceable(target)
     for source in inputs:
         if source is not None and is_same_file(target, source):

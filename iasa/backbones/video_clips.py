@@ -43,7 +43,9 @@ class VideoReport:
 
 def find_videos(folder: Path) -> list[Path]:
     """The videos of a folder, in order. Raises InputError if there is none."""
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}")
     if not paths:
         raise InputError(f"there are no videos in {folder}; accepted are {', '.join(SUFFIXES)}")
     return paths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -33,8 +34,26 @@ def seed_number(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """The type of a number of things on the command line."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of things; 1 or more is needed")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """The type of a time on the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; a number above 0 is needed")
+    return value
+
+
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=seed_number, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="random seed for everything (default: 0)")
 
 
 def add_audio(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +62,10 @@ def add_audio(parser: argparse.ArgumentParser) -> None:
         "--audio", required=True, help=f"speech in any usual sound or video file, or an example clip: {clips}"
     )
     parser.add_argument(
-        "--track", type=int, metavar="N", help="its sound track, counted from 1 (default: the one that players choose)"
+        "--track",
+        type=int,
+        metavar="N",
+        help="which sound track, counted from 1 (default: the one that a player would choose)",
     )
 
 
@@ -72,15 +94,11 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
 def add_photograph(parser: argparse.ArgumentParser) -> None:
     """What goes with --reference."""
     group = parser.add_argument_group("of a photograph")
-    group.add_argument(
-        "--framing", choices=FRAMINGS, default="auto", help="which square of it becomes the frame (default: auto)"
-    )
+    group.add_argument("--framing", choices=FRAMINGS, help="which square of it becomes the frame (default: auto)")
     group.add_argument(
         "--face", type=int, metavar="N", help="who speaks, counted from the left (default: the largest face)"
     )
-    group.add_argument(
-        "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), default=PHOTO_SIZE, help=f"pixels (default: {PHOTO_SIZE})"
-    )
+    group.add_argument("--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), help=f"pixels (default: {PHOTO_SIZE})")
     group.add_argument(
         "--background", metavar="IMG|#RRGGBB|transparent", help="what stands behind the person instead of the room"
     )
@@ -106,7 +124,7 @@ def add_weights(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--weights",
         metavar="FOLDER",
-        help="weights of your own, of `train --export` or a run; those it lacks are the shipped ones",
+        help="weights of your own, from `train --export` or a run; networks that it lacks are the shipped ones",
     )
 
 
@@ -160,16 +178,19 @@ def read_reference(arguments: argparse.Namespace) -> Reference:
             raise InputError(f"--keep-frame shows the picture's own room; leave --{other} out")
         if arguments.puppet:
             return photo_speaker(read_image(arguments.reference), "puppet")
-        room = None if arguments.background is None else read_backdrop(arguments.background, arguments.size)
+        size = arguments.size or PHOTO_SIZE
+        room = None if arguments.background is None else read_backdrop(arguments.background, size)
         return photograph_speaker(
             read_image(arguments.reference),
-            framing=arguments.framing,
+            framing=arguments.framing or "auto",
             face=arguments.face,
-            size=arguments.size,
+            size=size,
             room=room,
             keep_frame=arguments.keep_frame,
         )
-    asked = [name for name in ("background", "face", "keep_frame", "puppet") if getattr(arguments, name)]
+    asked = [
+        name for name in ("background", "face", "framing", "keep_frame", "puppet", "size") if getattr(arguments, name)
+    ]
     if asked:
         raise InputError(f"--{asked[0].replace('_', '-')} is for a photograph; give one with --reference IMG")
     if arguments.avatar is not None:
@@ -184,6 +205,10 @@ def first_speaker() -> str:
     if not names:
         raise InputError("the example speakers are not there; name another with --avatar N or --reference IMG")
     return names[0]
+
+
+def plural(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def tell(arguments: argparse.Namespace, sentence: str) -> None:

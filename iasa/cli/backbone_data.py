@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iasa.cli.arguments import tell
+from iasa.cli.arguments import count, tell
 from iasa.cli.generate_backbone import parse_size
 from iasa.config import InputError
 
@@ -19,15 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, metavar="SHARDS", help="folder; shards that are done there are left alone"
     )
     parser.add_argument("--size", metavar="WxH", help="pixels, multiples of 16 (default: 832x480)")
-    parser.add_argument("--frames", type=int, default=81, help="pictures of a clip, 4 n + 1 (default: 81)")
+    parser.add_argument("--frames", type=count, default=81, help="pictures of a clip, 4 n + 1 (default: 81)")
     parser.add_argument("--prompt", help="what the videos show, in words")
     parser.add_argument("--worker", type=int, default=0, metavar="I", help="which of the workers this is (default: 0)")
-    parser.add_argument("--of", type=int, default=1, metavar="N", help="how many workers share the videos (default: 1)")
+    parser.add_argument(
+        "--of", type=count, default=1, metavar="N", help="how many workers share the videos (default: 1)"
+    )
     parser.add_argument(
         "--dwpose", nargs=2, metavar=("DETECTOR", "POSE"), help="two ONNX files: poses by rtmlib, not mediapipe"
     )
     parser.add_argument(
-        "--ray", type=int, metavar="ACTORS", help="share the work among so many actors of a Ray cluster instead"
+        "--ray", type=count, metavar="ACTORS", help="share the work among so many actors of a Ray cluster instead"
     )
 
 

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from iasa.cli.arguments import add_seed, tell
+from iasa.cli.arguments import add_seed, count, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", required=True, metavar="R", help="folder for checkpoints, losses and student.safetensors"
     )
-    parser.add_argument("--updates", type=int, default=600, help="of the student (default: 600)")
-    parser.add_argument("--batch", type=int, default=8, help="clips of an update, over all processes (default: 8)")
-    parser.add_argument("--steps", type=int, default=4, help="denoising steps of the student (default: 4)")
-    parser.add_argument("--rank", type=int, default=64, help="of the adapters (default: 64)")
+    parser.add_argument("--updates", type=count, default=600, help="of the student (default: 600)")
+    parser.add_argument("--batch", type=count, default=8, help="clips of an update, over all processes (default: 8)")
+    parser.add_argument("--steps", type=count, default=4, help="denoising steps of the student (default: 4)")
+    parser.add_argument("--rank", type=count, default=64, help="of the adapters (default: 64)")
     parser.add_argument(
         "--whole-clip", action="store_true", help="the student denoises the clip at once, not chunk by chunk"
     )
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--region", type=float, default=0.0, help="weight of the region loss on decoded crops (default: 0)"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --run")
-    parser.add_argument("--save-every", type=int, default=50, help="updates (default: 50)")
+    parser.add_argument("--save-every", type=count, default=50, help="updates (default: 50)")
     add_seed(parser)
 
 

@@ -6,7 +6,7 @@ import argparse
 import importlib
 
 from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions, PatternOptions
-from iasa.cli.arguments import add_networks, check_report, gather, tell, write_report
+from iasa.cli.arguments import add_networks, check_report, count, duration, gather, tell, write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,40 +15,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repeats")
     parser.add_argument("--out", metavar="JSON", help="write the figures with device, versions and date")
     parser.add_argument_group("of bench backbone").add_argument(
-        "--minutes", type=float, default=BackboneOptions.minutes, help="no row begins later (default: 8)"
+        "--minutes", type=duration, default=BackboneOptions.minutes, help="no row begins later (default: 8)"
     )
     named = ", ".join(repr(row) for row in GENERATE_ROWS) + " (default: all)"
     group = parser.add_argument_group("of bench generate")
     lengths = " ".join(f"{seconds:g}" for seconds in default.seconds)
     group.add_argument(
-        "--seconds", type=float, nargs="+", default=default.seconds, help=f"lengths of speech (default: {lengths})"
+        "--seconds", type=duration, nargs="+", default=default.seconds, help=f"lengths of speech (default: {lengths})"
     )
     group.add_argument(
         "--rows", nargs="+", choices=GENERATE_ROWS, default=default.rows, metavar="ROW", help=f"of {named}"
     )
-    group.add_argument("--steps", type=int, help="denoising steps of the student")
-    group.add_argument("--teacher-steps", type=int, help="denoising steps of the teacher")
+    group.add_argument("--steps", type=count, help="denoising steps of the student")
+    group.add_argument("--teacher-steps", type=count, help="denoising steps of the teacher")
     add_networks(group)
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
-    group.add_argument("--soak", type=int, metavar="N", help="memory over N short generations instead")
+    group.add_argument("--soak", type=count, metavar="N", help="memory over N short generations instead")
     group.add_argument("--against", metavar="JSON", help="a report that --out wrote, to compare with row by row")
     group.add_argument(
-        "--drift", type=int, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)"
+        "--drift", type=count, metavar="MINUTES", help="look at one long video instead (needs mediapipe, Skia)"
     )
     patterns, group = PatternOptions(), parser.add_argument_group("of bench patterns (needs mediapipe, Skia)")
     group.add_argument(
-        "--clips", type=int, default=patterns.clips, help=f"held-out avatars (default: {patterns.clips})"
+        "--clips", type=count, default=patterns.clips, help=f"held-out avatars (default: {patterns.clips})"
     )
     group.add_argument(
-        "--frames", type=int, default=patterns.frames, help=f"latent frames of each (default: {patterns.frames})"
+        "--frames", type=count, default=patterns.frames, help=f"latent frames of each (default: {patterns.frames})"
     )
     group.add_argument(
         "--densities", type=float, nargs="+", default=patterns.densities, metavar="SHARE",
         help="of the pairs, at which patterns are compared (default: " + " ".join(map(str, patterns.densities)) + ")",
     )  # fmt: skip
     group.add_argument(
-        "--teacher-step-counts", type=int, nargs="+", default=patterns.teacher_step_counts, metavar="N",
+        "--teacher-step-counts", type=count, nargs="+", default=patterns.teacher_step_counts, metavar="N",
         help="denoising steps of the teacher (default: " + " ".join(map(str, patterns.teacher_step_counts)) + ")",
     )  # fmt: skip
     group.add_argument("--real", metavar="DIR", help="photographs that are animated too")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from iasa.cli.arguments import add_networks, check_report, input_files, write_report
+from iasa.cli.arguments import add_networks, check_report, count, input_files, write_report
 from iasa.config import IMAGE_SIZE, PHOTO_SIZE, PUBLISHED_METRICS, WARPED, InputError
 from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
 from iasa.files import check_output, display_name
@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ablation", action="store_true", help="the rows of the paper's table 2, as far as they are trained"
     )
-    parser.add_argument("--clips", type=int, help="held-out clips")
-    parser.add_argument("--frames", type=int, help="of each clip")
+    parser.add_argument("--clips", type=count, help="held-out clips")
+    parser.add_argument("--frames", type=count, help="frames of each clip")
     parser.add_argument(
         "--rows",
         nargs="+",
@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROW",
         help=f"of {', '.join(ROWS)} (default: {' '.join(DEFAULT_ROWS)})",
     )
-    parser.add_argument("--steps", type=int, help="denoising steps of the student")
-    parser.add_argument("--teacher-steps", type=int, help="denoising steps of the teacher")
+    parser.add_argument("--steps", type=count, help="denoising steps of the student")
+    parser.add_argument("--teacher-steps", type=count, help="denoising steps of the teacher")
     parser.add_argument("--keep", type=Path, help="keep each clip's figures in this file, and go on from it")
-    parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share the clips")
+    parser.add_argument("--workers", type=count, default=1, help="processes of one thread that share the clips")
     names = ", ".join(PUBLISHED_METRICS)
     parser.add_argument(
         "--metric",
@@ -57,8 +57,6 @@ def run(arguments: argparse.Namespace) -> dict:
     check_report(arguments, page=True)
     if arguments.keep:
         check_output(arguments.keep, (arguments.keep.suffix.lower(),), input_files(arguments, ("keep",)))
-    if arguments.workers < 1:
-        raise InputError(f"{arguments.workers} workers asked for; 1 or more are accepted")
     if arguments.real:
         return _run_real(arguments)
     published = read_metric_files(arguments.metric)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iasa.cli.arguments import add_networks, check_report, gather, write_report
+from iasa.cli.arguments import add_networks, check_report, count, gather, write_report
 from iasa.config import TEMPERATURE
 from iasa.training.speech_data.sentences import LANGUAGES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clips", type=int, default=12, help="synthetic clips with known stress (default: 12)")
-    parser.add_argument("--seeds", type=int, default=10, help="performances of each clip (default: 10)")
+    parser.add_argument("--clips", type=count, default=12, help="synthetic clips with known stress (default: 12)")
+    parser.add_argument("--seeds", type=count, default=10, help="performances of each clip (default: 10)")
     parser.add_argument("--real", type=Path, help="folder of real recordings, with their words in NAME.txt")
     parser.add_argument(
         "--languages", nargs="*", default=[], choices=sorted(LANGUAGES), help="synthetic clips of these too"

@@ -17,6 +17,7 @@ from iasa.cli.arguments import (
     add_seed,
     add_speaker,
     input_files,
+    plural,
     read_poses,
     read_reference,
     read_speech,
@@ -124,7 +125,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         check_steps(arguments.model, arguments.steps)
         _check_attention(arguments)
     if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
-        raise InputError("--stream is the student's, and makes its own poses; leave --pose and --model out")
+        raise InputError("--stream works with the student alone and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
 
@@ -157,6 +158,7 @@ def _generate(
         if arguments.stream:
             from iasa.session import write_live
 
+            options["steps"] = options.pop("num_inference_steps")
             report = write_live(pipeline, audio, reference, arguments.out, **options)
         else:
             if arguments.attention:
@@ -172,15 +174,16 @@ def _tell_result(arguments: argparse.Namespace, report: dict) -> None:
     from iasa.media.writer import WITH_SOUND
 
     seconds = report["seconds"]["load"] + report["elapsed"]
+    of_steps = f" in {plural(report['steps'], 'step')}" if report["steps"] else ""
     said = [
-        f"{arguments.out}: {report['frames']} frames in {seconds:.1f} s by the {report['model']} in {report['steps']} steps",
+        f"{arguments.out}: {report['frames']} frames in {seconds:.1f} s by the {report['model']}{of_steps}",
         f"the first after {report['first_frame']} s",
     ]
     if arguments.model == "student" and not arguments.stream:
         said.append(f"attention density {report['density']:.3f}")
     said.append(f"{report['device']} {report['dtype']}")
     silent = Path(arguments.out).suffix.lower() not in WITH_SOUND
-    tell(arguments, ", ".join(said) + ("; without sound, which such files cannot hold" if silent else ""))
+    tell(arguments, ", ".join(said) + ("; this format has no sound" if silent else ""))
     for sentence in remarks(report):
         tell(arguments, sentence)
 

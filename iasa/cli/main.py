@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from iasa import __version__
 from iasa.config import InputError
@@ -43,7 +44,11 @@ def main(words: Sequence[str] | None = None) -> int:
         arguments = make_parser(words[0] if words else "").parse_args(words)
         with numbers_of(getattr(arguments, "dtype", None)):
             report = arguments.run_command(arguments)
-    except (InputError, ImportError) as error:  # the latter names a missing library's install command
+    except InputError as error:
+        return _refuse(str(error))
+    except ModuleNotFoundError as error:
+        return _refuse(f"{error}; install what is missing with: pip install -r requirements.txt")
+    except ImportError as error:  # names the install command of an optional library
         return _refuse(str(error))
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
@@ -75,7 +80,10 @@ def _refuse(sentence: str) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a wrong command line with one sentence instead of the whole usage."""
+    """Answers a wrong command line with one sentence instead of the whole usage; options are written out in full."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -83,7 +91,7 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser(command: str = "") -> argparse.ArgumentParser:
     """All commands by name; the options of `command` alone are filled in."""
-    parser = Parser(prog="iasa", description="Speech and a picture in, a talking speaker out.", allow_abbrev=False)
+    parser = Parser(prog="iasa", description="Speech and a picture in, a talking speaker out.")
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> dict:
     report |= {"seconds": round(time.perf_counter() - started, 3), "out": arguments.out}
     tell(
         arguments,
-        f"{report['frames']} latent frames of {FRAMES_PER_LATENT} pictures, {report['tokens']} tokens: "
+        f"{report['frames']} latent frames of {FRAMES_PER_LATENT} pictures each, {report['tokens']} tokens: "
         f"{report['token_density']:.1%} of the token pairs, {report['block_density']:.1%} of the "
         f"{report['block']} x {report['block']} blocks ({report['block_density_unpermuted']:.1%} in picture order)",
     )

@@ -18,6 +18,8 @@ from iasa.cli.arguments import (
 from iasa.config import DEFAULT_MOTION, MOTION_MODELS
 from iasa.files import check_output
 
+MOUTH_FROM = {"given": "the phones given", "recognizer": "recognized phones", "signal": "the sound alone"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_audio(parser)
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> dict:
     keypoints = make_keypoints(identity, motion)
     save_keypoints(arguments.out, keypoints)
     seconds = round(time.perf_counter() - started, 3)
-    tell(arguments, f"{arguments.out}: poses of {len(keypoints)} frames, mouth from the {speech.source}")
+    tell(arguments, f"{arguments.out}: poses of {len(keypoints)} frames, mouth shapes from {MOUTH_FROM[speech.source]}")
     return {
         "frames": len(keypoints),
         "seconds": seconds,

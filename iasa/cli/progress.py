@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class StageBar:
-    """A progress bar on stderr that names the stage under way; it is gone when closed."""
+    """A progress bar on stderr that names the stage under way; it is gone when closed, and only a terminal shows it."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
@@ -21,7 +21,7 @@ class StageBar:
             from tqdm import tqdm
 
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-            self._bar = tqdm(total=1.0, desc=stage, bar_format=layout, leave=False, mininterval=0.2)
+            self._bar = tqdm(total=1.0, desc=stage, bar_format=layout, leave=False, mininterval=0.2, disable=None)
             self._stage = stage
         self._bar.update(share - self._bar.n)
 

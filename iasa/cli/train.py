@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from iasa.cli.arguments import add_dtype, add_seed, gather, tell
+from iasa.cli.arguments import add_dtype, add_seed, count, duration, gather, tell
 from iasa.config import PRESETS, REGION_WEIGHTS
 from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
 
@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="sizes and rates of a stage, or the small ones of tiny (default: the stage's own)",
     )
-    parser.add_argument("--steps", type=int, help=f"length of the run (default: {lengths})")
+    parser.add_argument("--steps", type=count, help=f"length of the run (default: {lengths})")
     parser.add_argument(
         "--clips",
-        type=int,
+        type=count,
         default=default.clips,
         help=f"data: training clips to render, beside 50 held-out ones (default: {default.clips})",
     )
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not start from the shipped weights; with --resume: begin anew where there is no checkpoint",
     )
-    parser.add_argument("--stop-after", type=float, default=default.stop_after, help="seconds, then save and leave")
+    parser.add_argument("--stop-after", type=duration, default=default.stop_after, help="seconds, then save and leave")
     parser.add_argument(
         "--export",
         type=Path,

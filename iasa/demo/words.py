@@ -19,7 +19,7 @@ WORDS = {
         "live_intro": "The chosen speaker says it with you, about a second later, for up to a minute. Press record; "
         "nothing is kept.",
         "live_mic": "Microphone",
-        "live_cancel": "Stop and drop",
+        "live_cancel": "Stop and discard",
         "kind_example": "Example speaker",
         "kind_drawn": "Drawn from a number",
         "kind_photo": "My photo",

@@ -28,7 +28,9 @@ SPLIT = 250  # frames fitted at a time: the person's proportions may drift with 
 
 def make_clips(videos: Path, folder: Path) -> dict:
     """One file of clips a video under `folder`; videos that are there already are left alone. Raises InputError."""
-    paths = sorted(p for p in videos.glob("*") if p.suffix.lower() in SUFFIXES) if videos.is_dir() else []
+    paths = sorted(p for p in videos.glob("*") if p.suffix.lower() in SUFFIXES)
+    if not videos.is_dir():
+        raise InputError(f"there is no folder {videos}")
     if not paths:
         raise InputError(f"there are no videos in {videos}; accepted are {', '.join(SUFFIXES)}")
     clips = frames = kept = 0

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from iasa.cli.arguments import read_speech
-from iasa.cli.main import main
+from iasa.cli.main import main, make_parser
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
 from iasa.keypoints import (
     LEFT_HAND,
@@ -451,3 +451,41 @@ def test_the_avatar_is_found_by_the_pose_detector(tmp_path, capsys, speech):
     keypoints = load_keypoints(found)
     assert keypoints.confidence[:, [LEFT_HAND.start, RIGHT_HAND.start]].max() > 0.5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.npz", "truth.mp4"]
+
+
+def test_stream_makes_a_video_as_if_the_sound_came_live(tmp_path, capsys, speech):
+    report = reported(["generate", "--audio", speech, "--stream", "--out", tmp_path / "live.mp4"], capsys)
+    frames, rate = read_video(tmp_path / "live.mp4")
+    assert len(frames) == report["frames"] > 10 and rate == pytest.approx(25)
+
+
+@pytest.mark.parametrize("words", [
+    ["generate", "--audio", "welcome", "--aud", "welcome"], ["generate", "--audio", "welcome", "--ref", "a.png"],
+    ["evaluate", "--clips", "0"], ["evaluate-motion", "--clips", "0"], ["evaluate", "--frames", "-3"],
+    ["bench", "generate", "--seconds", "-3"], ["bench", "generate", "--seconds", "nan"], ["bench", "generate", "--soak", "0"],
+    ["train", "data", "--clips", "0"], ["backbone-train", "--data", "x", "--run", "y", "--batch", "0"],
+])  # fmt: skip
+def test_slips_of_the_keyboard_are_answered_at_once(words):
+    """Options are not guessed from their beginnings, and no number of things is 0."""
+    with pytest.raises(SystemExit, match="2"):
+        make_parser(words[0]).parse_args([*words, *(["--out", "x.mp4"] if words[0] == "generate" else [])])
+
+
+@pytest.mark.parametrize("given", [["--size", "512"], ["--framing", "half"], ["--keep-frame"], ["--face", "1"]])
+def test_what_is_for_a_photograph_is_not_ignored_without_one(tmp_path, capsys, speech, given):
+    said = refused(["generate", "--audio", speech, *given, "--out", tmp_path / "v.mp4"], capsys, tmp_path)
+    assert f"{given[0]} is for a photograph" in said
+
+
+def test_folders_have_names_in_sentences(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "there is no folder nowhere" in refused(["motion-data", "--videos", "nowhere"], capsys, tmp_path)
+    assert ". " in refused(["generate", "--audio", ".", "--out", tmp_path / "v.mp4"], capsys, tmp_path)
+
+
+def test_a_library_that_is_missing_is_named_with_what_installs_it(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "iasa.media.container", raising=False)
+    monkeypatch.delitem(sys.modules, "iasa.media.sound", raising=False)
+    said = refused(["generate", "--audio", "welcome", "--out", tmp_path / "v.mp4"], capsys, tmp_path)
+    assert "pip install -r requirements.txt" in said
