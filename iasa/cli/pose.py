@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> dict:
     tell(
         arguments,
         f"{arguments.out}: {len(keypoints)} frames; found pose {found['pose']:.0%}, face {found['face']:.0%}, "
-        f"left hand {found['left_hand']:.0%}, right hand {found['right_hand']:.0%}; {kept:.0%} of the frames pass the paper's filter",
+        f"left hand {found['left_hand']:.0%}, right hand {found['right_hand']:.0%}; "
+        f"{kept:.0%} of the frames pass the paper's filter",
     )
     seconds = round(time.perf_counter() - started, 3)
     return {"frames": len(keypoints), "seconds": seconds, "found": found, "kept": kept, "out": arguments.out}

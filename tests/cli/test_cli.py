@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from PIL import Image
 
 from iasa.cli.arguments import read_speech
 from iasa.cli.main import main, make_parser
+from iasa.cli.progress import StageBar
 from iasa.config import AUDIO_RATE, MAX_AUDIO_SECONDS, VIDEO_FPS, InputError
 from iasa.keypoints import (
     LEFT_HAND,
@@ -224,7 +226,7 @@ def test_bad_poses(tmp_path, capsys, poses):
         (["--cols", "1000"], "--cols is 1000"),
         (["--top-k", "-1"], "top_k is -1"),
         (["--block", "0"], "block is 0"),
-        (["--out", tmp_path / "plan.txt"], "must end in .npz or .json or .png or .html"),
+        (["--out", tmp_path / "plan.txt"], "must end in .npz, .json, .png or .html"),
         (["--attention", "--out", tmp_path / "plan.npz"], "--attention is for the explorer"),
         (["--attention", "--rows", "4", "--out", tmp_path / "e.html"], "whose grid is 16 x 16"),
         (["--video", tmp_path / "no.mp4", "--out", tmp_path / "e.html"], "there is no file no.mp4"),
@@ -290,7 +292,7 @@ def test_the_main_job(tmp_path, speech):
     assert set(report["seconds"]) >= {"motion", "plan", "denoise", "decode", "write"}
     assert {"fps", "density", "steps", "device", "dtype"} <= set(report)
     assert 0 < report["density"] < 0.5 and report["steps"] == 1
-    assert "denoise" in done.stderr  # the progress bar
+    assert "denoise" not in done.stderr  # no progress bar in a log
 
     frames, fps = read_video(out)
     assert frames.shape == (report["frames"], 256, 256, 3) and fps == 25
@@ -489,3 +491,13 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it(monkeypatch, c
     monkeypatch.delitem(sys.modules, "iasa.media.sound", raising=False)
     said = refused(["generate", "--audio", "welcome", "--out", tmp_path / "v.mp4"], capsys, tmp_path)
     assert "pip install -r requirements.txt" in said
+
+
+def test_a_terminal_sees_a_progress_bar(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = StageBar()
+    bar("denoise", 0.5)
+    bar.close()
+    assert "denoise" in terminal.getvalue()

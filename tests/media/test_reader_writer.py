@@ -492,7 +492,7 @@ def test_unwritable_targets_are_told_before_any_work(tmp_path):
         tmp_path / "absent" / "v.mp4": "No such file or directory",
         tmp_path / "file" / "v.mp4": "Not a directory",
         tmp_path / "folder.mp4": "is a folder",
-        tmp_path / "v.avi": r"must end in \.mp4 or \.webm or \.gif",
+        tmp_path / "v.avi": r"must end in \.mp4, \.webm, \.gif",
         "/proc/v.mp4": "cannot be written",
     }.items():
         with pytest.raises(InputError, match=reason):
