@@ -202,7 +202,7 @@ def to_figures(report: dict) -> str:
     stages = ", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items())
     return (
         f"**{report['frames']} frames**, {report['fps']:.1f} frames/s "
-        f"({stages}) · {report['model']}, {report['steps']} steps, seed {report['seed']} · "
+        f"({stages}) · {report['model']}, steps: {report['steps']}, seed {report['seed']} · "
         + (
             f"attention density {report['density']:.1%}, {report['flop'] / 1e9:.1f} GFLOP · "
             if "flop" in report

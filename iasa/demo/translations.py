@@ -37,7 +37,7 @@ GERMAN = {
         "nach dem Rechner der Tabelle unter Lernen; der erste Lauf lädt auch die Netze"
     ),
     (
-        "**{frames} frames**, {speed} frames/s ({stages}) · {model}, {steps} steps, seed {seed} · "
+        "**{frames} frames**, {speed} frames/s ({stages}) · {model}, steps: {steps}, seed {seed} · "
         "attention density {density}, {flop} GFLOP · {device}"
     ): (
         "**{frames} Bilder**, {speed} Bilder/s ({stages}) · {model}, Schritte: {steps}, Startzahl {seed} · "
@@ -139,7 +139,7 @@ GERMAN = {
     "there is no example speaker {name}; choose from {names}": "es gibt keinen Beispielsprecher {name}; zur Wahl stehen {names}",
     # the microphone
     "the live run broke off ({reason}); start it again": (
-        "Der Live-Lauf ist abgebrochen ({reason}); starten Sie ihn noch einmal"
+        "Der Live-Lauf ist abgebrochen ({reason}); starte ihn noch einmal"
     ),
     "somebody else is speaking live just now; wait a moment and try again": (
         "gerade spricht jemand anders live; warte einen Augenblick und versuche es noch einmal"
