@@ -52,4 +52,6 @@ class PatternOptions:
     densities: Sequence[float] = (0.05, 0.1, 0.2, 0.4)
     teacher_step_counts: Sequence[int] = (6, 20)
     real: str | None = None  # a folder of photographs
+    finetune: int = 0  # steps for each pattern at the middle density; 0: dropped in alone
+    data: str | None = None  # shards of `train data`, for it
     out: str | None = None  # a JSON file that holds every row as soon as it is done

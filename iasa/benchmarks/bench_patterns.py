@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class Setting:
     model: str
     steps: int
     densities: tuple[float, ...]
+    patterns: tuple[str, ...] = ORDER
+    finetuned: int = 0  # steps that the weights were trained under the pattern
 
     @property
     def middle(self) -> float:
@@ -78,7 +81,8 @@ class Setting:
 
     @property
     def title(self) -> str:
-        return f"{self.model}, {self.steps} step{'s' * (self.steps > 1)}"
+        tuned = f", fine-tuned {self.finetuned} steps" if self.finetuned else ""
+        return f"{self.model}, {self.steps} step{'s' * (self.steps > 1)}{tuned}"
 
 
 def run(options: PatternOptions) -> tuple[str, dict]:
@@ -98,6 +102,8 @@ def run(options: PatternOptions) -> tuple[str, dict]:
             if options.out:  # what is done is not lost if the rest is stopped
                 with atomic_write(options.out) as partial:
                     partial.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.finetune:
+        figures["rows"] += finetuned_rows(pipeline, subjects["avatars"], options, settings[1], figures["refused"])
     machine = describe_machine()
     return to_page(
         figures, command_of(options), f"{machine['device']}, torch {machine['torch']}, {machine['date']}"
@@ -111,7 +117,7 @@ def command_of(options: PatternOptions) -> str:
         if name == "out" or value == getattr(default, name):
             continue
         option = "--" + name.replace("_", "-")
-        given = {"real": "DIR", "weights": "FOLDER"}.get(name, value)
+        given = {"real": "DIR", "data": "DIR", "weights": "FOLDER"}.get(name, value)
         words += (
             [option] if value is True else [option, *map(str, given if isinstance(given, list | tuple) else [given])]
         )
@@ -154,7 +160,7 @@ def measure(pipeline: CoSpeechPipeline, people: list[Subject], setting: Setting,
     found: dict[tuple[str, float | None], list[dict]] = {}
     for subject in people:
         clip = clip_of(pipeline, subject, setting)
-        patterns = {**published(clip), **matched(clip, setting, refused)}
+        patterns = {**({} if setting.finetuned else published(clip)), **matched(clip, setting, refused)}
         probe = look_on(pipeline, subject, setting, patterns)
         dense = None
         for key, pattern in {("dense", None): make_pattern("dense"), **patterns}.items():
@@ -172,6 +178,32 @@ def measure(pipeline: CoSpeechPipeline, people: list[Subject], setting: Setting,
         means = {figure: mean_of([one.get(figure) for one in runs]) for figure in names}
         title = PUBLISHED.get(name, name) if target is None else name
         rows.append({"model": setting.title, "target": target, "pattern": title, **means, "clips": len(runs)})
+    return rows
+
+
+def finetuned_rows(
+    pipeline: CoSpeechPipeline, people: list[Subject], options: PatternOptions, like: Setting, refused: dict
+) -> list[dict]:
+    """The rows of `like` at its middle density, each pattern with weights that were trained under it for as many steps."""
+    from iasa.training.finetune_pattern import finetune_pattern
+
+    if options.data is None:
+        raise InputError("--finetune needs --data DIR, the clips that `python -m iasa train data` makes")
+    rows, data, frames = [], Path(options.data), frames_of(options) // FRAMES_PER_LATENT
+    teacher = pipeline.models["teacher"]
+    for name in ORDER:
+        setting = replace(like, densities=(like.middle,), patterns=(name,), finetuned=options.finetune)
+        at = partial(find_pattern(name).at_density, like.middle)
+        try:
+            tuned = finetune_pattern(teacher, pipeline.autoencoder, data, at, options.finetune, frames)
+        except InputError as error:
+            refused[f"{setting.title}, {like.middle:g}, {name}"] = str(error)
+            continue
+        with_tuned = CoSpeechPipeline(pipeline.autoencoder, teacher=tuned, mask=pipeline.mask, dtype="float32")
+        found = measure(with_tuned, people, setting, refused)
+        rows += [{"subjects": "avatars", **row} for row in found if row["pattern"] == name]
+    for row in rows:
+        row["target"] = like.middle  # dense too: it stands beside them
     return rows
 
 
@@ -200,7 +232,9 @@ def matched(clip: Clip, setting: Setting, refused: dict) -> dict[tuple[str, floa
     """Every pattern but dense at every density that it can be set to; the reasons of the others."""
     made = {}
     for density in setting.densities:
-        for name in ORDER[1:]:
+        for name in setting.patterns:
+            if name == "dense":
+                continue
             try:
                 pattern = find_pattern(name).at_density(density, clip)
                 pattern.begin(clip)

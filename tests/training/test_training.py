@@ -1,18 +1,22 @@
 """Losses, samplers, the optimizer, and a training run that is killed and resumed."""
 
 import struct
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from iasa.attention.patterns import find_pattern
 from iasa.config import InputError
 from iasa.keypoints import COUNT
 from iasa.losses import add_noise, flow_loss, reconstruction_loss
 from iasa.models.autoencoder import Autoencoder
+from iasa.models.transformer import VideoTransformer
 from iasa.sampling import make_levels, sample_euler, sample_few_step
 from iasa.training.datasets import CropSampler, encode_shards, find_shards, read_window
+from iasa.training.finetune_pattern import finetune_pattern
 from iasa.training.muon import Muon, orthogonalise
 from iasa.training.trainer import Schedule, Trainer, lr_factor
 
@@ -302,3 +306,25 @@ def test_the_message_of_a_broken_loss_names_the_step_and_the_checkpoint(tmp_path
     again.resume()
     assert again.step == 3
     assert all(torch.isfinite(p).all() for p in again.bare.parameters())
+
+
+def test_a_teacher_goes_on_under_any_pattern_that_trains(shards):
+    """The same windows for all: other patterns lead elsewhere, and one without a backward pass is refused."""
+    torch.manual_seed(0)
+    codec = Autoencoder(latent_channels=4, widths=(16, 16, 16))
+    encode_shards(shards, "train", codec)
+    start = VideoTransformer(latent_channels=4, rows=2, cols=2, width=16, layers=1, heads=2).eval()
+    before = {name: p.clone() for name, p in start.state_dict().items()}
+    tuned = {
+        name: finetune_pattern(
+            start, codec, shards, lambda clip, name=name: find_pattern(name)(), 2, frames=3
+        ).state_dict()
+        for name in ("dense", "monarch")
+    }
+    assert all(torch.equal(before[name], p) for name, p in start.state_dict().items())
+    again = finetune_pattern(start, codec, shards, lambda clip: find_pattern("dense")(), 2, frames=3).state_dict()
+    assert all(torch.equal(again[name], p) for name, p in tuned["dense"].items())
+    for other in (before, tuned["monarch"]):
+        assert any((other[name] != p).any() for name, p in tuned["dense"].items())
+    with pytest.raises(InputError, match="pab .*; svg2 or sparse_forcing could serve"):
+        finetune_pattern(start, codec, shards, partial(find_pattern("pab").at_density, 0.5), 1, frames=3)
