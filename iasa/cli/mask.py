@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the student make the clip, and show in the explorer what it attends to",
     )
+    parser.add_argument(
+        "--patterns",
+        action="store_true",
+        help="with --attention: what other patterns would attend to in the same run, for the explorer's pickers",
+    )
     parser.add_argument("--speaker", metavar="NAME", help="who speaks with --attention (default: the first example)")
     add_networks(parser)
     add_seed(parser)
@@ -91,6 +96,8 @@ def _check(arguments: argparse.Namespace, suffix: str) -> MaskOptions:
     for name in ("video", "attention"):
         if getattr(arguments, name) and suffix != ".html":
             raise InputError(f"--{name} is for the explorer; give it an --out that ends in .html")
+    if arguments.patterns and not arguments.attention:
+        raise InputError("--patterns are recorded in a run of the student; add --attention")
     for name in ("rows", "cols"):
         if not 1 <= getattr(arguments, name) <= MAX_GRID:
             raise InputError(f"--{name} is {getattr(arguments, name)}; 1 to {MAX_GRID} are accepted")
@@ -109,7 +116,7 @@ def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskO
         raise InputError("--attention makes the pictures itself; leave --video out")
     from iasa.avatar.speaker import load_speaker
     from iasa.config import TransformerConfig
-    from iasa.explorer import record_attention
+    from iasa.explorer import record_attention, record_patterns
     from iasa.pipeline import CoSpeechPipeline
 
     model = TransformerConfig()
@@ -121,15 +128,20 @@ def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskO
     reference = load_speaker(arguments.speaker or first_speaker())
     pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, teacher=None, mask=options)
     run = record_attention(pipeline, poses, reference, seed=arguments.seed)
-    _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention)
+    patterns = record_patterns(pipeline, poses, reference, seed=arguments.seed) if arguments.patterns else None
+    _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention, patterns)
     return run.plan
 
 
-def _write_explorer(path: str, plan: AttentionPlan, latent: Keypoints, pictures=None, attention=None) -> None:
+def _write_explorer(
+    path: str, plan: AttentionPlan, latent: Keypoints, pictures=None, attention=None, patterns=None
+) -> None:
     from iasa.explorer import explorer_html, read_bench
 
     with atomic_write(path) as partial:
-        partial.write_text(explorer_html(plan, latent, pictures, attention, read_bench()), encoding="utf-8")
+        partial.write_text(
+            explorer_html(plan, latent, pictures, attention, read_bench(), patterns=patterns), encoding="utf-8"
+        )
 
 
 def _read_thumbnails(path: str, frames: int) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from iasa.config import STUDENT_LAYERS, InputError, TransformerConfig
 from iasa.explorer.constants import drawing, mask_rule
+from iasa.explorer.pattern_recorder import PatternMaps
 from iasa.explorer.recorder import LearnedAttention
 from iasa.keypoints import Keypoints
 from iasa.masks import AttentionPlan
@@ -28,7 +29,7 @@ MAX_FRAMES = 1024  # latent frames of one page
 MODULES = (
     "data", "i18n", "similarity", "regions", "mask", "recall", "explain", "plan_text",  # arithmetic and words
     "state", "dom", "colours", "picture", "strip", "limbs", "frame", "sentence", "tiles", "controls",
-    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "views",
+    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "patterns_view", "views",
     "pointing", "keys", "pointers", "address", "snapshot", "tour", "main",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import [^;]*? from "\./\w+\.js";\n', re.MULTILINE)
@@ -45,6 +46,7 @@ def explorer_html(
     title: str = TITLE,
     note: str = "",
     language: str = "",  # "en" or "de"; "": the reader's browser decides
+    patterns: PatternMaps | None = None,
 ) -> str:
     """The whole explorer as one HTML text that asks the network for nothing.
 
@@ -63,6 +65,10 @@ def explorer_html(
         raise InputError("the explorer shows plans of single frames of square pictures with at most one reference")
     if attention is not None and attention.mass.shape[2] != f:
         raise InputError(f"the attention is of {attention.mass.shape[2]} frames; the plan has {f}")
+    if patterns is not None and patterns.maps.shape[3] != f * patterns.tiles:
+        raise InputError(
+            f"the patterns' maps are of {patterns.maps.shape[3] // patterns.tiles} frames; the plan has {f}"
+        )
     model = TransformerConfig()
     data = {
         "rule": mask_rule(),
@@ -72,6 +78,7 @@ def explorer_html(
         "confidence": _encode(keypoints.confidence, "<f4"),
         "thumbnails": None if thumbnails is None else [_to_jpeg(picture, f) for picture in thumbnails],
         "attention": None if attention is None else _pack(attention),
+        "patterns": None if patterns is None else _pack_patterns(patterns),
         "bench": bench or [],
         "model": {"width": model.width, "layers": len(STUDENT_LAYERS), "mlp_ratio": model.mlp_ratio},
         "note": note,
@@ -162,4 +169,20 @@ def _pack(attention: LearnedAttention) -> dict:
         "meets": _encode(np.round(attention.meets[..., signatures].clip(0, 1) * 65535), "<u2"),
         "parts": _encode(np.round(attention.parts.clip(0, 1) * 255), "u1"),
         "source": attention.source,
+    }
+
+
+def _pack_patterns(patterns: PatternMaps) -> dict:
+    """Square roots of the shares as 8-bit numbers: small shares are most of a map."""
+    count, layers, heads = patterns.mass.shape
+    return {
+        "names": patterns.names,
+        "tiles": patterns.tiles,
+        "layers": layers,
+        "heads": heads,
+        "maps": _encode(np.round(np.sqrt(patterns.maps.clip(0, 1)) * 255), "u1"),
+        "mass": patterns.mass.reshape(count, -1).round(4).tolist(),
+        "density": [round(share, 4) for share in patterns.density],
+        "planning": [round(seconds, 4) for seconds in patterns.planning],
+        "refused": dict(patterns.refused),
     }

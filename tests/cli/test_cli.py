@@ -228,6 +228,10 @@ def test_bad_poses(tmp_path, capsys, poses):
         (["--block", "0"], "block is 0"),
         (["--out", tmp_path / "plan.txt"], "must end in .npz, .json, .png or .html"),
         (["--attention", "--out", tmp_path / "plan.npz"], "--attention is for the explorer"),
+        (
+            ["--patterns", "--out", tmp_path / "e.html"],
+            "--patterns are recorded in a run of the student; add --attention",
+        ),
         (["--attention", "--rows", "4", "--out", tmp_path / "e.html"], "whose grid is 16 x 16"),
         (["--video", tmp_path / "no.mp4", "--out", tmp_path / "e.html"], "there is no file no.mp4"),
     ):

@@ -15,11 +15,12 @@ let host = null; // the address of the page around
 
 // Everything that a copied link brings back: the mask, the query, the open tab and what is chosen in it.
 export function settings() {
-  const { options, query, key, pinned, view, layer, head, second, theme } = state;
+  const { options, query, key, pinned, view, layer, head, second, theme, patternA, patternB } = state;
   const words = [writeSettings(options), `q=${query.t}.${query.i}`, `v=${view}`];
   if (pinned) words.push(`o=${key ? `${key.t}.${key.i}` : ""}`);
   if (layer >= 0 || head >= 0) words.push(`h=${layer}.${head}`);
   if (second in VARIANTS && second !== "global") words.push(`d=${second}`);
+  if (view === "patterns") words.push(`a=${patternA}.${patternB}`);
   if (theme) words.push(`theme=${theme}`);
   if (asked) words.push(`lang=${german ? "de" : "en"}`);
   return words.join("&");
@@ -49,6 +50,9 @@ export function restore(text) {
   else state.query = firstQuery();
   if (Object.hasOwn(VIEWS, given.get("v") || "")) state.view = given.get("v");
   if (Object.hasOwn(VARIANTS, given.get("d") || "")) state.second = given.get("d");
+  const named = String(given.get("a") || "").split(".");
+  if (PAGE.patterns && named.every((name) => PAGE.patterns.names.includes(name)) && named.length === 2)
+    [state.patternA, state.patternB] = named;
   const chosen = PAGE.attention && pair("h", -1, [PAGE.attention.layers, PAGE.attention.heads]);
   if (chosen) [state.layer, state.head] = chosen;
   if (["dark", "light"].includes(given.get("theme"))) state.theme = given.get("theme");

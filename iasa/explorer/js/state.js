@@ -27,6 +27,8 @@ export const state = {
   layer: -1, // of the learned attention; -1: all
   head: -1,
   second: "global", // mask B of the comparison
+  patternA: "input_aware", // of the gallery
+  patternB: "svg2",
   loaded: null, // the plan that was kept or read from a file for it
   handle: -1, // the chosen keypoint
   edited: new Set(), // frames whose pose was dragged

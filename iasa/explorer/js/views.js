@@ -8,6 +8,7 @@ import { drawSimilarity, makeSimilarityView } from "./similarity_view.js";
 import { drawTime, makeTimeView } from "./time_view.js";
 import { drawAttention, makeAttentionView } from "./attention_view.js";
 import { drawCompare, makeCompareView } from "./compare_view.js";
+import { drawPatterns, makePatternsView } from "./patterns_view.js";
 
 export const VIEWS = {
   matrix: { title: "Matrix", make: makeMatrixView, draw: drawMatrix },
@@ -15,6 +16,7 @@ export const VIEWS = {
   time: { title: "Density over time", make: makeTimeView, draw: drawTime },
   attention: { title: "Learned attention", make: makeAttentionView, draw: drawAttention },
   compare: { title: "Compare", make: makeCompareView, draw: drawCompare },
+  patterns: { title: "Patterns", make: makePatternsView, draw: drawPatterns },
 };
 
 export function makeViews() {
