@@ -1,9 +1,9 @@
-"""Teacher, dense student and sparse student on one clip: one video of all three side by side, and their figures."""
+"""Teacher, dense student and sparse student on one clip, or two patterns of attention: side by side, with their figures."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,6 +45,9 @@ from iasa.speech import to_speech
 SHORT_TEACHER = 8  # steps, where a visitor waits
 MAX_COMPARED = 4.0  # seconds of speech
 LABEL = 22  # pixels of the strip under each picture
+PATTERNS = (  # of the gallery, under which the student can roll out from a clip of MAX_COMPARED seconds
+    "dense", "input_aware", "sparse_forcing", "monarch", "svg2", "oracle", "radial", "local_window", "random_blocks",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def compare(
     seconds: float = 2.0,
     teacher_steps: float = SHORT_TEACHER,
     seed: float = 0,
+    patterns: list[str] | None = None,
     request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> tuple[str | None, str]:
@@ -101,26 +105,35 @@ def compare(
 
     Returns one mp4 with all three and a table: frames a second, density, FLOP of the attention, and quality against
     the ground truth. Takes the first 0.4 to 4 seconds of the speech, an example speaker's name, and 1 to 100 steps
-    of the teacher.
+    of the teacher. With two `patterns` of attention (dense, input_aware, sparse_forcing, monarch, svg2, oracle, radial,
+    local_window, random_blocks) the student under each of the two takes the place of the three.
     """
     stop, language = stop_flag(request), language_of(request)
     stop.unlink(missing_ok=True)
     with plain_errors(request):
         if not isinstance(seconds, int | float) or not 0.4 <= seconds <= MAX_COMPARED:
             raise InputError(f"{seconds} seconds are asked for; 0.4 to {MAX_COMPARED:g} are accepted")
+        check_patterns(patterns)
         recording = read_recording(audio)
         sound = to_speech(recording)[: int(seconds * AUDIO_RATE)]
         reference, pipeline, video = load_speaker(example or ""), load_pipeline(), new_output(".mp4")
         watch = show_progress(progress, language)
         try:
             rows = make_comparison(
-                pipeline, sound, reference, video, check_seed(seed), int(teacher_steps), watch, stop.exists, recording
-            )
+                pipeline, sound, reference, video, check_seed(seed), int(teacher_steps), watch, stop.exists, recording,
+                patterns,
+            )  # fmt: skip
         except Cancelled:
             return None, translate("Stopped.", language)
         sign_if_asked(video)
     table = to_table(rows, f"{pipeline.device.type}, {pipeline.precision}")
     return str(video), translate_table(table, language)
+
+
+def check_patterns(patterns: list[str] | None) -> None:
+    """Raises InputError unless they are none, or two that can be compared."""
+    if patterns and (len(patterns) != 2 or not set(patterns) <= set(PATTERNS)):
+        raise InputError(f"the patterns are {', '.join(patterns)}; two of {', '.join(PATTERNS)} are accepted")
 
 
 def make_comparison(
@@ -133,6 +146,7 @@ def make_comparison(
     progress: Callable[[str, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     recording: Sound | None = None,  # what is heard in the video; `audio` itself for None
+    patterns: Sequence[str] | None = None,  # the student under these, instead of the three
 ) -> list[ComparisonRow]:
     """Write the three side by side, with the sound, and return their figures.
 
@@ -148,14 +162,18 @@ def make_comparison(
     poses = make_keypoints(reference.identity, motion)
     truth = draw_truth(reference, motion)
     latent = 1 + -(-len(poses) // FRAMES_PER_LATENT)
-    runs = [
-        ("teacher", "teacher", pipeline, teacher_steps),
-        ("dense student", "student", dense_pipeline(pipeline, latent), DEFAULT_STEPS["student"]),
-        ("sparse student", "student", pipeline, DEFAULT_STEPS["student"]),
-    ]
+    few = DEFAULT_STEPS["student"]
+    if patterns:
+        runs = [(name, "student", pipeline, few, name) for name in patterns]
+    else:
+        runs = [
+            ("teacher", "teacher", pipeline, teacher_steps, None),
+            ("dense student", "student", dense_pipeline(pipeline, latent), few, None),
+            ("sparse student", "student", pipeline, few, None),
+        ]
     rows, pictures = [], []
     with VideoWriter(out, VIDEO_FPS, recording or audio, AUDIO_RATE, mark=True) as writer:
-        for number, (name, model, run, steps) in enumerate(runs):
+        for number, (name, model, run, steps, attention) in enumerate(runs):
 
             def report(stage: str, share: float, number: int = number, name: str = name) -> None:
                 if progress:
@@ -164,11 +182,13 @@ def make_comparison(
             started = time.perf_counter()
             generation = run.stream(
                 image=reference, keypoints=poses, model=model, num_inference_steps=steps, seed=seed,
-                progress=report, should_stop=should_stop,
+                attention=attention, progress=report, should_stop=should_stop,
             )  # fmt: skip
             frames = np.concatenate(list(generation.frames))
             seconds = time.perf_counter() - started
             density, flop = attention_cost(generation.plan, model, run.models[model].config, steps)
+            if generation.pattern is not None:
+                density, flop = generation.density, generation.pattern.computed.flops
             rows.append(
                 ComparisonRow(
                     name,

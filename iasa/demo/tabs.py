@@ -10,7 +10,7 @@ import gradio as gr
 
 from iasa.avatar.speaker import speaker_names
 from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS, MaskOptions
-from iasa.demo.compare import MAX_COMPARED, SHORT_TEACHER, compare
+from iasa.demo.compare import MAX_COMPARED, PATTERNS, SHORT_TEACHER, compare
 from iasa.demo.explore import EXPLORER_SCRIPT, explore, mask
 from iasa.demo.learn import client_code
 from iasa.demo.microphone import MAX_LIVE_SECONDS, finish_listening, listen, stop_listening
@@ -214,6 +214,7 @@ def compare_tab() -> None:
             seconds = gr.Slider(0.4, MAX_COMPARED, 2, step=0.2, label=words("seconds"))
             steps = gr.Slider(1, MAX_STEPS["teacher"], SHORT_TEACHER, step=1, label=words("teacher_steps"))
             seed = gr.Number(0, label=words("seed"), precision=0, minimum=0, maximum=MAX_SEED)
+            patterns = gr.Dropdown(PATTERNS, multiselect=True, max_choices=2, label=words("two_patterns"))
             with gr.Row():
                 go = gr.Button(words("run"), variant="primary", elem_id="compare")
                 cancel = gr.Button(words("cancel"))
@@ -221,7 +222,7 @@ def compare_tab() -> None:
             video = gr.Video(label=words("three"), format=None, elem_id="compared")
             table = gr.Markdown(elem_id="compared-table")
     running = go.click(
-        compare, [audio, example, seconds, steps, seed], [video, table],
+        compare, [audio, example, seconds, steps, seed, patterns], [video, table],
         api_name="compare", concurrency_id="heavy", show_progress_on=video,
     )  # fmt: skip
     cancel.click(request_stop, None, table, cancels=[running], **QUIET)

@@ -128,6 +128,10 @@ GERMAN = {
     "{seconds} seconds are asked for; {low} to {high} are accepted": (
         "{seconds} Sekunden sind verlangt; erlaubt sind {low} bis {high}"
     ),
+    "the patterns' maps are of {count} frames; the plan has {f}": (
+        "die Karten der Muster umfassen {count} Bilder; der Plan hat {f}"
+    ),
+    "the patterns are {given}; two of {names} are accepted": "die Muster sind {given}; erlaubt sind zwei von {names}",
     "the model is {model}; accepted: {names}": "das Modell ist {model}; erlaubt: {names}",
     "the motion model is {model}; accepted: {names}": "das Bewegungsmodell ist {model}; erlaubt: {names}",
     "{steps} steps asked for; the {model} takes 1 to {most}": (

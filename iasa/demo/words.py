@@ -59,6 +59,7 @@ WORDS = {
         "past, and the student with the input-aware mask.",
         "seconds": "Seconds of the speech",
         "teacher_steps": "Steps of the teacher",
+        "two_patterns": "Instead of the three: the student under two patterns of attention",
         "run": "Compare",
         "three": "Side by side (AI-generated)",
         "explore_intro": "Which patches may attend to which, from the poses alone. Point, drag, switch: everything is "
@@ -127,6 +128,7 @@ WORDS = {
         "voller Aufmerksamkeit auf alles Vergangene, und der Schüler mit der Maske, die der Eingabe folgt.",
         "seconds": "Sekunden der Sprache",
         "teacher_steps": "Schritte des Lehrers",
+        "two_patterns": "Statt der drei: der Schüler unter zwei Mustern der Aufmerksamkeit",
         "run": "Vergleichen",
         "three": "Nebeneinander (KI-erzeugt)",
         "explore_intro": "Welche Bildausschnitte einander sehen dürfen, allein aus den Posen. Zeigen, ziehen, schalten: alles "

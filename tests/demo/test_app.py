@@ -332,7 +332,7 @@ def test_settings_come_back_only_from_videos_made_here(tmp_path):
 
 
 def test_comparing(speech):
-    video, table = compare(speech, speaker_names()[0], 0.4, 1, 0, SimpleNamespace(session_hash="c"), Steps())
+    video, table = compare(speech, speaker_names()[0], 0.4, 1, 0, None, SimpleNamespace(session_hash="c"), Steps())
     frames, _ = read_video(video)
     assert frames.shape == (10, 256 + 22, 3 * 256, 3)
     lines = [line for line in table.splitlines() if line.startswith(("| teacher", "| dense", "| sparse"))]
@@ -342,7 +342,20 @@ def test_comparing(speech):
     assert density[2] < density[1] < density[0] + 60
     assert all(float(row[6]) > 15 for row in cells) or all(row[6] == "-" for row in cells)
     with pytest.raises(gr.Error, match="0.4 to 4"):
-        compare(speech, speaker_names()[0], 100, 1, 0, SimpleNamespace(session_hash="c"), Steps())
+        compare(speech, speaker_names()[0], 100, 1, 0, None, SimpleNamespace(session_hash="c"), Steps())
+
+
+def test_comparing_two_patterns(speech):
+    given, request = ["monarch", "svg2"], SimpleNamespace(session_hash="c")
+    video, table = compare(speech, speaker_names()[0], 0.4, 1, 0, given, request, Steps())
+    frames, _ = read_video(video)
+    assert frames.shape == (10, 256 + 22, 2 * 256, 3)
+    left, right = frames[:, :256, :256].astype(int), frames[:, :256, 256:].astype(int)
+    assert 0 < np.abs(left - right).mean() < 10  # the same clip, and not the same pictures
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == given
+    for wrong in (["svg2"], ["svg2", "pab"], ["svg2", "spiral"]):
+        with pytest.raises(gr.Error, match="two of dense, input_aware"):
+            compare(speech, speaker_names()[0], 0.4, 1, 0, wrong, request, Steps())
 
 
 def test_exploring(speech, tmp_path):
