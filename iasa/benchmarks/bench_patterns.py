@@ -97,17 +97,17 @@ def run(options: PatternOptions) -> tuple[str, dict]:
     figures["latent_frames"] = frames_of(options) // FRAMES_PER_LATENT
     for setting in settings:
         for kind, people in subjects.items():
-            found = measure(pipeline, people, setting, figures["refused"])
-            figures["rows"] += [{"subjects": kind, **row} for row in found]
-            if options.out:  # what is done is not lost if the rest is stopped
-                with atomic_write(options.out) as partial:
-                    partial.write_text(json.dumps(figures, indent=1) + "\n")
+            before = figures["rows"]
+            for rows in measure(pipeline, people, setting, figures["refused"]):
+                figures["rows"] = [*before, *({"subjects": kind, **row} for row in rows)]
+                if options.out:  # what is done is not lost if the rest is stopped
+                    with atomic_write(options.out) as partial:
+                        partial.write_text(json.dumps(figures, indent=1) + "\n")
     if options.finetune:
         figures["rows"] += finetuned_rows(pipeline, subjects["avatars"], options, settings[1], figures["refused"])
     machine = describe_machine()
-    return to_page(
-        figures, command_of(options), f"{machine['device']}, torch {machine['torch']}, {machine['date']}"
-    ), figures
+    device = f"{machine['device']}, torch {machine['torch']}, {machine['date']}"
+    return to_page(figures, command_of(options), device), figures
 
 
 def command_of(options: PatternOptions) -> str:
@@ -155,8 +155,8 @@ def photographed(folder: Path, options: PatternOptions) -> Iterator[Subject]:
         yield Subject(reference, reference.carry(clip.keypoints))
 
 
-def measure(pipeline: CoSpeechPipeline, people: list[Subject], setting: Setting, refused: dict) -> list[dict]:
-    """The rows of one model and number of steps: means over the people."""
+def measure(pipeline: CoSpeechPipeline, people: list[Subject], setting: Setting, refused: dict) -> Iterator[list[dict]]:
+    """The rows of one model and number of steps after every run: means over the people so far."""
     found: dict[tuple[str, float | None], list[dict]] = {}
     for subject in people:
         clip = clip_of(pipeline, subject, setting)
@@ -172,6 +172,11 @@ def measure(pipeline: CoSpeechPipeline, people: list[Subject], setting: Setting,
             figures |= {} if key not in patterns else probe.figures(str(key))
             found.setdefault(key, []).append(figures)
             print(f"{setting.title}, {key}: {time.process_time() - begun:.1f} s", file=sys.stderr, flush=True)
+            yield rows_of(found, setting)
+
+
+def rows_of(found: dict[tuple[str, float | None], list[dict]], setting: Setting) -> list[dict]:
+    """A row for each pattern and density, from the figures of its runs."""
     rows = []
     for (name, target), runs in found.items():
         names = dict.fromkeys(figure for one in runs for figure in one)
@@ -200,7 +205,7 @@ def finetuned_rows(
             refused[f"{setting.title}, {like.middle:g}, {name}"] = str(error)
             continue
         with_tuned = CoSpeechPipeline(pipeline.autoencoder, teacher=tuned, mask=pipeline.mask, dtype="float32")
-        found = measure(with_tuned, people, setting, refused)
+        *_, found = measure(with_tuned, people, setting, refused)
         rows += [{"subjects": "avatars", **row} for row in found if row["pattern"] == name]
     for row in rows:
         row["target"] = like.middle  # dense too: it stands beside them
