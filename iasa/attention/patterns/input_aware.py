@@ -44,6 +44,10 @@ class InputAware(Pattern):
         if plan.grid != clip.grid:
             raise InputError(f"{self.name} was given a plan for {plan.grid}, and the clip is {clip.grid}")
         self._plan = self.adapt(plan)
+        pooled = self._plan.options.mode == "pooled"
+        density = self._plan.block_csr().density() if pooled else self._plan.density()
+        own = clip.references * clip.grid.tokens_per_frame  # of the references, which attend to themselves
+        self._pairs = density * clip.grid.tokens**2 - own**2
 
     def adapt(self, plan: AttentionPlan) -> AttentionPlan:
         """The plan that is followed, from the given one."""
@@ -53,16 +57,15 @@ class InputAware(Pattern):
         plan, n = self._plan, self._plan.grid.tokens_per_frame
         if q.shape[2] == n < k.shape[2]:  # a frame of a roll-out
             return self._attend_frame(k.shape[2] // n - 1, q, k, v)
-        skipped = k.shape[2] - q.shape[2]  # references, which attend to themselves
-        density = plan.block_csr().density() if plan.options.mode == "pooled" else plan.density()
-        self.count(density * k.shape[2] ** 2 - skipped**2, q)
+        skipped = k.shape[2] - q.shape[2]  # references, of which the result is not asked for
+        self.count(self._pairs, q)
         whole = torch.cat([q.new_zeros(*q.shape[:2], skipped, q.shape[3]), q], 2)
         return sparse_attention(whole, k, v, plan, self.backend)[:, :, skipped:]
 
     def _attend_frame(self, frame: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         plan, n = self._plan, self._plan.grid.tokens_per_frame
         if plan.options.mode == "pooled":
-            blocks = once(plan, ("frame blocks", frame), lambda: frame_blocks(plan, frame))
+            blocks = once(plan, ("frame blocks", frame, q.device), lambda: frame_blocks(plan, frame, q.device))
             self.count(blocks.pairs(), q)
             return attend_blocks(q, k, v, blocks)
         positions, gather = once(plan, ("frame", frame), lambda: plan_frame_gather(plan, frame))
@@ -106,13 +109,12 @@ def change_plan(plan: AttentionPlan, options: MaskOptions) -> AttentionPlan:
     return AttentionPlan(plan.grid, table, plan.region_bits, plan.distance, options)
 
 
-def frame_blocks(plan: AttentionPlan, frame: int) -> TokenBlocks:
+def frame_blocks(plan: AttentionPlan, frame: int, device: torch.device) -> TokenBlocks:
     """The kept blocks of one frame's queries among the keys of all frames up to it."""
     csr, n = plan.block_csr(), plan.grid.tokens_per_frame
     label = torch.empty(plan.grid.tokens, dtype=torch.int64)
     label[plan.permutation()] = torch.repeat_interleave(torch.arange(len(csr.size)), csr.size)
-    kept = torch.zeros(len(csr.size), len(csr.size), dtype=torch.bool)
-    kept[csr.rows, csr.columns] = True
-    return TokenBlocks(
-        label[None, None, frame * n : (frame + 1) * n], label[None, None, : (frame + 1) * n], kept[None, None]
-    )
+    kept = torch.zeros(1, 1, len(csr.size), len(csr.size), dtype=torch.bool)
+    kept[:, :, csr.rows, csr.columns] = True
+    label, kept = label[None, None].to(device), kept.to(device)
+    return TokenBlocks(label[:, :, frame * n : (frame + 1) * n], label[:, :, : (frame + 1) * n], kept)

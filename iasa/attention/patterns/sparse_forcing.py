@@ -39,7 +39,7 @@ class SparseForcing(BlockPattern):
     def plan(self, clip: Clip) -> None:
         self.need_frames(clip)
         self._tiles = tiles_per_frame(clip.grid, self.block)
-        self._kept: dict[Any, Tensor] = {}  # P of each layer: bool [b, nh, blocks of the clip]
+        self._kept: dict[Any, Tensor] = {}  # P by layer and branch of guidance: bool [b, nh, blocks of the clip]
         self._columns: dict[Any, Tensor] = {}  # of the frame under way: sum_a A[a, .], [b, nh, blocks so far]
 
     @classmethod
@@ -65,16 +65,17 @@ class SparseForcing(BlockPattern):
         if not self.clip.causal:
             kept = self._choose_anywhere(qc, kc)
         elif frames == 1:  # of a roll-out
-            persistent = self._kept.setdefault(layer, self._none(q))
-            kept, self._columns[layer] = self._choose(qc, kc, persistent)
+            key = (layer, self.call.branch)
+            persistent = self._kept.setdefault(key, self._none(q))
+            kept, self._columns[key] = self._choose(qc, kc, persistent)
         else:
             kept = self._replay(qc, kc)
         return TokenBlocks(q_label, k_label, kept)
 
     def end_frame(self) -> None:
         """The clean pass is done."""
-        for layer, columns in self._columns.items():
-            self._kept[layer] = self._update(self._kept[layer], columns)
+        for key, columns in self._columns.items():
+            self._kept[key] = self._update(self._kept[key], columns)
         self._columns = {}
 
     def _pooled(self, x: Tensor) -> tuple[Tensor, Tensor]:
