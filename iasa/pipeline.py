@@ -317,7 +317,7 @@ class CoSpeechPipeline(PipelineNetworks):
     def _pattern(self, attention: str | Pattern | None, model: str, steps: int) -> Pattern | None:
         if attention is None:
             return None
-        if model == LAYERS:
+        if model in WARPED:
             raise InputError("the layers are warped without attention; leave the attention out, or name a model")
         pattern = make_pattern(attention)
         pattern.check_run(steps, causal=model == "student")

@@ -92,22 +92,32 @@ def run(options: PatternOptions) -> tuple[str, dict]:
     subjects = {"avatars": list(drawn(options))}
     if options.real is not None:
         subjects["photographs"] = list(photographed(Path(options.real), options))
-    settings = settings_of(options)
     figures = {"rows": [], "refused": {}, "clips": {kind: len(people) for kind, people in subjects.items()}}
     figures["latent_frames"] = frames_of(options) // FRAMES_PER_LATENT
+    try:
+        measure_all(pipeline, subjects, options, figures)
+    except KeyboardInterrupt:  # what is done is told
+        figures["stopped"] = True
+    machine = describe_machine()
+    device = f"{machine['device']}, torch {machine['torch']}, {machine['date']}"
+    return to_page(figures, command_of(options), device), figures
+
+
+def measure_all(
+    pipeline: CoSpeechPipeline, subjects: dict[str, list[Subject]], options: PatternOptions, figures: dict
+) -> None:
+    """Fills the figures' rows and refusals; with `options.out` every row is kept as soon as it is done."""
+    settings = settings_of(options)
     for setting in settings:
         for kind, people in subjects.items():
             before = figures["rows"]
             for rows in measure(pipeline, people, setting, figures["refused"]):
                 figures["rows"] = [*before, *({"subjects": kind, **row} for row in rows)]
-                if options.out:  # what is done is not lost if the rest is stopped
+                if options.out:
                     with atomic_write(options.out) as partial:
                         partial.write_text(json.dumps(figures, indent=1) + "\n")
     if options.finetune:
         figures["rows"] += finetuned_rows(pipeline, subjects["avatars"], options, settings[1], figures["refused"])
-    machine = describe_machine()
-    device = f"{machine['device']}, torch {machine['torch']}, {machine['date']}"
-    return to_page(figures, command_of(options), device), figures
 
 
 def command_of(options: PatternOptions) -> str:

@@ -74,6 +74,8 @@ def to_page(figures: dict, command: str, device: str) -> str:
     """Markdown."""
     frames = figures["latent_frames"]
     text = [INTRODUCTION.format(command=command, device=device, frames=frames, tokens=(1 + frames) * 256).strip()]
+    if figures.get("stopped"):
+        text.append("The run was stopped before its end: rows that are missing were not reached.")
     for subjects in figures["clips"]:
         rows = [row for row in figures["rows"] if row["subjects"] == subjects]
         for model in dict.fromkeys(row["model"] for row in rows):

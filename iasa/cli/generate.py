@@ -193,7 +193,7 @@ def _check_attention(arguments: argparse.Namespace) -> None:
     given = arguments.attention
     if given in generate_backbone.OWN:
         raise InputError(f"--attention {given} belongs to --backbone; {', '.join(pattern_names())} are accepted")
-    if given and arguments.model == LAYERS:
+    if given and arguments.model in WARPED:
         raise InputError("the layers are warped without attention; leave --attention out, or name a model with --model")
     if arguments.stream and given not in (None, "input_aware"):
         raise InputError(f"--stream rolls out under input_aware, and --attention is {given}; leave one of the two out")
