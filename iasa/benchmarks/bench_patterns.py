@@ -93,14 +93,14 @@ def run(options: PatternOptions) -> tuple[str, dict]:
     if options.real is not None:
         subjects["photographs"] = list(photographed(Path(options.real), options))
     figures = {"rows": [], "refused": {}, "clips": {kind: len(people) for kind, people in subjects.items()}}
-    figures["latent_frames"] = frames_of(options) // FRAMES_PER_LATENT
+    figures |= {"latent_frames": frames_of(options) // FRAMES_PER_LATENT, "command": command_of(options)}
     try:
         measure_all(pipeline, subjects, options, figures)
     except KeyboardInterrupt:  # what is done is told
         figures["stopped"] = True
     machine = describe_machine()
     device = f"{machine['device']}, torch {machine['torch']}, {machine['date']}"
-    return to_page(figures, command_of(options), device), figures
+    return to_page(figures, figures["command"], device), figures
 
 
 def measure_all(
