@@ -1,6 +1,8 @@
-"""Control: the blocks that hold the most attention mass, found by computing all of it. No choice of blocks keeps more.
+"""Control: the tiles that hold the most attention mass, found by computing all of it. No choice of tiles keeps more.
 
 A = softmax(Q K^T / sqrt d);  mass[a, b] = sum over i in block a, j in block b of A[i, j];  keep the largest of each row
+
+Other blocks than tiles of the picture may: clusters of like tokens do (`svg2`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from iasa.attention.token_blocks import sizes
 @register
 @dataclass
 class Oracle(RankedTiles):
-    """A bound and no method: planning costs more than dense attention."""
+    """A bound for tiles and no method: planning costs more than dense attention."""
 
     name: ClassVar[str] = "oracle"
 

@@ -20,7 +20,7 @@ const IDEAS = {
   sparse_forcing: "Columns that all rows share and that stay while the video grows, and each row's best of the last frames.",
   monarch: "No mask: two factors, one within the rows of a frame and one across them, whose product is the map.",
   svg2: "Clusters of like queries and keys, found anew at every step; each keeps the clusters with most attention.",
-  oracle: "The blocks with most attention, found by computing all of it: a bound that no choice of blocks passes.",
+  oracle: "The tiles with most attention, found by computing all of it: a bound that no choice of tiles passes.",
   radial: "The farther in time, the fewer: half as many with every doubling, whatever is shown.",
   local_window: "The nearest frames, whatever is shown.",
   random_blocks: "Blocks drawn at random: what a choice has to beat.",
