@@ -59,14 +59,15 @@ INTRODUCTION = """# Attention patterns, side by side
 `{command}`
 
 One thread of {device}, float32, {frames} latent frames and the reference ({tokens} tokens); n clips, as the last column
-says: with so few, differences of some tenths of a decibel may be the clip's. Unless a heading says fine-tuned, patterns are dropped in, without training. Densities are shares of
-the whole attention matrix, matched as nearly as a pattern can be set. *mass*: the attention mass that is kept (for monarch,
-the overlap of its effective map with the dense one). *error*: of one attention output, relative, beside the dense run. PSNR
-and SSIM *to dense* are against the dense run of the same model and noise, of the whole picture, face and hands. Seconds are
-of one thread's processor; planning (k-means, pooling, the plan of the poses) is part of the attention's seconds. `oracle` is
-a bound for tiles of the picture, not for clusters, and computes dense attention to choose. The teacher is bidirectional, and `input_aware` and `random_frames` are causal
-there too; `sparse_forcing` runs on it as its bidirectional adaptation, without a cache. How each is computed, and what of it
-is ours: [iasa/attention/patterns](../../iasa/attention/patterns).
+says: with so few, differences of some tenths of a decibel may be the clip's. Unless a heading says fine-tuned, patterns are
+dropped in, without training. Densities are shares of the whole attention matrix, matched as nearly as a pattern can be set.
+*mass*: the attention mass that is kept (for monarch, the overlap of its effective map with the dense one). *error*: of one
+attention output, relative, beside the dense run. PSNR and SSIM *to dense* are against the dense run of the same model and
+noise, of the whole picture, face and hands. Seconds are of one thread's processor; planning (k-means, pooling, the plan of
+the poses) is part of the attention's seconds. `oracle` is a bound for tiles of the picture, not for clusters, and computes
+dense attention to choose. The teacher is bidirectional, and `input_aware` and `random_frames` are causal there too;
+`sparse_forcing` runs on it as its bidirectional adaptation, without a cache. How each is computed, and what of it is ours:
+[iasa/attention/patterns](../../iasa/attention/patterns).
 """
 
 
