@@ -93,7 +93,8 @@ def run(options: PatternOptions) -> tuple[str, dict]:
     if options.real is not None:
         subjects["photographs"] = list(photographed(Path(options.real), options))
     figures = {"rows": [], "refused": {}, "clips": {kind: len(people) for kind, people in subjects.items()}}
-    figures |= {"latent_frames": frames_of(options) // FRAMES_PER_LATENT, "command": command_of(options)}
+    figures |= {"latent_frames": frames_of(options) // FRAMES_PER_LATENT, "command": command_of(options), "done": []}
+    figures |= known_figures(options)
     try:
         measure_all(pipeline, subjects, options, figures)
     except KeyboardInterrupt:  # what is done is told
@@ -110,14 +111,28 @@ def measure_all(
     settings = settings_of(options)
     for setting in settings:
         for kind, people in subjects.items():
+            if (name := f"{kind}, {setting.title}") in figures["done"]:
+                continue
             before = figures["rows"]
             for rows in measure(pipeline, people, setting, figures["refused"]):
                 figures["rows"] = [*before, *({"subjects": kind, **row} for row in rows)]
                 if options.out:
                     with atomic_write(options.out) as partial:
-                        partial.write_text(json.dumps(figures, indent=1) + "\n")
+                        partial.write_text(json.dumps({**figures, "stopped": True}, indent=1) + "\n")
+            figures["done"].append(name)
     if options.finetune:
         figures["rows"] += finetuned_rows(pipeline, subjects["avatars"], options, settings[1], figures["refused"])
+
+
+def known_figures(options: PatternOptions) -> dict:
+    """What a run of the same command had done in `options.out` when it was stopped; {} where there was none."""
+    path = Path(options.out or "")
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    if not known.get("stopped") or known.get("command") != command_of(options):
+        return {}
+    done = known.get("done", [])
+    rows = [row for row in known["rows"] if f"{row['subjects']}, {row['model']}" in done]
+    return {"rows": rows, "refused": known["refused"], "done": done}
 
 
 def command_of(options: PatternOptions) -> str:

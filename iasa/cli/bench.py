@@ -53,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--real", metavar="DIR", help="photographs that are animated too")
     group.add_argument(
-        "--finetune", type=int, default=0, metavar="STEPS", help="train the teacher under each pattern first, on --data"
+        "--finetune",
+        type=count,
+        default=0,
+        metavar="STEPS",
+        help="train the teacher under each pattern first, on --data",
     )
     group.add_argument(
         "--data", metavar="DIR", help="clips of `train data`, encoded by `train teacher` or a later stage"

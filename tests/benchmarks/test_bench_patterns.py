@@ -13,7 +13,7 @@ from sample_plans import performance
 from iasa.attention.pattern import Call, Clip
 from iasa.attention.patterns import make_pattern
 from iasa.benchmarks import PatternOptions
-from iasa.benchmarks.bench_patterns import ORDER, command_of, matched, published, settings_of
+from iasa.benchmarks.bench_patterns import ORDER, command_of, known_figures, matched, published, settings_of
 from iasa.benchmarks.pattern_page import to_page
 from iasa.benchmarks.pattern_probe import Probe
 from iasa.config import MaskOptions
@@ -85,6 +85,21 @@ def test_every_pattern_is_a_row_or_has_its_reason():
 def test_the_command_names_what_was_asked_for_and_no_place():
     asked = PatternOptions(clips=2, real="/somewhere", out="/elsewhere.json", densities=[0.1, 0.2])
     assert command_of(asked) == "python -m iasa bench patterns --clips 2 --densities 0.1 0.2 --real DIR"
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
+    """Rows of a model that was not finished are measured again; those of another command are not taken."""
+    options = PatternOptions(clips=2, out=str(tmp_path / "rows.json"))
+    assert known_figures(options) == {}
+    rows = [
+        {"subjects": "avatars", "model": model, "pattern": "dense"} for model in ("student, 1 step", "teacher, 6 steps")
+    ]
+    kept = {"rows": rows, "refused": {"x": "y"}, "done": ["avatars, student, 1 step"], "stopped": True}
+    (tmp_path / "rows.json").write_text(json.dumps(kept | {"command": command_of(options)}))
+    assert known_figures(options) == {"rows": rows[:1], "refused": {"x": "y"}, "done": ["avatars, student, 1 step"]}
+    assert known_figures(PatternOptions(clips=3, out=options.out)) == {}
+    (tmp_path / "rows.json").write_text(json.dumps(kept | {"command": command_of(options), "stopped": False}))
+    assert known_figures(options) == {}
 
 
 def test_the_page_is_that_of_its_figures():
