@@ -226,7 +226,8 @@ class Dense(Pattern):
 
 
 def masked_softmax(q: Tensor, k: Tensor, allowed: Tensor) -> Tensor:
-    """Attention weights over the allowed pairs, rows of zeros where there is none: [b, nh, queries, keys]."""
-    logits = (q @ k.mT) / math.sqrt(q.shape[-1])
+    """Attention weights over the allowed pairs, float32 at least; a row without any is zero: [b, nh, queries, keys]."""
+    wide = torch.promote_types(q.dtype, torch.float32)
+    logits = (q.to(wide) @ k.to(wide).mT) / math.sqrt(q.shape[-1])
     logits = logits.masked_fill(~allowed, -torch.inf)
     return logits.softmax(-1).masked_fill(~allowed, 0.0)

@@ -70,7 +70,7 @@ class MapRecorder(Dense):
 
     def attend(self, layer: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = super().attend(layer, q, k, v)
-        grid, dense = self.clip.grid, self.map(layer, q, k)[0]  # [nh, n, tokens so far]
+        grid, dense = self.clip.grid, self.map(layer, q, k)[0].float()  # [nh, n, tokens so far]
         if not self.maps.size:
             shape = len(self.candidates), self.layers, q.shape[1], grid.frames * self._tiles, grid.frames * self._tiles
             self.maps, self.mass = np.zeros(shape, np.float32), np.zeros(shape[:3], np.float32)
@@ -78,7 +78,7 @@ class MapRecorder(Dense):
         for number, candidate in enumerate(self.candidates.values()):
             candidate.attend(layer, q, k, v)
             if last:
-                weights = candidate.map(layer, q, k)[0]
+                weights = candidate.map(layer, q, k)[0].float()
                 self._keep(number, layer, weights)
                 kept = torch.minimum(weights, dense).sum((1, 2)) / (self.clip.video_frames * grid.tokens_per_frame)
                 self.mass[number, layer] += kept.cpu().numpy()

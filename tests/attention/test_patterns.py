@@ -123,6 +123,17 @@ def test_what_was_computed_is_counted(name):
         assert float(kept) <= done.density + 1e-9 and done.density < 1
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_pattern_runs_in_bfloat16(name):
+    clip, tensors = clip_of(steps=6 if name == "pab" else 1), random_qkv(dtype=torch.float32)
+    rounded = [x.bfloat16() for x in tensors]
+    pattern = begun(name, clip)
+    out = pattern(0, *rounded)
+    weights = pattern.map(0, video(rounded[0]), rounded[1].flatten(2, 3))
+    wanted = (weights.float() @ rounded[2].flatten(2, 3).float()).view_as(out[:, :, 1:])
+    assert out.dtype == torch.bfloat16 and (out[:, :, 1:].float() - wanted).abs().max() < 0.1
+
+
 # blocks of tokens
 
 

@@ -51,6 +51,17 @@ def test_a_map_is_recorded_tile_by_tile_and_its_mass():
     assert (recorder.maps[:, :, :, :4] == 0).all()  # the reference has no rows
 
 
+def test_a_run_in_bfloat16_is_recorded_too():
+    """What the student runs in where the machine is quick in it."""
+    grid = TokenGrid(2, 16, 16)
+    clip = Clip(grid, (1.0,), causal=True)
+    recorder = MapRecorder({name: find_pattern(name)() for name in ("svg2", "monarch")}, layers=1)
+    recorder.begin(clip)
+    q, k, v = (torch.randn(1, 2, 2, 256, 16).bfloat16() for _ in range(3))
+    assert recorder(0, q[:, :, 1:], k, v).dtype == torch.bfloat16
+    np.testing.assert_allclose(recorder.maps[:, 0, :, 4:].sum(-1), 1, atol=0.02)
+
+
 def make_maps(frames: int = FRAMES) -> PatternMaps:
     rng = np.random.default_rng(0)
     maps = rng.random((len(NAMES), LAYERS, HEADS, frames * TILES, frames * TILES))
