@@ -8,6 +8,7 @@ import hashlib
 import html
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -108,7 +109,12 @@ def output_folder() -> Path:
 def delete_old_outputs() -> None:
     for old in output_folder().iterdir():
         with suppress(FileNotFoundError):  # another visitor's call has been quicker
-            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+            latest = max((path.stat().st_mtime for path in (*old.glob("*"), old) if path.is_file()), default=None)
+            if time.time() - (latest or old.stat().st_mtime) <= KEPT_SECONDS:
+                continue
+            if old.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
                 old.unlink()
 
 
@@ -124,10 +130,12 @@ def keep_tidy(every: float = KEPT_SECONDS / 4) -> threading.Event:
     return stopped
 
 
-def new_output(suffix: str) -> Path:
-    """A new name; files of an hour ago are deleted on the way."""
+def new_output(suffix: str, name: str = "iasa") -> Path:
+    """A file of that name in a folder of its own, which nobody can guess; files of an hour ago are deleted on the way."""
     delete_old_outputs()
-    return output_folder() / f"iasa-{uuid.uuid4().hex[:12]}{suffix}"
+    folder = output_folder() / uuid.uuid4().hex
+    folder.mkdir()
+    return folder / (re.sub(r"[^\w-]+", "-", name) + suffix)
 
 
 def session_name(request: gr.Request | None) -> str:
@@ -139,6 +147,20 @@ def session_name(request: gr.Request | None) -> str:
 def stop_flag(request: gr.Request | None) -> Path:
     """The file whose presence stops this visitor's run; a file, since on ZeroGPU the run is another process."""
     return output_folder() / f"{session_name(request)}.stop"
+
+
+def watch_stop(request: gr.Request | None) -> Callable[[], bool]:
+    """Tells whether this visitor has pressed Cancel since now: a later run is not stopped by it, and an earlier one, which
+    has not noticed yet, still is."""
+    flag = stop_flag(request)
+
+    def pressed() -> int:
+        with suppress(FileNotFoundError):
+            return flag.stat().st_mtime_ns
+        return 0
+
+    before = pressed()
+    return lambda: pressed() != before
 
 
 def request_stop(request: gr.Request) -> str:

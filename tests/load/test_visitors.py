@@ -33,7 +33,7 @@ def test_visitors_at_once_get_their_own_videos_one_after_another(address, tmp_pa
     record = visit_together(address, visitors=4, seconds=6)
     assert record.faults == []
     assert len(record.heavy) >= 3 and record.overlaps() == 0 and record.overtaken() == 0
-    copies = [path.name for path in (tmp_path / "gradio").rglob("iasa-*")]
+    copies = [path.name for path in (tmp_path / "gradio").rglob("*.*") if path.suffix in (".mp4", ".npz", ".html")]
     assert copies == [], "gradio would keep them for ever"
 
 
