@@ -118,13 +118,25 @@ def delete_old_outputs() -> None:
                 old.unlink()
 
 
-def keep_tidy(every: float = KEPT_SECONDS / 4) -> threading.Event:
+def delete_old_uploads(page: gr.Blocks) -> None:
+    """What visitors sent, and gradio's copies. Gradio's own schedule ends for good when a file comes while it looks."""
+    lasting = set().union(*(getattr(block, "keep_in_cache", ()) for block in page.blocks.values()))
+    for files in page.temp_file_sets:
+        for name in tuple(files):
+            with suppress(OSError):
+                if name not in lasting and time.time() - os.stat(name).st_ctime > KEPT_SECONDS:
+                    os.unlink(name)
+                    files.discard(name)
+
+
+def keep_tidy(page: gr.Blocks, every: float = KEPT_SECONDS / 4) -> threading.Event:
     """Delete old files even if nobody comes any more, until the event is set."""
     stopped = threading.Event()
 
     def tidy() -> None:
         while not stopped.wait(every):
             delete_old_outputs()
+            delete_old_uploads(page)
 
     threading.Thread(target=tidy, name="tidy", daemon=True).start()
     return stopped

@@ -56,7 +56,7 @@ QUIET = {"api_visibility": "private", "queue": False}
 
 def make_page() -> gr.Blocks:
     """The page."""
-    kept = int(KEPT_SECONDS) // 4 + 1, int(KEPT_SECONDS)  # seconds between looks, and of a file
+    kept = 10**9, int(KEPT_SECONDS)  # gradio deletes at the end alone; `service.keep_tidy` looks in between
     with gr.Blocks(title="IASA: a talking speaker", analytics_enabled=False, delete_cache=kept) as page:
         gr.Markdown(words("title"))
         lacking = missing_parts()
