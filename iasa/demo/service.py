@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextvars
 import functools
 import hashlib
 import html
@@ -18,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -48,6 +51,10 @@ OPTIONAL = {
     "skia": "drawn speakers and photos are off (pip install skia-python; on Debian apt-get install libgl1 libegl1)",
     "pocketsphinx": "the mouth follows loudness instead of phones (pip install pocketsphinx)",
 }
+
+
+T = TypeVar("T")
+_one_at_a_time = threading.Lock()  # a run that was stopped may need a moment to notice
 
 
 @dataclass(frozen=True)
@@ -161,18 +168,56 @@ def stop_flag(request: gr.Request | None) -> Path:
     return output_folder() / f"{session_name(request)}.stop"
 
 
-def watch_stop(request: gr.Request | None) -> Callable[[], bool]:
-    """Tells whether this visitor has pressed Cancel since now: a later run is not stopped by it, and an earlier one, which
-    has not noticed yet, still is."""
-    flag = stop_flag(request)
+def pressed_at(request: gr.Request | None) -> int:
+    """When this visitor last pressed Cancel or Generate, 0 for never."""
+    with suppress(FileNotFoundError):
+        return stop_flag(request).stat().st_mtime_ns
+    return 0
 
-    def pressed() -> int:
-        with suppress(FileNotFoundError):
-            return flag.stat().st_mtime_ns
-        return 0
 
-    before = pressed()
-    return lambda: pressed() != before
+def take_turn(request: gr.Request | None) -> int:
+    """A new run of this visitor, which takes the place of the one before: the time from which Cancel stops it, be it still
+    waiting in the line."""
+    stop_flag(request).touch()
+    return pressed_at(request)
+
+
+def watch_stop(request: gr.Request | None, since: int | None = None) -> Callable[[], bool]:
+    """Tells whether this visitor has pressed Cancel since then, or since now: a later run is not stopped by it, and an
+    earlier one, which has not noticed yet, still is."""
+    before = pressed_at(request) if since is None else since
+    return lambda: pressed_at(request) > before
+
+
+def until_stopped(make: Callable[[Callable[[], bool]], Iterator[T]], stopped: Callable[[], bool]) -> Iterator[T]:
+    """What `make` yields, made in a thread; ends as soon as it is to stop, though what is being made goes on until it notices.
+    `make` is told when: by `stopped`, or because nobody takes any more."""
+    made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    gone = threading.Event()
+
+    def work() -> None:
+        try:
+            with _one_at_a_time:
+                for update in make(lambda: gone.is_set() or stopped()):
+                    made.put(("update", update))
+            made.put(("end", None))
+        except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
+            made.put(("error", error))
+
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="run", daemon=True).start()
+    try:
+        while not stopped():
+            try:
+                kind, value = made.get(timeout=0.1)
+            except Empty:
+                continue
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        gone.set()
 
 
 def request_stop(request: gr.Request) -> str:

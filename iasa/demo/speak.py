@@ -46,6 +46,8 @@ from iasa.demo.service import (
     read_recording,
     read_speech,
     show_progress,
+    take_turn,
+    until_stopped,
     watch_stop,
 )
 from iasa.demo.translations import translate
@@ -67,10 +69,10 @@ REMEMBERED_SPEED: dict[tuple[str, int], float] = {}  # frames a second of this m
 
 
 def speak_steps(
-    audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
+    audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress, stopped
 ) -> Iterator[tuple]:
     """Messages for the live player with a line of figures; last (video, figures, poses file, SessionClip) or "Stopped."."""
-    stopped, language = watch_stop(request), language_of(request)
+    language = language_of(request)
     started = time.perf_counter()
     progress(0.0, desc=translate("Reading", language))
     recording = read_recording(audio)
@@ -168,7 +170,20 @@ def speak(
         wishes = MotionEdits(amount, blink, height, bool(lock), motion)
         return list(
             speak_steps(
-                audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
+                audio,
+                kind,
+                example,
+                number,
+                photo,
+                consent,
+                model,
+                steps,
+                seed,
+                driving,
+                wishes,
+                request,
+                progress,
+                watch_stop(request),
             )
         )[-1][:3]
 
@@ -176,21 +191,22 @@ def speak(
 @gpu(60)
 def speak_live(
     audio, kind, example, number, photo, consent, model, steps, seed, driving, amount, blink, height, lock, motion,
+    turn: int | None = None,  # of `begin_run`
     request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple]:  # fmt: skip
-    """`speak`, playing while it is made: (live message, video, figures, poses file, SessionClip)."""
-    keep = gr.skip()
+    """`speak`, playing while it is made: (live message, video, figures, poses file, SessionClip). Cancel ends it at once."""
+    keep, ended = gr.skip(), False
+    stopped = watch_stop(request, turn)
     with plain_errors(request):
         wishes = MotionEdits(amount, blink, height, bool(lock), motion)
+        asked = (audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress)
         yield "", None, "", None, keep
-        for update in speak_steps(
-            audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress
-        ):
-            if len(update) == 2:
-                yield update[0], keep, update[1], keep, keep
-            else:
-                yield keep, *update
+        for update in until_stopped(lambda stop: speak_steps(*asked, stop), stopped):
+            ended = len(update) != 2
+            yield (keep, *update) if ended else (update[0], keep, update[1], keep, keep)
+        if not ended:
+            yield keep, None, translate("Stopped.", language_of(request)), None, None
 
 
 def estimate(audio: str | None, model: str, steps: float, request: gr.Request | None = None) -> str:
@@ -335,11 +351,19 @@ def read_text(text: str, language: str = "auto", request: gr.Request | None = No
     return str(path)
 
 
+def begin_run(
+    text: str = "", language: str = "auto", read_last: str = "", request: gr.Request | None = None
+) -> tuple[str | dict, str, int]:
+    """When Generate is pressed: the speech, if a text has not been read yet, that text, and the run's turn."""
+    turn = take_turn(request)
+    return (*read_what_is_typed(text, language, read_last, request), turn)
+
+
 def read_what_is_typed(
-    text: str, language: str, read_last: str, request: gr.Request | None = None
+    text: str, language: str, read_last: str = "", request: gr.Request | None = None
 ) -> tuple[str | dict, str]:
-    """Before Generate: a text that has not been read yet becomes the speech. (Speech, the text that was read last.)"""
-    if not text.strip() or text == read_last:
+    """A text that has not been read yet becomes the speech: (speech, the text that was read last)."""
+    if not (text or "").strip() or text == read_last:
         return gr.skip(), read_last
     return read_text(text, language, request), text
 

@@ -18,6 +18,7 @@ from iasa.demo.player import PLAYER, PLAYER_SCRIPT, PLAYER_STYLE
 from iasa.demo.service import DRAWN, EXAMPLE, KEPT_SECONDS, MAX_SEED, PHOTO, PUPPET, missing_parts, request_stop
 from iasa.demo.speak import (
     MAX_TEXT,
+    begin_run,
     estimate,
     preview_poses,
     read_what_is_typed,
@@ -159,13 +160,12 @@ def speak_tab(made: gr.State) -> None:
     wishes = [driving, amount, blink, height, lock, motion]
     inputs = [audio, *speaker, model, steps, seed, *wishes]
     asked: dict[str, Any] = {"api_visibility": "private", "show_progress_on": video}
-    events, start = [], go.click
-    if typed:
-        events.append(go.click(read_what_is_typed, typed, [audio, typed[-1]], **asked))
-        start = events[0].success
-    events.append(start(speak_live, inputs, [live, video, figures, poses, made], concurrency_id="heavy", **asked))
+    turn, read_last = gr.State(), typed[-1] if typed else gr.State("")
+    pressed = go.click(begin_run, typed, [audio, read_last, turn], trigger_mode="multiple", **asked)
+    results = [live, video, figures, poses, made]
+    pressed.success(speak_live, [*inputs, turn], results, concurrency_id="heavy", trigger_mode="multiple", **asked)
     for_programs(inputs, [video, figures, poses])
-    cancel.click(request_stop, None, figures, cancels=events, **QUIET)
+    cancel.click(request_stop, None, figures, **QUIET)
     preview.click(
         name_tool(preview_poses, "poses"), [audio, *speaker, seed, *wishes], [skeletons, preview_file],
         api_name="poses", concurrency_id="heavy",
@@ -186,7 +186,7 @@ def type_speech(audio: gr.Audio) -> list[Any]:
     read = gr.Button(words("read"), size="sm")
     voices = [(words("voice_auto"), "auto"), *((LANGUAGES[code], code) for code in VOICES)]
     voice, last = gr.Dropdown(voices, value="auto", label=words("voice")), gr.State("")
-    read.click(read_what_is_typed, [text, voice, gr.State("")], [audio, last], api_visibility="private")
+    read.click(read_what_is_typed, [text, voice], [audio, last], api_visibility="private")
     return [text, voice, last]
 
 

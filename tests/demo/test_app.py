@@ -19,11 +19,12 @@ gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gra
 
 import app  # noqa: E402
 from iasa.avatar.speaker import speaker_names  # noqa: E402
+from iasa.config import InputError  # noqa: E402
 from iasa.demo import service  # noqa: E402
 from iasa.demo.compare import compare  # noqa: E402
 from iasa.demo.explore import explore, mask  # noqa: E402
 from iasa.demo.service import DRAWN, EXAMPLE, PHOTO, STAGES, missing_parts, new_output, stop_flag  # noqa: E402
-from iasa.demo.speak import estimate, preview_poses, read_text, restore_settings, speak_live  # noqa: E402
+from iasa.demo.speak import begin_run, estimate, preview_poses, read_text, restore_settings, speak_live  # noqa: E402
 from iasa.demo.words import WORDS, translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.media.reader import read_metadata, read_video  # noqa: E402
@@ -173,7 +174,10 @@ def test_cancelling_leaves_no_video(speech):
                 assert service.request_stop(SimpleNamespace(session_hash="../../visitor")) == "Stopped."
 
     assert speak(speech, progress=Stopping()) == (None, "Stopped.", None, None)
-    assert [path.suffix for path in service.output_folder().rglob("*")] == [".stop"]
+    until = time.monotonic() + 10  # the run notices a moment later
+    while len(left := [path.suffix for path in service.output_folder().rglob("*")]) > 1 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert left == [".stop"]
     assert not stop_flag(SimpleNamespace(session_hash="another")).exists()
     video, *_ = speak(speech)  # a later run is not stopped by it
     assert Path(video).exists()
@@ -307,6 +311,52 @@ def test_cancel_stops_what_runs_and_nothing_that_comes_later():
     assert not service.watch_stop(SimpleNamespace(session_hash="another"))()
 
 
+def test_a_run_that_was_cancelled_in_the_line_ends_when_its_turn_comes(speech):
+    visitor = SimpleNamespace(session_hash="waiting")
+    speech_of, _, turn = begin_run(request=visitor)
+    assert speech_of == gr.skip()
+    inputs = [speech, EXAMPLE, "alba", None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False, "rules"]
+    service.request_stop(visitor)
+    started = time.monotonic()
+    updates = list(speak_live(*inputs, turn, request=visitor, progress=Steps()))
+    assert updates[-1][2] == "Stopped." and time.monotonic() - started < 1
+    turns = [begin_run(request=visitor)[2] for _ in range(2)]  # the second press takes the place of the first
+    assert list(speak_live(*inputs, turns[0], request=visitor, progress=Steps()))[-1][2] == "Stopped."
+    assert "15 frames" in list(speak_live(*inputs, turns[1], request=visitor, progress=Steps()))[-1][2]
+
+
+def test_what_is_slow_to_notice_holds_nobody_up():
+    """Cancel answers at once; the next run waits until the one before has noticed, and errors come through."""
+    noticed, stop = [], []
+
+    def slow(stopped):
+        yield "first"
+        time.sleep(0.6)
+        noticed.append(stopped())
+
+    def quick(stopped):
+        yield len(noticed)
+
+    updates = service.until_stopped(slow, lambda: bool(stop))
+    assert next(updates) == "first"
+    stop.append(True)
+    started = time.monotonic()
+    assert list(updates) == [] and time.monotonic() - started < 0.4
+    assert list(service.until_stopped(quick, lambda: False)) == [1] and noticed == [True]
+
+    def broken(stopped):
+        yield 1
+        raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        list(service.until_stopped(broken, lambda: False))
+    left = service.until_stopped(slow, lambda: False)
+    next(left)
+    left.close()  # the page was closed
+    time.sleep(0.9)
+    assert noticed == [True, True]
+
+
 def test_the_largest_of_several_faces_is_said():
     from dataclasses import replace
 
@@ -333,7 +383,7 @@ def test_typed_text_becomes_the_speech_when_generate_is_pressed(page):
             read_what_is_typed(bad, "auto", "")
     go = next(block for block in page.blocks.values() if getattr(block, "elem_id", None) == "generate")
     (pressed,) = [fn for fn in page.fns.values() if (go._id, "click") in fn.targets]
-    assert pressed.fn.__name__ == "read_what_is_typed"
+    assert pressed.fn.__name__ == "begin_run"
 
 
 def test_any_file_with_sound_is_speech(speech, tmp_path):
