@@ -40,15 +40,13 @@ CSS = """.gradio-container {
 #compared-table { overflow-x: auto; }
 #compared-table :is(th, td) { white-space: nowrap; padding-inline: 8px !important; }
 #speakers .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
-.gradio-container :is(.block-info, label > span, .label-wrap) { overflow-wrap: anywhere; }
-#figures, #expected, #missing { overflow-wrap: anywhere; }
+:is(.block-info, label > span, .label-wrap), #figures, #expected, #missing { overflow-wrap: anywhere; }
 @media (max-width: 640px) {
-  #actions { position: sticky; bottom: 0; z-index: 20; padding: 8px 0; background: var(--body-background-fill); order: 9; }
+  #actions { position: fixed; inset: auto 0 0; z-index: 1000; padding: 8px 12px; background: var(--body-background-fill); }
+  footer { padding-bottom: 64px !important; }
 }
 @media (max-width: 480px) {
-  .gradio-container .app { padding: 10px !important; }
-  .gradio-container button[role="tab"] { padding-inline: 6px !important; font-size: 0.9rem; }
-  .gradio-container .tab-container { gap: 0 !important; }
+  .tab-container button { padding-inline: 8px !important; }
 }"""
 IS_LINK = "() => location.hash.startsWith('#iasa?')"
 PRESS_EXPLORE = "(link) => { if (link) setTimeout(() => document.querySelector('#explore')?.click(), 300); }"
@@ -148,14 +146,12 @@ def speak_tab(made: gr.State) -> None:
             with gr.Row(elem_id="actions"):
                 go = gr.Button(words("generate"), variant="primary", elem_id="generate")
                 cancel = gr.Button(words("cancel"), elem_id="cancel")
-            live = gr.HTML(
-                "", html_template=PLAYER, css_template=PLAYER_STYLE, js_on_load=PLAYER_SCRIPT, elem_id="live"
-            )
+            live = make_player("live")
             video = gr.Video(label=words("video"), show_label=False, format=None, height=420, elem_id="result")
             figures = gr.Markdown(elem_id="figures", label="Figures")
             poses = gr.DownloadButton(words("poses_file"), size="sm")
             if not LENT:
-                live_microphone([*speaker, seed], live)
+                live_microphone([*speaker, seed])
             made_before()
     wishes = [driving, amount, blink, height, lock, motion]
     inputs = [audio, *speaker, model, steps, seed, *wishes]
@@ -181,6 +177,7 @@ def speak_tab(made: gr.State) -> None:
 def type_speech(audio: gr.Audio) -> list[Any]:
     """Where a voice is installed, a text that it reads: [text, voice, the text that was read last], else []."""
     if not importlib.util.find_spec("espeakng_loader"):
+        gr.Markdown(words("no_voice"))
         return []
     text = gr.Textbox(label=words("typed"), max_length=MAX_TEXT, lines=2, elem_id="typed")
     read = gr.Button(words("read"), size="sm")
@@ -236,12 +233,19 @@ def show_example(name: str) -> dict:
     return gr.update(selected_index=speaker_names().index(name))
 
 
-def live_microphone(inputs: list[gr.components.Component], live: gr.HTML) -> None:
-    """Sound streams in, the live player shows what comes out. It takes its turn among the heavy jobs."""
+def make_player(name: str) -> gr.HTML:
+    """A live player, which takes no room before its first picture."""
+    return gr.HTML("", html_template=PLAYER, css_template=PLAYER_STYLE, js_on_load=PLAYER_SCRIPT, elem_id=name)
+
+
+def live_microphone(inputs: list[gr.components.Component]) -> None:
+    """Sound streams in, a player under the microphone shows what comes out: nothing above it moves. It takes its turn among
+    the heavy jobs."""
     with gr.Accordion(words("live"), open=False, elem_id="live-microphone"):
         gr.Markdown(words("live_intro"))
         microphone = gr.Audio(sources=["microphone"], streaming=True, type="filepath", label=words("live_mic"))
         drop = gr.Button(words("live_cancel"), size="sm", elem_id="live-cancel")
+        live = make_player("live-own")
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     streaming = microphone.stream(
         listen, [microphone, *inputs], live, stream_every=0.5, time_limit=int(MAX_LIVE_SECONDS) + 5,

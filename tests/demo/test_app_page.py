@@ -229,16 +229,22 @@ def test_speaking_live(browser, address, tmp_path):
         page.goto(address)
         page.wait_for_selector("#generate")
         page.locator("#live-microphone button").first.click()
-        page.locator("#live-microphone .mic-wrap .controls button").first.click()
-        page.wait_for_selector("#live p:has-text('first frame after')")
-        page.wait_for_function("document.querySelector('#live video').buffered.length > 0")
-        page.wait_for_function("document.querySelector('#live video').currentTime > 0.2")
+        button = page.locator("#live-microphone .mic-wrap .controls button").first
+        button.click()
+        page.wait_for_selector("#live-own p:has-text('heard')")
+        before = button.bounding_box()["y"]
+        if "first frame" not in page.inner_text("#live-own p"):
+            assert not page.locator("#live-own video").is_visible()  # no empty screen
+        page.wait_for_selector("#live-own p:has-text('first frame after')")
+        page.wait_for_function("document.querySelector('#live-own video').buffered.length > 0")
+        page.wait_for_function("document.querySelector('#live-own video').currentTime > 0.2")
+        assert abs(page.locator("#live-microphone .mic-wrap .controls button").first.bounding_box()["y"] - before) < 30
         take_screenshot(page, "app_live")
         page.locator("#live-microphone .mic-wrap .controls button").first.click()
-        note = page.inner_text("#live p")
-        page.wait_for_function("document.querySelector('#live video').media.readyState === 'ended'")
-        assert "frames/s" in note and page.evaluate("document.querySelector('#live video').error") is None
-        assert page.evaluate("document.querySelector('#live video').buffered.end(0)") > 0.9
+        note = page.inner_text("#live-own p")
+        page.wait_for_function("document.querySelector('#live-own video').media.readyState === 'ended'")
+        assert "frames/s" in note and page.evaluate("document.querySelector('#live-own video').error") is None
+        assert page.evaluate("document.querySelector('#live-own video').buffered.end(0)") > 0.9
 
 
 def test_two_visitors_wait_in_line(visit, speech):
@@ -250,6 +256,19 @@ def test_two_visitors_wait_in_line(visit, speech):
     addresses = {wait_for_video(page) for page in pages}
     assert len(addresses) == 2
     assert all("15 frames" in page.inner_text("#figures") for page in pages)
+
+
+def test_on_a_phone_generate_is_in_reach(visit):
+    """On the first screen, and while one scrolls; nothing is wider than the screen, and all tabs are there."""
+    page = visit(viewport={"width": 390, "height": 844})
+    for scrolled in (0, 400):
+        page.evaluate(f"scrollTo(0, {scrolled})")
+        page.wait_for_timeout(300)
+        box = page.locator("#generate").bounding_box()
+        assert 0 <= box["y"] and box["y"] + box["height"] <= 844, (scrolled, box)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("Speak", "Compare", "Explore", "Learn"):
+        assert page.get_by_role("tab", name=name).first.is_visible(), name
 
 
 def test_a_phone_in_german_in_the_dark(visit):
