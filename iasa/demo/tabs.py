@@ -151,7 +151,7 @@ def speak_tab(made: gr.State) -> None:
             figures = gr.Markdown(elem_id="figures", label="Figures")
             poses = gr.DownloadButton(words("poses_file"), size="sm")
             if not LENT:
-                live_microphone([*speaker, seed])
+                live_microphone([*speaker, seed], live)
             made_before()
     wishes = [driving, amount, blink, height, lock, motion]
     inputs = [audio, *speaker, model, steps, seed, *wishes]
@@ -238,14 +238,12 @@ def make_player(name: str) -> gr.HTML:
     return gr.HTML("", html_template=PLAYER, css_template=PLAYER_STYLE, js_on_load=PLAYER_SCRIPT, elem_id=name)
 
 
-def live_microphone(inputs: list[gr.components.Component]) -> None:
-    """Sound streams in, a player under the microphone shows what comes out: nothing above it moves. It takes its turn among
-    the heavy jobs."""
+def live_microphone(inputs: list[gr.components.Component], live: gr.HTML) -> None:
+    """Sound streams in, the live player shows what comes out. It takes its turn among the heavy jobs."""
     with gr.Accordion(words("live"), open=False, elem_id="live-microphone"):
         gr.Markdown(words("live_intro"))
         microphone = gr.Audio(sources=["microphone"], streaming=True, type="filepath", label=words("live_mic"))
         drop = gr.Button(words("live_cancel"), size="sm", elem_id="live-cancel")
-        live = make_player("live-own")
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     streaming = microphone.stream(
         listen, [microphone, *inputs], live, stream_every=0.5, time_limit=int(MAX_LIVE_SECONDS) + 5,

@@ -229,22 +229,16 @@ def test_speaking_live(browser, address, tmp_path):
         page.goto(address)
         page.wait_for_selector("#generate")
         page.locator("#live-microphone button").first.click()
-        button = page.locator("#live-microphone .mic-wrap .controls button").first
-        button.click()
-        page.wait_for_selector("#live-own p:has-text('heard')")
-        before = button.bounding_box()["y"]
-        if "first frame" not in page.inner_text("#live-own p"):
-            assert not page.locator("#live-own video").is_visible()  # no empty screen
-        page.wait_for_selector("#live-own p:has-text('first frame after')")
-        page.wait_for_function("document.querySelector('#live-own video').buffered.length > 0")
-        page.wait_for_function("document.querySelector('#live-own video').currentTime > 0.2")
-        assert abs(page.locator("#live-microphone .mic-wrap .controls button").first.bounding_box()["y"] - before) < 30
+        page.locator("#live-microphone .mic-wrap .controls button").first.click()
+        page.wait_for_selector("#live p:has-text('first frame after')")
+        page.wait_for_function("document.querySelector('#live video').buffered.length > 0")
+        page.wait_for_function("document.querySelector('#live video').currentTime > 0.2")
         take_screenshot(page, "app_live")
         page.locator("#live-microphone .mic-wrap .controls button").first.click()
-        note = page.inner_text("#live-own p")
-        page.wait_for_function("document.querySelector('#live-own video').media.readyState === 'ended'")
-        assert "frames/s" in note and page.evaluate("document.querySelector('#live-own video').error") is None
-        assert page.evaluate("document.querySelector('#live-own video').buffered.end(0)") > 0.9
+        note = page.inner_text("#live p")
+        page.wait_for_function("document.querySelector('#live video').media.readyState === 'ended'")
+        assert "frames/s" in note and page.evaluate("document.querySelector('#live video').error") is None
+        assert page.evaluate("document.querySelector('#live video').buffered.end(0)") > 0.9
 
 
 def test_two_visitors_wait_in_line(visit, speech):
