@@ -130,7 +130,9 @@ def photograph_speaker(
     photo = take_photograph(picture, framing, face)
     small = np.asarray(Image.fromarray(photo.image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
     around = WholePicture.of(photo.whole, photo.square, size) if keep_frame and photo.whole is not None else None
-    return Reference(small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, room, around, face is not None)
+    return Reference(
+        small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, room, around, face is not None
+    )
 
 
 def photo_speaker(picture: np.ndarray, name: str = "photo") -> Reference:

@@ -64,7 +64,11 @@ def make_calls(poses: str) -> list[tuple[str, dict, str]]:
     speech = {"audio": write_speech()}
     return [
         ("speak", speech, "15 frames"),
-        ("speak", speech | SPEAKER | MOVEMENT | {"model": "student", "steps": 2, "driving": poses}, "student, steps: 2"),
+        (
+            "speak",
+            speech | SPEAKER | MOVEMENT | {"model": "student", "steps": 2, "driving": poses},
+            "student, steps: 2",
+        ),
         ("speak", speech | {"model": "teacher", "steps": 5}, "teacher, steps: 5"),
         ("speak", speech | {"kind": DRAWN, "number": 11}, "15 frames"),
         ("poses", speech, ".npz"),

@@ -128,7 +128,7 @@ def write_page(report: dict) -> str:
         ("wait in the line, median and longest", f"{report['wait_median']} s, {report['wait_longest']} s"),
         ("memory of all processes, after the first quarter", f"{report['memory_first_half']} MB, then "
          f"{report['memory_second_half']} MB (at most {report['memory_most']} MB)"),
-        ("memory minute by minute, MB", ", ".join(map(str, report["memory_by_minute"]))),
+        ("memory in equal parts of the run and the wait behind it, MB", ", ".join(map(str, report["memory_by_minute"]))),
         ("files kept: at most, a while after the last visit, after the end",
          f"{report['files_most']}, {report['files_left']}, {report['files_after_exit']}"),
         ("tracebacks in the app's log", report["tracebacks"]),
