@@ -56,7 +56,7 @@ def main() -> None:
     if tools and importlib.util.find_spec("mcp") is None:
         print('MCP tools are off: pip install "gradio[mcp]"', file=sys.stderr)
         tools = False
-    keep_tidy()
+    keep_tidy(app)
     try:
         app.launch(**launch_options(tools))
     finally:

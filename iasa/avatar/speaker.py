@@ -42,11 +42,19 @@ class Reference:
     size: int = IMAGE_SIZE
     room: np.ndarray | None = None
     around: WholePicture | None = None
+    chosen: bool = False  # the photograph's face, by its number
 
     @cached_property
     def parts(self) -> Parts | None:
         """What can move in a photograph; None for drawn speakers, of whom everything does."""
         return None if self.photo is None else find_parts(self.photo)
+
+    def describe(self) -> list[str]:
+        """Sentences about a photograph: who of it speaks, and what moves; none about drawn speakers."""
+        if self.photo is None or self.parts is None:
+            return []
+        faces = f"The picture shows {self.photo.faces} faces; the largest one speaks"
+        return ([faces] if self.photo.faces > 1 and not self.chosen else []) + [self.parts.describe()]
 
     @cached_property
     def _target(self) -> Retarget:
@@ -122,7 +130,9 @@ def photograph_speaker(
     photo = take_photograph(picture, framing, face)
     small = np.asarray(Image.fromarray(photo.image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
     around = WholePicture.of(photo.whole, photo.square, size) if keep_frame and photo.whole is not None else None
-    return Reference(small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, room, around)
+    return Reference(
+        small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, room, around, face is not None
+    )
 
 
 def photo_speaker(picture: np.ndarray, name: str = "photo") -> Reference:

@@ -102,7 +102,8 @@ def run(arguments: argparse.Namespace) -> dict:
     _tell_result(arguments, report)
     if reference.parts is not None:
         report["parts"] = reference.parts.describe()
-        tell(arguments, report["parts"])
+        for sentence in reference.describe():
+            tell(arguments, sentence)
     return {**report, "out": arguments.out}
 
 

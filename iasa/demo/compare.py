@@ -30,7 +30,7 @@ from iasa.demo.service import (
     plain_errors,
     read_recording,
     show_progress,
-    stop_flag,
+    watch_stop,
 )
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
@@ -108,22 +108,21 @@ def compare(
     of the teacher. With two `patterns` of attention (dense, input_aware, sparse_forcing, monarch, svg2, oracle, radial,
     local_window, random_blocks) the student under each of the two takes the place of the three.
     """
-    stop, language = stop_flag(request), language_of(request)
-    stop.unlink(missing_ok=True)
+    stopped, language = watch_stop(request), language_of(request)
     with plain_errors(request):
         if not isinstance(seconds, int | float) or not 0.4 <= seconds <= MAX_COMPARED:
             raise InputError(f"{seconds} seconds are asked for; 0.4 to {MAX_COMPARED:g} are accepted")
         check_patterns(patterns)
         recording = read_recording(audio)
         sound = to_speech(recording)[: int(seconds * AUDIO_RATE)]
-        reference, pipeline, video = load_speaker(example or ""), load_pipeline(), new_output(".mp4")
-        watch = show_progress(progress, language)
+        reference, pipeline, seed = load_speaker(example or ""), load_pipeline(), check_seed(seed)
+        video, watch = new_output(".mp4", f"{reference.name}-compared-seed{seed}"), show_progress(progress, language)
         try:
             rows = make_comparison(
-                pipeline, sound, reference, video, check_seed(seed), int(teacher_steps), watch, stop.exists, recording,
-                patterns,
-            )  # fmt: skip
+                pipeline, sound, reference, video, seed, int(teacher_steps), watch, stopped, recording, patterns
+            )
         except Cancelled:
+            video.parent.rmdir()
             return None, translate("Stopped.", language)
         sign_if_asked(video)
     table = to_table(rows, f"{pipeline.device.type}, {pipeline.precision}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from iasa.avatar.speaker import Reference, load_speaker, speaker_names
 from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, InputError, MaskOptions
-from iasa.demo.motion_edits import MAX_POSES, MotionEdits, follow_person, perform_speech, read_poses
+from iasa.demo.motion_edits import MAX_POSES, MotionEdits, follow_person, is_pose_file, perform_speech, read_poses
 from iasa.demo.service import SessionClip, language_of, load_pipeline, new_output, plain_errors
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
@@ -38,17 +38,18 @@ window.addEventListener("message", (event) => {
 
 @gpu(30)
 def explore(
-    clip: str | None,
+    clip: str | None = None,
     record: bool = False,
     made: SessionClip | None = None,
+    example: str | None = None,
     request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> tuple[str, str]:
     """The mask explorer of a clip: an interactive page about which patches may attend to which.
 
-    The clip is a pose file (npz) or a video of a person (up to 30 seconds); without one, the video made last or else an
-    example. `record` also shows what the student attends to, for clips of up to 5 seconds. Returns the page in a
-    frame, and as a file of its own.
+    The clip is a pose file (npz) or a video of a person (up to 30 seconds); without one, that of an example speaker by
+    name, the video made last, or else an example. `record` also shows what the student attends to, for clips of up to
+    5 seconds. Returns the page in a frame, and as a file of its own.
     """
     language = language_of(request)
     with plain_errors(request):
@@ -56,12 +57,12 @@ def explore(
         title = translate("Input-aware sparse attention", language)
         if clip is None:
             progress(0.1, desc=translate("Reading the clip", language))
-            poses, reference, thumbnails = example_clip() if made is None else made_clip(made)
+            poses, reference, thumbnails = example_clip(example) if made is None or example else made_clip(made)
             latent = latent_poses(poses, reference)
             title += f": {reference.name}"
         else:
             progress(0.1, desc=translate("Finding the person", language))
-            if Path(clip).suffix.lower() == ".npz":
+            if is_pose_file(clip):
                 poses = read_poses(clip)
             else:
                 poses, thumbnails = follow_person(clip)
@@ -77,7 +78,7 @@ def explore(
         else:
             plan = make_plan(latent, TokenGrid(len(latent)), pipeline.mask)
         page = explorer_html(plan, latent, thumbnails, attention, read_bench(), title, language=language)
-    file = new_output(".html")
+    file = new_output(".html", "explorer")
     file.write_text(page, encoding="utf-8")
     return explorer_frame(page), str(file)
 
@@ -90,18 +91,18 @@ def made_clip(made: SessionClip) -> tuple[Keypoints, Reference, list[np.ndarray]
     return made.poses, made.reference, [made.reference.image, *frames[::FRAMES_PER_LATENT]]
 
 
-def example_clip() -> tuple[Keypoints, Reference, None]:
-    """Some seconds of an example speaker on an example speech."""
-    reference = load_speaker(speaker_names()[0])
+def example_clip(name: str | None = None) -> tuple[Keypoints, Reference, None]:
+    """Some seconds of an example speaker, the first one without a name, on an example speech."""
+    reference = load_speaker(name or speaker_names()[0])
     sound, _ = read_audio(sorted(SPEECH.glob("*.mp3"))[0])
     return perform_speech(sound[: int(3.2 * AUDIO_RATE)], reference, 0, MotionEdits()), reference, None
 
 
 def mask(
-    poses: str | None,
-    top_k: float,
-    method: str,
-    block: float,
+    poses: str | None = None,
+    top_k: float = MaskOptions.top_k,
+    method: str = MaskOptions.method,
+    block: float = MaskOptions.block,
     made: SessionClip | None = None,
     request: gr.Request | None = None,
 ) -> tuple[np.ndarray, str]:

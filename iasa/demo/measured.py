@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from iasa.config import DEFAULT_STEPS
 from iasa.demo.translations import translate
 from iasa.paths import RESULTS
 
@@ -53,11 +54,12 @@ def _cell(figure: dict | None, digits: int) -> str:
     return "exact" if value >= 99.9 and digits == 2 else f"{value:.{digits}f}"
 
 
-def measured_fps(model: str) -> float | None:
-    """Frames a second of the model in the newest evaluation report; of one processor, where processes shared the machine."""
+def measured_fps(model: str, steps: int) -> float | None:
+    """Frames a second of the model in so many steps, by the newest evaluation report that has it; of one processor, where
+    processes shared the machine. The time of a step counts, as if nothing else took any."""
     for path in reversed(_reports()):
         row = json.loads(path.read_text())["rows"].get(model, {})
         speed = (row.get("fps") or row.get("fps_processor") or {}).get("mean")
         if speed:
-            return speed
+            return speed * row.get("steps", DEFAULT_STEPS[model]) / steps
     return None

@@ -16,6 +16,7 @@ from iasa.files import display_name
 from iasa.inference.generation import Timing
 from iasa.inference.pose_chunks import move
 from iasa.keypoints import Keypoints, concat_keypoints, load_keypoints
+from iasa.media.container import open_file
 from iasa.motion.rules import GestureStyle, make_style
 from iasa.pose.gaps import bridge_gaps
 from iasa.speech.chunked import ChunkedSpeech
@@ -77,7 +78,7 @@ def edit_motion(motion: RigMotion, wishes: MotionEdits) -> RigMotion:
 
 def read_poses(path: str | os.PathLike) -> Keypoints:
     """Poses of an uploaded npz, or of the person in an uploaded video (needs mediapipe). Raises InputError."""
-    if Path(path).suffix.lower() == ".npz":
+    if is_pose_file(path):
         poses = bridge_gaps(load_keypoints(path))
         if abs(poses.fps - VIDEO_FPS) > 0.01:
             raise InputError(f"{display_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
@@ -90,6 +91,12 @@ def read_poses(path: str | os.PathLike) -> Keypoints:
     if np.abs(poses.xy[poses.confidence > 0]).max() > 10:
         raise InputError("some keypoints lie far outside the picture; coordinates of about 0 to 1 are needed")
     return poses
+
+
+def is_pose_file(path: str | os.PathLike) -> bool:
+    """An npz by its first bytes, which no video has, or by its name: what programs send may have lost either."""
+    with open_file(path) as file:
+        return file.read(4) == b"PK\x03\x04" or Path(path).suffix.lower() == ".npz"
 
 
 def follow_person(

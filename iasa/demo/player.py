@@ -48,12 +48,15 @@ watch("value", () => {
     next += 1;
   }
   ended = message.ended;
+  video.hidden = next === 0;
   note.textContent = message.note;
   feed();
 });
 """
 PLAYER = "<div hidden><video controls playsinline></video><p></p></div>"
-PLAYER_STYLE = "video { width: 100%; max-height: 420px; background: #000; border-radius: 8px; }"
+PLAYER_STYLE = (
+    "video[hidden] { display: none; } video { width: 100%; max-height: 420px; background: #000; border-radius: 8px; }"
+)
 
 
 class LiveVideo:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextvars
 import functools
 import hashlib
 import html
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -17,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -47,6 +51,10 @@ OPTIONAL = {
     "skia": "drawn speakers and photos are off (pip install skia-python; on Debian apt-get install libgl1 libegl1)",
     "pocketsphinx": "the mouth follows loudness instead of phones (pip install pocketsphinx)",
 }
+
+
+T = TypeVar("T")
+_one_at_a_time = threading.Lock()  # a run that was stopped may need a moment to notice
 
 
 @dataclass(frozen=True)
@@ -108,26 +116,45 @@ def output_folder() -> Path:
 def delete_old_outputs() -> None:
     for old in output_folder().iterdir():
         with suppress(FileNotFoundError):  # another visitor's call has been quicker
-            if time.time() - old.stat().st_mtime > KEPT_SECONDS:
+            latest = max((path.stat().st_mtime for path in (*old.glob("*"), old) if path.is_file()), default=None)
+            if time.time() - (latest or old.stat().st_mtime) <= KEPT_SECONDS:
+                continue
+            if old.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
                 old.unlink()
 
 
-def keep_tidy(every: float = KEPT_SECONDS / 4) -> threading.Event:
+def delete_old_uploads(page: gr.Blocks) -> None:
+    """What visitors sent, and gradio's copies. Gradio's own schedule ends for good when a file comes while it looks."""
+    lasting = set().union(*(getattr(block, "keep_in_cache", ()) for block in page.blocks.values()))
+    for files in page.temp_file_sets:
+        for name in tuple(files):
+            with suppress(OSError):
+                if name not in lasting and time.time() - os.stat(name).st_ctime > KEPT_SECONDS:
+                    os.unlink(name)
+                    files.discard(name)
+
+
+def keep_tidy(page: gr.Blocks, every: float = KEPT_SECONDS / 4) -> threading.Event:
     """Delete old files even if nobody comes any more, until the event is set."""
     stopped = threading.Event()
 
     def tidy() -> None:
         while not stopped.wait(every):
             delete_old_outputs()
+            delete_old_uploads(page)
 
     threading.Thread(target=tidy, name="tidy", daemon=True).start()
     return stopped
 
 
-def new_output(suffix: str) -> Path:
-    """A new name; files of an hour ago are deleted on the way."""
+def new_output(suffix: str, name: str = "iasa") -> Path:
+    """A file of that name in a folder of its own, which nobody can guess; files of an hour ago are deleted on the way."""
     delete_old_outputs()
-    return output_folder() / f"iasa-{uuid.uuid4().hex[:12]}{suffix}"
+    folder = output_folder() / uuid.uuid4().hex
+    folder.mkdir()
+    return folder / (re.sub(r"[^\w-]+", "-", name) + suffix)
 
 
 def session_name(request: gr.Request | None) -> str:
@@ -139,6 +166,58 @@ def session_name(request: gr.Request | None) -> str:
 def stop_flag(request: gr.Request | None) -> Path:
     """The file whose presence stops this visitor's run; a file, since on ZeroGPU the run is another process."""
     return output_folder() / f"{session_name(request)}.stop"
+
+
+def pressed_at(request: gr.Request | None) -> int:
+    """When this visitor last pressed Cancel or Generate, 0 for never."""
+    with suppress(FileNotFoundError):
+        return stop_flag(request).stat().st_mtime_ns
+    return 0
+
+
+def take_turn(request: gr.Request | None) -> int:
+    """A new run of this visitor, which takes the place of the one before: the time from which Cancel stops it, be it still
+    waiting in the line."""
+    stop_flag(request).touch()
+    return pressed_at(request)
+
+
+def watch_stop(request: gr.Request | None, since: int | None = None) -> Callable[[], bool]:
+    """Tells whether this visitor has pressed Cancel since then, or since now: a later run is not stopped by it, and an
+    earlier one, which has not noticed yet, still is."""
+    before = pressed_at(request) if since is None else since
+    return lambda: pressed_at(request) > before
+
+
+def until_stopped(make: Callable[[Callable[[], bool]], Iterator[T]], stopped: Callable[[], bool]) -> Iterator[T]:
+    """What `make` yields, made in a thread; ends as soon as it is to stop, though what is being made goes on until it notices.
+    `make` is told when: by `stopped`, or because nobody takes any more."""
+    made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    gone = threading.Event()
+
+    def work() -> None:
+        try:
+            with _one_at_a_time:
+                for update in make(lambda: gone.is_set() or stopped()):
+                    made.put(("update", update))
+            made.put(("end", None))
+        except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
+            made.put(("error", error))
+
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), name="run", daemon=True).start()
+    try:
+        while not stopped():
+            try:
+                kind, value = made.get(timeout=0.1)
+            except Empty:
+                continue
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        gone.set()
 
 
 def request_stop(request: gr.Request) -> str:

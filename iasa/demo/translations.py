@@ -37,11 +37,19 @@ GERMAN = {
         "nach dem Rechner der Tabelle unter Lernen; der erste Lauf lädt auch die Netze"
     ),
     (
-        "**{frames} frames**, {speed} frames/s ({stages}) · {model}, steps: {steps}, seed {seed} · "
+        "**{frames} frames**, {speed} frames/s (stages side by side: {stages}) · {model}, steps: {steps}, seed {seed} · "
         "attention density {density}, {flop} GFLOP · {device}"
     ): (
-        "**{frames} Bilder**, {speed} Bilder/s ({stages}) · {model}, Schritte: {steps}, Startzahl {seed} · "
+        "**{frames} Bilder**, {speed} Bilder/s (Stufen nebeneinander: {stages}) · {model}, Schritte: {steps}, Startzahl {seed} · "
         "Dichte der Aufmerksamkeit {density}, {flop} GFLOP · {device}"
+    ),
+    "The picture shows {count} faces; the largest one speaks": "Das Bild zeigt {count} Gesichter; das größte spricht",
+    "For the same run, give again: {what}": "Für denselben Lauf noch einmal angeben: {what}",
+    "the speech": "die Sprache",
+    "the photo": "das Foto",
+    "the movement": "die Bewegung",
+    "The poses go on for {seconds} s after the speech, in silence": (
+        "Die Posen gehen nach der Sprache {seconds} s lang stumm weiter"
     ),
     "Input-aware sparse attention": "Aufmerksamkeit, die der Eingabe folgt",
     "your clip": "dein Clip",

@@ -144,15 +144,37 @@ def test_comparing_in_the_dark(visit, speech):
     take_screenshot(page, "app_compare_dark")
 
 
-def test_cancelling(visit, tmp_path):
+@pytest.mark.parametrize("phase", ["at once", "before the first piece", "while it plays"])
+def test_cancelling_and_generating_again(visit, tmp_path, speech, phase):
+    """In each phase the run ends without a video, and the next Generate is a run like any other."""
     page = visit()
-    give_speech(page, write_speech(tmp_path / "long.wav", 40.0))
+    give_speech(page, write_speech(tmp_path / "long.wav", 20.0))
     page.click("#generate")
-    page.wait_for_selector("text=Making frames")
+    if phase == "before the first piece":
+        page.wait_for_timeout(400)
+    elif phase == "while it plays":
+        page.wait_for_selector("#live video")
+        page.wait_for_function("document.querySelector('#live video').buffered.length > 0")
     page.click("#cancel")
     page.wait_for_selector("#figures >> text=Stopped")
     page.wait_for_timeout(500)
     assert page.locator("#result video").count() == 0
+    assert page.locator("#result .eta-bar:visible, #result .progress-text:visible").count() == 0
+    assert page.locator(".toast-body").count() == 0 and page.locator("#result >> text=Error").count() == 0
+    page.locator("input[type=file]").first.set_input_files(speech) if page.locator("input[type=file]").count() else None
+    page.click("#generate")
+    wait_for_video(page)
+    assert "frames" in page.inner_text("#figures")
+
+
+def test_a_link_out_of_the_explorer_opens_it(visit, address):
+    page = visit()
+    page.goto(f"{address}#iasa?k=2&v=matrix")
+    page.reload()
+    inner = page.frame_locator("#explorer-page iframe")
+    inner.locator("#strip-hint").wait_for()
+    assert page.get_by_role("tab", name="Explore").get_attribute("aria-selected") == "true"
+    assert page.evaluate("location.hash").startswith("#iasa?k=2")
 
 
 def test_errors_are_shown_as_text(visit, tmp_path):
@@ -228,6 +250,19 @@ def test_two_visitors_wait_in_line(visit, speech):
     addresses = {wait_for_video(page) for page in pages}
     assert len(addresses) == 2
     assert all("15 frames" in page.inner_text("#figures") for page in pages)
+
+
+def test_on_a_phone_generate_is_in_reach(visit):
+    """On the first screen, and while one scrolls; nothing is wider than the screen, and all tabs are there."""
+    page = visit(viewport={"width": 390, "height": 844})
+    for scrolled in (0, 400):
+        page.evaluate(f"scrollTo(0, {scrolled})")
+        page.wait_for_timeout(300)
+        box = page.locator("#generate").bounding_box()
+        assert 0 <= box["y"] and box["y"] + box["height"] <= 844, (scrolled, box)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for name in ("Speak", "Compare", "Explore", "Learn"):
+        assert page.get_by_role("tab", name=name).first.is_visible(), name
 
 
 def test_a_phone_in_german_in_the_dark(visit):

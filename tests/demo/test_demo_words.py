@@ -86,6 +86,7 @@ def test_sentences_keep_their_values():
     report = dict(frames=15, fps=22.0, seconds={"motion": 0.1}, model="student", steps=1, seed=3, density=0.05)
     report |= {"flop": 2e9, "device": "cpu", "dtype": "b"}
     figures = translate(to_figures(report), "de")
+    assert "Schritte: 1," in figures and "Stufen nebeneinander" in figures
     assert "15 Bilder" in figures and "Startzahl 3" in figures and "5.0%, 2.0 GFLOP · cpu b" in figures
     skia = "skia is not installed: drawn speakers and photos are off (pip install skia-python)."
     assert translate(skia, "de").startswith(

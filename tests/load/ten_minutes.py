@@ -111,6 +111,7 @@ def figures(record: Record, watcher: Watcher, elapsed: float) -> dict:
         "wait_longest": round(waits[-1], 1),
         "memory_first_half": round(float(halves[0].mean())),
         "memory_second_half": round(float(halves[1].mean())),
+        "memory_by_minute": [round(float(part.mean())) for part in np.array_split(memory, max(1, round(elapsed / 60)))],
         "memory_most": round(float(memory.max())),
         "files_most": max(watcher.files),
         "faults": record.faults,
@@ -127,6 +128,7 @@ def write_page(report: dict) -> str:
         ("wait in the line, median and longest", f"{report['wait_median']} s, {report['wait_longest']} s"),
         ("memory of all processes, after the first quarter", f"{report['memory_first_half']} MB, then "
          f"{report['memory_second_half']} MB (at most {report['memory_most']} MB)"),
+        ("memory in equal parts of the run and the wait behind it, MB", ", ".join(map(str, report["memory_by_minute"]))),
         ("files kept: at most, a while after the last visit, after the end",
          f"{report['files_most']}, {report['files_left']}, {report['files_after_exit']}"),
         ("tracebacks in the app's log", report["tracebacks"]),
