@@ -18,12 +18,11 @@ TURN = 0.42  # radians of the head's yaw in the reference: the hair clip's side 
 
 @dataclass(frozen=True)
 class Mark:
-    """A figure on a figure of another colour."""
+    """A figure on a round plate of another colour."""
 
-    outer: str  # of SHAPES
-    inner: str
+    shape: str  # of SHAPES
     color: Color
-    second: Color
+    second: Color  # the plate's
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ def make_details(seed: int) -> Details:
         return first, hsv(hue + r.uniform(0.25, 0.75), r.uniform(0.5, 1.0), values[1])
 
     def mark() -> Mark:
-        outer, inner = (SHAPES[int(i)] for i in r.choice(len(SHAPES), 2, replace=False))
-        return Mark(outer, inner, *colors())
+        return Mark(SHAPES[int(r.integers(len(SHAPES)))], *colors())
 
     return Details(
         badge=mark(),
