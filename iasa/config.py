@@ -155,6 +155,8 @@ class MemoryOptions:
         return MaskOptions(top_k=top_k or self.top_k, window=0, local=False, reach=reach or self.reach)
 
 
+MEMORY_TABLES = ("frames", "tokens", "distillation")
+
 # Of the bed: the critic is warmed up alone and learns five times a step at the student's rate; DMD leads, for regression blurs.
 MEMORY_DISTILL = DistillOptions(
     dmd=1.0, regression=0.25, critic_updates=5, critic_rate=1.0, critic_warmup=100, clean_keys=True

@@ -52,7 +52,6 @@ from iasa.training.memory_stages import (
     window_poses,
 )
 
-TABLES = ("frames", "tokens", "distillation")
 MEMORIES = tuple((k, reach) for reach in (5, 25) for k in (1, 2, 4, 8))  # frames; 2 s and 10 s
 STEPS = 4  # of the teacher
 STUDENTS = ("memory_student", "memory_self_forcing", "memory_distill", "memory_distill_region")
@@ -160,14 +159,14 @@ def roll_scores(model: VideoTransformer, codec: PatchCodec, clips: Sequence[Memo
 def frames_table(model: VideoTransformer, codec: PatchCodec, clips: Sequence[MemoryClip], top_k: int) -> Table:
     """Every choice of frames at every size of memory; whole clips at `top_k` within 10 s."""
     rows = {}
-    for k, reach in MEMORIES:
+    longest = max(reach for _, reach in MEMORIES)
+    for k, reach in dict.fromkeys((*MEMORIES, (top_k, longest))):
         for choice in CHOICES:
             if choice != "all":
                 rows[f"{choice}, K = {k}, {reach / RATE:.0f} s"] = {"choice": choice, "top_k": k, "reach": reach}
     for reach in sorted({reach for _, reach in MEMORIES}):
         rows[f"all, {reach / RATE:.0f} s"] = {"choice": "all", "top_k": 1, "reach": reach}
     scores = forced_fidelity(model, codec, clips, rows)
-    longest = max(reach for _, reach in MEMORIES)
     for choice in CHOICES:
         at = f"{choice}, K = {top_k}, {longest / RATE:.0f} s" if choice != "all" else f"all, {longest / RATE:.0f} s"
         rolled = roll_scores(model, codec, clips, rows[at])
