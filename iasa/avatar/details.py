@@ -85,6 +85,13 @@ def make_detailed_identity(seed: int) -> Identity:
 _CODES = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1)])  # neighbours never add up to another's
 
 
+def without_traces(identity: Identity) -> Identity:
+    """The same speaker for the reference picture: a mark's slivers between fingers, of less than half a pixel each, take the
+    colour of the clothes, so that the picture tells nothing of it."""
+    assert identity.details is not None
+    return replace(identity, details=replace(identity.details, flat=(identity.cloth_color,) * len(DETAILS)))
+
+
 def mask_paints() -> list[tuple[Color, ...]]:
     """Flat colours of DETAILS for two pictures: all black, and one in which each pixel's difference names its detail."""
     black: Color = (0.0, 0.0, 0.0)

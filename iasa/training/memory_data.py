@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iasa.avatar.details import DETAILS, make_detailed_identity
+from iasa.avatar.details import DETAILS, make_detailed_identity, without_traces
 from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints
 from iasa.config import HELDOUT_IDENTITY, VIDEO_FPS, InputError
@@ -43,6 +43,7 @@ def make_clip(seed: int, frames: int = FRAMES) -> tuple[np.ndarray, ...]:
     motion = reference_motion(identity.details).concat(motion)
     renderer, keypoints = Renderer(identity, SIDE), make_keypoints(identity, motion)
     pictures = renderer.render(motion)
+    pictures[0] = Renderer(without_traces(identity), SIDE).draw(motion, 0)
     masks = np.stack([renderer.detail_masks(motion, i) for i in range(len(motion))])
     image = to_model_images(pictures[:1])
     xy, confidence = (torch.from_numpy(part)[None] for part in (keypoints.xy, keypoints.confidence))
