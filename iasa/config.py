@@ -144,8 +144,8 @@ class MemoryOptions:
 
     patch: int = 16  # pixels a token, of 128 x 128
     latent_channels: int = 256  # components of a patch
-    width: int = 256
-    layers: int = 4
+    width: int = 192
+    layers: int = 5
     heads: int = 4
     top_k: int = 4
     reach: int = 25  # frames, 10 s at the bed's 2.5 frames a second
@@ -182,13 +182,13 @@ PRESETS: dict[str, TrainPreset] = {
     ),
     "restore": TrainPreset(batch=16, frames=1, lr=1e-3, muon_lr=0.01),
     "decoder": TrainPreset(batch=36, frames=4, lr=8e-4, muon_lr=0.005),
-    "memory_teacher": TrainPreset(batch=4, frames=8, lr=1e-3, muon_lr=0.02, mask=MemoryOptions().mask()),
+    "memory_teacher": TrainPreset(batch=4, frames=8, lr=8e-4, muon_lr=0.01, mask=MemoryOptions().mask()),
     "memory_student": TrainPreset(
         batch=4, frames=8, lr=4e-4, muon_lr=0.006, warmup=20, ema=0.99, mask=MemoryOptions().mask()
     ),
     **dict.fromkeys(
         ("memory_self_forcing", "memory_distill", "memory_distill_region"),
-        TrainPreset(batch=2, frames=8, lr=3e-4, muon_lr=0.004, warmup=20, ema=0.99, mask=MemoryOptions().mask()),
+        TrainPreset(batch=2, frames=6, lr=3e-4, muon_lr=0.004, warmup=20, ema=0.99, mask=MemoryOptions().mask()),
     ),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }
