@@ -13,8 +13,11 @@ from iasa.avatar.details import DETAILS
 from iasa.cli.main import main
 from iasa.config import InputError
 from iasa.evaluation.memory_report import evaluate_memory, later_showings
+from iasa.grid import TokenGrid
 from iasa.inference.remembered import RememberedFrames
 from iasa.keypoints import COUNT
+from iasa.masks import AttentionPlan
+from iasa.masks.frame_choice import EVERYTHING, random_table
 from iasa.models.transformer import VideoTransformer
 from iasa.training import memory_data, memory_stages
 from iasa.training.memory_data import RATE, SIDE, MemoryClips, MemorySampler, make_memory_clips, make_window
@@ -220,3 +223,34 @@ def test_drawn_clips_are_read_back_as_they_were_drawn(tmp_path, monkeypatch):
     made = (tmp_path / "train_000000.frames.npy").stat().st_mtime_ns
     make_memory_clips(tmp_path, 1, 1, frames=3)  # what is there is kept
     assert (tmp_path / "train_000000.frames.npy").stat().st_mtime_ns == made
+
+
+def test_the_pattern_lets_a_network_learn_what_only_the_past_shows():
+    """Every clip's frames show one random picture that its reference does not: whoever remembers draws it, others cannot."""
+    torch.manual_seed(0)
+    clips, f, channels, cells = 16, 4, 4, 4
+    model = VideoTransformer(channels, cells, cells, width=32, layers=2, heads=2, frames=1)
+    optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
+    grid, rng = TokenGrid(1 + f, cells, cells), np.random.default_rng(0)
+    bits = torch.full((1 + f, cells * cells), EVERYTHING, dtype=torch.uint8)
+    pose, seen = torch.full((clips, 1 + f, 1, COUNT, 2), 0.5), torch.zeros(clips, 1 + f, 1, COUNT)
+    image = torch.zeros(clips, 3, 64, 64)
+
+    def loss_of(table: torch.Tensor) -> torch.Tensor:
+        clean = torch.randn(clips, 1, channels, cells, cells).expand(-1, f, -1, -1, -1)
+        base = torch.zeros(clips, 1 + f, channels, cells, cells)
+        plans = [AttentionPlan(grid, table, bits, None, memory_stages.MemoryOptions().mask(3))] * clips
+        condition = model.condition(base, image, pose, seen)
+        output = predict_forced(model, condition, clean, torch.randn_like(clean), torch.ones(clips, f), plans)
+        return (output - clean)[:, 1:].square().mean()  # the first frame has no past
+
+    for _ in range(200):
+        loss = loss_of(random_table(1 + f, rng))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    one_before = torch.full((1 + f, 3), -1)
+    one_before[2:, 0] = torch.arange(1, f)
+    with torch.no_grad():
+        assert float(loss_of(one_before)) < 0.3
+        assert float(loss_of(torch.full((1 + f, 3), -1))) > 0.8  # the variance of what nobody told it
