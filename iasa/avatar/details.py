@@ -45,7 +45,8 @@ class Details:
     def colors(self, name: str) -> tuple[Color, Color]:
         """Both colours of one of DETAILS."""
         if self.flat is not None:
-            return (self.flat[DETAILS.index(name)],) * 2
+            flat = self.flat[DETAILS.index(name)]
+            return flat, flat
         mark = getattr(self, name)
         return mark if name == "lining" else (mark.color, mark.second)
 

@@ -140,11 +140,17 @@ def student_sample(
 
 def update_critic(trainer: DistillTrainer, batch: DistillBatch, x0: Tensor) -> None:
     """One update of the critic on the student's sample."""
-    learner = trainer.auxiliary_models["critic"]
-    noise = draw_levels(x0.shape[:2], x0.device), torch.randn_like(x0)
+    level, noise = draw_levels(x0.shape[:2], x0.device), torch.randn_like(x0)
     with trainer.accelerator.autocast():
-        loss = critic_loss(batch.denoiser(learner.bare, x0), x0, *noise, batch.token_weight)
-    trainer.log(critic=learner.update(loss))
+        loss = critic_loss(batch.denoiser(critic_of(trainer), x0), x0, level, noise, batch.token_weight)
+    trainer.log(critic=trainer.auxiliary_models["critic"].update(loss))
+
+
+def critic_of(trainer: DistillTrainer) -> VideoTransformer:
+    """The network that learns what the student makes."""
+    critic = trainer.auxiliary_models["critic"].bare
+    assert isinstance(critic, VideoTransformer)
+    return critic
 
 
 def distill_loss(
@@ -160,11 +166,11 @@ def distill_loss(
     if options.dmd:
         for _ in range(options.critic_updates):
             update_critic(trainer, batch, x0)
-        critic = trainer.auxiliary_models["critic"].bare
-        noise = draw_levels(x0.shape[:2], x0.device), torch.randn_like(x0)
+        level, noise = draw_levels(x0.shape[:2], x0.device), torch.randn_like(x0)
         with trainer.accelerator.autocast():
-            scores = (batch.denoiser(model, x0.detach()) for model in (teacher, critic))
-            matching = dmd_loss(x0, *scores, *noise, batch.token_weight)
+            with torch.no_grad():
+                real, fake = (batch.denoiser(model, x0) for model in (teacher, critic_of(trainer)))
+            matching = dmd_loss(x0, real, fake, level, noise, batch.token_weight)
         trainer.log(dmd=matching.item())
         loss = loss + options.dmd * matching
     if region_term is not None:

@@ -175,9 +175,9 @@ def make_window(
     base = torch.cat([latents[:, :1], base[:, 1:]], 1)
     patch, covered = codec.config.patch, torch.from_numpy(masks[:, 1:].any(2)).float()
     weight = torch.nn.functional.avg_pool2d(covered, patch).flatten(2)
-    poses = (torch.from_numpy(part)[:, :, None].float() for part in (xy, confidence))
+    points, seen = (torch.from_numpy(part)[:, :, None].float() for part in (xy, confidence))
     return MemoryWindow(
-        latents, images[:, 0], *poses, base, drawn[:, 1:],
+        latents, images[:, 0], points, seen, base, drawn[:, 1:],
         areas=torch.from_numpy(masks.sum((-2, -1))), weight=weight, pictures=pictures[:, 1:],
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ from iasa.models.checkpoint import find_weights, load_weights, save_weights
 from iasa.models.patch_codec import PatchCodec
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.sampling import make_levels, sample_euler, sample_few_step
-from iasa.training.datasets import to_model_images, to_pictures
+from iasa.training.datasets import WarpedWindow, to_model_images, to_pictures
 from iasa.training.distill import DistillBatch, DistillTrainer, RegionTerm, run_distillation
 from iasa.training.memory_data import RATE, MemoryClips, MemorySampler, MemoryWindow, make_window
 from iasa.training.options import MEMORY_STAGES, TrainOptions
@@ -265,7 +265,7 @@ class RegionTermOfPictures:
             for kind, name in ((FaceEncoder, "face_encoder"), (PartEncoder, "part_encoder"))
         )
 
-    def __call__(self, x0: Tensor, window: MemoryWindow, truth: np.ndarray, rng: np.random.Generator) -> Tensor:
+    def __call__(self, x0: Tensor, window: WarpedWindow, truth: np.ndarray, rng: np.random.Generator) -> Tensor:
         chosen = [int(t) for t in rng.permutation(x0.shape[1])[: self.frames]]
         poses = window.xy[:, 1:, 0][:, chosen].flatten(0, 1), window.confidence[:, 1:, 0][:, chosen].flatten(0, 1)
         pictures = (self.codec.decode(x0[:, chosen]), to_model_images(truth[:, chosen]).to(x0.device))
