@@ -54,6 +54,8 @@ from iasa.training.memory_stages import (
 
 MEMORIES = tuple((k, reach) for reach in (5, 25) for k in (1, 2, 4, 8))  # frames; 2 s and 10 s
 STEPS = 4  # of the teacher
+CODEC = "truth through the codec"  # what no network can be better than
+ROLLED = ("consistency", "consistency_ratio", "psnr", "drift")  # figures of whole clips
 STUDENTS = ("memory_student", "memory_self_forcing", "memory_distill", "memory_distill_region")
 TITLES = {
     "memory_student": "regression",
@@ -106,6 +108,11 @@ def whole_window(clip: MemoryClip, codec: PatchCodec, prior: bool) -> MemoryWind
     return make_window([clip], np.arange(1, len(clip.frames))[None], codec, prior).to(codec.mean.device)
 
 
+def recode(window: MemoryWindow, codec: PatchCodec) -> np.ndarray:
+    """The true frames through the codec: uint8 [f, S, S, 3]."""
+    return to_pictures(codec.decode(window.latents[:, 1:]))[0]
+
+
 def later_showings(clip: MemoryClip) -> list[int]:
     """Frames in which a detail shows most that an earlier showing has shown, rising: what a memory is asked for."""
     areas = clip.masks.sum((-2, -1))
@@ -121,9 +128,13 @@ def forced_fidelity(
     model: VideoTransformer, codec: PatchCodec, clips: Sequence[MemoryClip], rows: dict[str, dict]
 ) -> Scores:
     """`fidelity` and `density` of each row of arguments of `chosen_plans`, clip by clip."""
-    scores: Scores = {row: [] for row in rows}
+    scores: Scores = {row: [] for row in (CODEC, *rows)}
     for number, clip in enumerate(tqdm(clips, desc="fidelity")):
         window, targets = whole_window(clip, codec, prior=True), later_showings(clip)
+        through = recode(window, codec)
+        inside = psnr_inside(through, clip.frames[1:], decided_by_past(clip.masks)[1:])
+        kept = score_memory(through, clip.frames[1:], clip.masks[1:])
+        scores[CODEC].append({"fidelity": inside} | {name: kept[name] for name in ROLLED})
         memory = RememberedFrames(model, make_condition(model, window), window.latents[:, 1:])
         decided = decided_by_past(clip.masks)[targets]
         for row, arguments in rows.items():
@@ -152,7 +163,7 @@ def roll_scores(model: VideoTransformer, codec: PatchCodec, clips: Sequence[Memo
         latents = sample_rolled_euler(model, window, chosen_plans(window, **arguments), STEPS)
         made = to_pictures(codec.decode(latents))[0]
         scores = score_memory(made, clip.frames[1:], clip.masks[1:])
-        found.append({name: scores[name] for name in ("consistency", "consistency_ratio", "psnr", "drift")})
+        found.append({name: scores[name] for name in ROLLED})
     return found
 
 
@@ -195,8 +206,13 @@ def distillation_table(run: Path, codec: PatchCodec, clips: Sequence[MemoryClip]
         student = load_memory(run, stage, True)
         models |= {(TITLES[stage], steps): (student, sample_rolled) for steps in (1, 4)}
     parts = load_weights(PartEncoder, find_weights(None, "part_encoder")).requires_grad_(False)
-    scores: Scores = {}
-    looks: dict[str, list[np.ndarray]] = {}
+    scores: Scores = {CODEC: []}
+    looks: dict[str, list[np.ndarray]] = {CODEC: []}
+    for number, clip in enumerate(tqdm(clips, desc=CODEC)):
+        window = whole_window(clip, codec, prior=False)
+        through = recode(window, codec)
+        scores[CODEC].append(score_invention([through], clip, window_poses(window)[0], number < DETECTED))
+        looks[CODEC].append(look_at(through, parts))
     for (title, steps), (model, sample) in models.items():
         row = f"{title}, {steps} step{'s' * (steps > 1)}"
         scores[row], looks[row] = [], []

@@ -165,7 +165,10 @@ def test_every_stage_trains_and_the_report_tells_of_all(run, monkeypatch):
         rows["pose, K = 4, 10 s"]["fidelity"]["clips"] == 2 and rows["pose, K = 4, 10 s"]["consistency"]["clips"] == 2
     )
     assert rows["all, 10 s"]["density"]["mean"] > rows["pose, K = 1, 10 s"]["density"]["mean"]
-    assert {"DMD, 1 step", "DMD + region loss, 4 steps"} <= set(report["tables"]["distillation"]["rows"])
+    assert rows["truth through the codec"]["fidelity"]["mean"] > rows["oracle, K = 8, 10 s"]["fidelity"]["mean"]
+    assert {"truth through the codec", "DMD, 1 step", "DMD + region loss, 4 steps"} <= set(
+        report["tables"]["distillation"]["rows"]
+    )
     assert "DMD + region loss, 1 step against DMD, 1 step" in report["tables"]["distillation"]["differences"]
     assert "| pose, K = 4, 10 s |" in text and "## Distillation" in text
 
