@@ -19,7 +19,7 @@ STAGE_STEPS = {  # updates; the encoders are three
     "student": 1500, "self_forcing": 400, "distill": 400, "distill_region": 400, "decoder": 1000,
     "restore": 4000,
     "face_encoder": 300, "part_encoder": 600, "sync_encoder": 300,
-    "memory_teacher": 3000, "memory_student": 400, "memory_self_forcing": 400, "memory_distill": 400,
+    "memory_teacher": 2000, "memory_student": 400, "memory_self_forcing": 400, "memory_distill": 400,
     "memory_distill_region": 400,
 }  # fmt: skip
 
