@@ -133,8 +133,34 @@ class DistillOptions:
     critic_rate: float = (
         0.25  # its rates in the student's: at the same rates its own noise outweighs what it has to tell
     )
+    critic_warmup: int = 0  # updates of the critic alone, before the student's first
+    clean_keys: bool = False  # later frames see keys of the finished frame instead of its last step's
     region_frames: int = 2  # latent frames of a clip that are decoded for the region loss
 
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """The memory bed's sizes: small enough to train in an hour on one processor core."""
+
+    patch: int = 16  # pixels a token, of 128 x 128
+    latent_channels: int = 256  # components of a patch
+    width: int = 192
+    layers: int = 5
+    heads: int = 4
+    top_k: int = 4
+    reach: int = 25  # frames, 10 s at the bed's 2.5 frames a second
+
+    def mask(self, top_k: int | None = None, reach: int | None = None) -> MaskOptions:
+        """Whole frames, those of the table alone."""
+        return MaskOptions(top_k=top_k or self.top_k, window=0, local=False, reach=reach or self.reach)
+
+
+MEMORY_TABLES = ("frames", "tokens", "distillation")
+
+# Of the bed: the critic is warmed up alone and learns five times a step at the student's rate; DMD leads, for regression blurs.
+MEMORY_DISTILL = DistillOptions(
+    dmd=1.0, regression=0.25, critic_updates=5, critic_rate=1.0, critic_warmup=100, clean_keys=True
+)
 
 # How much each region counts in the region loss (the paper's lambda_r, which it does not state).
 REGION_WEIGHTS: dict[str, float] = {"face": 0.5, "mouth": 1.0, "hands": 1.0, "arms": 0.25}
@@ -156,5 +182,13 @@ PRESETS: dict[str, TrainPreset] = {
     ),
     "restore": TrainPreset(batch=16, frames=1, lr=1e-3, muon_lr=0.01),
     "decoder": TrainPreset(batch=36, frames=4, lr=8e-4, muon_lr=0.005),
+    "memory_teacher": TrainPreset(batch=4, frames=8, lr=8e-4, muon_lr=0.01, mask=MemoryOptions().mask()),
+    "memory_student": TrainPreset(
+        batch=4, frames=8, lr=4e-4, muon_lr=0.006, warmup=20, ema=0.99, mask=MemoryOptions().mask()
+    ),
+    **dict.fromkeys(
+        ("memory_self_forcing", "memory_distill", "memory_distill_region"),
+        TrainPreset(batch=2, frames=6, lr=3e-4, muon_lr=0.004, warmup=20, ema=0.99, mask=MemoryOptions().mask()),
+    ),
     "tiny": TrainPreset(batch=2, frames=3, lr=1e-3, muon_lr=0.02, warmup=2, ema=0.9),
 }

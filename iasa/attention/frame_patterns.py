@@ -46,3 +46,45 @@ def make_planned(plans: Sequence[AttentionPlan], backend: str = "auto") -> Atten
         return o.view_as(q)
 
     return attend
+
+
+def make_teacher_forced(plans: Sequence[AttentionPlan]) -> Attend:
+    """Frames learn from true ones: over [reference, f clean frames, the f noisy frames of the same moments].
+
+    A noisy frame sees itself, the reference, and what its plan says of the *clean* frames. A clean frame sees itself and the
+    reference alone: its keys do not depend on which frames it would remember, so one cache serves every choice.
+    """
+    f, n = plans[0].grid.frames - 1, plans[0].grid.tokens_per_frame
+    allowed = torch.stack([past_pairs(plan) for plan in plans]).flatten(0, 1)[:, None]  # [b f, 1, n, 2 n + f n]
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        clean = attend_own(layer, *(x[:, :, : 1 + f] for x in (q, k, v)))
+        queries = rearrange(q[:, :, 1 + f :], "b nh f n d -> (b f) nh n d")
+        keys, values = (
+            torch.cat(
+                [
+                    rearrange(x[:, :, 1 + f :], "b nh f n d -> (b f) nh n d"),
+                    rearrange(x[:, :, : 1 + f], "b nh f n d -> b nh (f n) d").repeat_interleave(f, 0),
+                ],
+                2,
+            )
+            for x in (k, v)
+        )
+        seen = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, allowed.to(q.device))
+        return torch.cat([clean, rearrange(seen, "(b f) nh n d -> b nh f n d", f=f)], 2)
+
+    assert allowed.shape[-1] == (2 + f) * n
+    return attend
+
+
+def past_pairs(plan: AttentionPlan) -> Tensor:
+    """Which keys each frame after the reference sees: its own, the reference's, all later frames': bool [f, n, (2 + f) n]."""
+    f, n = plan.grid.frames, plan.grid.tokens_per_frame
+    pairs = torch.zeros(f - 1, n, 1 + f, n, dtype=torch.bool)
+    pairs[:, :, 0] = True
+    for frame in range(1, f):
+        pairs[frame - 1, :, 1] = plan.has_sink(frame)
+        for past in plan.past[frame]:
+            shared = plan.region_bits[frame][:, None] & plan.region_bits[past]
+            pairs[frame - 1, :, 1 + past] = shared != 0
+    return pairs.flatten(2)

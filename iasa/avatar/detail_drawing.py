@@ -28,7 +28,7 @@ _OUTLINES = {
 
 
 def draw_mark(scene: Scene, name: str, mark: Mark, centre: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """A mark spanned by two half axes [2] in the drawing, on a plain plate that keeps its area from person to person."""
+    """A mark spanned by two half axes [2] in the drawing, on a round plate that keeps its area from person to person."""
     c, details = scene.canvas, scene.identity.details
     assert details is not None  # who has none is not asked to draw one
     first, second = details.colors(name)
@@ -38,8 +38,7 @@ def draw_mark(scene: Scene, name: str, mark: Mark, centre: np.ndarray, x: np.nda
         return c.path(centre + size * _OUTLINES[shape] @ axes, curved=shape == "disc")
 
     c.fill(figure("disc", 1.0), second)
-    c.fill(figure(mark.outer, 0.86), first)
-    c.fill(figure(mark.inner, 0.4), second)
+    c.fill(figure(mark.shape, 0.72), first)
 
 
 def draw_badge(scene: Scene, details: Details) -> None:

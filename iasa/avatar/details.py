@@ -18,12 +18,11 @@ TURN = 0.42  # radians of the head's yaw in the reference: the hair clip's side 
 
 @dataclass(frozen=True)
 class Mark:
-    """A figure on a figure of another colour."""
+    """A figure on a round plate of another colour."""
 
-    outer: str  # of SHAPES
-    inner: str
+    shape: str  # of SHAPES
     color: Color
-    second: Color
+    second: Color  # the plate's
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ class Details:
     def colors(self, name: str) -> tuple[Color, Color]:
         """Both colours of one of DETAILS."""
         if self.flat is not None:
-            return (self.flat[DETAILS.index(name)],) * 2
+            flat = self.flat[DETAILS.index(name)]
+            return flat, flat
         mark = getattr(self, name)
         return mark if name == "lining" else (mark.color, mark.second)
 
@@ -62,8 +62,7 @@ def make_details(seed: int) -> Details:
         return first, hsv(hue + r.uniform(0.25, 0.75), r.uniform(0.5, 1.0), values[1])
 
     def mark() -> Mark:
-        outer, inner = (SHAPES[int(i)] for i in r.choice(len(SHAPES), 2, replace=False))
-        return Mark(outer, inner, *colors())
+        return Mark(SHAPES[int(r.integers(len(SHAPES)))], *colors())
 
     return Details(
         badge=mark(),
@@ -85,6 +84,13 @@ def make_detailed_identity(seed: int) -> Identity:
 
 
 _CODES = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1)])  # neighbours never add up to another's
+
+
+def without_traces(identity: Identity) -> Identity:
+    """The same speaker for the reference picture: a mark's slivers between fingers, of less than half a pixel each, take the
+    colour of the clothes, so that the picture tells nothing of it."""
+    assert identity.details is not None
+    return replace(identity, details=replace(identity.details, flat=(identity.cloth_color,) * len(DETAILS)))
 
 
 def mask_paints() -> list[tuple[Color, ...]]:

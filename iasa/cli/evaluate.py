@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iasa.cli.arguments import add_networks, check_report, count, input_files, write_report
-from iasa.config import IMAGE_SIZE, PHOTO_SIZE, PUBLISHED_METRICS, WARPED, InputError
+from iasa.config import (
+    IMAGE_SIZE,
+    MEMORY_TABLES,
+    PHOTO_SIZE,
+    PUBLISHED_METRICS,
+    WARPED,
+    InputError,
+    MemoryOptions,
+)
 from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
 from iasa.files import check_output, display_name
 
@@ -50,6 +58,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), default=PHOTO_SIZE, help="of frames with --real"
     )
+    parser.add_argument(
+        "--memory",
+        type=Path,
+        nargs="?",
+        const=Path("runs"),
+        metavar="RUN",
+        help="measure the memory bed of this run instead (default: runs): docs/training.md",
+    )
+    parser.add_argument(
+        "--tables", nargs="+", choices=MEMORY_TABLES, metavar="TABLE", default=list(MEMORY_TABLES),
+        help=f"memory: of {', '.join(MEMORY_TABLES)} (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory-frames",
+        type=int,
+        default=MemoryOptions().top_k,
+        help="memory: past frames in whole clips (default: 4)",
+    )
     parser.add_argument("--out", type=Path, help="write the report as JSON, and for reading beside it as .md")
 
 
@@ -59,6 +85,8 @@ def run(arguments: argparse.Namespace) -> dict:
         check_output(arguments.keep, (arguments.keep.suffix.lower(),), input_files(arguments, ("keep",)))
     if arguments.real:
         return _run_real(arguments)
+    if arguments.memory:
+        return _run_memory(arguments)
     published = read_metric_files(arguments.metric)
     from iasa.evaluation.run import choose_rows, evaluate
     from iasa.models.checkpoint import check_folder
@@ -75,6 +103,21 @@ def run(arguments: argparse.Namespace) -> dict:
         arguments.workers,
         published,
     )
+    print(text)
+    write_report(arguments.out, report, text)
+    return report
+
+
+def _run_memory(arguments: argparse.Namespace) -> dict:
+    """The memory bed. Of the other options only --quick, --clips and --out count."""
+    if not arguments.memory.is_dir():
+        raise InputError(f"there is no folder {display_name(arguments.memory)} with a run")
+    if arguments.memory_frames < 1:
+        raise InputError(f"a memory of {arguments.memory_frames} frames is asked for; 1 or more are accepted")
+    from iasa.evaluation.memory_report import evaluate_memory
+
+    clips = SIZES[arguments.quick][0] if arguments.clips is None else arguments.clips
+    text, report = evaluate_memory(arguments.memory, clips, arguments.tables, arguments.memory_frames)
     print(text)
     write_report(arguments.out, report, text)
     return report

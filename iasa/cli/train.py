@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="distill_region: a TorchScript file of ArcFace for the face, instead of our face encoder",
     )
+    parser.add_argument("--pose-only", action="store_true", help="memory stages: networks that get no warped reference")
     add_dtype(parser)
     add_seed(parser)
 

@@ -46,7 +46,13 @@ def make_showings(details: Details, seconds: float, seed: int) -> RigMotion:
                 keys[side] += [_rest(side, start), *(_at(shown, side, t) for t in (start + move, end - move))]
                 keys[side].append(_rest(side, end))
     times = np.arange(frames) / VIDEO_FPS
-    head = np.stack([np.interp(times, *zip(*yaw, strict=True)), *(_wander(rng, frames, 0.03) for _ in range(2))], 1)
+    head = np.stack(
+        [
+            np.interp(times, [t for t, _ in yaw], [angle for _, angle in yaw]),
+            *(_wander(rng, frames, 0.03) for _ in range(2)),
+        ],
+        1,
+    )
     head[:, 0] = gaussian_filter1d(head[:, 0], 3.0, mode="nearest")
     hands = np.stack([follow(keys[side], times) for side in (RIGHT, LEFT)], 1)
     face = np.zeros((frames, len(FACE_CHANNELS)))

@@ -7,15 +7,20 @@ from pathlib import Path
 
 from iasa.config import REGION_WEIGHTS
 
+MEMORY_STAGES = (
+    "memory_data", "memory_teacher", "memory_student", "memory_self_forcing", "memory_distill", "memory_distill_region",
+)  # fmt: skip
 STAGES = (
     "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
-    "self_forcing", "distill", "distill_region", "decoder", "restore",
+    "self_forcing", "distill", "distill_region", "decoder", "restore", *MEMORY_STAGES,
 )  # fmt: skip
 STAGE_STEPS = {  # updates; the encoders are three
     "motion": 3000, "autoencoder": 4000, "teacher": 6000, "finetune": 600, "finetune_global": 400, "finetune_local": 400,
     "student": 1500, "self_forcing": 400, "distill": 400, "distill_region": 400, "decoder": 1000,
     "restore": 4000,
     "face_encoder": 300, "part_encoder": 600, "sync_encoder": 300,
+    "memory_teacher": 2000, "memory_student": 400, "memory_self_forcing": 400, "memory_distill": 400,
+    "memory_distill_region": 400,
 }  # fmt: skip
 
 
@@ -40,4 +45,5 @@ class TrainOptions:
     compact: bool = False  # the export as the repository keeps weights
     regions: tuple[str, ...] = tuple(sorted(REGION_WEIGHTS))  # stage distill_region: those that count
     arcface: Path | None = None  # stage distill_region: a TorchScript file, instead of our face encoder
+    pose_only: bool = False  # stages of the memory bed: without the warped reference
     seed: int = 0

@@ -17,7 +17,9 @@ from iasa.attention.dense import dense_attention
 from iasa.inference.rollout import KeyCache, Keys, make_pattern
 from iasa.masks import AttentionPlan
 from iasa.models.transformer import Attend, Condition, VideoTransformer
-from iasa.sampling import make_levels, sample_few_step
+from iasa.sampling import Denoise, make_levels, sample_few_step
+
+Sampler = Callable[[Denoise, Tensor, int], Tensor]  # sample_few_step, or sample_euler for a teacher
 
 
 def roll_out(
@@ -27,41 +29,53 @@ def roll_out(
     noise: Tensor,  # [b, f, c, h, w] the frames' first noise
     steps: int,
     precision: Callable[[], AbstractContextManager] = nullcontext,
+    sampler: Sampler = sample_few_step,
+    clean_keys: bool = False,
 ) -> Tensor:  # [b, f, c, h, w]
     """All frames' clean latents. Call it outside of autocast and hand autocast in as `precision`.
 
     Autocast keeps cast weights until it is left, those cast without a graph too; so each step enters it anew.
+    With `clean_keys` a frame that is done is read once more, without noise and beside the reference alone, and these keys
+    are what later frames see (`make_teacher_forced` trains for it); a one-step student's own keys are made of noise.
     """
     caches = [KeyCache(plan) for plan in plans]
     with precision():
-        for cache, keys in zip(caches, _read_reference(model, condition), strict=True):
+        reference = condition.base[:, :1]
+        for cache, keys in zip(caches, _read_frame(model, condition, 0, reference), strict=True):
             cache.keep(0, keys)
     frames = []
     for frame in range(1, 1 + noise.shape[1]):
         clean, found = _next_frame(
-            model, condition, plans, caches, frame, noise[:, frame - 1 : frame], steps, precision
+            model, condition, plans, caches, frame, noise[:, frame - 1 : frame], steps, precision, sampler
         )
+        if clean_keys:
+            with torch.no_grad(), precision():
+                found = _read_frame(model, condition, frame, clean.detach(), [cache.kept[0] for cache in caches])
         for cache, keys in zip(caches, found, strict=True):
             cache.keep(frame, {layer: (k.detach(), v.detach()) for layer, (k, v) in keys.items()})
         frames.append(clean)
     return torch.cat(frames, 1)
 
 
-def _read_reference(model: VideoTransformer, condition: Condition) -> list[Keys]:
-    """The reference's keys and values, for each clip."""
-    keys: list[Keys] = [{} for _ in condition.base]
+def _read_frame(
+    model: VideoTransformer, condition: Condition, frame: int, clean: Tensor, sinks: Sequence[Keys] = ()
+) -> list[Keys]:
+    """The keys and values of a clean frame [b, 1, c, h, w] that sees itself and each clip's sink, for each clip."""
+    keys: list[Keys] = [{} for _ in clean]
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = q[:, :, 0], k[:, :, 0], v[:, :, 0]
         for clip, mine in enumerate(keys):
-            mine[layer] = (k[clip : clip + 1, :, 0], v[clip : clip + 1, :, 0])
-        return dense_attention(q[:, :, 0], k[:, :, 0], v[:, :, 0])[:, :, None]
+            mine[layer] = (k[clip : clip + 1], v[clip : clip + 1])
+        if sinks:
+            k, v = (torch.cat([own, torch.cat([s[layer][i] for s in sinks])], 2) for i, own in enumerate((k, v)))
+        return dense_attention(q, k, v)[:, :, None]
 
-    reference = condition.base[:, :1]
-    model(reference, reference.new_zeros(reference.shape[:2]), condition.frames([0]), attend)
+    model(clean, clean.new_zeros(clean.shape[:2]), condition.frames([frame]), attend, first_is_reference=frame == 0)
     return keys
 
 
-def _next_frame(model, condition, plans, caches, frame, noise, steps, precision) -> tuple[Tensor, list[Keys]]:
+def _next_frame(model, condition, plans, caches, frame, noise, steps, precision, sampler) -> tuple[Tensor, list[Keys]]:
     """A frame [b, 1, c, h, w] of every clip, and each clip's keys and values of its last step."""
     attends, keys = [], []
     for plan, cache in zip(plans, caches, strict=True):
@@ -76,7 +90,7 @@ def _next_frame(model, condition, plans, caches, frame, noise, steps, precision)
             levels = torch.full(x.shape[:2], level, device=x.device)
             return model(x, levels, here, attend, first_is_reference=False).float()
 
-    return sample_few_step(denoise, noise, steps), keys
+    return sampler(denoise, noise, steps), keys
 
 
 def each_clip(attends: Sequence[Attend]) -> Attend:

@@ -25,7 +25,7 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import find_weights, load_weights, read_card, save_weights, shipped_name, shipped_weights
 from iasa.models.network import Network
 from iasa.models.transformer import VideoTransformer
-from iasa.training.options import STAGE_STEPS, TrainOptions
+from iasa.training.options import MEMORY_STAGES, STAGE_STEPS, TrainOptions
 from iasa.training.trainer import Schedule, Trainer, find_checkpoint, wants_resume
 
 N = TypeVar("N", bound=Network)
@@ -63,6 +63,10 @@ def run_stage(options: TrainOptions) -> dict:
         make_shards(data, options.clips, options.run / "corpus", first=options.first)
         make_shards(data, 50, options.run / "corpus", heldout=True)
         return {"stage": "data", "clips": options.clips}
+    if options.stage in MEMORY_STAGES:
+        return _run_memory(options)
+    if options.pose_only:
+        raise InputError(f"--pose-only belongs to the memory stages; {options.stage} is none")
     if options.stage == "motion":
         from iasa.training.train_motion import run_motion
 
@@ -149,6 +153,24 @@ def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int)
         muon_lr=preset.muon_lr,
         ema=preset.ema,
     )
+
+
+def _run_memory(options: TrainOptions) -> dict:
+    """A stage of the memory bed."""
+    from iasa.training.memory_stages import run_memory
+
+    def schedule(stage: str, preset: TrainPreset) -> Schedule:
+        return make_schedule(stage, preset, options.steps, options.seed)
+
+    def card(trainer: Trainer, name: str, clips: int) -> dict:
+        made = make_card(options.stage, trainer, options.run / "memory", name)
+        data = "procedural avatar with marks (iasa.avatar.details), 128 x 128, 2.5 frames/s; no real people"
+        return {**made, "data": data, "clips": clips}
+
+    try:
+        return run_memory(options, schedule, card)
+    except FloatingPointError as error:
+        raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
 
 
 def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> dict:
