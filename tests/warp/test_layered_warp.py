@@ -133,3 +133,17 @@ def test_a_nod_carries_the_crown_less_far_back_than_the_sides(warp):
     crown, sides = free & (up > 0.7) & (beside < 0.3), free & (np.abs(up + 0.5) < 0.3) & (beside > 1)
     assert crown.any() and sides.any()
     assert depth[crown].mean() < ears + 0.03 * unit and depth[sides].mean() > ears + 0.1 * unit
+
+
+def test_the_room_does_not_shine_through_a_face():
+    from dataclasses import replace
+
+    from iasa.warp.cutout import cut_layers
+
+    photo = astronaut_photograph()
+    unsure = replace(photo, person=np.where(photo.person > 0.9, 0.75, photo.person).astype(np.float32))
+    alpha = cut_layers(unsure, (False, False)).body.alpha
+    x, y = (photo.xy[kp.FACE].mean(0) * 512).astype(int)
+    assert alpha[y - 15 : y + 15, x - 15 : x + 15].min() == 1
+    edge = (alpha > 0.05) & (alpha < 0.95)
+    assert edge.any() and alpha[photo.person < 0.02].max() < 0.3  # soft at the outline still
