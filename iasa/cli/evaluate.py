@@ -84,8 +84,8 @@ def _run_real(arguments: argparse.Namespace) -> dict:
     """Photographs and clips. Of the other options --quick, --clips (of each kind), --frames, --rows and --weights count."""
     if not arguments.real.is_dir():
         raise InputError(f"there is no folder {display_name(arguments.real)}")
-    from iasa.evaluation.real_people import ROWS as REAL_ROWS
     from iasa.evaluation.real_people import DEFAULT_ROWS as REAL_DEFAULT
+    from iasa.evaluation.real_people import ROWS as REAL_ROWS
     from iasa.evaluation.real_people import evaluate_real
     from iasa.models.checkpoint import check_folder
 
