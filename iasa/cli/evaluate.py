@@ -124,19 +124,22 @@ def _run_memory(arguments: argparse.Namespace) -> dict:
 
 
 def _run_real(arguments: argparse.Namespace) -> dict:
-    """Photographs and clips. Of the other options only --quick, --clips (of each kind), --frames and --rows count."""
+    """Photographs and clips. Of the other options --quick, --clips (of each kind), --frames, --rows and --weights count."""
     if not arguments.real.is_dir():
         raise InputError(f"there is no folder {display_name(arguments.real)}")
+    from iasa.evaluation.real_people import DEFAULT_ROWS as REAL_DEFAULT
     from iasa.evaluation.real_people import ROWS as REAL_ROWS
     from iasa.evaluation.real_people import evaluate_real
+    from iasa.models.checkpoint import check_folder
 
     clips, frames = REAL_SIZES[arguments.quick]
-    rows = tuple(arguments.rows or REAL_ROWS)
+    rows = tuple(arguments.rows or REAL_DEFAULT)
     unknown = [row for row in rows if row not in REAL_ROWS]
     if unknown:
         raise InputError(f"the row {unknown[0]} is not measured on real people; {', '.join(REAL_ROWS)} are")
     limit, frames = arguments.clips or clips, arguments.frames or frames
-    text, report = evaluate_real(arguments.real, frames, arguments.size, limit, rows)
+    weights = None if arguments.weights is None else check_folder(arguments.weights)
+    text, report = evaluate_real(arguments.real, frames, arguments.size, limit, rows, weights)
     print(text)
     write_report(arguments.out, report, text)
     return report

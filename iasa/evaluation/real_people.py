@@ -29,6 +29,7 @@ from iasa.pose import extract_keypoints
 
 IMAGES, VIDEOS = (".jpg", ".jpeg", ".png", ".webp"), (".mp4", ".mov", ".webm", ".mkv")
 ROWS = ("static", LAYERS, RESTORED, "student")
+DEFAULT_ROWS = ("static", LAYERS, "student")  # no restorer ships
 SPEAKING = "tea"  # the clip of speech
 FACING = 0.25  # of half a face's width: how far its nose may lie from the middle before it counts as turned away
 SAMPLED = 10  # frames: every so many are looked at for identity and room
@@ -63,15 +64,15 @@ class RealSet:
 
 
 def evaluate_real(
-    folder: Path, frames: int, size: int, limit: int | None = None, rows: tuple[str, ...] = ROWS,
-    note: Callable[[str], None] = print,
+    folder: Path, frames: int, size: int, limit: int | None = None, rows: tuple[str, ...] = DEFAULT_ROWS,
+    weights: Path | None = None, note: Callable[[str], None] = print,
 ) -> tuple[str, dict]:  # fmt: skip
     """(Markdown, report). `frames` of each video at most, `limit` pictures and clips of each kind."""
     real = RealSet.of(folder)
     unused = {name: None for name in MODELS if name not in rows}
     if RESTORED not in rows:
         unused["restorer"] = None
-    pipeline, judge = CoSpeechPipeline.from_pretrained(**unused), FaceDistance()
+    pipeline, judge = CoSpeechPipeline.from_pretrained(weights, **unused), FaceDistance()
     scores = []
     for kind, driver, name, make in _jobs(real, frames, size, limit):
         try:
@@ -86,7 +87,7 @@ def evaluate_real(
             scores.append(one)
     report = {
         "command": f"python -m iasa evaluate --real {folder.name} --frames {frames} --size {size} --rows {' '.join(rows)}"
-        + (f" --clips {limit}" if limit else ""),
+        + (f" --clips {limit}" if limit else "") + (f" --weights {weights.name}" if weights else ""),
         **describe_machine(), "scores": scores,
     }  # fmt: skip
     return write_table(report), report
@@ -177,7 +178,7 @@ def choose_frame(found: Keypoints) -> int:
     nose = ((face[:, 30] - face[:, 0]) * across).sum(-1) / (across**2).sum(-1).clip(1e-9)  # 0.5 between the ears
     hands = sum((found.confidence[:, hand].max(1) > 0).astype(float) for hand in (kp.LEFT_HAND, kp.RIGHT_HAND))
     aside = np.maximum(np.abs(2 * nose - 1) - FACING, 0)
-    score = 10 * np.mean(lids, 0) / height - 2 * lips / height - 4 * aside + 0.5 * hands
+    score = 10 * np.mean(lids, 0) / height - 4 * lips / height - 4 * aside + 0.5 * hands
     return int(np.where(faces, score, -np.inf).argmax())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, Photograph
-from iasa.avatar.pixel_parts import label_parts
+from iasa.avatar.pixel_parts import distance_inside, label_parts
 from iasa.warp.matting import (
     FINGER,
     FINGERS,
@@ -25,6 +25,7 @@ ROOM_MARGIN = 0.018  # image units around the person in which the room is not tr
 FADE = 0.1  # distances between the shoulders over which the forearm's layer sets in at the elbow
 FRINGE = 6  # pixels around a forearm in which the segmentation's soft edge is the forearm's
 UPPER_ARM = 0.17  # distances between the shoulders: half an upper arm's width, sleeve included
+SOLID = 4.0  # pixels within the person's outline to which it may be soft: no room shines through a face
 SURE, OWN = 0.92, 0.6  # of a pixel that is the person's alone; that keeps its own colour
 FLANK = 0.46  # half the trunk's width in distances between the shoulders, where nothing shows it
 
@@ -51,6 +52,7 @@ def cut_layers(photo: Photograph, moving: tuple[bool, bool]) -> Layers:
     cv2 = load_cv2()
     image, size = photo.image, photo.image.shape[0]
     person = np.clip((photo.person - 0.5) * 1.6 + 0.5, 0, 1)
+    person = np.maximum(person, np.clip(distance_inside(photo.person > 0.5) / SOLID - 1, 0, 1))
     trunk = _trunk(photo, person, moving)
     mattes = [_forearm(photo, side, trunk) if moves else None for side, moves in enumerate(moving)]
     for matte in mattes:

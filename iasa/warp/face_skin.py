@@ -23,7 +23,7 @@ class FaceSkin:
 
     rest: np.ndarray  # [468, 2]
     follow: np.ndarray  # [468, 68]
-    triangles: np.ndarray  # [t, 3] without mouth and eyes
+    triangles: np.ndarray  # [t, 3] without eyes, those between the lips first
 
     @classmethod
     def of(cls, mesh: np.ndarray) -> FaceSkin:
@@ -31,8 +31,9 @@ class FaceSkin:
         rest = np.asarray(mesh[:POINTS, :2], np.float64)
         triangles = base_mesh().triangles
         triangles = triangles[(triangles < POINTS).all(1)]
-        triangles = triangles[~_within_hole(triangles)]
-        return cls(rest, _harmonic(base_mesh().vertices[:POINTS], triangles), triangles)
+        skin = triangles[~_within_hole(triangles)]
+        # between the lips the photograph's own mouth, as far as it is open there, follows them
+        return cls(rest, _harmonic(base_mesh().vertices[:POINTS], skin), np.concatenate([_between_lips(), skin]))
 
     def moves(self, residual: np.ndarray) -> np.ndarray:
         """[68, 2] movements of the pose's face -> [468, 2]."""
@@ -42,6 +43,14 @@ class FaceSkin:
 def _within_hole(triangles: np.ndarray) -> np.ndarray:
     """Triangles all of whose corners lie on the outline of the mouth or of an eye."""
     return np.any([np.isin(triangles, ring).all(1) for ring in (MOUTH, *EYES)], 0)
+
+
+def _between_lips() -> np.ndarray:  # [t, 3]
+    """A strip of triangles from the upper lip's inner edge to the lower one's; at the corners they meet."""
+    upper, lower = UPPER_INNER, LOWER_INNER
+    steps = range(len(upper) - 1)
+    strip = [t for i in steps for t in ((upper[i], lower[i], upper[i + 1]), (lower[i], lower[i + 1], upper[i + 1]))]
+    return np.array([t for t in strip if len(set(t)) == 3])
 
 
 def _harmonic(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

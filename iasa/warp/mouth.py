@@ -17,6 +17,7 @@ GAPS = (0.0, 0.2, 0.38, 0.54, 0.68)  # between teeth, in halves of the mouth's w
 UPPER_TEETH, LOWER_TEETH = 0.21, 0.17  # how far they reach from the lips at rest, in the same unit
 OPENS = 0.12  # of half the mouth's width, by which lips part farther than in the photograph until all inside is painted
 BRIGHTER, PALER, SHOWN = 1.15, 0.8, 0.12  # teeth against the lips, in light and colour; their share of an open mouth
+OWN_TEETH = 1.5  # of the photograph's gap between the lips, to which teeth that it shows may be stretched
 DIMMED = 0.65, 0.3  # of teeth in the eyes' colour, and of teeth that the photograph shows with the lips' shadow on them
 FINE = 4  # samples of a pixel's side, on outlines
 
@@ -62,7 +63,7 @@ class Mouth:
     half: float  # of the mouth's width
     across: np.ndarray  # [2] unit vector to the person's left
     dimmed: float  # how much darker teeth get at the mouth's corners and under the lip, 0..1
-    gap: float  # between the lips of the photograph: as far as they are apart there, its own mouth is seen
+    gap: float  # between the lips, up to which the photograph's own mouth is seen: as far as they are apart there, or more
 
     @classmethod
     def of(cls, image: np.ndarray, mesh: np.ndarray) -> Mouth:
@@ -97,7 +98,7 @@ class Mouth:
         return cls(
             dark=lips * [0.30, 0.20, 0.19], teeth=teeth, tongue=lips * [0.78, 0.58, 0.58],
             middle=(mesh[UPPER] + mesh[LOWER]) / 2, half=float(np.linalg.norm(left - right)) / 2, across=across,
-            dimmed=dimmed, gap=float(np.linalg.norm(mesh[UPPER] - mesh[LOWER])),
+            dimmed=dimmed, gap=(1.0 if shown is None else OWN_TEETH) * float(np.linalg.norm(mesh[UPPER] - mesh[LOWER])),
         )  # fmt: skip
 
     def paint(self, frame: np.ndarray, mesh: np.ndarray, turn: np.ndarray, jaw: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from iasa.avatar.mesh import LOWER_INNER, UPPER_INNER, base_mesh
 from iasa.keypoints import MESH_TO_FACE
-from iasa.warp.face_skin import MOUTH, TOP, FaceSkin
+from iasa.warp.face_skin import EYES, MOUTH, TOP, FaceSkin
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,16 @@ def test_an_opening_mouth_leaves_the_upper_lip(skin):
     assert np.abs(moves[list(TOP)]).max() < 1e-9
 
 
-def test_mouth_and_eyes_are_holes(skin):
+def test_eyes_are_holes_and_between_the_lips_lies_the_photograph_s_own_mouth(skin):
     corners = set(skin.triangles.ravel().tolist())
     assert {13, 14, 159, 145} <= corners, "lips and lids are part of the mesh"
-    assert not np.isin(skin.triangles, MOUTH).all(1).any()
+    assert not any(np.isin(skin.triangles, eye).all(1).any() for eye in EYES)
+    residual = np.zeros((68, 2))
+    residual[65:68, 1] = 20
+    opened = skin.rest + skin.moves(residual)
+    between = skin.triangles[np.isin(skin.triangles, MOUTH).all(1)]
+    a, b = (opened[between[:, k]] - opened[between[:, 0]] for k in (1, 2))
+    outline = opened[list(MOUTH)]
+    x, y = outline.T
+    area = 0.5 * abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
+    assert 0.5 * np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() == pytest.approx(area, rel=0.03)

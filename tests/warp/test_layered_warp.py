@@ -133,3 +133,41 @@ def test_a_nod_carries_the_crown_less_far_back_than_the_sides(warp):
     crown, sides = free & (up > 0.7) & (beside < 0.3), free & (np.abs(up + 0.5) < 0.3) & (beside > 1)
     assert crown.any() and sides.any()
     assert depth[crown].mean() < ears + 0.03 * unit and depth[sides].mean() > ears + 0.1 * unit
+
+
+def test_the_room_does_not_shine_through_a_face():
+    from dataclasses import replace
+
+    from iasa.warp.cutout import cut_layers
+
+    photo = astronaut_photograph()
+    unsure = replace(photo, person=np.where(photo.person > 0.9, 0.75, photo.person).astype(np.float32))
+    alpha = cut_layers(unsure, (False, False)).body.alpha
+    x, y = (photo.xy[kp.FACE].mean(0) * 512).astype(int)
+    assert alpha[y - 15 : y + 15, x - 15 : x + 15].min() == 1
+    edge = (alpha > 0.05) & (alpha < 0.95)
+    assert edge.any() and alpha[photo.person < 0.02].max() < 0.3  # soft at the outline still
+
+
+def test_a_closing_mouth_shows_no_second_pair_of_lips():
+    """The astronaut's teeth, painted green, shrink with the gap between her lips and stay between them."""
+    from dataclasses import replace
+
+    from iasa.warp.face_skin import MOUTH
+    from iasa.warp.mouth import soft_polygon
+
+    photo = astronaut_photograph()
+    image = photo.image.copy()
+    image[soft_polygon(photo.face[list(MOUTH), :2] * 512, 0, 0, 512, 512) > 0.3] = (0, 255, 0)
+    green = LayeredWarp(replace(photo, image=image), 512, (False, False))
+    shown = []
+    for share in (0.0, 0.7):  # of the gap, by which the lower lip comes up
+        pose = green.rest.copy()
+        up = share * (pose[kp.UPPER_LIP] - pose[kp.LOWER_LIP])
+        pose[[*range(kp.FACE.start + 55, kp.FACE.start + 60), *range(kp.FACE.start + 65, kp.FACE.start + 68)]] += up
+        frame = green.draw(pose)
+        inside = (frame[..., 1] > 200) & (frame[..., 0] < 90) & (frame[..., 2] < 90)
+        outline = soft_polygon(green.mesh(pose)[list(MOUTH)], 0, 0, 512, 512) > 0
+        assert inside.sum() > 20 and (inside & ~outline).sum() <= 0.1 * inside.sum()
+        shown.append(int(inside.sum()))
+    assert shown[1] < 0.7 * shown[0]

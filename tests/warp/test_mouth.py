@@ -70,7 +70,7 @@ def test_teeth_that_the_picture_shows_lend_their_colour():
     upper = inside & (np.arange(SIZE)[:, None] < rest[list(MOUTH)][:, 1].mean())
     picture[inside], picture[upper] = (40, 15, 15), (240, 235, 225)
     mouth, frame = Mouth.of(picture, rest), picture.astype(np.float32)
-    posed = face(1.3)
+    posed = face(2.0)  # wider than its own teeth can be stretched
     mouth.paint(frame, posed, STILL, posed[LOWER] - rest[LOWER])
     x, y = posed[UPPER].astype(int)
     assert frame[y + 2 : y + 8, x - 12 : x + 12].mean(-1).max() > 0.8 * 233  # between two gaps, in the lip's shadow
