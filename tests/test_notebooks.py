@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -126,12 +127,24 @@ def test_controls_are_those_of_ipywidgets_7_and_8(path):
             assert {keyword.arg for keyword in node.keywords} <= WIDGETS[node.func.id], ast.unparse(node)
 
 
-def run_setup(monkeypatch, folder: Path) -> tuple[dict, list[list[str]]]:
-    """The set-up cell's names, and the commands that it would have run."""
+def run_setup(
+    monkeypatch, folder: Path, address: str = "", result: int = 0, missing: tuple[str, ...] = ("iasa",)
+) -> tuple[dict, list[list[str]]]:
+    """The set-up cell's names, and the commands that it would have run; each of them ends with `result`."""
     commands: list[list[str]] = []
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else known(name))
+
+    def run(command: list[str], check: bool) -> None:
+        commands.append(command)
+        if result:
+            raise subprocess.CalledProcessError(result, command)
+
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(subprocess, "run", lambda command, **options: commands.append(command))
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    if address:
+        monkeypatch.setenv("IASA_ADDRESS", address)
     names: dict = {}
     exec((NOTEBOOKS / "src" / "_setup.py").read_text(), names)
     return names, commands
@@ -144,22 +157,49 @@ def test_set_up_finds_a_plain_clone(folder, monkeypatch, capsys):
     assert not commands and not capsys.readouterr().out
 
 
+def test_set_up_finds_an_installed_checkout_from_any_folder(monkeypatch, tmp_path, capsys):
+    """`pip install -e` of a checkout, and the notebook in a course's folder elsewhere."""
+    names, commands = run_setup(monkeypatch, tmp_path, missing=())
+    assert names["root"] == ROOT and not commands and not capsys.readouterr().out
+
+
 def test_set_up_says_what_is_missing(monkeypatch, capsys):
-    known = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else known(name))
-    _, commands = run_setup(monkeypatch, NOTEBOOKS)
+    _, commands = run_setup(monkeypatch, NOTEBOOKS, missing=("iasa", "av"))
     assert not commands
     assert "missing: av. In a terminal: pip install" in capsys.readouterr().out
 
 
 def test_set_up_on_colab_leaves_torch_and_numpy_alone(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # a Colab that lacks everything
-    names, (clone, install) = run_setup(monkeypatch, tmp_path)
+    names, (clone, install) = run_setup(monkeypatch, tmp_path, "https://example.org/course")
     root = str(tmp_path.resolve() / "iasa-course")
     assert str(names["root"]) == root == clone[-1] and clone[:2] == ["git", "clone"]
-    assert "--no-deps" in install and install[-2:] == ["-e", root]
-    assert not {"torch", "numpy"} & set(install)
+    assert clone[-2] == "https://example.org/course"
+    assert install[-2:] == ["-e", root]
+    kept = Path(install[install.index("-c") + 1]).read_text().split()
+    assert kept == [f"{name}=={importlib.metadata.version(name)}" for name in ("numpy", "torch")]
+
+
+@pytest.mark.parametrize(
+    ("address", "result", "words"),
+    [
+        ("https://github.com/OWNER/iasa", 0, "No repository is named"),  # a placeholder may be somebody's account
+        ("https://example.org/none", 128, "https://example.org/none could not be fetched"),
+    ],
+)
+def test_set_up_that_cannot_fetch_says_so_in_a_sentence(address, result, words, monkeypatch, tmp_path):
+    with pytest.raises(Exception, match=words) as caught:
+        run_setup(monkeypatch, tmp_path, address, result)
+    (shown,) = caught.value._render_traceback_()  # what a notebook shows in place of the traceback
+    assert shown == str(caught.value) and "\n" not in shown
+
+
+def test_set_up_that_cannot_install_says_so_in_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    (tmp_path / "iasa").mkdir()
+    (tmp_path / "iasa" / "config.py").touch()
+    with pytest.raises(Exception, match="could not be installed beside .*numpy.*torch"):
+        run_setup(monkeypatch, tmp_path, result=1)
 
 
 def test_a_fork_names_its_repository(monkeypatch):
@@ -169,7 +209,7 @@ def test_a_fork_names_its_repository(monkeypatch):
     spec.loader.exec_module(fork)
     text = "\n".join(cell.source for cell in fork.read_source(SOURCES[0]).cells)
     assert "github/someone/a-fork/blob/main/notebooks/01" in text
-    assert 'SOURCE = "https://github.com/someone/a-fork"' in text
+    assert text.count("https://github.com/someone/a-fork") == 1, "the address stands in one place"
     assert build.PLACEHOLDER not in text
 
 
