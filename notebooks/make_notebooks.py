@@ -267,7 +267,9 @@ def write(path: Path, run: bool = False) -> str:
     files = build(path, run)
     for target, content in files.items():
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
+        partial = target.with_name(f".{target.name}")
+        partial.write_bytes(content)
+        os.replace(partial, target)  # whole or not at all
     said = ", ".join(f"{target.relative_to(HERE)} {len(content) / 1000:.0f} kB" for target, content in files.items())
     if run:
         now = os.times()  # the kernel has ended: its time is known

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -82,7 +83,9 @@ def test_the_rules_of_the_course(path):
     assert "You will be able to" in cells[0].source and "The question" in cells[0].source
     assert "plt.show()" in cells[2].source + cells[3].source, "the first cells after the set-up show a picture"
     assert text.count("<details><summary>Hint") == sum("exercise" in tags(cell) for cell in cells)
-    assert len(re.findall(r"\*\*Predict", text)) >= 3
+    predictions = len(re.findall(r"\*\*Predict", text))
+    assert predictions >= 3
+    assert text.count("<details><summary>Answer</summary>") == predictions, "an answer is folded under every Predict"
     assert any("interact(" in cell.source for cell in code)
     assert "## Summary" in text and "## Further questions" in text
 
@@ -128,15 +131,24 @@ def test_controls_are_those_of_ipywidgets_7_and_8(path):
 
 
 def run_setup(
-    monkeypatch, folder: Path, address: str = "", result: int = 0, missing: tuple[str, ...] = ("iasa",)
+    monkeypatch, folder: Path, address: str = "", result: int = 0, missing: tuple[str, ...] = ()
 ) -> tuple[dict, list[list[str]]]:
     """The set-up cell's names, and the commands that it would have run; each of them ends with `result`."""
     commands: list[list[str]] = []
-    known = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else known(name))
+    known = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in missing:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
 
     def run(command: list[str], check: bool) -> None:
         commands.append(command)
+        if command[0] == "git" and not result:  # what a clone would bring
+            (Path(command[-1]) / "iasa").mkdir(parents=True)
+            shutil.copy(ROOT / "pyproject.toml", command[-1])
         if result:
             raise subprocess.CalledProcessError(result, command)
 
@@ -150,6 +162,12 @@ def run_setup(
     return names, commands
 
 
+def hide_package(monkeypatch) -> None:
+    """As where the package is not installed."""
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "iasa" else known(name))
+
+
 @pytest.mark.parametrize("folder", [".", "notebooks", "notebooks/solutions"])
 def test_set_up_finds_a_plain_clone(folder, monkeypatch, capsys):
     names, commands = run_setup(monkeypatch, ROOT / folder)
@@ -159,24 +177,27 @@ def test_set_up_finds_a_plain_clone(folder, monkeypatch, capsys):
 
 def test_set_up_finds_an_installed_checkout_from_any_folder(monkeypatch, tmp_path, capsys):
     """`pip install -e` of a checkout, and the notebook in a course's folder elsewhere."""
-    names, commands = run_setup(monkeypatch, tmp_path, missing=())
+    names, commands = run_setup(monkeypatch, tmp_path)
     assert names["root"] == ROOT and not commands and not capsys.readouterr().out
 
 
 def test_set_up_says_what_is_missing(monkeypatch, capsys):
-    _, commands = run_setup(monkeypatch, NOTEBOOKS, missing=("iasa", "av"))
+    _, commands = run_setup(monkeypatch, NOTEBOOKS, missing=("av",))
     assert not commands
-    assert "missing: av. In a terminal: pip install" in capsys.readouterr().out
+    assert "missing: av>=14,<20. In a terminal: pip install" in capsys.readouterr().out
 
 
 def test_set_up_on_colab_leaves_torch_and_numpy_alone(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    names, (clone, install) = run_setup(monkeypatch, tmp_path, "https://example.org/course")
+    hide_package(monkeypatch)
+    names, (clone, fetch, install) = run_setup(
+        monkeypatch, tmp_path, "https://example.org/course", missing=("av", "librosa")
+    )
     root = str(tmp_path.resolve() / "iasa-course")
     assert str(names["root"]) == root == clone[-1] and clone[:2] == ["git", "clone"]
     assert clone[-2] == "https://example.org/course"
-    assert install[-2:] == ["-e", root]
-    kept = Path(install[install.index("-c") + 1]).read_text().split()
+    assert fetch[-2:] == ["av>=14,<20", "librosa>=0.11,<0.12"] and install[-3:] == ["--no-deps", "-e", root]
+    kept = Path(fetch[fetch.index("-c") + 1]).read_text().split()
     assert kept == [f"{name}=={importlib.metadata.version(name)}" for name in ("numpy", "torch")]
 
 
@@ -188,6 +209,7 @@ def test_set_up_on_colab_leaves_torch_and_numpy_alone(monkeypatch, tmp_path):
     ],
 )
 def test_set_up_that_cannot_fetch_says_so_in_a_sentence(address, result, words, monkeypatch, tmp_path):
+    hide_package(monkeypatch)
     with pytest.raises(Exception, match=words) as caught:
         run_setup(monkeypatch, tmp_path, address, result)
     (shown,) = caught.value._render_traceback_()  # what a notebook shows in place of the traceback
@@ -198,6 +220,7 @@ def test_set_up_that_cannot_install_says_so_in_a_sentence(monkeypatch, tmp_path)
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     (tmp_path / "iasa").mkdir()
     (tmp_path / "iasa" / "config.py").touch()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with pytest.raises(Exception, match="could not be installed beside .*numpy.*torch"):
         run_setup(monkeypatch, tmp_path, result=1)
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "solutions" / "01_a_talking_video_as_tokens.ipynb"
-COLAB = ["numpy==2.0.2", "ipywidgets==7.7.1", "ipykernel<7", "matplotlib==3.10.0", "torch"]  # and no mediapipe
+COLAB = ["numpy==2.0.2", "ipywidgets==7.7.1", "ipykernel<7", "matplotlib==3.10.0", "torch==2.13.0"]  # and no mediapipe
 
 # Runs a notebook's code cells one after another, as a kernel of Colab would, and says what is there in the end.
 PROGRAM = """

@@ -308,8 +308,8 @@ check_move_entries(move_entries)
 #
 # <details><summary>Answer</summary>
 #
-# The one whose movements are the most varied: read the order off the figure. The face is carried by a few mouth shapes; arms, which may be
-# anywhere, leave the most unexplained for a given number of entries.
+# The face: brows, blinks, smile and mouth move independently, and one list of entries has to hold their combinations. The fingers need
+# fewest: they take a dozen typical shapes, and with 16 entries hardly anything is left over.
 # </details>
 
 # %%
@@ -347,7 +347,7 @@ plt.show()
 #
 # <details><summary>Answer</summary>
 #
-# One or two are: arms at rest between gestures, the most frequent pose of all.
+# Not far more often: 19 % against 10 to 13 %. *k*-means spends entries where there are many rows, so a crowded place is shared by several.
 # </details>
 
 # %% tags=["cover"]
