@@ -236,6 +236,21 @@ def test_a_fork_names_its_repository(monkeypatch):
     assert build.PLACEHOLDER not in text
 
 
+def test_the_half_trained_start_of_notebook_5_fits_its_network():
+    import torch
+    from safetensors.torch import load_file
+
+    from iasa.models.transformer import VideoTransformer
+
+    text = "\n".join(cell.source for cell in build.read_source(SOURCES[4]).cells)
+    network = eval(
+        re.search(r"^tiny = (VideoTransformer\(.*\))$", text, re.M)[1], {"VideoTransformer": VideoTransformer}
+    )
+    halves = load_file(NOTEBOOKS / "data" / "tiny_teacher.safetensors")
+    network.load_state_dict({name: value.float() for name, value in halves.items()})
+    assert all(torch.isfinite(value).all() for value in halves.values())
+
+
 def test_a_failed_run_is_reported_and_the_others_go_on(capsys):
     """Two sources that do not exist: both are tried, both are named, nothing is written."""
     absent = [build.SOURCES / "98_absent.py", build.SOURCES / "99_absent.py"]

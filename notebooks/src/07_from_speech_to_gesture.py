@@ -52,7 +52,23 @@ axis.vlines([when for when, _ in features.accents], 0, 75, color="black", label=
 axis.set(xlabel="time (s)", ylabel="speed (cm/s)", title="sound and hands")
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
+
+# %%
+import librosa
+
+sound, rate = read_audio(SPEECH / "tea.mp3")
+mel = librosa.feature.melspectrogram(y=sound, sr=rate, hop_length=rate // 100, n_mels=64)
+plt.figure(figsize=(10, 2.8))
+extent = (0, len(sound) / rate, 0, 64)
+plt.imshow(librosa.power_to_db(mel), origin="lower", aspect="auto", extent=extent)
+plt.xlabel("time (s)")
+plt.ylabel("mel band")
+plt.title("the sound itself: mel spectrogram (dB)")
+plt.show()
+
 # %% [markdown]
+# The spectrogram holds all that a network can hear: vowels are stacks of bands, *s* and *sh* bright tops, pauses are dark.
+#
 # The motion here comes from **rules**: hands stroke on accented syllables, the mouth follows the phones, head and trunk sway slowly. A learned stage has to discover such relations. So
 # shall we.
 #
