@@ -4,6 +4,7 @@
     python notebooks/make_notebooks.py --execute            the same, and every solution is run to renew its pictures
     python notebooks/make_notebooks.py --execute 02 05      only these
     python notebooks/make_notebooks.py --check              change nothing; exit status 1 if a written notebook is out of date
+    python notebooks/make_notebooks.py --nbgrader DIR       a course folder for nbgrader, outside the checkout
     IASA_REPOSITORY=me/fork python notebooks/make_notebooks.py     the same notebooks for a fork
 
 A source is a jupytext `py:percent` file. A cell tagged `setup` stands for src/_setup.py; a cell tagged `exercise` holds a
@@ -20,6 +21,7 @@ import io
 import multiprocessing
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -122,6 +124,42 @@ def to_solution(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../").replace("](solutions/", "](")
     return copy
+
+
+NBGRADER_CONFIG = """# nbgrader's settings; commands are run in this folder
+import os
+
+os.environ["IASA_FAST"] = "1"  # notebooks train in seconds; checks are the same
+c = get_config()
+c.CourseDirectory.course_id = "iasa"
+c.ExecutePreprocessor.timeout = 600
+"""
+
+
+def to_graded(notebook: NotebookNode) -> NotebookNode:
+    """An instructor's source for nbgrader: solutions between their markers, unseen numbers in hidden tests."""
+    copy = deepcopy(notebook)
+    for cell in copy.cells:
+        found = re.search(r"^check_(\w+)\(\1\)$", cell.source, re.M)
+        if "check" in cell.metadata.get("tags", []) and found:
+            hidden = f"from iasa.teaching.unseen import check_unseen\n\ncheck_unseen({found[1]})"
+            cell.source += f"\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
+    return copy
+
+
+def write_course(folder: Path, paths: list[Path]) -> None:
+    """A course folder for nbgrader. Raises ValueError for a place inside the checkout, which students could see."""
+    folder = folder.resolve()
+    if HERE.parent in (folder, *folder.parents):
+        raise ValueError(f"{folder} lies inside the checkout; a folder outside {HERE.parent} is accepted")
+    for path in paths:
+        target = folder / "source" / path.stem / f"{path.stem}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(to_bytes(to_graded(read_source(path))))
+    config = folder / "nbgrader_config.py"
+    if not config.exists():  # an instructor may have changed it
+        config.write_text(NBGRADER_CONFIG)
+    shutil.copy(HERE / "rubric.md", folder / "rubric.md")
 
 
 def keep_outputs(solution: NotebookNode, written: Path) -> None:
@@ -229,7 +267,9 @@ def write(path: Path, run: bool = False) -> str:
     files = build(path, run)
     for target, content in files.items():
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
+        partial = target.with_name(f".{target.name}")
+        partial.write_bytes(content)
+        os.replace(partial, target)  # whole or not at all
     said = ", ".join(f"{target.relative_to(HERE)} {len(content) / 1000:.0f} kB" for target, content in files.items())
     if run:
         now = os.times()  # the kernel has ended: its time is known
@@ -268,11 +308,19 @@ def main() -> int:
     parser.add_argument("--execute", action="store_true", help="run the solutions to renew their pictures")
     parser.add_argument("--jobs", type=int, default=2, help="how many run at a time (default 2)")
     parser.add_argument("--check", action="store_true", help="only say whether the written notebooks are up to date")
+    parser.add_argument("--nbgrader", type=Path, metavar="DIR", help="write a course folder for nbgrader there")
     options = parser.parse_args()
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", REPOSITORY):
         parser.error(f"IASA_REPOSITORY is {REPOSITORY!r}; accepted: owner/name, as on GitHub")
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     paths = source_paths(options.names)
+    if options.nbgrader:
+        try:
+            write_course(options.nbgrader, paths)
+        except ValueError as error:
+            parser.error(str(error))
+        print(f"{options.nbgrader}: {len(paths)} assignments; next, there: nbgrader generate_assignment NAME")
+        return 0
     if options.check:
         made = {target: content for path in paths for target, content in build(path).items()}
         stale = [path for path, content in made.items() if not path.exists() or path.read_bytes() != content]

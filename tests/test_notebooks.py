@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -81,7 +83,9 @@ def test_the_rules_of_the_course(path):
     assert "You will be able to" in cells[0].source and "The question" in cells[0].source
     assert "plt.show()" in cells[2].source + cells[3].source, "the first cells after the set-up show a picture"
     assert text.count("<details><summary>Hint") == sum("exercise" in tags(cell) for cell in cells)
-    assert len(re.findall(r"\*\*Predict", text)) >= 3
+    predictions = len(re.findall(r"\*\*Predict", text))
+    assert predictions >= 3
+    assert text.count("<details><summary>Answer</summary>") == predictions, "an answer is folded under every Predict"
     assert any("interact(" in cell.source for cell in code)
     assert "## Summary" in text and "## Further questions" in text
 
@@ -126,15 +130,42 @@ def test_controls_are_those_of_ipywidgets_7_and_8(path):
             assert {keyword.arg for keyword in node.keywords} <= WIDGETS[node.func.id], ast.unparse(node)
 
 
-def run_setup(monkeypatch, folder: Path) -> tuple[dict, list[list[str]]]:
-    """The set-up cell's names, and the commands that it would have run."""
+def run_setup(
+    monkeypatch, folder: Path, address: str = "", result: int = 0, missing: tuple[str, ...] = ()
+) -> tuple[dict, list[list[str]]]:
+    """The set-up cell's names, and the commands that it would have run; each of them ends with `result`."""
     commands: list[list[str]] = []
+    known = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name in missing:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+
+    def run(command: list[str], check: bool) -> None:
+        commands.append(command)
+        if command[0] == "git" and not result:  # what a clone would bring
+            (Path(command[-1]) / "iasa").mkdir(parents=True)
+            shutil.copy(ROOT / "pyproject.toml", command[-1])
+        if result:
+            raise subprocess.CalledProcessError(result, command)
+
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(subprocess, "run", lambda command, **options: commands.append(command))
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    if address:
+        monkeypatch.setenv("IASA_ADDRESS", address)
     names: dict = {}
     exec((NOTEBOOKS / "src" / "_setup.py").read_text(), names)
     return names, commands
+
+
+def hide_package(monkeypatch) -> None:
+    """As where the package is not installed."""
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "iasa" else known(name))
 
 
 @pytest.mark.parametrize("folder", [".", "notebooks", "notebooks/solutions"])
@@ -144,22 +175,54 @@ def test_set_up_finds_a_plain_clone(folder, monkeypatch, capsys):
     assert not commands and not capsys.readouterr().out
 
 
+def test_set_up_finds_an_installed_checkout_from_any_folder(monkeypatch, tmp_path, capsys):
+    """`pip install -e` of a checkout, and the notebook in a course's folder elsewhere."""
+    names, commands = run_setup(monkeypatch, tmp_path)
+    assert names["root"] == ROOT and not commands and not capsys.readouterr().out
+
+
 def test_set_up_says_what_is_missing(monkeypatch, capsys):
-    known = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else known(name))
-    _, commands = run_setup(monkeypatch, NOTEBOOKS)
+    _, commands = run_setup(monkeypatch, NOTEBOOKS, missing=("av",))
     assert not commands
-    assert "missing: av. In a terminal: pip install" in capsys.readouterr().out
+    assert "missing: av>=14,<20. In a terminal: pip install" in capsys.readouterr().out
 
 
 def test_set_up_on_colab_leaves_torch_and_numpy_alone(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # a Colab that lacks everything
-    names, (clone, install) = run_setup(monkeypatch, tmp_path)
+    hide_package(monkeypatch)
+    names, (clone, fetch, install) = run_setup(
+        monkeypatch, tmp_path, "https://example.org/course", missing=("av", "librosa")
+    )
     root = str(tmp_path.resolve() / "iasa-course")
     assert str(names["root"]) == root == clone[-1] and clone[:2] == ["git", "clone"]
-    assert "--no-deps" in install and install[-2:] == ["-e", root]
-    assert not {"torch", "numpy"} & set(install)
+    assert clone[-2] == "https://example.org/course"
+    assert fetch[-2:] == ["av>=14,<20", "librosa>=0.11,<0.12"] and install[-3:] == ["--no-deps", "-e", root]
+    kept = Path(fetch[fetch.index("-c") + 1]).read_text().split()
+    assert kept == [f"{name}=={importlib.metadata.version(name)}" for name in ("numpy", "torch")]
+
+
+@pytest.mark.parametrize(
+    ("address", "result", "words"),
+    [
+        ("https://github.com/OWNER/iasa", 0, "No repository is named"),  # a placeholder may be somebody's account
+        ("https://example.org/none", 128, "https://example.org/none could not be fetched"),
+    ],
+)
+def test_set_up_that_cannot_fetch_says_so_in_a_sentence(address, result, words, monkeypatch, tmp_path):
+    hide_package(monkeypatch)
+    with pytest.raises(Exception, match=words) as caught:
+        run_setup(monkeypatch, tmp_path, address, result)
+    (shown,) = caught.value._render_traceback_()  # what a notebook shows in place of the traceback
+    assert shown == str(caught.value) and "\n" not in shown
+
+
+def test_set_up_that_cannot_install_says_so_in_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    (tmp_path / "iasa").mkdir()
+    (tmp_path / "iasa" / "config.py").touch()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with pytest.raises(Exception, match="could not be installed beside .*numpy.*torch"):
+        run_setup(monkeypatch, tmp_path, result=1)
 
 
 def test_a_fork_names_its_repository(monkeypatch):
@@ -169,8 +232,23 @@ def test_a_fork_names_its_repository(monkeypatch):
     spec.loader.exec_module(fork)
     text = "\n".join(cell.source for cell in fork.read_source(SOURCES[0]).cells)
     assert "github/someone/a-fork/blob/main/notebooks/01" in text
-    assert 'SOURCE = "https://github.com/someone/a-fork"' in text
+    assert text.count("https://github.com/someone/a-fork") == 1, "the address stands in one place"
     assert build.PLACEHOLDER not in text
+
+
+def test_the_half_trained_start_of_notebook_5_fits_its_network():
+    import torch
+    from safetensors.torch import load_file
+
+    from iasa.models.transformer import VideoTransformer
+
+    text = "\n".join(cell.source for cell in build.read_source(SOURCES[4]).cells)
+    network = eval(
+        re.search(r"^tiny = (VideoTransformer\(.*\))$", text, re.M)[1], {"VideoTransformer": VideoTransformer}
+    )
+    halves = load_file(NOTEBOOKS / "data" / "tiny_teacher.safetensors")
+    network.load_state_dict({name: value.float() for name, value in halves.items()})
+    assert all(torch.isfinite(value).all() for value in halves.values())
 
 
 def test_a_failed_run_is_reported_and_the_others_go_on(capsys):

@@ -269,7 +269,7 @@ plt.show()
 #
 # ## Exercise 3: choose the past
 # Write `choose_past(S, k)`. Row $t$ holds the numbers of the $k$ frames $t_k < t$ with the smallest $S(t, t_k)$, nearest first.
-# Early frames have fewer than $k$ pasts: fill the rest with $-1$.
+# Early frames have fewer than $k$ past frames: fill the rest with $-1$.
 #
 # $$ \text{table}_t = \big(\operatorname{argsort}_{t_k < t} S(t, t_k)\big)_{1 \dots k} . $$
 #

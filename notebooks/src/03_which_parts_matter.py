@@ -136,7 +136,7 @@ check_warp_place(warp_place)
 #
 # <details><summary>Answer</summary>
 #
-# The hand's sheet bends with the fingers. The forearm's can only turn and move as one piece: two points define a single rigid motion
+# The hand's, a little, with its fingers. The forearm's can only turn and move as one piece: two points define a single rigid motion
 # (and where elbow and wrist come nearer to each other in the picture, a shift in between).
 # </details>
 

@@ -257,13 +257,16 @@ def step(optimiser, loss):
     optimiser.step()
 
 # %%
+from tqdm.auto import trange
+
+
 def match(rounds, lessons=3, m=256):
     """A one-step student by DMD, its critic, and its samples on the way; 0 lessons: no critic."""
     torch.manual_seed(0)
     student, critic = PointNet(), PointNet()
     nets, one, film = (student, critic), torch.ones(m), []
     learn, follow = (torch.optim.Adam(net.parameters(), lr=2e-3, betas=(0.5, 0.95)) for net in nets)
-    for number in range(rounds):
+    for number in trange(rounds, desc=f"{lessons} lessons"):
         for _ in range(lessons):
             x0, t = student(torch.randn(m, 2), one), torch.rand(m) * 0.93 + 0.05
             step(follow, yours(critic_step)(critic, x0, torch.randn(m, 2), t))
@@ -384,7 +387,7 @@ teacher = PictureNet()
 steps = 20 if FAST else 1500
 optimiser = torch.optim.Adam(teacher.parameters())
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
-for _ in range(steps):
+for _ in trange(steps, desc="teacher"):
     x0, pose, _ = batch()
     t = torch.rand(len(x0))
     noisy = (1 - t)[:, None] * x0 + t[:, None] * torch.randn_like(x0)
@@ -466,7 +469,7 @@ def distil(kind, rounds=10 if FAST else 400, lessons=2):
     student, critic = copy.deepcopy(teacher), copy.deepcopy(teacher)
     learn = torch.optim.Adam(student.parameters(), lr=3e-4, betas=(0.5, 0.95))
     follow = torch.optim.Adam(critic.parameters(), lr=1e-3, betas=(0.5, 0.95))
-    for _ in range(rounds):
+    for _ in trange(rounds, desc=kind):
         x0, pose, hand = batch()
         made = student(torch.randn_like(x0), pose, torch.ones(len(x0)))
         if kind != "regression":

@@ -204,6 +204,8 @@ dense = AttentionPlan(sparse.grid, everything, torch.full_like(sparse.region_bit
 # %%
 import time
 
+from tqdm.auto import trange
+
 from iasa.inference.rollout import CausalStudent
 
 
@@ -212,7 +214,7 @@ def roll_out(plan):
     generator = torch.Generator().manual_seed(0)
     roll, made, seconds = CausalStudent(student, condition, plan), [], []
     roll.cache.last_use = dict(enumerate(yours(last_use)(plan.frame_table.numpy()).tolist()))
-    for _ in range(length):
+    for _ in trange(length, desc="latent frames"):
         start = time.perf_counter()
         made.append(roll.next_frame(1, generator))
         seconds.append(time.perf_counter() - start)
@@ -386,7 +388,7 @@ print(f"this machine, just measured: play after {yours(start_delay)(done_at, 25.
 # | by pooled queries and keys | by region | the neighbours' idea, for frames |
 # | none | the most recent blocks; random blocks | controls: are regions needed? |
 # | none | blocks by pooled queries and keys | the neighbours' |
-# | none | the blocks with the largest true attention | an oracle: the best there is, too dear to find |
+# | none | the blocks with the largest true attention | an oracle: the best there is, too expensive to find |
 #
 # ## Exercise 5: pooled top-k
 # The neighbours' choice. Average queries and keys over each block, multiply the means (divide by $\sqrt d$), and keep for each row its own block and the `keep` best **earlier** ones.

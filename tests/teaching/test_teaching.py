@@ -13,6 +13,7 @@ import teaching_slips
 import torch
 
 from iasa.teaching import WrongAnswer, answers, yours
+from iasa.teaching.unseen import check_unseen, questions
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "notebooks"))
@@ -215,3 +216,32 @@ def test_a_notebook_goes_on_with_the_students_own_function(capsys):
         check("guide", wrong := (lambda told, untold, scale: told))
     wrong.__name__ = "guide"
     assert yours(wrong) is answers.guide
+
+
+@pytest.mark.parametrize("name", exercises())
+def test_a_right_answer_is_right_for_unseen_numbers(name):
+    check_unseen(run(exercises()[name][1], name))
+    assert questions(name) or name == "online_attention", "nothing is asked again"
+
+
+@pytest.mark.parametrize(
+    "name", ["rigid_fit", "mls_weights", "block_attention", "velocity", "score", "best_lag", "frame_rate"]
+)
+def test_an_answer_learnt_by_heart_passes_its_check_and_fails_for_unseen_numbers(name):
+    solution, known = run(exercises()[name][1], name), {}
+
+    @functools.wraps(solution)
+    def noting(*arguments):
+        value = solution(*arguments)
+        known[repr(arguments)] = value
+        return value
+
+    check(name, noting)
+
+    @functools.wraps(solution)
+    def by_heart(*arguments):
+        return known.get(repr(arguments), 0.0)
+
+    check(name, by_heart)
+    with pytest.raises(WrongAnswer, match=f"{name}: right for the numbers of the notebook's check"):
+        check_unseen(by_heart)
