@@ -48,8 +48,11 @@ CSS = """.gradio-container {
 @media (max-width: 480px) {
   .tab-container button { padding-inline: 8px !important; }
 }"""
-IS_LINK = "() => location.hash.startsWith('#iasa?')"
-PRESS_EXPLORE = "(link) => { if (link) setTimeout(() => document.querySelector('#explore')?.click(), 300); }"
+OPEN_LINK = """() => {
+  if (!location.hash.startsWith("#iasa?")) return;
+  setTimeout(() => document.getElementById("explore-tab-button")?.click(), 300);
+  setTimeout(() => document.querySelector("#explore")?.click(), 1000);
+}"""
 QUIET = {"api_visibility": "private", "queue": False}
 
 
@@ -62,25 +65,22 @@ def make_page() -> gr.Blocks:
         if lacking:
             gr.Markdown("\n".join(f"- ⚠️ {sentence}" for sentence in lacking))
         made = gr.State()
-        with gr.Tabs() as tabs:
+        with gr.Tabs():
             with gr.Tab(words("speak"), id="speak"):
                 speak_tab(made)
             with gr.Tab(words("compare"), id="compare"):
                 compare_tab()
-            with gr.Tab(words("explore"), id="explore"):
+            with gr.Tab(words("explore"), id="explore", elem_id="explore-tab"):
                 explore_tab(made)
             with gr.Tab(words("learn"), id="learn"):
                 learn_tab()
-        open_links(page, tabs)
+        open_links(page)
     return page
 
 
-def open_links(page: gr.Blocks, tabs: gr.Tabs) -> None:
+def open_links(page: gr.Blocks) -> None:
     """A link that was copied out of the explorer opens it."""
-    linked = gr.Checkbox(visible=False)
-    asked = page.load(None, None, linked, js=IS_LINK, **QUIET)
-    shown = asked.then(lambda link: gr.Tabs(selected="explore") if link else gr.skip(), linked, tabs, **QUIET)
-    shown.then(None, linked, None, js=PRESS_EXPLORE, **QUIET)
+    page.load(None, None, None, js=OPEN_LINK, **QUIET)
 
 
 def hand_over_unopened(upload: Any) -> Any:
