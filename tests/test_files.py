@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from iasa.config import InputError
@@ -101,3 +105,21 @@ def test_a_failure_keeps_the_old_file(source):
         partial.write_bytes(b"half")
         raise KeyError
     assert source.read_bytes() == b"precious" and len(list(source.parent.iterdir())) == 1
+
+
+def test_a_process_that_is_killed_while_it_saves_leaves_a_whole_file(tmp_path):
+    code = (
+        "import sys, itertools, numpy as np; from iasa.files import write_npz\n"
+        "for i in itertools.count(): write_npz(sys.argv[1], value=np.full(200_000, i)); print(i, flush=True)"
+    )
+    path = tmp_path / "state.npz"
+    for times in (1, 2, 3):
+        saver = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(times):
+            saver.stdout.readline()
+        time.sleep(0.003 * times)
+        saver.kill()
+        saver.communicate()
+        with np.load(path) as stored:
+            value = stored["value"]
+        assert len(value) == 200_000 and np.ptp(value) == 0
