@@ -187,7 +187,8 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
         stages.run_stage(TrainOptions("distill", tmp_path))
 
 
-RESUMED = [stage for stage in STAGES if stage not in ("data", "motion", "encoders")]
+OWN_DATA = [stage for stage in STAGES if stage == "restore" or stage.startswith("memory_") and stage != "memory_data"]
+RESUMED = [stage for stage in STAGES if stage not in ("data", "memory_data", "motion", "encoders", *OWN_DATA)]
 
 
 @pytest.mark.parametrize("stage", RESUMED)
@@ -205,6 +206,14 @@ def test_every_stage_refuses_to_resume_from_nothing(stage, data, tmp_path, monke
     assert wants_resume(scratch, tmp_path / stage)
     (tmp_path / stage / "checkpoint" / "state.json").unlink()
     assert not wants_resume(scratch, tmp_path / stage)
+
+
+@pytest.mark.parametrize("stage", OWN_DATA)
+def test_a_stage_without_its_data_names_the_command_that_makes_them(stage, data, tmp_path):
+    """The clips of `train data` are of another kind."""
+    (tmp_path / "data").symlink_to(data)
+    with pytest.raises(InputError, match="make them with: python -m iasa train (data --pairs|memory_data)"):
+        stages.run_stage(TrainOptions(stage, tmp_path, preset="tiny", resume=True))
 
 
 @pytest.mark.parametrize(("from_scratch", "part"), [(False, "generator"), (True, "codebooks")])
