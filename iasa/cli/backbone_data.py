@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dwpose", nargs=2, metavar=("DETECTOR", "POSE"), help="two ONNX files: poses by rtmlib, not mediapipe"
     )
     parser.add_argument(
-        "--ray", type=count, metavar="ACTORS", help="share the work among so many actors of a Ray cluster instead"
+        "--ray", type=int, metavar="ACTORS", help="share the work among so many actors of a Ray cluster instead"
     )
 
 

@@ -74,6 +74,7 @@ def make_calls(poses: str) -> list[tuple[str, dict, str]]:
         ("poses", speech, ".npz"),
         ("poses", speech | SPEAKER | MOVEMENT | {"driving": poses}, ".npz"),
         ("compare", speech | {"seconds": 0.4, "teacher_steps": 1, "example": "dana", "seed": 2}, "sparse student"),
+        ("compare", speech | {"seconds": 0.4, "patterns": ["dense", "monarch"]}, "monarch"),
         ("explore", {}, "iframe"),
         ("explore", {"clip": poses, "record": False}, "iframe"),
         ("explore", {"example": "emre", "record": False}, "emre"),

@@ -153,7 +153,7 @@ def test_tables(tmp_path):
     (tmp_path / "shared.json").write_text(json.dumps(report))
     assert "| frames/s of a processor |" in (text := quality_table(tmp_path / "shared.json")) and "| - | 7.7 |" in text
     assert "No evaluation" in quality_table(tmp_path / "none.json")
-    assert 0 < measured_fps("teacher") < measured_fps("student") and measured_fps("nobody") is None
+    assert 0 < measured_fps("teacher", 6) < measured_fps("student", 1) and measured_fps("nobody", 1) is None
     labelled = add_label(np.zeros((2, 10, 100, 3), np.uint8), "a name")
     assert labelled.shape == (2, 32, 100, 3) and labelled[:, 10:].max() > 100 and not labelled[:, :10].any()
 
