@@ -225,6 +225,25 @@ class Dense(Pattern):
         return TokenBlocks(frames[0][None, None], frames[1][None, None], square[None, None])
 
 
+class DenseBeside(Dense):
+    """Attends densely, and takes other patterns through the same clip, calls and frames; subclasses ask them."""
+
+    candidates: dict[str, Pattern]
+
+    def plan(self, clip: Clip) -> None:
+        for candidate in self.candidates.values():
+            candidate.begin(clip)
+
+    def next_call(self, call: Call) -> None:
+        super().next_call(call)
+        for candidate in self.candidates.values():
+            candidate.next_call(call)
+
+    def end_frame(self) -> None:
+        for candidate in self.candidates.values():
+            candidate.end_frame()
+
+
 def masked_softmax(q: Tensor, k: Tensor, allowed: Tensor) -> Tensor:
     """Attention weights over the allowed pairs, float32 at least; a row without any is zero: [b, nh, queries, keys]."""
     wide = torch.promote_types(q.dtype, torch.float32)

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iasa.attention.pattern import Call, Clip, Dense, Pattern
+from iasa.attention.pattern import Clip, DenseBeside, Pattern
 from iasa.keypoints import REGIONS
 
 PARTS = ("all", "face", "hands")
 
 
-class Probe(Dense):
+class Probe(DenseBeside):
     """Attends densely, and asks every candidate what it would have done with the same queries, keys and values.
 
     mass: sum over keys of min(A, W), of the dense weights A and the effective ones W, which for a mask is the attention
@@ -32,21 +32,11 @@ class Probe(Dense):
         self.error: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in candidates}
 
     def plan(self, clip: Clip) -> None:
-        for candidate in self.candidates.values():
-            candidate.begin(clip)
+        super().plan(clip)
         assert clip.plan is not None
         bits = clip.plan.region_bits.flatten()
         self._parts = {part: (bits >> REGIONS.index(part) & 1).bool() for part in PARTS[1:]}
         self._parts["all"] = torch.ones_like(bits, dtype=torch.bool)
-
-    def next_call(self, call: Call) -> None:
-        super().next_call(call)
-        for candidate in self.candidates.values():
-            candidate.next_call(call)
-
-    def end_frame(self) -> None:
-        for candidate in self.candidates.values():
-            candidate.end_frame()
 
     def attend(self, layer: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = super().attend(layer, q, k, v)

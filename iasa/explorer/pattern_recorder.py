@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from iasa.attention.frame_tiles import BLOCK, pool, tile_labels, tiles_per_frame
-from iasa.attention.pattern import Call, Clip, Dense, Pattern
+from iasa.attention.pattern import Clip, Dense, DenseBeside, Pattern
 from iasa.attention.patterns import find_pattern
 from iasa.avatar.speaker import Reference
 from iasa.config import InputError, check_steps
@@ -45,7 +45,7 @@ class PatternMaps:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-class MapRecorder(Dense):
+class MapRecorder(DenseBeside):
     """Rolls out densely, and keeps what every candidate would have attended to in each frame's last step."""
 
     name: ClassVar[str] = "recorder"
@@ -54,19 +54,9 @@ class MapRecorder(Dense):
         self.candidates, self.layers = {"dense": Dense(), **candidates}, layers
 
     def plan(self, clip: Clip) -> None:
-        for candidate in self.candidates.values():
-            candidate.begin(clip)
+        super().plan(clip)
         self._tiles = tiles_per_frame(clip.grid, BLOCK)
         self.maps = self.mass = np.zeros(0, np.float32)
-
-    def next_call(self, call: Call) -> None:
-        super().next_call(call)
-        for candidate in self.candidates.values():
-            candidate.next_call(call)
-
-    def end_frame(self) -> None:
-        for candidate in self.candidates.values():
-            candidate.end_frame()
 
     def attend(self, layer: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = super().attend(layer, q, k, v)
