@@ -113,10 +113,11 @@ def _unwritable(target: Path, error: Exception) -> InputError:
 
 
 def write_npz(path: str | os.PathLike, **arrays: np.ndarray | np.generic | float | str) -> None:
-    """Write arrays by name, compressed.
+    """Write arrays by name, compressed; `path` holds the old file or the whole new one, never a part.
 
     Packed in memory first: an archive that a full disk cut short complains a second time when it is collected.
     """
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
-    Path(path).write_bytes(packed.getbuffer())
+    with atomic_write(path) as partial:
+        partial.write_bytes(packed.getbuffer())

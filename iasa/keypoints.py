@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iasa.config import FRAMES_PER_LATENT, MAX_UPLOAD_BYTES, VIDEO_FPS, InputError
-from iasa.files import atomic_write, display_name, write_npz
+from iasa.files import display_name, write_npz
 
 COUNT = 133
 _BROKEN_ARCHIVE = (
@@ -228,8 +228,7 @@ def from_holistic(
 
 def save_keypoints(path: str | os.PathLike, keypoints: Keypoints) -> None:
     """Write an npz with `xy`, `confidence` and `fps`."""
-    with atomic_write(path) as partial:
-        write_npz(partial, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
+    write_npz(path, xy=keypoints.xy, confidence=keypoints.confidence, fps=np.float32(keypoints.fps))
 
 
 def load_keypoints(path: str | os.PathLike) -> Keypoints:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from iasa.files import write_npz
 from iasa.speech.lip_network import BANDS, CONTEXT, LIP_NETWORK, guess_visemes, make_windows
 from iasa.training.speech_data.corpus import Utterance, make_corpus
 
@@ -61,7 +62,7 @@ def save(network: nn.Sequential, path: Path) -> None:
     layers = [layer for layer in network if isinstance(layer, nn.Linear)]
     arrays = {f"weight{i}": layer.weight for i, layer in enumerate(layers)}
     arrays |= {f"bias{i}": layer.bias for i, layer in enumerate(layers)}
-    np.savez_compressed(path, **{k: v.detach().numpy().astype(np.float16) for k, v in arrays.items()})
+    write_npz(path, **{k: v.detach().numpy().astype(np.float16) for k, v in arrays.items()})
 
 
 def main() -> None:

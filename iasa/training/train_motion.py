@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.config import VIDEO_FPS, InputError, TrainPreset
-from iasa.files import atomic_write, write_npz
+from iasa.files import write_npz
 from iasa.models.checkpoint import load_weights, read_card, save_weights, shipped_weights
 from iasa.motion.audio_embedding import AHEAD, PAST, STRIDE, make_windows
 from iasa.motion.codebooks import EMACodebookUpdate, code_usage
@@ -80,8 +80,7 @@ def save_pieces(path: Path, pieces: Sequence[Piece]) -> None:
     arrays = {name: np.concatenate([getattr(p, name) for p in pieces]) for name in ("channels", "vectors", "known")}
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays |= {"styles": np.stack([p.style for p in pieces]), "steps": np.array([p.steps for p in pieces])}
-    with atomic_write(path) as partial:
-        write_npz(partial, **arrays)
+    write_npz(path, **arrays)
 
 
 def load_pieces(path: Path) -> list[Piece]:

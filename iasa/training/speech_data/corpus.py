@@ -18,7 +18,7 @@ import numpy as np
 from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
 from iasa.config import AUDIO_RATE
-from iasa.files import atomic_write, write_npz
+from iasa.files import write_npz
 from iasa.paths import SPEECH
 from iasa.speech import Phone, SpeechFeatures, analyse, read_audio
 from iasa.training.speech_data import synthesis
@@ -206,10 +206,9 @@ def real_clip(name: str) -> Path | None:
 def save_utterance(path: Path, utterance: Utterance) -> None:
     """Sound as int16 and features, in `path` and `<stem>.features.npz` beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path.with_suffix(".features.npz")) as partial:
-        utterance.features.to_npz(partial)
-    with atomic_write(path) as partial:  # last: where it is, both are
-        write_npz(partial, audio=np.round(utterance.audio * 32767).clip(-32768, 32767).astype(np.int16))
+    utterance.features.to_npz(path.with_suffix(".features.npz"))
+    # Last: where it is, both are.
+    write_npz(path, audio=np.round(utterance.audio * 32767).clip(-32768, 32767).astype(np.int16))
 
 
 def load_utterance(path: Path) -> Utterance:

@@ -16,7 +16,6 @@ from scipy.signal import resample_poly
 
 from iasa.avatar.rig import RigMotion
 from iasa.config import VIDEO_FPS
-from iasa.files import atomic_write
 from iasa.motion.rules import GestureStyle, generate_gestures, make_style
 from iasa.speech import Phone, SpeechFeatures, analyse
 from iasa.speech.prosody import ACCENT_SPACING, HOP_RATE, make_prosody, prominence
@@ -99,8 +98,7 @@ def keep_heard(cache: Path | None, name: str, make: Callable[[], Heard]) -> Hear
         one = make()
         cache.mkdir(parents=True, exist_ok=True)
         for features, path in zip((one.heard, one.true), paths, strict=True):
-            with atomic_write(path) as partial:
-                features.to_npz(partial)
+            features.to_npz(path)
     return Heard(name, *(SpeechFeatures.from_npz(path) for path in paths))
 
 
