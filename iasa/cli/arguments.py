@@ -41,6 +41,21 @@ def count(text: str) -> int:
     return int(text)
 
 
+def input_folder(text: str) -> Path:
+    """The type of a folder that is read: one that is not there is refused before anything is loaded."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {display_name(text)}")
+    return Path(text)
+
+
+def weights_folder(text: str) -> str:
+    """The type of --weights: a folder, or OWNER/NAME of the Hub."""
+    owner, _, name = text.partition("/")
+    if not (owner.strip(".") and name and "/" not in name):
+        input_folder(text)
+    return text
+
+
 def duration(text: str) -> float:
     """The type of a time on the command line."""
     try:
@@ -123,6 +138,7 @@ def add_networks(parser: argparse._ActionsContainer) -> None:
 def add_weights(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--weights",
+        type=weights_folder,
         metavar="FOLDER",
         help="weights of your own, from `train --export` or a run; networks that it lacks are the shipped ones",
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iasa.cli.arguments import count, tell
+from iasa.cli.arguments import count, input_folder, tell
 from iasa.cli.generate_backbone import parse_size
 from iasa.config import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--videos", required=True, metavar="DIR", help="folder of videos, each of up to an hour")
+    parser.add_argument(
+        "--videos", type=input_folder, required=True, metavar="DIR", help="folder of videos, each of up to an hour"
+    )
     parser.add_argument(
         "--weights", required=True, metavar="W", help="VACE: a folder of diffusers' layout, or OWNER/NAME"
     )
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> dict:
     from iasa.pose import extract_keypoints
 
     settings = ShardSettings(height, width, arguments.frames, prompt=arguments.prompt or PROMPT)
-    videos, out = Path(arguments.videos), Path(arguments.out)
+    videos, out = arguments.videos, Path(arguments.out)
     find_videos(videos)
     device = pick_device()
     if arguments.ray is not None:

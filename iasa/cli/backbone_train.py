@@ -9,11 +9,11 @@ import argparse
 import json
 from pathlib import Path
 
-from iasa.cli.arguments import add_seed, count, tell
+from iasa.cli.arguments import add_seed, count, input_folder, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, metavar="SHARDS", help="folder of `backbone-data`")
+    parser.add_argument("--data", type=input_folder, required=True, metavar="SHARDS", help="folder of `backbone-data`")
     parser.add_argument(
         "--weights", required=True, metavar="W", help="VACE: a folder of diffusers' layout, or OWNER/NAME"
     )

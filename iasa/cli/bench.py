@@ -6,7 +6,7 @@ import argparse
 import importlib
 
 from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions, PatternOptions
-from iasa.cli.arguments import add_networks, check_report, count, duration, gather, tell, write_report
+from iasa.cli.arguments import add_networks, check_report, count, duration, gather, input_folder, tell, write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--teacher-step-counts", type=count, nargs="+", default=patterns.teacher_step_counts, metavar="N",
         help="denoising steps of the teacher (default: " + " ".join(map(str, patterns.teacher_step_counts)) + ")",
     )  # fmt: skip
-    group.add_argument("--real", metavar="DIR", help="photographs that are animated too")
+    group.add_argument("--real", type=input_folder, metavar="DIR", help="photographs that are animated too")
     group.add_argument(
         "--finetune",
         type=count,
@@ -60,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train the teacher under each pattern first, on --data",
     )
     group.add_argument(
-        "--data", metavar="DIR", help="clips of `train data`, encoded by `train teacher` or a later stage"
+        "--data",
+        type=input_folder,
+        metavar="DIR",
+        help="clips of `train data`, encoded by `train teacher` or a later stage",
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from iasa.cli.arguments import add_networks, check_report, count, input_files, write_report
+from iasa.cli.arguments import add_networks, check_report, count, input_files, input_folder, write_report
 from iasa.config import (
     IMAGE_SIZE,
     MEMORY_TABLES,
@@ -16,6 +16,7 @@ from iasa.config import (
     InputError,
     MemoryOptions,
 )
+from iasa.evaluation.real_set import RealSet
 from iasa.evaluation.rows import DEFAULT_ROWS, ROWS
 from iasa.files import check_output, display_name
 
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_networks(parser)
     parser.add_argument(
         "--real",
-        type=Path,
+        type=input_folder,
         metavar="DIR",
         help="measure on real people instead: DIR/clips, halfbody, portraits and poses",
     )
@@ -125,8 +126,7 @@ def _run_memory(arguments: argparse.Namespace) -> dict:
 
 def _run_real(arguments: argparse.Namespace) -> dict:
     """Photographs and clips. Of the other options --quick, --clips (of each kind), --frames, --rows and --weights count."""
-    if not arguments.real.is_dir():
-        raise InputError(f"there is no folder {display_name(arguments.real)}")
+    RealSet.of(arguments.real)  # a wrong folder is answered at once
     from iasa.evaluation.real_people import DEFAULT_ROWS as REAL_DEFAULT
     from iasa.evaluation.real_people import ROWS as REAL_ROWS
     from iasa.evaluation.real_people import evaluate_real

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from iasa.cli.arguments import add_dtype, add_seed, count, duration, gather, tell
+from iasa.cli.arguments import add_dtype, add_seed, count, duration, gather, input_folder, tell
 from iasa.config import PRESETS, REGION_WEIGHTS
 from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--photos",
-        type=Path,
+        type=input_folder,
         metavar="DIR",
         help="data: pairs for restore of the photographs in this folder, instead of clips",
     )

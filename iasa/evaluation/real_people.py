@@ -19,6 +19,7 @@ from iasa.avatar.photograph import SIDE, Photograph, find_person, forget_unseen
 from iasa.avatar.speaker import Reference, photograph_speaker
 from iasa.config import AUDIO_RATE, LAYERS, MODELS, RESTORED, VIDEO_FPS, InputError
 from iasa.device import describe_machine
+from iasa.evaluation.real_set import RealSet
 from iasa.keypoints import Keypoints, load_keypoints
 from iasa.media.reader import open_video, read_image
 from iasa.metrics.face_distance import FaceDistance
@@ -27,7 +28,6 @@ from iasa.paths import SPEECH
 from iasa.pipeline import CoSpeechPipeline
 from iasa.pose import extract_keypoints
 
-IMAGES, VIDEOS = (".jpg", ".jpeg", ".png", ".webp"), (".mp4", ".mov", ".webm", ".mkv")
 ROWS = ("static", LAYERS, RESTORED, "student")
 DEFAULT_ROWS = ("static", LAYERS, "student")  # no restorer ships
 SPEAKING = "tea"  # the clip of speech
@@ -39,28 +39,6 @@ COLUMNS = {
     "psnr": 2, "psnr_face": 2, "psnr_hands": 2, "ssim": 3, "identity": 3, "pose": 3, "face": 3, "hands": 3, "mouth_r": 3,
     "room": 1, "flicker": 2, "fps": 1,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RealSet:
-    """The files of a folder."""
-
-    clips: list[Path]
-    pictures: dict[str, list[Path]]  # by framing
-    poses: list[Path]
-
-    @classmethod
-    def of(cls, folder: Path) -> RealSet:
-        """Raises InputError if there is nothing to measure on."""
-
-        def files(name: str, kinds: tuple[str, ...]) -> list[Path]:
-            return sorted(p for p in (folder / name).glob("*") if p.suffix.lower() in kinds)
-
-        pictures = {name: files(name, IMAGES) for name in ("halfbody", "portraits")}
-        found = cls(files("clips", VIDEOS), {k: v for k, v in pictures.items() if v}, files("poses", (".npz",)))
-        if not found.clips and not found.pictures:
-            raise InputError(f"{folder.name} holds neither clips/ nor halfbody/ nor portraits/; one of them is needed")
-        return found
 
 
 def evaluate_real(

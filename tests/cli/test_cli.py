@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import wave
@@ -505,3 +506,30 @@ def test_a_terminal_sees_a_progress_bar(monkeypatch):
     bar("denoise", 0.5)
     bar.close()
     assert "denoise" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["generate", "--audio", "a.wav", "--out", "x.mp4", "--weights", "nowhere"], "there is no folder nowhere"),
+        (["evaluate", "--real", "nowhere"], "there is no folder nowhere"),
+        (["evaluate", "--real", "."], ". holds neither clips/ nor halfbody/ nor portraits/"),
+        (["train", "data", "--photos", "nowhere"], "there is no folder nowhere"),
+        (["bench", "patterns", "--real", "nowhere"], "there is no folder nowhere"),
+        (["backbone-data", "--videos", "nowhere", "--weights", "w", "--out", "o"], "there is no folder nowhere"),
+    ],
+)
+def test_a_wrong_folder_is_answered_before_anything_is_loaded(words, said, tmp_path):
+    code = (
+        "import sys\n"
+        "from iasa.cli.main import main\n"
+        "try: status = main(sys.argv[1:])\n"
+        "except SystemExit as error: status = error.code\n"
+        "assert not {'torch', 'diffusers', 'mediapipe'} & set(sys.modules), 'loaded first'\n"
+        "sys.exit(status)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and said in done.stderr, done.stderr

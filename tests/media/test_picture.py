@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,3 +133,18 @@ def test_heic_is_read_or_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     with pytest.raises(InputError, match="needs pillow-heif: pip install pillow-heif"):
         read_image(data)
+
+
+def test_a_large_jpeg_is_decoded_small(tmp_path):
+    """51 megapixels take the memory of 13: decoding them whole and reducing them then needs four times as much."""
+    Image.new("RGB", (8200, 6200), (200, 100, 50)).save(tmp_path / "large.jpg", quality=30)
+    code = (
+        "import resource, sys; from iasa.media.picture import read_image; peak = resource.RUSAGE_SELF\n"
+        "before = resource.getrusage(peak).ru_maxrss; picture = read_image(sys.argv[1])\n"
+        "print((resource.getrusage(peak).ru_maxrss - before) // 1024, *picture.shape, *picture[99, 99])"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path / "large.jpg")]
+    megabytes, *picture = map(int, subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
+    assert max(picture[:2]) <= 4096 and picture[0] > 1500
+    assert np.abs(np.subtract(picture[3:], (200, 100, 50))).max() <= 2
+    assert megabytes < 180, megabytes
