@@ -254,6 +254,15 @@ def test_old_videos_are_deleted():
     assert not old.exists() and fresh.exists()
 
 
+def test_two_runs_of_the_same_settings_keep_two_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "output_folder", lambda: tmp_path)
+    first = new_output(".mp4", "one-speaker-7")
+    first.write_bytes(b"first")
+    second = new_output(".mp4", "one-speaker-7")
+    second.write_bytes(b"second")
+    assert first.name == second.name and first.read_bytes() == b"first"
+
+
 def test_a_restored_run_is_the_same_run(speech, tmp_path):
     """Frame by frame; what the file cannot hold is named."""
     wishes = {"amount": 1.7, "blink": 0.0, "height": 6.0, "lock": True, "motion": "rules", "seed": 5}
