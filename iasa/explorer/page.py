@@ -17,6 +17,7 @@ from PIL import Image
 
 from iasa.config import STUDENT_LAYERS, InputError, TransformerConfig
 from iasa.explorer.constants import drawing, mask_rule
+from iasa.explorer.pattern_details import STAYS, PatternDetails, timetables
 from iasa.explorer.pattern_recorder import PatternMaps
 from iasa.explorer.recorder import LearnedAttention
 from iasa.keypoints import Keypoints
@@ -29,7 +30,8 @@ MAX_FRAMES = 1024  # latent frames of one page
 MODULES = (
     "data", "i18n", "similarity", "regions", "mask", "recall", "explain", "plan_text",  # arithmetic and words
     "state", "dom", "colours", "picture", "strip", "limbs", "frame", "sentence", "tiles", "controls",
-    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "patterns_view", "views",
+    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "pattern_details",
+    "patterns_view", "views",
     "pointing", "keys", "pointers", "address", "snapshot", "tour", "main",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import [^;]*? from "\./\w+\.js";\n', re.MULTILINE)
@@ -185,4 +187,20 @@ def _pack_patterns(patterns: PatternMaps) -> dict:
         "density": [round(share, 4) for share in patterns.density],
         "planning": [round(seconds, 4) for seconds in patterns.planning],
         "refused": dict(patterns.refused),
+        "timetables": timetables(),
+        "details": None if patterns.details is None else _pack_details(patterns.details),
+    }
+
+
+def _pack_details(details: PatternDetails) -> dict:
+    """Arrays as 8-bit numbers with their shapes; shares by their square roots."""
+    shares = ("rows", "columns")
+    return {"stays_for": STAYS} | {
+        name: {
+            "shape": array.shape,
+            "values": _encode(
+                np.round(np.sqrt(array.clip(0, 1)) * 255) if name in shares else array.clip(0, 255), "u1"
+            ),
+        }
+        for name, array in details.found.items()
     }

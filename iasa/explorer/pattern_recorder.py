@@ -15,6 +15,7 @@ from iasa.attention.pattern import Clip, Dense, DenseBeside, Pattern
 from iasa.attention.patterns import find_pattern
 from iasa.avatar.speaker import Reference
 from iasa.config import InputError, check_steps
+from iasa.explorer.pattern_details import PatternDetails
 from iasa.explorer.recorder import latent_poses
 from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints
@@ -43,6 +44,7 @@ class PatternMaps:
     density: tuple[float, ...]
     planning: tuple[float, ...]  # seconds
     refused: Mapping[str, str] = field(default_factory=dict)
+    details: PatternDetails | None = None
 
 
 class MapRecorder(DenseBeside):
@@ -57,6 +59,7 @@ class MapRecorder(DenseBeside):
         super().plan(clip)
         self._tiles = tiles_per_frame(clip.grid, BLOCK)
         self.maps = self.mass = np.zeros(0, np.float32)
+        self.details = PatternDetails()
 
     def attend(self, layer: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = super().attend(layer, q, k, v)
@@ -70,6 +73,7 @@ class MapRecorder(DenseBeside):
             if last:
                 weights = candidate.map(layer, q, k)[0].float()
                 self._keep(number, layer, weights)
+                self.details.keep(layer, self.layers, candidate, q, k)
                 kept = torch.minimum(weights, dense).sum((1, 2)) / (self.clip.video_frames * grid.tokens_per_frame)
                 self.mass[number, layer] += kept.cpu().numpy()
         return out
@@ -120,4 +124,5 @@ def record_patterns(
     return PatternMaps(
         tuple(recorder.candidates), tiles_per_frame(grid, BLOCK), recorder.maps, recorder.mass,
         tuple(one.pairs / every for one in done), tuple(one.planning for one in done), refused,
+        recorder.details,
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from iasa.attention.pattern import Clip
 from iasa.attention.patterns import find_pattern
 from iasa.config import InputError, MaskOptions
 from iasa.explorer import PatternMaps, explorer_html
+from iasa.explorer.pattern_details import STAYS, PatternDetails
 from iasa.explorer.pattern_recorder import MapRecorder
 from iasa.grid import TokenGrid
 from iasa.masks import make_plan
@@ -106,12 +109,6 @@ def test_two_patterns_stand_side_by_side(browser, tmp_path):
         return new Set(new Uint32Array(pen.getImageData(0, 0, c.width, c.height).data.buffer)).size; }"""
     assert all(page.evaluate(pixels, canvas) > 20 for canvas in ("map-a", "map-b", "map-difference"))
     assert "pab: one <b> step" in page.inner_text("#panel-patterns")
-    took = page.evaluate(
-        """(() => { const start = performance.now();
-        document.getElementById("pattern-patternB").dispatchEvent(new Event("change"));
-        return performance.now() - start; })()"""
-    )
-    assert took < 10 * 16, took  # the aim is 16 ms on an idle machine
     take_screenshot(page, "explorer_patterns")
     page.goto("about:blank")
     page.goto(page_of(maps, tmp_path, "de") + "#v=patterns")
@@ -126,3 +123,112 @@ def test_two_patterns_stand_side_by_side(browser, tmp_path):
 def test_maps_of_another_clip_are_refused(tmp_path):
     with pytest.raises(InputError, match="the patterns' maps are of 4 frames; the plan has 5"):
         page_of(make_maps(4), tmp_path)
+
+
+def make_details() -> PatternDetails:
+    """As a run leaves them: one layer's blocks stay, the other's do not; clusters by columns of the picture."""
+    rng, n = np.random.default_rng(1), 256
+    stays = np.zeros((LAYERS, HEADS, FRAMES, FRAMES * TILES), np.float32)
+    for t in range(FRAMES):
+        stays[:, :, t, max(0, t - 1) * TILES : (t + 1) * TILES] = 2
+    stays[0, :, 2:, :3] = STAYS
+    clusters = np.tile(np.arange(n) % 16 // 4, (LAYERS, HEADS, FRAMES)).astype(np.float32)
+    meet = np.zeros((LAYERS, HEADS, 2, 4), np.float32)
+    meet[:, :, 0, 0] = meet[:, :, 1, 3] = 1
+    queries = np.tile(np.arange(n) // 128, (LAYERS, HEADS, 1)).astype(np.float32)
+    rows, columns = rng.random((LAYERS, HEADS, 16, 16 * FRAMES)), rng.random((LAYERS, HEADS, 16, 16))
+    clustered = {"key_clusters": clusters, "query_clusters": queries, "clusters_meet": meet}
+    return PatternDetails({"stays": stays, "rows": rows, "columns": columns, **clustered})
+
+
+def test_what_a_pattern_has_of_its_own_is_recorded():
+    grid = TokenGrid(5, 16, 16)
+    clip = Clip(grid, (1.0,), causal=True)
+    candidates = {name: find_pattern(name)() for name in ("sparse_forcing", "svg2", "monarch")}
+    candidates["sparse_forcing"].window = 2
+    recorder = MapRecorder(candidates, layers=1)
+    recorder.begin(clip)
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (2 * torch.randn(1, 2, 5, 256, 8, generator=generator) for _ in range(3))
+    for t in range(1, 5):
+        recorder(0, q[:, :, t : t + 1], k[:, :, : t + 1], v[:, :, : t + 1])
+        recorder.end_frame()
+    found = recorder.details.found
+    stays = found["stays"][0]  # [nh, f, f*tiles]
+    assert stays.shape == (2, 5, 20) and (stays[:, 0] == 0).all() and (stays[:, :2] < STAYS).all()
+    assert (stays[:, 2] == STAYS).sum() == 2 * 4 and (stays[:, 4] == STAYS).sum() == 2 * 4  # C blocks of each head
+    assert (stays[:, 4, :12][stays[:, 4, :12] < STAYS] == 0).all()  # neither persistent nor of the window
+    assert (stays[:, 4, 12:] <= 4).all() and stays[:, 4, 12:].sum() == 2 * 4 * 6  # K of each of four rows
+    blocks = candidates["svg2"].last_blocks(0)
+    np.testing.assert_array_equal(found["key_clusters"][0], blocks.k_label[0])
+    np.testing.assert_array_equal(found["clusters_meet"][0], blocks.kept[0])
+    assert found["query_clusters"].shape == (1, 2, 256) and found["key_clusters"].shape == (1, 2, 5 * 256)
+    assert found["rows"].shape == (1, 2, 16, 5 * 16) and found["columns"].shape == (1, 2, 16, 16)
+    for name in ("rows", "columns"):
+        np.testing.assert_allclose(found[name].sum(-1), 1, atol=1e-5)
+    w, r = candidates["monarch"].factors(q[:, :, 4], k.flatten(2, 3))
+    effective = torch.einsum("bnaijfk,bnafkjl->bnaijfkl", w, r).flatten(5).flatten(2, 4)
+    torch.testing.assert_close(
+        effective, candidates["monarch"].map(0, q[:, :, 4], k.flatten(2, 3))
+    )  # a tile is a frame
+
+
+PIXELS = """(id) => { const c = document.getElementById(id), pen = c.getContext("2d");
+    return Array.from(new Uint32Array(pen.getImageData(0, 0, c.width, c.height).data.buffer)); }"""
+
+
+def test_what_a_pattern_has_of_its_own_is_shown(browser, tmp_path):
+    maps, page = (
+        replace(make_maps(), names=("dense", "sparse_forcing", "svg2", "monarch"), details=make_details()),
+        browser.new_page(),
+    )
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(page_of(maps, tmp_path) + "#v=patterns&a=sparse_forcing.svg2")
+    shown = {name: page.is_visible(f"#pattern-{name}") for name in ("clusters", "stays", "factors", "timetable")}
+    assert shown == {"clusters": True, "stays": True, "factors": False, "timetable": True}
+    assert "layer 0, head 0" in page.inner_text("#pattern-part")
+    yellow = "(id) => { const p = (" + PIXELS + ")(id); return p.filter((v) => v === 0xff19c4f0).length; }"
+
+    def look_from(t: int) -> int:
+        page.evaluate(
+            f"(() => {{ const s = document.getElementById('scrub'); s.value = {t}; s.dispatchEvent(new Event('input')); }})()"
+        )
+        return page.evaluate(yellow, "stays-picture")
+
+    grown = [look_from(t) for t in range(FRAMES)]  # three persistent columns from frame 2 on
+    assert grown[:2] == [0, 0] and 0 < grown[2] < grown[3] < grown[4]
+    page.select_option("#pattern-layer", "1")
+    assert page.evaluate(yellow, "stays-picture") == 0 and "layer 1, head 0" in page.inner_text("#pattern-part")
+    before = page.evaluate(PIXELS, "clusters-picture")
+    page.focus("#frame")
+    page.keyboard.press("Home")
+    pointed = page.evaluate("(i) => { const e = window.iasaExplorer.state; e.query = { t: 0, i }; }", 200)
+    page.select_option("#pattern-layer", "0")
+    assert (
+        pointed is None and page.evaluate(PIXELS, "clusters-picture") != before
+    )  # another cluster of queries keeps others
+    page.select_option("#pattern-patternA", "monarch")
+    assert page.is_visible("#pattern-factors") and not page.is_visible("#pattern-stays")
+    assert len(set(page.evaluate(PIXELS, "factors-picture"))) > 20
+    computed = page.evaluate("JSON.parse(document.getElementById('data').textContent).patterns.timetables")
+    assert all(computed[0]) and sum(computed[1]) < 20 and len(set(page.evaluate(PIXELS, "timetable-picture"))) > 2
+    take_screenshot(page, "explorer_pattern_details")
+    assert not errors
+    page.close()
+
+
+def test_a_picker_answers_at_once(browser, tmp_path):
+    """The aim is 16 ms on an idle machine; the median of a busy one may be four times that, and no more."""
+    page = browser.new_page()
+    page.goto(page_of(replace(make_maps(), details=make_details()), tmp_path) + "#v=patterns&a=monarch.svg2")
+    took = page.evaluate(
+        """(() => range(0, 21).map((i) => { const select = document.getElementById("pattern-patternB"), start = performance.now();
+        select.selectedIndex = i % select.options.length;
+        select.dispatchEvent(new Event("change"));
+        return performance.now() - start; }))()""".replace("range(0, 21)", "Array.from({ length: 21 }, (_, i) => i)")
+    )
+    median = sorted(took)[len(took) // 2]
+    print(f"a picker answers in {median:.1f} ms, the slowest in {max(took):.1f} ms")
+    assert median < 4 * 16, took
+    page.close()

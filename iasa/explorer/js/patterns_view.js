@@ -7,6 +7,7 @@ import { emit, f, state } from "./state.js";
 import { about, byId, element, fit, makeCanvas } from "./dom.js";
 import { COLOURS, QUERY_LINE, ink, mapColour, toRgb } from "./colours.js";
 import { mix, paintPixels } from "./matrix.js";
+import { drawPatternDetails, makePatternDetails } from "./pattern_details.js";
 
 const patterns = PAGE.patterns && {
   ...PAGE.patterns,
@@ -74,6 +75,7 @@ export function makePatternsView(panel) {
     byId("pattern-maps").append(box);
     makeCanvas(id, title, box);
   }
+  makePatternDetails(panel);
 }
 
 // Means over the chosen layers and heads.
@@ -111,6 +113,7 @@ export function drawPatterns() {
     return mix(paper, gap > 0 ? blue : vermilion, Math.min(1, Math.abs(gap) / most));
   });
   showPatternNumbers(parts);
+  drawPatternDetails([state.patternA, state.patternB]);
 }
 
 // A square picture of W pixels of all tiles, the query frame's rows outlined.
