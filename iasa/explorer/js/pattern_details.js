@@ -61,7 +61,7 @@ function drawClusters(canvas, room, layers, heads) {
     queries = partOf("query_clusters", layers, heads),
     meet = partOf("clusters_meet", layers, heads);
   if (!keys) return false;
-  const side = clamp(Math.floor(room / Math.min(f, 8)) - 4, 48, 128),
+  const side = grid.cols * Math.max(1, Math.floor(clamp(room / Math.min(f, 8) - 4, 48, 128) / grid.cols)),
     across = Math.max(1, Math.floor(room / (side + 4)));
   const pen = fit(canvas, room, Math.ceil(f / across) * (side + 4)),
     cell = side / grid.cols,
