@@ -7,6 +7,7 @@ import hashlib
 import html
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -183,13 +184,17 @@ def _pack_patterns(patterns: PatternMaps) -> dict:
         "layers": layers,
         "heads": heads,
         "maps": _encode(np.round(np.sqrt(patterns.maps.clip(0, 1)) * 255), "u1"),
-        "mass": patterns.mass.reshape(count, -1).round(4).tolist(),
+        "mass": [[_known(share) for share in row] for row in patterns.mass.reshape(count, -1).tolist()],
         "density": [round(share, 4) for share in patterns.density],
-        "planning": [round(seconds, 4) for seconds in patterns.planning],
+        "planning": [_known(seconds) for seconds in patterns.planning],
         "refused": dict(patterns.refused),
         "timetables": timetables(),
         "details": None if patterns.details is None else _pack_details(patterns.details),
     }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
 
 
 def _pack_details(details: PatternDetails) -> dict:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from iasa.attention.frame_tiles import BLOCK, pool, tile_labels, tiles_per_frame
+from iasa.attention.given_blocks import GivenBlocks
 from iasa.attention.pattern import Clip, Dense, DenseBeside, Pattern
-from iasa.attention.patterns import find_pattern
+from iasa.attention.patterns import find_pattern, pattern_names
 from iasa.avatar.speaker import Reference
 from iasa.config import InputError, check_steps
 from iasa.explorer.pattern_details import PatternDetails
@@ -20,6 +21,7 @@ from iasa.explorer.recorder import latent_poses
 from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints
 from iasa.masks import make_plan
+from iasa.masks.foreign_blocks import ForeignBlocks
 from iasa.pipeline import CoSpeechPipeline
 from iasa.sampling import make_levels
 
@@ -97,8 +99,12 @@ def record_patterns(
     density: float = DENSITY,
     steps: int | None = None,
     seed: int = 0,
+    masks: Mapping[str, ForeignBlocks] | None = None,
 ) -> PatternMaps:
-    """Make the clip with the student, and look at what each pattern would have seen. Raises InputError on a long clip."""
+    """Make the clip with the student, and look at what each pattern would have seen, and each of others' `masks`.
+
+    Raises InputError on a long clip, and on a mask of another number of tokens.
+    """
     latent = latent_poses(keypoints, reference)
     if len(latent) > MAX_TILED_FRAMES:
         raise InputError(f"the clip has {len(latent)} latent frames; patterns are recorded of up to {MAX_TILED_FRAMES}")
@@ -113,6 +119,9 @@ def record_patterns(
         except InputError as error:
             candidates.pop(name, None)
             refused[name] = str(error)
+    for name, blocks in (masks or {}).items():
+        blocks.check_grid(grid)
+        candidates[name if name not in pattern_names() else f"{name} (2)"] = GivenBlocks(blocks)
     recorder = MapRecorder(candidates, len(model.blocks))
     made = pipeline.stream(
         image=reference, keypoints=keypoints, model="student", num_inference_steps=steps, seed=seed, attention=recorder

@@ -14,7 +14,7 @@ from iasa.attention.frame_tiles import tile_labels
 from iasa.attention.pattern import Clip
 from iasa.attention.patterns import find_pattern
 from iasa.config import InputError, MaskOptions
-from iasa.explorer import PatternMaps, explorer_html
+from iasa.explorer import PatternMaps, block_maps, explorer_html
 from iasa.explorer.pattern_details import STAYS, PatternDetails
 from iasa.explorer.pattern_recorder import MapRecorder
 from iasa.grid import TokenGrid
@@ -231,4 +231,18 @@ def test_a_picker_answers_at_once(browser, tmp_path):
     median = sorted(took)[len(took) // 2]
     print(f"a picker answers in {median:.1f} ms, the slowest in {max(took):.1f} ms")
     assert median < 4 * 16, took
+    page.close()
+
+
+def test_masks_alone_stand_side_by_side(browser, tmp_path):
+    plan, page = make_plan(performance(FRAMES), TokenGrid(FRAMES, 16, 16)), browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(page_of(block_maps(plan, {"<i>mine": plan.to_flex(64)}), tmp_path) + "#v=patterns")
+    numbers = page.inner_text("#pattern-numbers")
+    assert "<i>mine" in numbers and numbers.count("not measured: no run") == 4
+    assert f"{100 * plan.block_csr().density():.1f}%" in numbers
+    assert len(set(page.evaluate(PIXELS, "map-b"))) > 5
+    assert "spread its attention evenly" in (page.text_content("#panel-patterns") or "")
+    assert not errors
     page.close()
