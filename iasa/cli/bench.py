@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips", type=count, default=patterns.clips, help=f"held-out avatars (default: {patterns.clips})"
     )
     group.add_argument(
+        "--student-clips", type=count, default=0, metavar="CLIPS", help="of the student's rows (default: as --clips)"
+    )
+    group.add_argument(
         "--frames", type=count, default=patterns.frames, help=f"latent frames of each (default: {patterns.frames})"
     )
     group.add_argument(

@@ -125,7 +125,8 @@ check_pose_pairs(pose_pairs)
 # %%
 def strip(values):
     """A number for each key [f n] as one picture of all frames."""
-    return F.pad(values.float().view(f, 16, 16), (0, 1), value=torch.nan).permute(1, 0, 2).flatten(1)
+    pictures = F.pad(values.float().view(f, 16, 16), (0, 1), value=torch.nan)
+    return pictures.permute(1, 0, 2).flatten(1)
 
 
 def show_strips(rows):
@@ -228,8 +229,8 @@ for axis, (title, head) in zip(axes, heads.items(), strict=True):
     axis.set_title(f"{title} (number {head})", fontsize=12)
 plt.show()
 stay = torch.stack([forced(head)[2] for head in range(len(recorded))]).float()
-print(f"blocks of the reference among those that stay: {stay[4, :4].sum():.0f} of {stay[4].sum():.0f} in head 4,", end=" ")
-print(f"{stay[:, :4].sum():.0f} of {stay.sum():.0f} in all {len(stay)} heads")
+for title, some in (("head 4", stay[4:5]), (f"all {len(stay)} heads", stay)):
+    print(f"{title}: {some[:, :4].sum():.0f} of {some.sum():.0f} that stay are the reference's")
 if not FAST:  # one head holds it, most let go
     assert stay[4, :4].sum() == 4 and stay[:, :4].sum() < 0.3 * stay.sum()
 
@@ -288,9 +289,8 @@ def by_factors(head):
     """The weights that the two factors amount to, in tiles of 8 x 16 tokens: [n, f n]."""
     q, k, *_ = recorded[head]
     k, every = k.view(2 * f, 8, 16, 80), torch.eye(f * n).view(2 * f, 8, 16, f * n)
-    return torch.cat(
-        [torch.as_tensor(yours(monarch_attention)(part, k, every)).flatten(0, 1) for part in q.view(2, 8, 16, 80)]
-    )
+    made = [yours(monarch_attention)(part, k, every) for part in q.view(2, 8, 16, 80)]
+    return torch.cat([torch.as_tensor(one).flatten(0, 1) for one in made])
 
 
 HEAD = 5
@@ -366,8 +366,9 @@ def show_clusters(head=HEAD):
     """Keys coloured by their cluster, and what the hand's cluster of queries keeps."""
     q_label, k_label, kept = clustered(head)
     fig, axes = plt.subplots(2, 1, figsize=(10.5, 2.6))
-    axes[0].imshow(strip(k_label), cmap="nipy_spectral", aspect="auto", interpolation="none")
-    axes[1].imshow(strip(kept[q_label[hand]][k_label]), cmap="magma", aspect="auto", interpolation="none")
+    look = dict(aspect="auto", interpolation="none")
+    axes[0].imshow(strip(k_label), cmap="nipy_spectral", **look)
+    axes[1].imshow(strip(kept[q_label[hand]][k_label]), cmap="magma", **look)
     axes[0].set_title(f"clusters of keys, head {head}", fontsize=11, loc="left", pad=2)
     axes[1].set_title("what a hand's cluster keeps", fontsize=11, loc="left", pad=2)
     for axis in axes:
@@ -449,7 +450,8 @@ for head, (q, k, v, _) in enumerate(recorded):
     maps["MonarchRT"] = (1 / 8 + 1 / 16, by_factors(head))
     maps["the mean"] = (0.0, torch.full((n, f * n), 1 / (f * n)))
     for name, (pairs, w) in maps.items():
-        error = [((w - weights[head]) @ v)[m].norm() / (weights[head] @ v)[m].norm() for m in parts.values()]
+        true, off = weights[head] @ v, (w - weights[head]) @ v
+        error = [off[m].norm() / true[m].norm() for m in parts.values()]
         table[name].append([float(pairs), torch.minimum(w, weights[head]).sum(1).mean(), *error])
 mean = {name: np.mean(rows, 0) for name, rows in table.items()}
 
@@ -460,14 +462,16 @@ for name, (pairs, kept, error, face) in mean.items():
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 4), sharey=True)
 controls = ("frames at random", "oracle", "random blocks", "the mean")
 colours = ["#D55E00" if name in controls else "#0072B2" for name in mean]
-for axis, column, label in zip(axes, (1, 2), ("overlap with dense attention", "error of the output")):
+shown = ((1, "overlap with dense"), (2, "error of the output"))
+for axis, (column, label) in zip(axes, shown, strict=True):
     axis.barh(list(mean), [row[column] for row in mean.values()], color=colours)
     axis.set(xlabel=label, xlim=(0, 0.8))
 axes[0].invert_yaxis()
 fig.suptitle(f"about {share:.0%} of the pairs; controls in vermilion")
 plt.show()
 if not FAST:  # the oracle keeps more and errs more; frames by pose are worth no more than any
-    assert mean["oracle"][1] > 1.5 * mean["random blocks"][1] and mean["oracle"][2] > 1.3 * mean["random blocks"][2]
+    oracle, dice = mean["oracle"], mean["random blocks"]
+    assert oracle[1] > 1.5 * dice[1] and oracle[2] > 1.3 * dice[2]
     assert mean["the mean"][2] == max(row[2] for row in mean.values())
     assert mean["MonarchRT"][2] < min(row[2] for name, row in mean.items() if name != "MonarchRT")
     assert abs(mean["by pose"][1] - mean["frames at random"][1]) < 0.02
@@ -486,7 +490,8 @@ if not FAST:  # the oracle keeps more and errs more; frames by pose are worth no
 
 # %% tags=["cover"]
 maps = {"dense": weights[HEAD], "by pose": as_weights(HEAD, by_pose), "MonarchRT": factors}
-maps |= {name: as_weights(HEAD, choices[name](HEAD)) for name in ("Sparse Forcing", "Sparse VideoGen2")}
+for name in ("Sparse Forcing", "Sparse VideoGen2"):
+    maps[name] = as_weights(HEAD, choices[name](HEAD))
 show_strips({f"{name}: where a token of a hand looks": w[hand] for name, w in maps.items()})
 
 # %% [markdown]
@@ -529,7 +534,7 @@ def psnr(a, b):
 # %%
 known = Clip(plan.grid, (1.0,), causal=True, plan=plan)
 names = ["input_aware", "sparse_forcing", "monarch", "svg2", "oracle", "random_blocks"]
-share = 0.3 if FAST else 0.14  # of the whole matrix, of which a causal clip has little more than half
+share = 0.3 if FAST else 0.14  # of the whole matrix: a causal clip has little more than half of it
 tested = {name: find_pattern(name).at_density(share, known) for name in names}
 tested |= {"the mean": Mean(), "nothing": Nothing()}
 whole = play(Dense())
@@ -543,7 +548,8 @@ plt.title(f"{share:.0%} of the attention matrix; controls in vermilion")
 plt.show()
 for name, pattern in tested.items():
     done = pattern.computed
-    print(f"{name:15s} {likeness[name]:5.1f} dB, {done.density:6.1%} of the pairs, planning {done.planning:.2f} s")
+    print(f"{name:15s} {likeness[name]:5.1f} dB, {done.density:6.1%} of the pairs,", end=" ")
+    print(f"planning {done.planning:.2f} s")
 if not FAST:  # every pattern is worth more than no attention, and than the mean
     assert likeness["nothing"] < likeness["the mean"] < min(likeness[name] for name in names[:5])
 

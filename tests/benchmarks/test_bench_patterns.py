@@ -13,7 +13,7 @@ from sample_plans import performance
 from iasa.attention.pattern import Call, Clip
 from iasa.attention.patterns import make_pattern
 from iasa.benchmarks import PatternOptions
-from iasa.benchmarks.bench_patterns import ORDER, command_of, known_figures, matched, published, settings_of
+from iasa.benchmarks.bench_patterns import ORDER, clips_of, command_of, known_figures, matched, published, settings_of
 from iasa.benchmarks.pattern_page import to_page
 from iasa.benchmarks.pattern_probe import Probe
 from iasa.config import MaskOptions
@@ -85,6 +85,18 @@ def test_every_pattern_is_a_row_or_has_its_reason():
 def test_the_command_names_what_was_asked_for_and_no_place():
     asked = PatternOptions(clips=2, real="/somewhere", out="/elsewhere.json", densities=[0.1, 0.2])
     assert command_of(asked) == "python -m iasa bench patterns --clips 2 --densities 0.1 0.2 --real DIR"
+
+
+def test_the_student_may_be_measured_on_more_clips():
+    student, teacher, _ = settings_of(PatternOptions())
+    for asked, counts in (
+        ({"clips": 2}, (2, 2)),
+        ({"clips": 2, "student_clips": 5}, (5, 2)),
+        ({"student_clips": 3}, (3, 1)),
+    ):
+        options = PatternOptions(**asked)
+        assert (clips_of(student, options), clips_of(teacher, options)) == counts
+    assert command_of(PatternOptions(student_clips=3)) == "python -m iasa bench patterns --student-clips 3"
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(tmp_path):

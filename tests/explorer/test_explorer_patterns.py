@@ -219,18 +219,29 @@ def test_what_a_pattern_has_of_its_own_is_shown(browser, tmp_path):
 
 
 def test_a_picker_answers_at_once(browser, tmp_path):
-    """The aim is 16 ms on an idle machine; the median of a busy one may be four times that, and no more."""
+    """The aim is 16 ms; here of the page's own processor time, since on a busy machine the clock tells of others too."""
     page = browser.new_page()
     page.goto(page_of(replace(make_maps(), details=make_details()), tmp_path) + "#v=patterns&a=monarch.svg2")
-    took = page.evaluate(
-        """(() => range(0, 21).map((i) => { const select = document.getElementById("pattern-patternB"), start = performance.now();
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def seconds() -> float:
+        found = {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
+        return found["TaskDuration"]
+
+    before = seconds()
+    drawn = page.evaluate(
+        """() => Array.from({ length: 20 }, (_, i) => {
+        const select = document.getElementById("pattern-patternB");
         select.selectedIndex = i % select.options.length;
         select.dispatchEvent(new Event("change"));
-        return performance.now() - start; }))()""".replace("range(0, 21)", "Array.from({ length: 21 }, (_, i) => i)")
+        return document.querySelectorAll("#pattern-numbers th")[2].textContent;
+        })"""
     )
-    median = sorted(took)[len(took) // 2]
-    print(f"a picker answers in {median:.1f} ms, the slowest in {max(took):.1f} ms")
-    assert median < 4 * 16, took
+    took = 1000 * (seconds() - before) / 20
+    print(f"a picker answers in {took:.1f} ms of the page's processor time")
+    assert drawn == list(NAMES) * 5
+    assert 0.2 < took < 2 * 16, took  # twice: a processor whose threads share a core
     page.close()
 
 
