@@ -188,7 +188,7 @@ def _pack_patterns(patterns: PatternMaps) -> dict:
         "density": [round(share, 4) for share in patterns.density],
         "planning": [_known(seconds) for seconds in patterns.planning],
         "refused": dict(patterns.refused),
-        "timetables": timetables(),
+        "timetables": [] if patterns.details is None else timetables(),
         "details": None if patterns.details is None else _pack_details(patterns.details),
     }
 

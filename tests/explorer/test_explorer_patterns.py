@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ from sample_plans import performance
 from iasa.attention.frame_tiles import tile_labels
 from iasa.attention.pattern import Clip
 from iasa.attention.patterns import find_pattern
+from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import InputError, MaskOptions
-from iasa.explorer import PatternMaps, block_maps, explorer_html
+from iasa.explorer import PatternMaps, block_maps, explorer_html, record_patterns
 from iasa.explorer.pattern_details import STAYS, PatternDetails
 from iasa.explorer.pattern_recorder import MapRecorder
 from iasa.grid import TokenGrid
+from iasa.keypoints import Keypoints
 from iasa.masks import make_plan
+from iasa.masks.foreign_blocks import ForeignBlocks
 
 FRAMES, TILES, LAYERS, HEADS = 5, 4, 2, 3
 NAMES = ("dense", "input_aware", "svg2", "monarch")
@@ -254,6 +258,49 @@ def test_masks_alone_stand_side_by_side(browser, tmp_path):
     assert "<i>mine" in numbers and numbers.count("not measured: no run") == 4
     assert f"{100 * plan.block_csr().density():.1f}%" in numbers
     assert len(set(page.evaluate(PIXELS, "map-b"))) > 5
+    assert not page.is_visible("#pattern-timetable")  # of no pattern that is here
     assert "spread its attention evenly" in (page.text_content("#panel-patterns") or "")
     assert not errors
     page.close()
+
+
+def test_masks_of_others_are_recorded_in_the_same_run():
+    """A mask that keeps everything has all of the mass, one of the own frame its part; a mask of another size is refused."""
+    speaker, frames, n = load_speaker(speaker_names()[0]), 4, 64
+    poses = Keypoints(np.repeat(speaker.keypoints.xy[:1], 6, 0), np.ones((6, speaker.keypoints.xy.shape[1])))
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (2 * torch.randn(1, 2, frames, n, 8, generator=generator) for _ in range(3))
+
+    def stream(attention, **_):
+        def roll_out():
+            attention.begin(Clip(TokenGrid(frames, 8, 8), (1.0,), causal=True))
+            for t in range(1, frames):
+                attention(0, q[:, :, t : t + 1], k[:, :, : t + 1], v[:, :, : t + 1])
+                attention.end_frame()
+                yield t
+
+        return SimpleNamespace(frames=roll_out())
+
+    student = SimpleNamespace(config=SimpleNamespace(rows=8, cols=8), blocks=[None])
+    pipeline = SimpleNamespace(models={"student": student}, mask=MaskOptions(top_k=1), stream=stream)
+    order = torch.arange(frames * n)
+    masks = {
+        "all": ForeignBlocks(n, torch.ones(frames, frames, dtype=torch.bool), order),
+        "svg2": ForeignBlocks(n, torch.eye(frames, dtype=torch.bool), order),
+    }
+    maps = record_patterns(pipeline, poses, speaker, density=0.4, steps=1, masks=masks)
+    mass, density = (dict(zip(maps.names, x, strict=True)) for x in (maps.mass.mean((1, 2)), maps.density))
+    assert mass["all"] == pytest.approx(1, abs=1e-5) and density["all"] == pytest.approx(
+        9 / 12
+    )  # 2, 3 and 4 of 4 frames
+    own = [
+        (q[:, :, t] @ k[:, :, : t + 1].flatten(2, 3).mT / 8**0.5).softmax(-1)[..., -n:].sum(-1).mean()
+        for t in (1, 2, 3)
+    ]
+    assert mass["svg2 (2)"] == pytest.approx(float(np.mean(own)), abs=1e-5) and density["svg2 (2)"] == pytest.approx(
+        1 / 4
+    )
+    with pytest.raises(InputError, match="the block mask is of 64 tokens; 4 latent frames of 8 x 8 have 256"):
+        record_patterns(
+            pipeline, poses, speaker, steps=1, masks={"x": ForeignBlocks(n, torch.ones(1, 1).bool(), order[:n])}
+        )

@@ -29,8 +29,9 @@ function partOf(name, layers, heads) {
 }
 export function makePatternDetails(panel) {
   panel.append(element("p", { class: "hint", id: "pattern-part" }));
-  for (const [name, title, text] of Object.values(OWN)) {
-    const box = element("section", { id: `pattern-${name}`, hidden: true }, element("h2", {}, say(title)));
+  for (const [pattern, [name, title, text]] of Object.entries(OWN)) {
+    const heading = element("h2", {}, `${pattern}: ${say(title)}`);
+    const box = element("section", { id: `pattern-${name}`, hidden: true }, heading);
     panel.append(box);
     makeCanvas(`${name}-picture`, say(title), box);
     box.append(about(say(text)));
