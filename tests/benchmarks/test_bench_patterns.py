@@ -14,7 +14,7 @@ from iasa.attention.pattern import Call, Clip
 from iasa.attention.patterns import make_pattern
 from iasa.benchmarks import PatternOptions
 from iasa.benchmarks.bench_patterns import ORDER, clips_of, command_of, known_figures, matched, published, settings_of
-from iasa.benchmarks.pattern_page import to_page
+from iasa.benchmarks.pattern_page import came_out, to_page
 from iasa.benchmarks.pattern_probe import Probe
 from iasa.config import MaskOptions
 from iasa.grid import TokenGrid
@@ -112,6 +112,23 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
     assert known_figures(PatternOptions(clips=3, out=options.out)) == {}
     (tmp_path / "rows.json").write_text(json.dumps(kept | {"command": command_of(options), "stopped": False}))
     assert known_figures(options) == {}
+
+
+def test_what_came_out_is_read_from_the_rows():
+    def row(pattern: str, psnr: float, mass: float, error: float, seconds: float, target: float | None = 0.2) -> dict:
+        place = {"subjects": "avatars", "model": "teacher, 6 steps", "target": target, "pattern": pattern}
+        return {**place, "psnr_dense": psnr, "mass": mass, "error_all": error, "attention": seconds}
+
+    rows = [
+        row("dense", 100.0, 1.0, 0.0, 2.0, None), row("oracle", 33.0, 0.9, 0.5, 3.0), row("input_aware", 36.5, 0.3, 0.3, 1.0),
+        row("random_frames", 37.75, 0.2, 0.4, 1.5), row("random_blocks", 30.0, 0.1, 0.9, 1.9), row("svg2", 40.0, 0.5, 0.35, 2.1),
+    ]  # fmt: skip
+    (found,) = came_out(rows)
+    assert list(found.values()) == [
+        "teacher, 6 steps, avatars, 20%", "svg2 40.0, random_frames 37.8, input_aware 36.5", "33.0, 30.0", "oracle 0.90",
+        "input_aware 0.30", "-1.2", "input_aware, random_frames, random_blocks",
+    ]  # fmt: skip
+    assert came_out(rows[:4]) == []  # three patterns are no comparison
 
 
 def test_the_page_is_that_of_its_figures():
