@@ -109,6 +109,9 @@ def measure_all(
 ) -> None:
     """Fills the figures' rows and refusals; with `options.out` every row is kept as soon as it is done."""
     settings = settings_of(options)
+    teachers = [setting for setting in settings if setting.model == "teacher"]
+    if options.finetune and not teachers:
+        raise InputError("--finetune trains the teacher; --models student leaves it out")
     for setting in settings:
         for kind, people in subjects.items():
             if (name := f"{kind}, {setting.title}") in figures["done"]:
@@ -123,7 +126,7 @@ def measure_all(
             figures["done"].append(name)
     if options.finetune:
         figures["rows"] += finetuned_rows(
-            pipeline, subjects["avatars"][: options.clips], options, settings[1], figures["refused"]
+            pipeline, subjects["avatars"][: options.clips], options, teachers[0], figures["refused"]
         )
 
 
@@ -159,7 +162,7 @@ def settings_of(options: PatternOptions) -> list[Setting]:
     if options.quick:
         every, steps = one, steps[:1]
     teachers = [Setting("teacher", count, every if count == steps[0] else one) for count in steps]
-    return [Setting("student", 1, every), *teachers]
+    return [one for one in (Setting("student", 1, every), *teachers) if one.model in options.models]
 
 
 def clips_of(setting: Setting, options: PatternOptions) -> int:

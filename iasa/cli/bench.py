@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     patterns, group = PatternOptions(), parser.add_argument_group("of bench patterns (needs mediapipe, Skia)")
     group.add_argument(
+        "--models", nargs="+", choices=patterns.models, default=patterns.models, help="whose rows (default: of both)"
+    )
+    group.add_argument(
         "--clips", type=count, default=patterns.clips, help=f"held-out avatars (default: {patterns.clips})"
     )
     group.add_argument(

@@ -13,10 +13,19 @@ from sample_plans import performance
 from iasa.attention.pattern import Call, Clip
 from iasa.attention.patterns import make_pattern
 from iasa.benchmarks import PatternOptions
-from iasa.benchmarks.bench_patterns import ORDER, clips_of, command_of, known_figures, matched, published, settings_of
+from iasa.benchmarks.bench_patterns import (
+    ORDER,
+    clips_of,
+    command_of,
+    known_figures,
+    matched,
+    measure_all,
+    published,
+    settings_of,
+)
 from iasa.benchmarks.pattern_page import came_out, to_page
 from iasa.benchmarks.pattern_probe import Probe
-from iasa.config import MaskOptions
+from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
 from iasa.keypoints import REGIONS
 from iasa.masks import make_plan
@@ -72,6 +81,9 @@ def test_a_pattern_that_leaves_steps_out_has_no_mass():
 def test_every_pattern_is_a_row_or_has_its_reason():
     student, teacher, slow = settings_of(PatternOptions())
     assert [s.title for s in (student, teacher, slow)] == ["student, 1 step", "teacher, 6 steps", "teacher, 20 steps"]
+    assert settings_of(PatternOptions(models=["teacher"])) == [teacher, slow]
+    with pytest.raises(InputError, match="--finetune trains the teacher; --models student leaves it out"):
+        measure_all(None, {}, PatternOptions(models=["student"], finetune=2), {"done": []})  # type: ignore[arg-type]
     assert slow.densities == (0.2,) and student.densities == teacher.densities == (0.05, 0.1, 0.2, 0.4)
     refused: dict[str, str] = {}
     clip = clip_of(1, causal=True)
