@@ -143,9 +143,10 @@ def test_what_came_out_is_read_from_the_rows():
     assert came_out(rows[:4]) == []  # three patterns are no comparison
 
 
-def test_the_page_is_that_of_its_figures():
-    figures = json.loads((ROOT / "docs" / "results" / "patterns.json").read_text())
-    page = (ROOT / "docs" / "results" / "patterns.md").read_text()
+@pytest.mark.parametrize("name", ["patterns", "patterns_real"])
+def test_the_page_is_that_of_its_figures(name):
+    figures = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
+    page = (ROOT / "docs" / "results" / f"{name}.md").read_text()
     device = f"{figures['device']}, torch {figures['torch']}, {figures['date']}"
     assert page.strip() == to_page(figures, figures["command"], device).strip()
     oracle, others = {}, {}
