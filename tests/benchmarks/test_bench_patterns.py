@@ -141,6 +141,9 @@ def test_what_came_out_is_read_from_the_rows():
         "input_aware 0.30", "-1.2", "input_aware, random_frames, random_blocks",
     ]  # fmt: skip
     assert came_out(rows[:4]) == []  # three patterns are no comparison
+    figures = {"rows": rows, "refused": {}, "clips": {"avatars": 1}, "latent_frames": 7, "stopped": True, "done": []}
+    assert "What came out" not in to_page(figures, "it", "this machine")  # a model that was not measured to the end
+    assert "svg2 40.0" in to_page(figures | {"done": ["avatars, teacher, 6 steps"]}, "it", "this machine")
 
 
 @pytest.mark.parametrize("name", ["patterns", "patterns_real"])
