@@ -25,7 +25,7 @@ from iasa.warp.triangles import Flow, grid_mesh, rasterise
 BODY_CELLS, FOREARM_CELLS = 40, 64  # cells along the picture's side
 BEYOND = 0.15  # of that side, by which layers go on outside of the picture: what moves inwards has something to show
 COARSE = 2  # the body's flow is made at a size so many times smaller: it is smooth
-RIM = 0.012  # image units inside of the face's outline over which the face sets in
+RIM = 0.08  # heights of the face, inside of its outline, over which it sets in: what it holds of an ear must not show twice
 FACE_REACH = 0.16  # heights of the face: how far the skin around it follows
 STILL_REACH = 0.1  # image units around a hand that keeps still in which nothing follows the head
 
@@ -79,8 +79,8 @@ class LayeredWarp:
         self.body = _Sheet.of(layers.body, size, BODY_CELLS)
         self.face = FaceSkin.of(photo.face[:, :2] * size)
         chin, top = self.face.rest[152], self.face.rest[10]
-        height = float(np.linalg.norm(chin - top))
-        self.around = spread(self.face.rest[list(STEADY)], self.body.points, FACE_REACH * height, 0.05)
+        self.height = float(np.linalg.norm(chin - top))
+        self.around = spread(self.face.rest[list(STEADY)], self.body.points, FACE_REACH * self.height, 0.05)
         self.depth = photo.face[:POINTS, 2].astype(np.float64) * size
         self.head = HeadSkin.of(self.face.rest, self.depth, self.body.points, self.around)
         self.skin = BodySkin.of(self.rest, photo.seen, self.body.points, self._still(moving), size)
@@ -176,7 +176,7 @@ class LayeredWarp:
         side = self.size + 2 * border
         oval = soft_polygon(self.face.rest[list(STEADY[:36])] + border, 0, 0, side, side)
         inside = cv2.distanceTransform((oval > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-        share = np.clip(inside / max(1.0, RIM * self.size), 0, 1)
+        share = np.clip(inside / max(1.0, RIM * self.height), 0, 1)
         texture = np.dstack([self.body.texture[..., :3], (share * 255).astype(np.uint8)])
         return _Sheet(texture, border, self.face.rest, self.face.triangles)
 

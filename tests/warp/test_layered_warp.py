@@ -156,3 +156,16 @@ def test_a_closing_mouth_shows_no_second_pair_of_lips():
         assert inside.sum() > 20 and (inside & ~outline).sum() <= 0.1 * inside.sum()
         shown.append(int(inside.sum()))
     assert shown[1] < 0.7 * shown[0]
+
+
+def test_a_strip_of_ear_within_the_faces_outline_belongs_to_the_head(warp):
+    """The face's layer is laid over the body's: what both hold at the outline would show twice where they part."""
+    sheet = warp.face_sheet.texture[..., 3] / 255
+    ears = warp.face.rest[[234, 454]]
+    middle = ears.mean(0)
+    for ear in ears:
+        rim, cheek, nose = (
+            sheet[tuple((ear + inwards * (middle - ear) + warp.face_sheet.border).astype(int)[::-1])]
+            for inwards in (0.04, 0.12, 0.6)
+        )
+        assert rim < 0.5 and cheek < 0.95 and nose == 1
