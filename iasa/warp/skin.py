@@ -72,9 +72,11 @@ def keep_together(
 ) -> np.ndarray:  # [133, 2], [133, 2], bool [133]
     """A pose that tears nobody: what is unseen goes with what holds it, and the trunk is seen from the front.
 
-    A face goes with the shoulders, a hand with its wrist, else its elbow; all else stays where the photograph has it.
+    A face goes with the shoulders, a hand with its wrist, else its elbow; all else stays where the photograph has it. Arms
+    of somebody seen from behind, whose left is the picture's left, hang from their shoulders as in the photograph.
     """
     pose = np.where(unseen[:, None], rest, pose)
+    behind = (pose[SHOULDERS[0]] - pose[SHOULDERS[1]]) @ (rest[SHOULDERS[0]] - rest[SHOULDERS[1]]) < 0
     for left, right in (SHOULDERS, HIPS):
         span, now, middle = rest[left] - rest[right], pose[left] - pose[right], (pose[left] + pose[right]) / 2
         width = max(float(np.linalg.norm(span)), 1e-6)
@@ -85,6 +87,8 @@ def keep_together(
             aside *= min(1.0, along / max(float(np.linalg.norm(aside)), 1e-6))
             now = along * span / width + aside
             pose[left], pose[right] = middle + now / 2, middle - now / 2
+    for shoulder, *arm in zip(SHOULDERS, ELBOWS, WRISTS, HAND_POINTS, strict=True) if behind else ():
+        pose[np.hstack(arm)] = rest[np.hstack(arm)] + pose[shoulder] - rest[shoulder]
     holders = [(HEAD, SHOULDERS)] + [(hand, ends) for hand, *ends in zip(HAND_POINTS, WRISTS, ELBOWS, strict=True)]
     for part, ends in holders:
         held = [end for end in ends if not unseen[end]]

@@ -101,7 +101,14 @@ def test_a_trunk_that_turns_away_is_not_turned_inside_out():
     pose = rest.copy()
     for left, right in ((kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER), (kp.LEFT_HIP, kp.RIGHT_HIP)):
         pose[[left, right]] = rest[[right, left]] + (5, 0)
+    arms = (
+        [kp.LEFT_ELBOW, kp.LEFT_WRIST, *range(133)[kp.LEFT_HAND]],
+        [kp.RIGHT_ELBOW, kp.RIGHT_WRIST, *range(133)[kp.RIGHT_HAND]],
+    )
+    pose[arms[0] + arms[1]] = rest[arms[1] + arms[0]]  # arms would cross the trunk
     kept = keep_together(rest, pose, np.zeros(133, bool))
+    for shoulder, arm in zip((kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER), arms, strict=True):
+        assert np.allclose(kept[arm] - rest[arm], kept[shoulder] - rest[shoulder])
     left, right = skin.place(kept, skin.points)
     assert right[0] - left[0] > 50 and abs((left + right)[0] / 2 - 261) < 10
     nodded = rest + (3, 2)
