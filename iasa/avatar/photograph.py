@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from iasa import keypoints as kp
-from iasa.avatar.framing import NO_FACE, Square, choose_face, choose_square, find_faces
+from iasa.avatar.framing import NO_FACE, NoFaceError, Square, choose_face, choose_square, find_faces
 from iasa.avatar.photo import guided_filter, load_solutions
 from iasa.config import InputError
 from iasa.keypoints import Keypoints
@@ -69,7 +69,7 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
             if found.face is not None and _is_upright(found.face):
                 break
         else:
-            raise InputError(NO_FACE)
+            raise NoFaceError(NO_FACE)
     check_whole(found.face)
     keypoints = forget_unseen(to_keypoints([found]))
     left, right = (

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,6 +144,17 @@ def photo_speaker(picture: np.ndarray, name: str = "photo") -> Reference:
     from iasa.avatar.photo import make_photo_identity
 
     return _draw(make_photo_identity(picture), name)
+
+
+def puppet_would_do(picture: np.ndarray) -> bool:
+    """Whether a picture uint8 [H, W, 3] that is no photograph can be a puppet: its face is looked for less strictly."""
+    from iasa.avatar.photo import make_photo_identity
+
+    try:
+        make_photo_identity(picture)
+    except InputError:
+        return False
+    return find_spec("skia") is not None
 
 
 def _draw(identity: Identity, name: str) -> Reference:

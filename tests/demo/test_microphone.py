@@ -20,7 +20,7 @@ from iasa.avatar.speaker import speaker_names  # noqa: E402
 from iasa.config import InputError  # noqa: E402
 from iasa.demo import microphone as live  # noqa: E402
 from iasa.demo.microphone import MicrophoneSession, finish_listening, listen, read_chunk, stop_listening  # noqa: E402
-from iasa.demo.service import EXAMPLE, PHOTO  # noqa: E402
+from iasa.demo.speaker_choice import EXAMPLE, PHOTO  # noqa: E402
 from iasa.media.reader import read_audio_track, read_video  # noqa: E402
 from iasa.paths import SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
