@@ -101,7 +101,7 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
         speaker.add_argument(
             "--reference", metavar="IMG", help="a photograph of a person, who speaks (needs mediapipe)"
         )
-    drawn = "the drawn speaker of this seed" + (" (needs Skia)" if photograph else "")
+    drawn = "a drawn speaker; each seed gives a new person" + (" (needs Skia)" if photograph else "")
     speaker.add_argument("--avatar", type=seed_number, metavar="N", help=drawn)
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
 
@@ -125,7 +125,7 @@ def add_photograph(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--puppet",
         action="store_true",
-        help="a drawn puppet with the picture's face: for cartoons and bodies that are not seen",
+        help="a drawn puppet with the picture's face: for drawings, cartoons and bodies that are not seen",
     )
 
 

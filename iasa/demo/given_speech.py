@@ -19,7 +19,7 @@ from iasa.demo.service import (
     run_name,
     take_turn,
 )
-from iasa.demo.translations import translate
+from iasa.demo.translations import to_sentence, translate
 from iasa.speech.language import LANGUAGES, detect_language
 
 MAX_TEXT = 300  # letters of typed speech
@@ -85,7 +85,7 @@ def estimate(audio: str | None, model: str, steps: float, request: gr.Request | 
         seconds = len(read_speech(audio)) / AUDIO_RATE
         steps = check_steps(model, int(steps))
     except InputError as error:
-        return "⚠️ " + html.escape(translate(str(error), language), quote=False)
+        return "⚠️ " + html.escape(to_sentence(str(error), language), quote=False)
     speed, where = REMEMBERED_SPEED.get((model, steps)), "by the last run here"
     if speed is None:
         speed, where = (

@@ -29,7 +29,7 @@ import numpy as np
 from iasa.avatar.speaker import Reference
 from iasa.config import MODELS, InputError
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
-from iasa.demo.translations import translate
+from iasa.demo.translations import to_sentence, translate
 from iasa.keypoints import Keypoints
 from iasa.media.reader import Sound, read_sound
 from iasa.paths import WEIGHTS
@@ -99,7 +99,7 @@ def plain_errors(request: gr.Request | None = None) -> Iterator[None]:
     try:
         yield
     except (InputError, ImportError) as error:
-        text = translate(str(error), language_of(request))
+        text = to_sentence(str(error), language_of(request))
         text = html.escape(text, quote=False)  # the page would take a file's name for markup
         title = translate("Error", language_of(request))
         raise gr.Error(text, duration=15, print_exception=False, title=title) from error

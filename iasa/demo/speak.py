@@ -32,7 +32,7 @@ from iasa.demo.service import (
     watch_stop,
 )
 from iasa.demo.speaker_choice import EXAMPLE, OWN, Backdrop, check_seed, choose_speaker
-from iasa.demo.translations import translate
+from iasa.demo.translations import to_sentence, translate
 from iasa.demo.zerogpu import gpu
 from iasa.inference.generation import Cancelled, remarks, summarise, write
 from iasa.keypoints import save_keypoints
@@ -101,7 +101,7 @@ def speak_steps(
     lines = [to_figures(report), *remarks(report), *reference.describe()]
     clip = SessionClip(generation.keypoints, str(video), reference, audio, str(file))
     note = translate(f"First frame after {first:.1f} s, {report['fps']:.1f} frames/s in all", language)
-    figures = "\n\n".join(translate(line, language) for line in lines)
+    figures = "\n\n".join(to_sentence(line, language) for line in lines)
     yield live.message(note, ended=True, file=video), figures, clip
 
 

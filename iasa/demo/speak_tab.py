@@ -88,10 +88,10 @@ def speak_tab(made: gr.State) -> ClipButtons:
             player = make_player(speaker_names()[0] if speaker_names() else None)
             buttons = clip_buttons()
             stored = stored_examples()
-            figures = gr.Markdown(elem_id="figures", label="Figures")
         with gr.Column(min_width=280, elem_id="more"):
             if not LENT:
                 live_microphone([*speaker, settings.seed], player)
+            figures = gr.Markdown(elem_id="figures", label="Figures")
     inputs = [audio, *speaker, *settings[:3], *movement.wishes, *behind]
     run_on_click(go, cancel, typed, inputs, [player, figures, made])
     for_programs(inputs)

@@ -31,6 +31,9 @@ CSS = """.gradio-container {
 #player > [data-testid="status-tracker"] { display: none; }
 #clip-actions, #stored { gap: 6px; }
 #clip-actions > *, #stored > * { flex: 1 1 auto; width: auto; }
+:is(.prose, .md) a { color: var(--link-text-color); }
+.dark :is(button[role="tab"].selected, .or) { color: #a5b4fc; }
+[id^="about"] { overflow: visible !important; overflow-wrap: anywhere; }
 #made-before p { margin: 0; font-size: 14px; }
 #compared-table { overflow-x: auto; }
 #compared-table :is(th, td) { white-space: nowrap; padding-inline: 8px !important; }

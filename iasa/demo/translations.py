@@ -372,6 +372,12 @@ def _patterns() -> list[tuple[re.Pattern, str]]:
     return found
 
 
+def to_sentence(text: str, language: str) -> str:
+    """`translate`, beginning with a capital; a file's name at the beginning stays as it is."""
+    text = translate(text, language)
+    return text[0].upper() + text[1:] if re.match(r"[^\W\d_]+[ ,;]", text) else text
+
+
 def translate(text: str, language: str) -> str:
     """The English `text` in the language ("en" or "de"); what stands in a sentence's places is translated too if known."""
     if language != "de":

@@ -202,13 +202,13 @@ def test_bad_input_is_said_in_words(speech, tmp_path):
     cut = tmp_path / "cut.png"
     cut.write_bytes(noise.read_bytes()[:500])
     for given, part in (
-        (dict(audio=None), "there is no speech"),
+        (dict(audio=None), "There is no speech"),
         (dict(audio=str(text)), "not a media file"),
-        (dict(audio=speech, kind=PHOTO, consent=True), "there is no photo"),
+        (dict(audio=speech, kind=PHOTO, consent=True), "There is no photo"),
         (dict(audio=speech, kind=PHOTO, photo=str(noise)), "consent"),
         (dict(audio=speech, kind=PHOTO, photo=str(cut), consent=True), "not a readable picture"),
         (dict(audio=speech, kind=PHOTO, photo=str(noise), consent=True), "face"),
-        (dict(audio=speech, kind=DRAWN), "the number is None"),
+        (dict(audio=speech, kind=DRAWN), "The number is None"),
         (dict(audio=speech, kind=DRAWN, number=-1), "0 to"),
         (dict(audio=speech, seed=2.5), "whole number"),
         (dict(audio=speech, seed=None), "whole number"),
@@ -245,7 +245,7 @@ def test_plans_of_bad_poses(tmp_path):
     (tmp_path / "text.npz").write_text("no poses")
     with pytest.raises(gr.Error, match="not a pose file"):
         mask(str(tmp_path / "text.npz"), 4, "mls", 64, None)
-    with pytest.raises(gr.Error, match="there are no poses"):
+    with pytest.raises(gr.Error, match="There are no poses"):
         mask(None, 4, "mls", 64, None)
 
 
@@ -449,10 +449,10 @@ def test_playing_while_it_is_made(speech):
 def test_what_goes_wrong_stays_under_the_player(tmp_path):
     """The message in the corner goes away, the line does not."""
     messages = []
-    with pytest.raises(gr.Error, match="there is no speech"):
+    with pytest.raises(gr.Error, match="There is no speech"):
         for message, *_ in run(None):
             messages.append(json.loads(message))
-    assert messages[-1]["note"].startswith("⚠️ there is no speech") and messages[-1]["ended"]
+    assert messages[-1]["note"].startswith("⚠️ There is no speech") and messages[-1]["ended"]
 
 
 def test_the_clip_made_last_is_handed_out(speech):
@@ -507,7 +507,7 @@ def test_who_makes_the_gestures(speech):
     video, *_, made = speak(speech, motion="learned")
     np.testing.assert_array_equal(made.poses.xy, performed.xy)
     assert restore_settings(video)[6] == "learned"
-    with pytest.raises(gr.Error, match="the motion model is 'nobody'; accepted: learned or rules"):
+    with pytest.raises(gr.Error, match="The motion model is 'nobody'; accepted: learned or rules"):
         speak(speech, motion="nobody")
 
 
@@ -574,7 +574,7 @@ def test_typed_text_is_read_aloud():
     assert 0.8 < len(sound) / RATE < 5 and np.abs(sound).max() > 0.05
     german, english = (read_audio(read_text("Guten Morgen, wie geht es dir?", code))[0] for code in ("auto", "en"))
     assert len(german) != len(english)
-    with pytest.raises(gr.Error, match="no voice here reads Japanese; accepted: English, German"):
+    with pytest.raises(gr.Error, match="No voice here reads Japanese; accepted: English, German"):
         read_text("おはようございます")
     for text in ("", "...", "word " * 100):
         with pytest.raises(gr.Error, match="some words"):
@@ -608,7 +608,7 @@ def test_the_served_page(client, speech, tmp_path):
     video, figures, poses = client.predict(audio=handle_file(speech), **given)
     video = video["video"] if isinstance(video, dict) else video
     assert len(read_video(video)[0]) == len(load_keypoints(poses)) == 15 and "15 frames" in figures
-    with pytest.raises(AppError, match="there is no speech"):
+    with pytest.raises(AppError, match="There is no speech"):
         client.predict(audio=None, **given)
     skeletons, file = client.predict(
         audio=handle_file(speech), **{k: given[k] for k in ("kind", "example", "number", "photo", "consent", "seed")},

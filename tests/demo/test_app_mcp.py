@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamablehttp_client  # noqa: E402
 import app  # noqa: E402
 from iasa.avatar.identity import make_identity  # noqa: E402
 from iasa.avatar.rig import make_keypoints, rest_motion  # noqa: E402
-from iasa.demo import service  # noqa: E402
+from iasa.demo import launch, service  # noqa: E402
 from iasa.demo.speaker_choice import DRAWN, EXAMPLE  # noqa: E402
 from iasa.keypoints import load_keypoints, save_keypoints  # noqa: E402
 from iasa.paths import SPEECH  # noqa: E402
@@ -34,6 +34,7 @@ PATIENCE = timedelta(seconds=200)
 @pytest.fixture
 def address(tmp_path, monkeypatch):
     monkeypatch.setattr(service, "output_folder", lambda: tmp_path)
+    monkeypatch.setattr(launch, "output_folder", lambda: tmp_path)
     page = app.make_app()
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, **app.launch_options(tools=True))
     yield f"{url}gradio_api/mcp/"
@@ -98,7 +99,7 @@ def test_an_agent_calls_every_tool_with_every_argument(address, tmp_path):
     calls = make_calls(write_poses(tmp_path / "driver.npz"))
     refused = [
         ("poses", {"audio": write_speech(), "example": "nobody"}, "nobody"),
-        ("mask", {}, "there are no poses"),
+        ("mask", {}, "There are no poses"),
         ("speak", {"audio": write_speech(), "model": "teacher", "steps": 101}, "1 to 100"),
     ]
     tools, answers = asyncio.run(use(address, calls + refused))

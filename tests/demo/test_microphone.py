@@ -113,11 +113,11 @@ def test_stopping_drops_the_rest_and_late_pieces(tmp_path, chunks, monkeypatch):
 
 def test_one_visitor_at_a_time_and_errors_come_back(tmp_path, chunks):
     say(tmp_path, chunks[0])
-    with pytest.raises(gr.Error, match="somebody else is speaking"):
+    with pytest.raises(gr.Error, match="Somebody else is speaking"):
         say(tmp_path, chunks[0], session="b")
     live._current[0].stop()
     wait([live._current[0]._run], 30)
-    with pytest.raises(gr.Error, match="there is no photo"):  # at once, or with the next piece
+    with pytest.raises(gr.Error, match="There is no photo"):  # at once, or with the next piece
         say(tmp_path, chunks[0], session="b", kind=PHOTO)
         wait([live._current[0]._run], 30)
         say(tmp_path, chunks[0], session="b", kind=PHOTO)
@@ -134,7 +134,7 @@ def test_whatever_ends_the_run_reaches_the_visitor_once(tmp_path, chunks, monkey
     monkeypatch.setattr(live, "LiveSpeaker", broken)
     request = SimpleNamespace(session_hash="a", headers={"accept-language": language})
     path = tmp_path / "a.wav"
-    sentence = {"en": "the live run broke off", "de": "Der Live-Lauf ist abgebrochen"}[language]
+    sentence = {"en": "The live run broke off", "de": "Der Live-Lauf ist abgebrochen"}[language]
     with pytest.raises(gr.Error, match=rf"{sentence} \(RuntimeError: out of memory\)"):
         for _ in range(2):
             path.write_bytes(chunks[0])
