@@ -22,6 +22,8 @@ from iasa.config import IMAGE_SIZE, PHOTO_SIZE, InputError
 from iasa.keypoints import Keypoints
 from iasa.paths import SPEAKERS
 
+FLAT = "The person does not stand out from the picture, as in drawings; a puppet of it moves better"
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -54,8 +56,10 @@ class Reference:
         """Sentences about a photograph: who of it speaks, and what moves; none about drawn speakers."""
         if self.photo is None or self.parts is None:
             return []
-        faces = f"The picture shows {self.photo.faces} faces; the largest one speaks"
-        return ([faces] if self.photo.faces > 1 and not self.chosen else []) + [self.parts.describe()]
+        said = [] if self.photo.stands_out else [FLAT]
+        if self.photo.faces > 1 and not self.chosen:
+            said.append(f"The picture shows {self.photo.faces} faces; the largest one speaks")
+        return [*said, self.parts.describe()]
 
     @cached_property
     def _target(self) -> Retarget:

@@ -25,6 +25,7 @@ REMEMBERED = 200  # visitors whose last clip is at hand in Explore
 def make_theme() -> gr.themes.Base:
     """Soft, with every text dark or light enough to be read: 4.5 to 1 at least."""
     return gr.themes.Soft(font=["system-ui", "sans-serif"]).set(
+        background_fill_primary="*neutral_50",  # Soft's own, which another `set` forgets
         body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
         block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
         block_label_text_color="*primary_700", block_title_text_color="*primary_700",

@@ -281,6 +281,9 @@ GERMAN = {
     ),
     "mediapipe cannot be loaded ({error}): {how}": "mediapipe lässt sich nicht laden ({error}): {how}",
     # photos
+    "The person does not stand out from the picture, as in drawings; a puppet of it moves better": (
+        "Die Person hebt sich nicht vom Bild ab, wie bei Zeichnungen; als Puppe bewegt sie sich besser"
+    ),
     "Puppet of my photo": "Puppe meines Fotos",
     "the portrait is {kind}; an RGB picture of uint8 [h, w, 3] is needed": "das Porträt ist {kind}; nötig ist ein RGB-Bild",
     "the portrait has {width} x {height} pixels; {low} to {high} a side are accepted": (

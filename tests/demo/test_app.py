@@ -19,8 +19,10 @@ gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gra
 
 import app  # noqa: E402
 from iasa.avatar.speaker import speaker_names  # noqa: E402
+from iasa.cli.arguments import read_reference  # noqa: E402
+from iasa.cli.main import make_parser  # noqa: E402
 from iasa.config import InputError  # noqa: E402
-from iasa.demo import service  # noqa: E402
+from iasa.demo import service, speaker_choice  # noqa: E402
 from iasa.demo.clip_actions import hand_out, made_before, play_stored, to_comparison  # noqa: E402
 from iasa.demo.compare import compare  # noqa: E402
 from iasa.demo.explore import explore, mask  # noqa: E402
@@ -28,7 +30,7 @@ from iasa.demo.given_speech import begin_run, estimate, read_text, read_what_is_
 from iasa.demo.run_settings import restore_settings  # noqa: E402
 from iasa.demo.service import STAGES, missing_parts, new_output, stop_flag  # noqa: E402
 from iasa.demo.speak import preview_poses, speak_live  # noqa: E402
-from iasa.demo.speaker_choice import DRAWN, EXAMPLE, PHOTO  # noqa: E402
+from iasa.demo.speaker_choice import BACKDROPS, DRAWN, EXAMPLE, PHOTO, Backdrop, choose_speaker  # noqa: E402
 from iasa.demo.words import WORDS, translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.media.reader import read_metadata, read_video  # noqa: E402
@@ -387,10 +389,85 @@ def test_the_largest_of_several_faces_is_said():
 
     from iasa.avatar.speaker import Reference, load_speaker
 
-    photo = replace(avatar_photograph(), faces=3)
+    photo = avatar_photograph()
+    photo = replace(photo, faces=3, person=np.ones_like(photo.person))
     speaker = Reference(np.zeros((256, 256, 3), np.uint8), photo.keypoints, load_speaker("alba").identity, "p", photo)
     assert speaker.describe()[0].startswith("The picture shows 3 faces")
     assert len(replace(speaker, chosen=True).describe()) == 1 and load_speaker("alba").describe() == []
+
+
+def test_a_drawing_is_sent_to_the_puppet(monkeypatch, tmp_path):
+    """Where its lines are no person to the camera's eye, and where no face is found but the puppet would find one."""
+    from dataclasses import replace
+
+    from sample_photographs import avatar_photograph
+
+    from iasa.avatar.framing import NO_FACE, NoFaceError
+    from iasa.avatar.speaker import Reference, load_speaker
+
+    drawing = avatar_photograph()  # in which nothing is a person
+    lines = Reference(np.zeros((256, 256, 3), np.uint8), drawing.keypoints, load_speaker("alba").identity, "p", drawing)
+    person = replace(lines, photo=replace(drawing, person=np.ones_like(drawing.person)))
+    assert len(person.describe()) == 1
+    assert "a puppet of it moves better" in lines.describe()[0]
+
+    def find_nobody(*picture, **options):
+        raise NoFaceError(NO_FACE)
+
+    Image.fromarray(np.full((80, 80, 3), 200, np.uint8)).save(tmp_path / "drawing.png")
+    monkeypatch.setattr(speaker_choice, "photograph_speaker", find_nobody)
+    monkeypatch.setattr("iasa.avatar.speaker.photograph_speaker", find_nobody)
+    options = [
+        "generate",
+        "--audio",
+        "tea",
+        "--reference",
+        str(tmp_path / "drawing.png"),
+        "--out",
+        str(tmp_path / "v.mp4"),
+    ]
+    for would_do in (True, False):
+        monkeypatch.setattr(speaker_choice, "puppet_would_do", lambda picture, answer=would_do: answer)
+        monkeypatch.setattr("iasa.avatar.speaker.puppet_would_do", lambda picture, answer=would_do: answer)
+        with pytest.raises(InputError) as raised:
+            choose_speaker(PHOTO, None, None, str(tmp_path / "drawing.png"), True)
+        assert str(raised.value).startswith(NO_FACE)
+        assert ("choose Puppet of my photo" in str(raised.value)) == would_do
+        with pytest.raises(InputError) as raised:
+            read_reference(make_parser("generate").parse_args(options))
+        assert ("add --puppet" in str(raised.value)) == would_do
+
+
+def test_what_is_behind_a_photographs_person(monkeypatch, tmp_path):
+    """Each choice reaches the photograph as what it is; no text is ever taken for a file's name."""
+    given = {}
+
+    def photograph(picture, name, room=None, keep_frame=False):
+        given.update(room=room, keep_frame=keep_frame)
+
+    Image.fromarray(np.full((80, 80, 3), 200, np.uint8)).save(tmp_path / "photo.png")
+    Image.fromarray(np.full((40, 60, 3), (10, 200, 30), np.uint8)).save(tmp_path / "wall.png")
+    monkeypatch.setattr(speaker_choice, "photograph_speaker", photograph)
+    photo, wall = str(tmp_path / "photo.png"), str(tmp_path / "wall.png")
+    corners = {}
+    for kind in BACKDROPS:
+        choose_speaker(PHOTO, None, None, photo, True, Backdrop(kind, "rgba(61, 107.4, 142, 1)", wall))
+        room = given["room"]
+        corners[kind] = (None if room is None else room[0, 0].tolist(), given["keep_frame"])
+    assert corners == {
+        "Own room": (None, False), "Whole photo": (None, True), "Color": ([61, 107, 142], False),
+        "Another picture": ([10, 200, 30], False), "Transparent": ([0, 0, 0, 0], False),
+    }  # fmt: skip
+    assert [Backdrop(kind, "#fff000", wall).suffix for kind in BACKDROPS] == [".mp4"] * 4 + [".webm"]
+    for wrong, said in (
+        (("Sky",), "the backdrop is Sky"),
+        (("Another picture",), "there is no picture"),
+        (("Color", wall), "a colour as #rrggbb"),
+        (("Color", None), "a colour as #rrggbb"),
+        (("Color", "rgb(x)"), "a colour as #rrggbb"),
+    ):
+        with pytest.raises(InputError, match=said):
+            choose_speaker(PHOTO, None, None, photo, True, Backdrop(*wrong))
 
 
 def test_typed_text_becomes_the_speech_when_generate_is_pressed(page):
