@@ -44,6 +44,7 @@ STAGES = {
     "plan": "Planning the attention",
     "denoise": "Making frames",
 }
+GENERATE, CANCEL = "generate", "cancel"  # what a stop flag holds: which of the two was pressed last
 OPTIONAL = {
     "mediapipe": "photos as speakers and videos of people are off (pip install mediapipe==0.10.21)",
     "skia": "drawn speakers and photos are off (pip install skia-python; on Debian apt-get install libgl1 libegl1)",
@@ -178,7 +179,7 @@ def pressed_at(request: gr.Request | None) -> int:
 def take_turn(request: gr.Request | None) -> int:
     """A new run of this visitor, which takes the place of the one before: the time from which Cancel stops it, be it still
     waiting in the line."""
-    stop_flag(request).touch()
+    stop_flag(request).write_text(GENERATE)
     return pressed_at(request)
 
 
@@ -231,12 +232,16 @@ def until_stopped(
 
 
 def request_stop(request: gr.Request) -> str:
-    stop_flag(request).touch()
+    stop_flag(request).write_text(CANCEL)
     return translate("Stopped.", language_of(request))
 
 
 def stop_run(turn: int | None, request: gr.Request) -> str | dict:
-    """Cancel: the run of that turn ends, and the player says so at once."""
+    """Cancel: the run of that turn ends, or one that has begun so lately that the page does not know its turn yet; the player
+    says so at once."""
+    flag = stop_flag(request)
+    if flag.exists() and flag.read_text() == GENERATE:
+        turn = pressed_at(request)
     said = request_stop(request)
     return json.dumps({"name": run_name(turn), "note": said, "ended": True}) if turn else gr.skip()
 

@@ -111,7 +111,10 @@ def run_on_click(
     player, audio = outputs[0], inputs[0]
     turn, read_last = gr.State(), typed[-1] if typed else gr.State("")
     asked: dict[str, Any] = {"api_visibility": "private", "show_progress_on": player, "show_progress": "minimal"}
-    pressed = go.click(begin_run, typed, [audio, read_last, turn, player], trigger_mode="multiple", **asked)
+    # not in the queue, where Cancel would overtake it
+    pressed = go.click(
+        begin_run, typed, [audio, read_last, turn, player], trigger_mode="multiple", queue=False, **asked
+    )
     pressed.success(speak_live, [*inputs, turn], outputs, concurrency_id="heavy", trigger_mode="multiple", **asked)
     cancel.click(stop_run, turn, player, show_progress="hidden", **QUIET)
 

@@ -326,6 +326,18 @@ def test_cancel_stops_what_runs_and_nothing_that_comes_later():
     assert not service.watch_stop(SimpleNamespace(session_hash="another"))()
 
 
+def test_cancel_names_the_run_that_it_stops():
+    """Also one of which the page does not know the turn yet; pressed again it still means the same."""
+    visitor = SimpleNamespace(session_hash="hasty")
+    assert service.stop_run(None, visitor) == gr.skip()
+    old = service.take_turn(visitor)
+    for known in (old, None):
+        new = service.take_turn(visitor)
+        said = json.loads(service.stop_run(known, visitor))
+        assert (said["name"], said["note"], said["ended"]) == (service.run_name(new), "Stopped.", True)
+        assert json.loads(service.stop_run(new, visitor))["name"] == service.run_name(new)
+
+
 def test_a_run_that_was_cancelled_in_the_line_ends_when_its_turn_comes(speech):
     visitor = SimpleNamespace(session_hash="waiting")
     speech_of, _, turn, message = begin_run(request=visitor)

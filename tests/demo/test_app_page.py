@@ -125,7 +125,7 @@ def test_from_speech_to_a_playing_video(visit, tmp_path, speech):
     wait_for_video(page)
     page.evaluate("document.querySelector('#player video').play()")
     page.wait_for_function("document.querySelector('#player video').currentTime > 0.2")
-    assert page.locator("video").count() == 2 and page.locator("#player video").count() == 1  # and the poses' preview
+    assert page.locator("video").count() == page.locator("#player video").count() == 1
     note = page.inner_text("#player p")
     assert note.startswith("First frame after") and "frames/s" in note
     assert page.locator("#player progress.idle").count() == 1
