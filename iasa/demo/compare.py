@@ -200,7 +200,7 @@ def make_comparison(
                     None if truth is None else ssim(frames, truth),
                 )
             )
-            pictures.append(add_label(frames, f"{name}, {steps} steps"))
+            pictures.append(add_label(frames, f"{name}, steps: {steps}"))
         writer.describe({"compared": [asdict(row) for row in rows], "seed": seed, "reference": reference.name})
         writer.add_frames(np.concatenate(pictures, axis=2))
     return rows

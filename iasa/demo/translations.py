@@ -90,7 +90,7 @@ GERMAN = {
     "autoencoder": "Autoencoder",
     "static reference": "unbewegtes Referenzbild",
     "warped reference": "verformtes Referenzbild",
-    "{model}, {steps} steps": "{model}, Schritte: {steps}",
+    "{model}, steps: {steps}": "{model}, Schritte: {steps}",
     "{device}, {date}; {clips} clips of {frames} frames: {command}": (
         "{device}, {date}; {clips} Clips mit {frames} Bildern: {command}"
     ),
