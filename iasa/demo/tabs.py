@@ -133,7 +133,7 @@ def explore_tab(made: gr.State) -> dict[str, Any]:
     gr.Markdown(words("explore_intro"))
     with gr.Row():
         clip = hand_over_unopened(
-            gr.File(label=words("clip"), file_types=[".npz", "video"], type="filepath", height=110, scale=2)
+            gr.File(label=words("clip"), file_types=[".npz", "video"], type="filepath", height=140, scale=2)
         )
         with gr.Column(scale=1, min_width=240):
             sources = [(words("made_last"), ""), *((name, name) for name in speaker_names())]
