@@ -50,6 +50,6 @@ def test_the_pages_lead_to_each_other(site):
         take_screenshot(page, "explorer_site_phone")
         page.click("nav >> text=library")
         page.locator("#figure-0").wait_for()
-        assert page.inner_text("nav [aria-current]") == "library" and page.url.endswith("library.html")
+        assert page.inner_text("nav [aria-current]") == "library" and "/library.html" in page.url
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert not errors and all(url.startswith(("file:", "data:", "blob:")) for url in asked)
