@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from iasa.config import InputError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mcp", action="store_true", help="its endpoints are tools for agents too (needs gradio[mcp])")
@@ -20,5 +22,8 @@ def port_number(text: str) -> int:
 def run(arguments: argparse.Namespace) -> dict:
     from iasa.demo.launch import main
 
-    main(arguments.mcp, arguments.port)
+    try:
+        main(arguments.mcp, arguments.port)
+    except OSError as error:
+        raise InputError(f"the demo cannot be served at port {arguments.port or 7860}: {error}") from error
     return {}

@@ -12,7 +12,6 @@ import iasa.demo.zerogpu  # noqa: F401  (on a ZeroGPU Space it must come before 
 # isort: split
 import gradio as gr
 
-from iasa.config import InputError
 from iasa.demo.service import keep_tidy, load_pipeline, missing_parts, output_folder
 from iasa.demo.tabs import CSS, make_page
 from iasa.demo.words import translations
@@ -60,7 +59,7 @@ def make_app() -> gr.Blocks:
 
 
 def main(tools: bool = False, port: int | None = None) -> None:
-    """Serve the demo until it is interrupted. Raises InputError on a port that cannot be had."""
+    """Serve the demo until it is interrupted. Raises OSError on a port that cannot be had."""
     logging.basicConfig(level=logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is kept is deleted
     output_folder()  # before ZeroGPU forks, so that a stop flag is seen on both sides
@@ -76,7 +75,5 @@ def main(tools: bool = False, port: int | None = None) -> None:
     keep_tidy(app)
     try:
         app.launch(server_port=port, **launch_options(tools))
-    except OSError as error:
-        raise InputError(f"the demo cannot be served at port {port}: {error}") from error
     finally:
         app.close(verbose=False)
