@@ -81,7 +81,10 @@ def notebook_slides(number: str, figures: dict[str, bytes]) -> list[Slide]:
     able = re.search(r"\*\*You will be able to\*\*\n(.*?)(?=\n\n)", cells[0].source, re.S)
     if not (title and question and able):
         raise ValueError(f"{path.name}: the first cell needs a title, The question, You will be able to")
-    slides = [Slide(title[1], question[1].strip()), Slide("You will be able to", able[1])]
+    slides = [
+        Slide(title[1], _without_links(question[1].strip())),
+        Slide("You will be able to", _without_links(able[1])),
+    ]
     for place, cell in enumerate(cells):
         if cell.cell_type != "markdown":
             continue

@@ -55,7 +55,7 @@ def test_pages_hold_the_same_slides_and_figures_that_exist(number, folder):
 def test_a_prediction_is_followed_by_the_figure_that_answers_it():
     figures: dict[str, bytes] = {}
     (first, *_) = [slide for slide in slides.notebook_slides("08", figures) if slide.title == "What comes out"]
-    assert "Some 940" in first.text and first.figures == ["08_08_0.png"] and first.figures[0] in figures
+    assert "Some 940" in first.text and first.figures == ["08_07_0.png"] and first.figures[0] in figures
 
 
 def test_text_becomes_html_and_nothing_in_it_is_taken_for_a_tag():
