@@ -338,7 +338,8 @@ made = {"still": np.repeat(subject.image[None], len(subject_poses), 0), "warp": 
 made["student"] = run(subject, subject_poses, "student")
 latent = pool_to_latent(fill_latent(subject_poses))
 bits = make_plan(latent, TokenGrid(len(latent))).region_bits.numpy().reshape(-1, 16, 16)
-shown = {name: (bits >> i) & 1 > 0 for i, name in enumerate(REGIONS) if name in ("face", "hands")}
+shown = {name: (bits >> i) & 1 > 0 for i, name in enumerate(REGIONS[:2])}  # face, hands
+shown = {name: tokens for name, tokens in shown.items() if tokens.any()}  # what the film shows
 shown["elsewhere"] = ~np.any(list(shown.values()), 0)
 
 
