@@ -30,6 +30,7 @@ from iasa.config import (
     VIDEO_FPS,
     WARPED,
     InputError,
+    check_compute,
     check_motion,
     check_steps,
 )
@@ -70,7 +71,6 @@ from iasa.inference.restoration import LayerRestorer, restore
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.inference.windows import TeacherClip
 from iasa.keypoints import Keypoints, pool_to_latent
-from iasa.masks.computed import COMPUTE
 from iasa.masks.plan import AttentionPlan
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.media.sound import Sound, read_sound
@@ -136,7 +136,7 @@ class CoSpeechPipeline(PipelineNetworks):
         style: GestureStyle | None = None,
         edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
         attention: str | Pattern | None = None,  # of the gallery; None: the teacher's windows, the student's plan
-        compute: str | None = None,  # which tokens: "moving" or "all"; None: the student on a processor "moving", else "all"
+        compute: str = "all",  # tokens, or "moving": the student's face, hands and what else moves, over the warped reference
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
         callback_on_step_end: StepCallback | None = None,
@@ -165,7 +165,7 @@ class CoSpeechPipeline(PipelineNetworks):
             steps = self._check(model, num_inference_steps)
         pattern = self._pattern(attention, model, steps)
         seed = generator.initial_seed() % 2**32 if generator else seed
-        compute = self._compute(compute, model, pattern)
+        check_compute(compute, model, pattern is None)
         settings, speech, count = self._settings(model, steps, seed, reference, compute), None, None
         if pattern is not None:
             settings["attention"] = pattern.name
@@ -319,15 +319,6 @@ class CoSpeechPipeline(PipelineNetworks):
         if model not in WARPED and model not in self.models:
             raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
         return steps
-
-    def _compute(self, compute: str | None, model: str, pattern: Pattern | None) -> str:
-        """Which tokens are computed. Raises InputError where they cannot be chosen."""
-        if compute is not None and compute not in COMPUTE:
-            raise InputError(f"the tokens to compute are {compute!r}; accepted: {' or '.join(COMPUTE)}")
-        can = model == "student" and pattern is None
-        if compute == "moving" and not can:
-            raise InputError("only the student under its own attention computes moving tokens alone; leave compute out")
-        return compute or ("moving" if can and self.device.type == "cpu" else "all")
 
     def _pattern(self, attention: str | Pattern | None, model: str, steps: int) -> Pattern | None:
         if attention is None:

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.inference.fused import conv_onto, conv_silu
+from iasa.inference.strips import STRIPE
 from iasa.models.autoencoder import BOUND, Autoencoder, ResidualBlock
 from iasa.models.pose_embedding import FAR, GAIN, window
 
 PATCH = 4  # pixels on the side of the patches in which the codec's pictures come
-STRIPE = 8  # rows of cells for which the decoder's pose fields are made at once
 POINTS = 8  # their keypoints come in multiples of this: oneDNN compiles a kernel for every size
 
 
@@ -105,12 +105,13 @@ class FastCodec:
         down = window(dy)
         across = torch.stack([across, across * dx, across], -1).to(self.dtype)  # [m, cols, p, 3]
         down = torch.stack([down, down, down * dy], -1).to(self.dtype)
+        whole = torch.arange(cols, device=xy.device)
         if stripes is None:
-            stripes = [(top, torch.arange(cols)) for top in range(0, rows, STRIPE)]
+            stripes = [(top, whole) for top in range(0, rows, STRIPE)]
         cells = [min(STRIPE, rows - top) * len(columns) for top, columns in stripes]
         out, begin = across.new_empty(len(xy), sum(cells), 2 * self.width), 0
         for (top, columns), count in zip(stripes, cells, strict=True):
-            some = across if len(columns) == cols else across.index_select(1, columns.to(xy.device))
+            some = across if columns is whole else across.index_select(1, columns.to(xy.device))
             stripe, own = slice(top, top + STRIPE), slice(begin, begin + count)
             close = ((points[..., 1] - top - STRIPE / 2).abs() < STRIPE / 2 + FAR) & (confidence[:, visible] > 0)
             felt = close.sum(1).tolist()

@@ -7,8 +7,8 @@ attention reads, queries and keys of bounded length need no maximum in the softm
 once, and pictures stay in patches with their channels last. With `int8` the products too: layers and convolutions are
 computed in 8 bits (`iasa.inference.int8`), attention is not.
 
-Where only some tokens of a frame are computed (`iasa.masks.computed`), no others have queries, keys or values: the frame sees its
-own computed tokens and all of the reference, and its memory for later frames holds the computed ones alone.
+Where only some tokens of a frame are computed (`iasa.masks.computed`), with a rim, no others have queries, keys or values: the
+frame sees these and all of the reference, and its memory for later frames holds them alone.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class FastTransformer:
     ) -> Tensor:  # [c, h, w] float32
         """The clean latents; of tokens that are not computed the base."""
         model, rope = self.model, self.rope
-        which = None if computed is None else computed.tokens.to(self.device)
+        which = None if computed is None else computed.context.to(self.device)
         x = torch.cat([latents, base]).flatten(1).T  # [n, 2 c]
         if which is not None:
             x, pose_tokens = x[which], pose_tokens[which]
@@ -112,7 +112,7 @@ class FastTransformer:
     def multiplications(self, computed: ComputedTokens | None = None, sink: bool = True) -> int:
         """Of one step in all layers, but for what it sees of earlier frames, which the plan's density counts."""
         model, width = self.model, self.layers[0].width
-        tokens = self.tokens if computed is None else len(computed.tokens)
+        tokens = self.tokens if computed is None else len(computed.context)
         seen = tokens + sink * self.tokens
         linear = 0
         for layer in self.layers:
@@ -152,7 +152,7 @@ class _FastBlock:
         rope: Rope,
         which: Tensor | None,  # int64 [k], which of the frame's tokens they are; None: all
     ) -> Tensor:
-        block, n = self.block, len(x)
+        n = len(x)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.unbind(0)
         h = F.layer_norm(x, (self.width,), scale1, shift1)
         qkv = self.qkv(h).view(n, 3, self.heads, -1)

@@ -99,7 +99,9 @@ class StudentStream:
             for given, shown in frames:
                 with timing.stage("denoise"):
                     latents = self.next_frame(given)
-                timing.multiply(*(len(self.levels) * self.fast.multiplications(c, self.sink) for c in (given.computed, None)))
+                timing.multiply(
+                    *(len(self.levels) * self.fast.multiplications(c, self.sink) for c in (given.computed, None))
+                )
                 yield latents, shown
 
     @torch.inference_mode()
@@ -107,7 +109,7 @@ class StudentStream:
         """The latents of the next frame."""
         row, computed, step = given.row, given.computed, iter(range(len(self.levels)))
         if computed is not None:  # what later frames may ask for, and this one may ask with
-            row = replace(row, bits=row.bits[computed.tokens])
+            row = replace(row, bits=row.bits[computed.context])
         past = self._past(row)
 
         def denoise(x: Tensor, level: float) -> Tensor:

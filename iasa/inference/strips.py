@@ -1,14 +1,16 @@
 """The computed tokens of one latent frame as strips: all runs of tokens side by side, so that one dense convolution takes them.
 
-At scale s a token is s x s cells. A run of w tokens is s rows of s w cells; its strip holds the cells around it too, s + 2 rows of
-s w + 2, and the strips of all runs stand one after another in one picture [m, c, s + 2, L]. A 3 x 3 convolution without padding
-makes [m, c, s, L - 2] of it, in which two cells between runs are of no use. What is around a run is then looked up anew: cells
-of other runs as they are now, zero where nothing is computed, as convolutions see what is outside of a picture. Two runs of two
-tokens and one at scale 1, each with its last digits of row and column, as one row of three:
+At scale s a token is s x s cells. A run of w tokens is s rows of s w cells; its strip holds the cells around it too, s + 2 rows
+of s w + 2, and the strips of all runs stand one after another in one picture [m, c, s + 2, L]. A 3 x 3 convolution without
+padding makes [m, c, s, L - 2] of it, in which the two cells between runs are of no use. What is around a run is then looked up
+anew: cells of other runs as they are now, zero where nothing is computed, as convolutions see what is outside of a picture. The
+top rows of two runs at scale 1, columns 4 to 5 of row 2 and column 7 of row 3:
 
-    in  [ .. 20 21 22 23 | .. 30 31 32 ]     out  [ 21 22 -- -- 31 ]
+    in  | 13 14 15 16 | 26 27 28 |      out  | 24 25 -- -- 37 |
+        | 23 24 25 26 | 36 37 38 |
+        | 33 34 35 36 | 46 47 48 |
 
-The convolutions multiply no more than what they keep, but for the two cells between runs and the rounding of L.
+So convolutions multiply no more than what they keep, but for the cells between runs and the rounding of L.
 """
 
 from __future__ import annotations
@@ -48,10 +50,12 @@ class Strips:
         row, first, end = np.array(computed.runs).T
         self._row, self._first, self._width = row, first, end - first
         self._tables: dict[tuple[int, Source, bool], _Table] = {}
+        self._known: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._taken, self._runs = int(self._width.sum()), len(row)
 
     def length(self, scale: int) -> int:
         """Of a strip with what is around its runs; even."""
-        cells = int((scale * self._width + 2).sum())
+        cells = scale * self._taken + 2 * self._runs
         return cells + -cells % (ROUND * scale)
 
     def around(self, x: Tensor, scale: int, source: Source = "strips") -> Tensor:  # -> [m, c, scale + 2, L]
@@ -159,7 +163,9 @@ class Strips:
 
     def _each(self, scale: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run, and row and column inside of it, of every computed cell."""
-        width = scale * self._width
-        run = np.repeat(np.arange(len(width)), width * scale)
-        at = np.arange(len(run)) - np.repeat(scale * width.cumsum() - scale * width, width * scale)
-        return run, at // width[run], at % width[run]
+        if scale not in self._known:
+            width = scale * self._width
+            run = np.repeat(np.arange(len(width)), width * scale)
+            at = np.arange(len(run)) - np.repeat(scale * width.cumsum() - scale * width, width * scale)
+            self._known[scale] = (run, *np.divmod(at, width[run]))
+        return self._known[scale]

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from iasa.keypoints import REGIONS
 
-COMPUTE = ("moving", "all")  # tokens: these ones, or every one
 ALWAYS = ("face", "hands")  # regions whose tokens are computed, whether they move or not
-MOVED = 4.0  # grey levels, root of the mean square over a token, from which on it has moved
-MULTIPLE = 16  # numbers of tokens are multiples of it: oneDNN compiles a kernel for every size
+MOVED = 3.0  # grey levels, root of the mean square over a token, from which on it has moved
+MULTIPLE = 16  # of tokens that the transformer computes: oneDNN compiles a kernel for every size
 FEATHER = 4  # pixels over which computed tokens set in at the edge of what is not computed
 
 
@@ -42,6 +41,15 @@ class ComputedTokens:
         return len(self.tokens) / self.named.numel()
 
     @cached_property
+    def context(self) -> Tensor:
+        """The tokens and those beside them, through which the transformer sees what is around: int64 [m], ascending, m a
+        multiple of MULTIPLE where there are so many."""
+        near = self.named | _shift(self.named, 0) | _shift(self.named, 1)
+        count = int(near.sum())
+        rank = 2 * near.int() + (_shift(near, 0) | _shift(near, 1)).int()  # the next ones fill up the last multiple
+        return rank.flatten().argsort(descending=True, stable=True)[: count + -count % MULTIPLE].sort().values
+
+    @cached_property
     def runs(self) -> list[tuple[int, int, int]]:
         """(row, first column, last column + 1) of tokens side by side, in the order of the tokens."""
         edges = F.pad(self.named, (1, 1)).int().diff(dim=1).nonzero().tolist()
@@ -57,13 +65,22 @@ def name_moving(
     bits: Tensor,  # uint8 [rows * cols], the plan's regions
     change: Tensor,  # [rows, cols] of `token_change`
 ) -> ComputedTokens:
-    """Face, hands, and the tokens that have moved most; those next to them fill up a multiple of MULTIPLE."""
+    """Face, hands, and every token that has moved; one that is alone in its row or column takes its neighbours along, for
+    a convolution that sees nothing on both sides has nothing to go by."""
     always = sum(1 << REGIONS.index(name) for name in ALWAYS)
-    rank = change.flatten().masked_fill((bits & always) > 0, torch.inf)
-    count = max(1, int((rank >= MOVED).sum()))
-    named = torch.zeros(rank.shape, dtype=torch.bool)
-    named[rank.argsort(descending=True, stable=True)[: count + -count % MULTIPLE]] = True
-    return ComputedTokens(named.view(change.shape))
+    named = ((bits & always) > 0).view(change.shape) | (change >= MOVED)
+    if not named.any():  # a picture of nobody
+        named = change >= change.max()
+    for dim in (1, 0):
+        named = named | _shift(named & ~_shift(named, dim), dim)
+    return ComputedTokens(named)
+
+
+def _shift(named: Tensor, dim: int) -> Tensor:
+    """The tokens on both sides of some."""
+    apart = F.pad(named, (1, 1) if dim else (0, 0, 1, 1))
+    n = named.shape[dim]
+    return apart.narrow(dim, 0, n) | apart.narrow(dim, 2, n)
 
 
 def name_regions(bits: Tensor, regions: tuple[str, ...], rows: int, cols: int) -> ComputedTokens:
