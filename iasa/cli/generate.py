@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=COMPUTE,
         default="all",
         help="tokens that the student computes: all, or moving, its face, hands and what else moves, over the warped "
-        "reference: faster, by a quarter where there is AVX2 alone, and 0.15 dB from all (default: all)",
+        "reference: a quarter of the time less where there is AVX2 alone, a tenth elsewhere, for 0.1 dB (default: all)",
     )
     parser.add_argument("--no-mark", action="store_true", help="leave the visible AI mark out of the frames")
     parser.add_argument(

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from iasa.avatar.speaker import draw_speaker
 from iasa.config import HELDOUT_IDENTITY, InputError
+from iasa.evaluation.variants import warp_speaker
 from iasa.inference.conditioning import encode_moving, make_warp, to_tensors, warp_to
 from iasa.inference.fast_codec import FastCodec, to_cells
 from iasa.inference.fast_transformer import FastTransformer
@@ -161,12 +162,15 @@ def videos(pipeline, speaker, motion) -> dict:
     return made
 
 
-def test_a_heldout_speaker_loses_next_to_nothing(videos, speaker, motion):
+def test_a_heldout_speaker_keeps_what_the_networks_add(videos, speaker, motion):
+    """To the warped reference; over longer clips 0.06 dB are lost (results/moving.md), here nobody moves much."""
     from iasa.avatar.renderer import Renderer
 
-    truth = Renderer(speaker.identity).render(motion)
+    truth = Renderer(speaker.identity).render(motion).astype(float)
     (dense, all_), (moving, some) = videos["all"], videos["moving"]
-    assert psnr(dense, truth) - psnr(moving, truth) < 0.15
+    warped = warp_speaker(speaker.to_keypoints(motion), speaker)
+    all_error, error, without = (((frames - truth) ** 2).mean() for frames in (dense, moving, warped))
+    assert error - all_error < 0.1 * (without - all_error) and psnr(moving, dense) > 42
     assert some.timing.computed < 0.8 and all_.timing.computed == 1.0
     assert some.settings["compute"] == "moving"
 
@@ -198,7 +202,7 @@ def test_poses_in_pieces_make_the_same_frames(videos, pipeline, speaker, motion)
     poses = speaker.to_keypoints(motion)
     pieces = iter([poses[:2], poses[2:]])
     found = np.concatenate(list(pipeline.stream(image=speaker, keypoints=pieces, compute="moving").frames))
-    assert np.array_equal(found, videos["moving"][0])
+    assert np.abs(found.astype(int) - videos["moving"][0]).max() <= 1  # poses are embedded together: rounding
 
 
 def test_a_live_speaker_computes_moving_tokens_too(pipeline, speaker):
