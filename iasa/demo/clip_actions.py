@@ -85,7 +85,7 @@ def play_stored(name: str, request: gr.Request | None = None) -> tuple[str, str,
     return json.dumps(message), str(SPEECH / f"{speech}.mp3"), EXAMPLE, speaker, seed
 
 
-def show_still(name: str | None) -> str:
+def show_still(name: str | None) -> str | dict:
     """The example speaker for the player, which shows it where nothing else is shown."""
     path = SPEAKERS / f"{name}.png"
     return json.dumps({"still": str(path)}) if name in speaker_names() else gr.skip()

@@ -121,7 +121,7 @@ def compare_tab() -> dict[str, Any]:
         with gr.Column(min_width=280, scale=2):
             video = gr.Video(label=words("three"), show_label=False, format=None, elem_id="compared")
             table = gr.Markdown(elem_id="compared-table", label="Table")
-    job = {"inputs": [audio, example, seconds, steps, seed, patterns], "outputs": [video, table]}
+    job: dict[str, Any] = {"inputs": [audio, example, seconds, steps, seed, patterns], "outputs": [video, table]}
     running = go.click(compare, api_name="compare", concurrency_id="heavy", show_progress_on=video, **job)
     cancel.click(request_stop, None, table, cancels=[running], **QUIET)
     return job
@@ -142,7 +142,7 @@ def explore_tab(made: gr.State) -> dict[str, Any]:
             go = gr.Button(words("open"), variant="primary", elem_id="explore")
             file = gr.DownloadButton(words("page_file"), size="sm")
     page = gr.HTML(label="Explorer", show_label=False, js_on_load=EXPLORER_SCRIPT, elem_id="explorer-page")
-    job = {"inputs": [clip, record, made, example], "outputs": [page, file]}
+    job: dict[str, Any] = {"inputs": [clip, record, made, example], "outputs": [page, file]}
     go.click(explore, api_name="explore", concurrency_id="heavy", show_progress_on=page, **job)
     with gr.Accordion(words("picture"), open=False), gr.Row():
         with gr.Column(min_width=280, scale=1):

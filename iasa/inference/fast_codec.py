@@ -180,11 +180,12 @@ def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False)
     return run
 
 
-def layer_parts(layer: nn.Module) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+def layer_parts(layer: nn.Module) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Weight, bias and padding."""
     if not isinstance(layer, nn.Conv2d) or layer.bias is None or isinstance(layer.padding, str):
         raise TypeError(f"{layer} needs a bias, and its padding in numbers")
-    return layer.weight, layer.bias, layer.padding
+    down, right = layer.padding
+    return layer.weight, layer.bias, (down, right)
 
 
 def _residual(first: Callable[[Tensor], Tensor], second: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
