@@ -251,17 +251,17 @@ def test_speaking_live(browser, address, tmp_path):
     with open_another(browser, *(f"--{flag}" for flag in fake)) as listening:
         page = listening.new_page(permissions=["microphone"])
         page.set_default_timeout(PATIENCE)
-        page.goto(address)
-        page.wait_for_selector("#generate")
-        page.locator("#live-microphone button").first.click()
-        record = page.locator("#live-microphone .mic-wrap .controls button").first
-        record.wait_for()
-        page.wait_for_timeout(500)  # until the accordion is open
-        before = places(page)
-        for attempt in range(4):  # on a busy machine the browser may have no microphone yet when Record is pressed
+        for attempt in range(3):  # on a busy machine the browser may have no microphone yet when Record is pressed
+            page.goto(address)
+            page.wait_for_selector("#generate")
+            page.locator("#live-microphone button").first.click()
+            record = page.locator("#live-microphone .mic-wrap .controls button").first
+            record.wait_for()
+            page.wait_for_timeout(500)  # until the accordion is open
+            before = places(page)
             record.click()
-            with suppress(*([Late] if attempt < 3 else [])):
-                page.wait_for_selector("#player p:has-text('first frame after')", timeout=PATIENCE / 4)
+            with suppress(*([Late] if attempt < 2 else [])):
+                page.wait_for_selector("#player p:has-text('first frame after')", timeout=PATIENCE / 2)
                 break
         wait_for_pieces(page)
         now = places(page)
