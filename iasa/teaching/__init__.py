@@ -19,6 +19,12 @@ from iasa.teaching.parts import (
     check_token_mask,
     check_warp_place,
 )
+from iasa.teaching.past import (
+    check_detail_change,
+    check_first_shown,
+    check_oracle_frames,
+    check_paired_interval,
+)
 from iasa.teaching.realtime import (
     check_choose_blocks,
     check_count_keys,
@@ -56,8 +62,10 @@ __all__ = [
     "check_cut_windows",
     "check_dense_flops",
     "check_density_formula",
+    "check_detail_change",
     "check_dmd_gradient",
     "check_euler",
+    "check_first_shown",
     "check_frame_mask",
     "check_frame_rate",
     "check_guide",
@@ -69,6 +77,8 @@ __all__ = [
     "check_moving_mean",
     "check_nearest_entry",
     "check_online_attention",
+    "check_oracle_frames",
+    "check_paired_interval",
     "check_pool_blocks",
     "check_pose_distance",
     "check_region_loss",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from iasa import losses
 from iasa.masks.blocks import region_order
+from iasa.masks.frame_choice import first_showings, most_shown
 from iasa.masks.regions import warp_rigid
 from iasa.masks.similarity import rigid_distance, top_k_past
 from iasa.teaching.verdict import is_right
@@ -242,3 +243,23 @@ def choose_blocks(q: Tensor, k: Tensor, block: int, keep: int) -> Tensor:
     past = torch.ones(len(means[0]), len(means[0]), dtype=torch.bool).tril(-1)
     rank = (means[0] @ means[1].T).masked_fill(~past, -torch.inf).argsort(1, descending=True).argsort(1)
     return (rank < keep) & past | torch.eye(len(past), dtype=torch.bool)
+
+
+# Notebook 10, the past
+
+
+def first_shown(areas: np.ndarray, least: np.ndarray) -> np.ndarray:
+    return np.stack([first_showings(areas[:, d : d + 1], least[d])[:, 0] for d in range(areas.shape[1])], 1)
+
+
+def oracle_frames(areas: np.ndarray, frame: int, k: int) -> np.ndarray:
+    return most_shown(torch.from_numpy(np.asarray(areas)), frame, k, len(areas)).numpy()
+
+
+def detail_change(looks: np.ndarray) -> float:
+    return float(np.sqrt(np.square(looks[1:] - looks[0]).mean((1, 2))).mean())
+
+
+def paired_interval(a: np.ndarray, b: np.ndarray, draws: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile((a - b)[draws].mean(1), [0.025, 0.975])
+    return float(low), float(high)
