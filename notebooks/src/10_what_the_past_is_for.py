@@ -40,8 +40,11 @@ def make(seed):
 
 
 clip = make(1)
+
+# %%
 fig, axes = plt.subplots(2, 6, figsize=(10, 3.6))
-for column, t in zip(axes.T, np.linspace(0, length, 6).astype(int), strict=True):
+most = np.sort(np.argsort(clip.masks.sum((1, 2, 3)))[-5:])  # frames in which most is to be seen
+for column, t in zip(axes.T, [0, *most], strict=True):
     for axis, picture in zip(column, (clip.frames[t], clip.warped[t]), strict=True):
         axis.imshow(picture)
         axis.axis("off")
@@ -67,15 +70,17 @@ plt.show()
 # | `least` | array `[d]` |
 # | returns | int array `[f, d]` |
 
+
 # %% tags=["exercise"]
 def first_shown(areas: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """The earliest frame, up to each, that showed enough of each detail; -1 where none did: int [f, d]."""
+    """The earliest frame, up to each, that showed enough of each detail, else -1."""
     ### BEGIN SOLUTION
     seen, rows = areas >= least, []
     for t in range(len(areas)):
         rows.append(np.where(seen[: t + 1].any(0), seen[: t + 1].argmax(0), -1))
     return np.stack(rows)
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_first_shown
@@ -132,6 +137,7 @@ print(f"{shown.sum()} showings of a detail in a frame, {again.sum()} of somethin
 # | `frame`, `k` | ints |
 # | returns | int array `[k]`: the chosen frames in order, -1 where there are no more |
 
+
 # %% tags=["exercise"]
 def oracle_frames(areas: np.ndarray, frame: int, k: int) -> np.ndarray:
     """Past frames that together show most of what `frame` shows: int [k], -1 pads."""
@@ -145,6 +151,7 @@ def oracle_frames(areas: np.ndarray, frame: int, k: int) -> np.ndarray:
         covered, row[place] = np.maximum(covered, found[best]), best
     return row
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_oracle_frames
@@ -163,15 +170,16 @@ check_oracle_frames(oracle_frames)
 #
 # <details><summary>Answer</summary>
 #
-# ANSWER_COVER
+# With one frame in memory: oracle 96 %, pose 93 %, last 68 %, random 25 %, least alike 8 %. A body that shows its palm stands as it did when
+# it showed the palm before: pose *is* the index of what can be seen. The last frame is right while a showing goes on, and of no use at its beginning. With $K = 8$ even random frames hit.
 # </details>
 
 # %%
+from iasa.evaluation.memory_report import later_showings
+from iasa.keypoints import Keypoints
 from iasa.masks.frame_choice import choose_frames
 
 CHOICES = ("oracle", "pose", "last", "random", "unlike")
-from iasa.evaluation.memory_report import later_showings
-from iasa.keypoints import Keypoints
 
 
 def table(clip, choice, k):
@@ -196,7 +204,7 @@ clips = [clip, *(make(seed) for seed in range(2, 3 if FAST else 9))]
 # %% tags=["cover"]
 sizes = (1, 2, 4, 8)
 fig, axis = plt.subplots(figsize=(8, 3.8))
-shares = {choice: [np.mean([covered(c, choice, k) for c in clips]) for k in sizes] for choice in CHOICES}
+shares = {c: [np.mean([covered(one, c, k) for one in clips]) for k in sizes] for c in CHOICES}
 for (choice, values), style in zip(shares.items(), ("k:", "-", "--", "-.", ":"), strict=True):
     axis.plot(range(4), np.array(values) * 100, style, marker="o", label=choice)
 axis.set(xticks=range(4), xticklabels=sizes, xlabel="frames remembered, K", ylim=(0, 100))
@@ -204,8 +212,9 @@ axis.set_ylabel("needed pixels in memory (%)")
 axis.set_title(f"what a memory of K frames holds ({len(clips)} speakers)")
 axis.legend()
 plt.show()
+print({choice: f"{values[0]:.0%} with one frame" for choice, values in shares.items()})
 if not FAST:
-    assert shares["pose"][2] > shares["last"][2] and shares["pose"][2] > shares["unlike"][2]
+    assert shares["oracle"][0] > shares["pose"][0] > shares["last"][0] > shares["unlike"][0]
 
 # %% [markdown]
 # ## Ask a network
@@ -239,23 +248,33 @@ class Memory:
         plan = whole_frames(self.window, torch.as_tensor(np.asarray(table)))
         return draw_targets(self.keys, codec, self.window, plan, targets, seed)
 
+
 # %% [markdown]
 # **Predict**: here is one later showing, drawn with a memory of one frame by each choice. Which pictures have the right badge, and what do the others have in its place?
 #
 # <details><summary>Answer</summary>
 #
-# ANSWER_DRAW
+# The oracle's and the pose's: a ring with a square in it, speckled, for the network is small (46 minutes of one core). The others print a dark
+# spot: they know from their training that *something* is printed there, and not what.
 # </details>
 
 # %%
 memory, targets = Memory(clip), later_showings(clip)
 target = max(targets, key=lambda t: areas[t, 0])  # where most of the badge is seen again
+
+
+def near(picture, half=22):
+    """The pixels around the badge in the target frame."""
+    y, x = (int(places.mean()) for places in np.nonzero(clip.masks[target, 0]))
+    return picture[y - half : y + half, x - half : x + half]
+
+
 fig, axes = plt.subplots(1, 6, figsize=(11, 2.4))
-axes[0].imshow(clip.frames[target])
+axes[0].imshow(near(clip.frames[target]))
 axes[0].set_title(f"truth, {target / RATE:.1f} s", fontsize=11)
 for axis, choice in zip(axes[1:], CHOICES, strict=True):
     rows = table(clip, choice, 1)
-    axis.imshow(memory.draw(rows, [target])[0])
+    axis.imshow(near(memory.draw(rows, [target])[0]))
     axis.set_title(f"{choice}: {rows[target, 0] / RATE:.1f} s", fontsize=11)
 for axis in axes:
     axis.axis("off")
@@ -263,6 +282,7 @@ plt.show()
 
 # %% [markdown]
 # Choose by hand. Which single frame serves best? (Frame numbers; 2.5 frames a second.)
+
 
 # %%
 def remember(frame=1):
@@ -280,7 +300,6 @@ def remember(frame=1):
 
 
 interact(remember, frame=IntSlider(1, min=1, max=length - 1));
-
 # %%
 remember(int(first[target, 0]))
 
@@ -297,12 +316,14 @@ remember(int(first[target, 0]))
 # | `looks` | float array `[s, c, 3]`: the detail in each of its showings, in order |
 # | returns | float, grey levels |
 
+
 # %% tags=["exercise"]
 def detail_change(looks: np.ndarray) -> float:
     """Root mean square difference of each later showing from the first one, mean over showings."""
     ### BEGIN SOLUTION
     return float(np.sqrt(((looks[1:] - looks[0]) ** 2).mean((1, 2))).mean())
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_detail_change
@@ -319,7 +340,8 @@ check_detail_change(detail_change)
 #
 # <details><summary>Answer</summary>
 #
-# ANSWER_ROLL
+# By pose as little as under the oracle: some 30 grey levels (the truth itself changes by 8, as light and size do); the last frames 51. Look at the
+# least alike: 40. Who draws the same dull spot twice is consistent, and wrong both times. Consistency is not fidelity: measure both.
 # </details>
 
 # %%
@@ -338,26 +360,29 @@ def roll(memory, choice, k=4):
 
 
 def looks_of(pictures, d):
-    """The badge, say, in the frame of each showing that has most of it: [s, 16, 3]; and these frames."""
+    """A detail in the frame of each showing that has most of it: [s, 16, 3]; these frames."""
     runs = showings(areas[:, d], least[d])
     peaks = [a + int(areas[a:b, d].argmax()) for a, b in runs]
     looks = [describe_detail(pictures[t], clip.masks[t, d]).reshape(-1, 3) for t in peaks]
     both = np.isfinite(looks).all((0, 2))
     return np.stack(looks)[:, both], peaks
 
+
 # %%
 films = {"truth": clip.frames} | {c: roll(memory, c) for c in ("oracle", "pose", "last", "unlike")}
+changes = {name: yours(detail_change)(looks_of(film, 0)[0]) for name, film in films.items()}
 _, peaks = looks_of(clip.frames, 0)
-fig, axes = plt.subplots(len(films), len(peaks), figsize=(2.2 * len(peaks), 10), squeeze=False)
-for row, (name, film) in zip(axes, films.items(), strict=True):
-    change = yours(detail_change)(looks_of(film, 0)[0])
-    for axis, t in zip(row, peaks, strict=True):
-        axis.imshow(film[t])
+fig, axes = plt.subplots(len(peaks), 5, figsize=(10, 2.2 * len(peaks)), squeeze=False)
+for column, (name, film) in zip(axes.T, films.items(), strict=True):
+    for axis, t in zip(column, peaks, strict=True):
+        axis.imshow(near(film[t]))
         axis.axis("off")
         axis.set_title(f"{t / RATE:.1f} s", fontsize=10)
-    row[0].set_title(f"{name}: change {change:.0f}", fontsize=10)
+    column[0].set_title(f"{name}: change {changes[name]:.0f}", fontsize=10)
 plt.tight_layout()
 plt.show()
+if not FAST:
+    assert changes["truth"] < changes["pose"] < changes["last"]
 
 # %% [markdown]
 # ## One clip is no evidence
@@ -374,6 +399,7 @@ plt.show()
 # | `draws` | int array `[m, n]` |
 # | returns | (low, high), floats |
 
+
 # %% tags=["exercise"]
 def paired_interval(a: np.ndarray, b: np.ndarray, draws: np.ndarray) -> tuple[float, float]:
     """95 % bootstrap interval of the mean of a - b."""
@@ -382,6 +408,7 @@ def paired_interval(a: np.ndarray, b: np.ndarray, draws: np.ndarray) -> tuple[fl
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
     ### END SOLUTION
+
 
 # %% tags=["check"]
 from iasa.teaching import check_paired_interval
@@ -394,11 +421,12 @@ check_paired_interval(paired_interval)
 # `(a - b)[draws]` is `[m, n]`. Drawing `a` and `b` apart would let the clips' own differences back in.
 # </details>
 #
-# **Predict**: with eight speakers, which differences from the choice by pose will have an interval that leaves zero out?
+# **Predict**: with eight speakers, whose differences from the choice by pose will have an interval that leaves zero out?
 #
 # <details><summary>Answer</summary>
 #
-# ANSWER_INTERVAL
+# The last, random and least alike frames lose by intervals without zero; from the oracle the pose's choice cannot be told apart. One speaker
+# of eight gains over 3 dB from the pose, two nothing: had you drawn only those two, you would have believed the opposite.
 # </details>
 
 # %%
@@ -406,7 +434,7 @@ from iasa.metrics.memory_quality import decided_by_past, psnr_inside
 
 
 def fidelity(memory, choice, k=1):
-    """PSNR (dB) inside the pixels that the past decides, in later showings drawn from true memories."""
+    """PSNR (dB) of later showings inside the pixels that the past decides."""
     at = later_showings(memory.clip)
     made = memory.draw(table(memory.clip, choice, k), at)
     return psnr_inside(made, memory.clip.frames[at], decided_by_past(memory.clip.masks)[at])
@@ -417,7 +445,8 @@ scores = {c: np.array([fidelity(m, c) for m in memories]) for c in CHOICES}
 draws = np.random.default_rng(0).integers(len(clips), size=(2000, len(clips)))
 for choice in CHOICES:
     low, high = yours(paired_interval)(scores["pose"], scores[choice], draws)
-    print(f"{choice:7s} {scores[choice].mean():5.2f} dB; pose is better by [{low:+.2f}, {high:+.2f}] dB")
+    mean = scores[choice].mean()
+    print(f"{choice:7s} {mean:5.2f} dB; pose is better by [{low:+.2f}, {high:+.2f}] dB")
 
 # %%
 fig, axis = plt.subplots(figsize=(8, 3.4))
@@ -432,7 +461,10 @@ axis.set_title("a point for each speaker; bars: 95 % of the mean")
 axis.invert_yaxis()
 plt.show()
 if not FAST:
-    assert scores["pose"].mean() > scores["unlike"].mean()
+    for choice, least_gain in (("last", 0.0), ("random", 1.0), ("unlike", 1.0)):
+        low, _ = paired_interval(scores["pose"], scores[choice], draws)
+        assert low > least_gain, choice
+    assert abs(scores["pose"] - scores["oracle"]).mean() < 0.3
 
 # %% [markdown]
 # TABLE
