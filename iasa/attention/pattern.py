@@ -190,6 +190,10 @@ class BlockPattern(Pattern):
         self.count(blocks.pairs(), q)
         return attend_blocks(q, k, v, blocks)
 
+    def last_blocks(self, layer: Any) -> TokenBlocks:
+        """What this layer's last call computed."""
+        return self._last[layer]
+
     def map(self, layer: Any, q: Tensor, k: Tensor) -> Tensor:
         return masked_softmax(q, k, self._last[layer].allowed())
 

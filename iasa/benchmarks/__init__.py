@@ -47,7 +47,9 @@ class PatternOptions:
 
     quick: bool = False  # one density, one number of steps, four latent frames
     weights: str | None = None
+    models: Sequence[str] = ("student", "teacher")
     clips: int = 1  # held-out avatars
+    student_clips: int = 0  # of the student's rows, which take a tenth of the time; 0: as many
     frames: int = 7  # latent frames of each
     densities: Sequence[float] = (0.05, 0.1, 0.2, 0.4)
     teacher_step_counts: Sequence[int] = (6, 20)

@@ -109,19 +109,25 @@ def measure_all(
 ) -> None:
     """Fills the figures' rows and refusals; with `options.out` every row is kept as soon as it is done."""
     settings = settings_of(options)
+    teachers = [setting for setting in settings if setting.model == "teacher"]
+    if options.finetune and not teachers:
+        raise InputError("--finetune trains the teacher; --models student leaves it out")
     for setting in settings:
         for kind, people in subjects.items():
             if (name := f"{kind}, {setting.title}") in figures["done"]:
                 continue
             before = figures["rows"]
-            for rows in measure(pipeline, people, setting, figures["refused"]):
+            some = people[: clips_of(setting, options)]
+            for rows in measure(pipeline, some, setting, figures["refused"]):
                 figures["rows"] = [*before, *({"subjects": kind, **row} for row in rows)]
                 if options.out:
                     with atomic_write(options.out) as partial:
                         partial.write_text(json.dumps({**figures, "stopped": True}, indent=1) + "\n")
             figures["done"].append(name)
     if options.finetune:
-        figures["rows"] += finetuned_rows(pipeline, subjects["avatars"], options, settings[1], figures["refused"])
+        figures["rows"] += finetuned_rows(
+            pipeline, subjects["avatars"][: options.clips], options, teachers[0], figures["refused"]
+        )
 
 
 def known_figures(options: PatternOptions) -> dict:
@@ -156,7 +162,12 @@ def settings_of(options: PatternOptions) -> list[Setting]:
     if options.quick:
         every, steps = one, steps[:1]
     teachers = [Setting("teacher", count, every if count == steps[0] else one) for count in steps]
-    return [Setting("student", 1, every), *teachers]
+    return [one for one in (Setting("student", 1, every), *teachers) if one.model in options.models]
+
+
+def clips_of(setting: Setting, options: PatternOptions) -> int:
+    """How many of the people a setting is measured on."""
+    return options.student_clips or options.clips if setting.model == "student" else options.clips
 
 
 def middle_of(densities: Sequence[float]) -> float:
@@ -165,7 +176,7 @@ def middle_of(densities: Sequence[float]) -> float:
 
 def drawn(options: PatternOptions) -> Iterator[Subject]:
     """Held-out avatars under held-out speech."""
-    for clip in make_heldout_clips(options.clips, frames_of(options)):
+    for clip in make_heldout_clips(max(options.clips, options.student_clips), frames_of(options)):
         yield Subject(clip.reference, clip.keypoints, clip.truth, clip.masks)
 
 
@@ -174,7 +185,7 @@ def photographed(folder: Path, options: PatternOptions) -> Iterator[Subject]:
     pictures = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
     if not pictures:
         raise InputError(f"there is no photograph in {folder.name}; jpg, png or webp are accepted")
-    clips = make_heldout_clips(options.clips, frames_of(options))
+    clips = make_heldout_clips(max(options.clips, options.student_clips), frames_of(options))
     for path, clip in zip(pictures, clips, strict=False):
         reference = photograph_speaker(read_image(str(path)), size=IMAGE_SIZE)
         yield Subject(reference, reference.carry(clip.keypoints))

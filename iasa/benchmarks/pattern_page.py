@@ -71,12 +71,20 @@ dense attention to choose. The teacher is bidirectional, and `input_aware` and `
 """
 
 
+OUTCOMES = """Who is first in what, of the tables below. `oracle` and `random_blocks` bound what a choice of tiles is
+worth; *by pose minus at random* is the gain, in decibels to the dense video, of choosing the paper's frames by pose over
+drawing them (0 where K is none or all of them). Where the pattern with most mass is not the one with the nearest video,
+mass is not the measure to choose by. Seconds are this processor's, with planning; a GPU's would differ."""
+
+
 def to_page(figures: dict, command: str, device: str) -> str:
     """Markdown."""
     frames = figures["latent_frames"]
     text = [INTRODUCTION.format(command=command, device=device, frames=frames, tokens=(1 + frames) * 256).strip()]
     if figures.get("stopped"):
         text.append("The run was stopped before its end: rows that are missing were not reached.")
+    if outcomes := came_out(finished(figures)):
+        text.append(f"## What came out\n\n{OUTCOMES}\n\n{to_table(outcomes, tuple(outcomes[0]))}")
     for subjects in figures["clips"]:
         rows = [row for row in figures["rows"] if row["subjects"] == subjects]
         for model in dict.fromkeys(row["model"] for row in rows):
@@ -91,6 +99,50 @@ def to_page(figures: dict, command: str, device: str) -> str:
     claims = [dict(zip(headings, claim, strict=True)) for claim in CLAIMS]
     text.append("## What the papers claim\n\n" + to_table(claims, headings))
     return "\n\n".join(text)
+
+
+def finished(figures: dict) -> list[dict]:
+    """The rows of models that were measured to the end: among half of the patterns nobody is first."""
+    done = figures.get("done", [])
+    return [
+        row for row in figures["rows"] if not figures.get("stopped") or f"{row['subjects']}, {row['model']}" in done
+    ]
+
+
+def came_out(rows: list[dict]) -> list[dict]:
+    """The tables in one: of every model and density with four patterns or more, who is first in what."""
+    found = []
+    for place in dict.fromkeys((row["subjects"], row["model"], row["target"]) for row in rows if row["target"]):
+        some = [row for row in rows if (row["subjects"], row["model"], row["target"]) == place]
+        every = {row["pattern"]: row for row in some if row["pattern"] != "dense"}
+        if len(every) < 4:
+            continue
+        dense = [row for row in rows if (row["subjects"], row["model"]) == place[:2] and row["pattern"] == "dense"]
+        psnr = {name: row["psnr_dense"] for name, row in every.items()}
+        nearest = sorted(psnr, key=lambda name: -psnr[name])
+        chosen, drawn = psnr.get("input_aware"), psnr.get("random_frames")
+        faster = [name for name, row in every.items() if dense and row["attention"] < dense[0]["attention"]]
+        found.append(
+            {
+                "of": f"{place[1]}, {place[0]}, {place[2]:.0%}",
+                "nearest to the dense video, dB": ", ".join(f"{name} {psnr[name]:.1f}" for name in nearest[:3]),
+                "oracle, random blocks": ", ".join(
+                    f"{psnr[name]:.1f}" for name in ("oracle", "random_blocks") if name in psnr
+                ),
+                "most mass": _first(every, "mass", -1),
+                "smallest error": _first(every, "error_all", 1),
+                "by pose minus at random": None if chosen is None or drawn is None else f"{chosen - drawn:+.1f}",
+                "attention faster than dense": ", ".join(faster) or "none",
+            }
+        )
+    return found
+
+
+def _first(every: dict[str, dict], figure: str, sign: int) -> str | None:
+    """The pattern whose figure is the smallest, or with sign -1 the largest."""
+    known = {name: row[figure] for name, row in every.items() if row.get(figure) is not None}
+    best = min(known, key=lambda name: sign * known[name], default=None)
+    return None if best is None else f"{best} {known[best]:.2f}"
 
 
 def _shown(rows: list[dict]) -> tuple[list[dict], tuple[str, ...]]:

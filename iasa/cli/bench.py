@@ -38,7 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     patterns, group = PatternOptions(), parser.add_argument_group("of bench patterns (needs mediapipe, Skia)")
     group.add_argument(
+        "--models", nargs="+", choices=patterns.models, default=patterns.models, help="whose rows (default: of both)"
+    )
+    group.add_argument(
         "--clips", type=count, default=patterns.clips, help=f"held-out avatars (default: {patterns.clips})"
+    )
+    group.add_argument(
+        "--student-clips", type=count, default=0, metavar="CLIPS", help="of the student's rows (default: as --clips)"
     )
     group.add_argument(
         "--frames", type=count, default=patterns.frames, help=f"latent frames of each (default: {patterns.frames})"

@@ -13,8 +13,10 @@ from iasa.files import atomic_write, check_output, display_name
 if TYPE_CHECKING:
     import numpy as np
 
+    from iasa.explorer import PatternMaps
     from iasa.keypoints import Keypoints
     from iasa.masks import AttentionPlan
+    from iasa.masks.foreign_blocks import ForeignBlocks
 
 MAX_GRID = 128  # rows and columns of tokens
 SUFFIXES = (".npz", ".json", ".png", ".html")
@@ -54,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --attention: what other patterns would attend to in the same run, for the explorer's pickers",
     )
+    parser.add_argument(
+        "--blocks",
+        metavar="FILE",
+        help="another block mask of the same tokens, JSON of compressed rows (docs/block_masks.md), beside the plan",
+    )
     parser.add_argument("--speaker", metavar="NAME", help="who speaks with --attention (default: the first example)")
     add_networks(parser)
     add_seed(parser)
@@ -70,18 +77,24 @@ def run(arguments: argparse.Namespace) -> dict:
     from iasa.masks import make_plan
     from iasa.masks.export import save_plan
 
+    blocks = _read_blocks(arguments.blocks)
     started = time.perf_counter()
     if arguments.attention:
-        plan = _explore_run(arguments, poses, options)
+        plan = _explore_run(arguments, poses, options, blocks)
     else:
         latent = pool_to_latent(fill_latent(poses))
         plan = make_plan(latent, TokenGrid(len(latent), arguments.rows, arguments.cols), options)
         if suffix == ".html":
             pictures = None if arguments.video is None else _read_thumbnails(arguments.video, len(latent))
-            _write_explorer(arguments.out, plan, latent, pictures)
+            maps = _map_blocks(plan, blocks)
+            _write_explorer(arguments.out, plan, latent, pictures, patterns=maps)
+        elif blocks:
+            _draw_blocks(arguments.out, plan, blocks)
         elif arguments.out:
             save_plan(arguments.out, plan)
     report: dict[str, Any] = plan.report()
+    if blocks:
+        report["blocks"] = {name: round(mask.density(), 4) for name, mask in blocks.items()}
     report |= {"seconds": round(time.perf_counter() - started, 3), "out": arguments.out}
     tell(
         arguments,
@@ -98,6 +111,10 @@ def _check(arguments: argparse.Namespace, suffix: str) -> MaskOptions:
             raise InputError(f"--{name} is for the explorer; give it an --out that ends in .html")
     if arguments.patterns and not arguments.attention:
         raise InputError("--patterns are recorded in a run of the student; add --attention")
+    if arguments.blocks and suffix in (".npz", ".json"):
+        raise InputError("--blocks are shown and not saved; give --out a name that ends in .png or .html")
+    if arguments.blocks and arguments.attention and not arguments.patterns:
+        raise InputError("--blocks stand among the patterns of a run; add --patterns, or leave --attention out")
     for name in ("rows", "cols"):
         if not 1 <= getattr(arguments, name) <= MAX_GRID:
             raise InputError(f"--{name} is {getattr(arguments, name)}; 1 to {MAX_GRID} are accepted")
@@ -110,7 +127,34 @@ def _check(arguments: argparse.Namespace, suffix: str) -> MaskOptions:
     )
 
 
-def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskOptions) -> AttentionPlan:
+def _read_blocks(path: str | None) -> dict[str, ForeignBlocks]:
+    """The mask by its file's name; {} without a file."""
+    from iasa.masks.foreign_blocks import read_blocks
+
+    return {} if path is None else {display_name(path): read_blocks(path)}
+
+
+def _map_blocks(plan: AttentionPlan, blocks: dict[str, ForeignBlocks]) -> PatternMaps | None:
+    from iasa.explorer import block_maps
+
+    return block_maps(plan, blocks) if blocks else None
+
+
+def _draw_blocks(path: str | None, plan: AttentionPlan, blocks: dict[str, ForeignBlocks]) -> None:
+    from PIL import Image
+
+    from iasa.masks.plot import draw_blocks
+
+    for name, mask in blocks.items():
+        picture = Image.fromarray(draw_blocks(plan, mask, name))
+        if path:
+            with atomic_write(path) as partial:
+                picture.save(partial, "PNG", optimize=True)
+
+
+def _explore_run(
+    arguments: argparse.Namespace, poses: Keypoints, options: MaskOptions, blocks: dict[str, ForeignBlocks]
+) -> AttentionPlan:
     """The explorer of a clip that the student makes of the poses, with what it attends to; the run's plan."""
     if arguments.video:
         raise InputError("--attention makes the pictures itself; leave --video out")
@@ -128,7 +172,9 @@ def _explore_run(arguments: argparse.Namespace, poses: Keypoints, options: MaskO
     reference = load_speaker(arguments.speaker or first_speaker())
     pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, teacher=None, mask=options)
     run = record_attention(pipeline, poses, reference, seed=arguments.seed)
-    patterns = record_patterns(pipeline, poses, reference, seed=arguments.seed) if arguments.patterns else None
+    patterns = None
+    if arguments.patterns:
+        patterns = record_patterns(pipeline, poses, reference, seed=arguments.seed, masks=blocks)
     _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention, patterns)
     return run.plan
 

@@ -7,6 +7,7 @@ import hashlib
 import html
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from importlib.resources import files
@@ -17,6 +18,7 @@ from PIL import Image
 
 from iasa.config import STUDENT_LAYERS, InputError, TransformerConfig
 from iasa.explorer.constants import drawing, mask_rule
+from iasa.explorer.pattern_details import STAYS, PatternDetails, timetables
 from iasa.explorer.pattern_recorder import PatternMaps
 from iasa.explorer.recorder import LearnedAttention
 from iasa.keypoints import Keypoints
@@ -29,7 +31,8 @@ MAX_FRAMES = 1024  # latent frames of one page
 MODULES = (
     "data", "i18n", "similarity", "regions", "mask", "recall", "explain", "plan_text",  # arithmetic and words
     "state", "dom", "colours", "picture", "strip", "limbs", "frame", "sentence", "tiles", "controls",
-    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "patterns_view", "views",
+    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "pattern_details",
+    "patterns_view", "views",
     "pointing", "keys", "pointers", "address", "snapshot", "tour", "main",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import [^;]*? from "\./\w+\.js";\n', re.MULTILINE)
@@ -181,8 +184,28 @@ def _pack_patterns(patterns: PatternMaps) -> dict:
         "layers": layers,
         "heads": heads,
         "maps": _encode(np.round(np.sqrt(patterns.maps.clip(0, 1)) * 255), "u1"),
-        "mass": patterns.mass.reshape(count, -1).round(4).tolist(),
+        "mass": [[_known(share) for share in row] for row in patterns.mass.reshape(count, -1).tolist()],
         "density": [round(share, 4) for share in patterns.density],
-        "planning": [round(seconds, 4) for seconds in patterns.planning],
+        "planning": [_known(seconds) for seconds in patterns.planning],
         "refused": dict(patterns.refused),
+        "timetables": [] if patterns.details is None else timetables(),
+        "details": None if patterns.details is None else _pack_details(patterns.details),
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
+
+
+def _pack_details(details: PatternDetails) -> dict:
+    """Arrays as 8-bit numbers with their shapes; shares by their square roots."""
+    shares = ("rows", "columns")
+    return {"stays_for": STAYS} | {
+        name: {
+            "shape": array.shape,
+            "values": _encode(
+                np.round(np.sqrt(array.clip(0, 1)) * 255) if name in shares else array.clip(0, 255), "u1"
+            ),
+        }
+        for name, array in details.found.items()
     }

@@ -11,14 +11,17 @@ import torch
 from torch import Tensor
 
 from iasa.attention.frame_tiles import BLOCK, pool, tile_labels, tiles_per_frame
+from iasa.attention.given_blocks import GivenBlocks
 from iasa.attention.pattern import Clip, Dense, DenseBeside, Pattern
-from iasa.attention.patterns import find_pattern
+from iasa.attention.patterns import find_pattern, pattern_names
 from iasa.avatar.speaker import Reference
 from iasa.config import InputError, check_steps
+from iasa.explorer.pattern_details import PatternDetails
 from iasa.explorer.recorder import latent_poses
 from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints
 from iasa.masks import make_plan
+from iasa.masks.foreign_blocks import ForeignBlocks
 from iasa.pipeline import CoSpeechPipeline
 from iasa.sampling import make_levels
 
@@ -43,6 +46,7 @@ class PatternMaps:
     density: tuple[float, ...]
     planning: tuple[float, ...]  # seconds
     refused: Mapping[str, str] = field(default_factory=dict)
+    details: PatternDetails | None = None
 
 
 class MapRecorder(DenseBeside):
@@ -57,6 +61,7 @@ class MapRecorder(DenseBeside):
         super().plan(clip)
         self._tiles = tiles_per_frame(clip.grid, BLOCK)
         self.maps = self.mass = np.zeros(0, np.float32)
+        self.details = PatternDetails()
 
     def attend(self, layer: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = super().attend(layer, q, k, v)
@@ -70,6 +75,7 @@ class MapRecorder(DenseBeside):
             if last:
                 weights = candidate.map(layer, q, k)[0].float()
                 self._keep(number, layer, weights)
+                self.details.keep(layer, self.layers, candidate, q, k)
                 kept = torch.minimum(weights, dense).sum((1, 2)) / (self.clip.video_frames * grid.tokens_per_frame)
                 self.mass[number, layer] += kept.cpu().numpy()
         return out
@@ -93,8 +99,12 @@ def record_patterns(
     density: float = DENSITY,
     steps: int | None = None,
     seed: int = 0,
+    masks: Mapping[str, ForeignBlocks] | None = None,
 ) -> PatternMaps:
-    """Make the clip with the student, and look at what each pattern would have seen. Raises InputError on a long clip."""
+    """Make the clip with the student, and look at what each pattern would have seen, and each of others' `masks`.
+
+    Raises InputError on a long clip, and on a mask of another number of tokens.
+    """
     latent = latent_poses(keypoints, reference)
     if len(latent) > MAX_TILED_FRAMES:
         raise InputError(f"the clip has {len(latent)} latent frames; patterns are recorded of up to {MAX_TILED_FRAMES}")
@@ -109,6 +119,9 @@ def record_patterns(
         except InputError as error:
             candidates.pop(name, None)
             refused[name] = str(error)
+    for name, blocks in (masks or {}).items():
+        blocks.check_grid(grid)
+        candidates[name if name not in pattern_names() else f"{name} (2)"] = GivenBlocks(blocks)
     recorder = MapRecorder(candidates, len(model.blocks))
     made = pipeline.stream(
         image=reference, keypoints=keypoints, model="student", num_inference_steps=steps, seed=seed, attention=recorder
@@ -120,4 +133,5 @@ def record_patterns(
     return PatternMaps(
         tuple(recorder.candidates), tiles_per_frame(grid, BLOCK), recorder.maps, recorder.mass,
         tuple(one.pairs / every for one in done), tuple(one.planning for one in done), refused,
+        recorder.details,
     )  # fmt: skip

@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from iasa.keypoints import REGIONS
+from iasa.masks.foreign_blocks import ForeignBlocks
 from iasa.masks.plan import AttentionPlan
 
 # Okabe and Ito's palette, which colour-blind readers tell apart
@@ -59,6 +60,35 @@ def draw_plan(plan: AttentionPlan) -> np.ndarray:
     _legend(pen, font, MARGIN, below + LINE, kinds)
     names = [*zip(REGIONS, REGION_COLOURS, strict=True), ("none", BACKGROUND)]
     _legend(pen, font, 2 * MARGIN + PANEL, below + LINE, names)
+    return np.asarray(canvas)
+
+
+def draw_blocks(plan: AttentionPlan, blocks: ForeignBlocks, name: str) -> np.ndarray:
+    """A plan and a block mask of another origin, both as pairs of frames: uint8 [H, W, 3]. Raises InputError."""
+    blocks.check_grid(plan.grid)
+    frame = torch.arange(plan.grid.tokens) // plan.grid.tokens_per_frame
+    held = torch.bincount(blocks.label * plan.grid.frames + frame, minlength=len(blocks.kept) * plan.grid.frames)
+    held = held.view(-1, plan.grid.frames).double()  # tokens of each block in each frame
+    shares = (held.T @ blocks.kept.double() @ held / plan.grid.tokens_per_frame**2).numpy()[..., None]
+    pixels = (shares * np.array(OWN, float) + (1 - shares) * HIDDEN).round().astype(np.uint8)
+    height = PANEL + 2 * MARGIN + 3 * LINE
+    canvas = Image.new("RGB", (2 * PANEL + 3 * MARGIN, height), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
+    titles = (
+        f"input-aware: {plan.block_csr().density():.1%} of the pairs in blocks",
+        f"{name}: {blocks.density():.1%}",
+    )
+    small = len(pixels) <= PANEL
+    filter_ = Image.Resampling.NEAREST if small else Image.Resampling.BOX
+    panels = (_frame_panel(plan), Image.fromarray(pixels).resize((PANEL, PANEL), filter_))
+    for i, (title, panel) in enumerate(zip(titles, panels, strict=True)):
+        x = MARGIN + i * (PANEL + MARGIN)
+        pen.text((x, MARGIN - 6), title[:52], INK, font)
+        canvas.paste(panel, (x, MARGIN + LINE))
+    below = MARGIN + LINE + PANEL + 8
+    pen.text(
+        (MARGIN, below), "rows: frames that look; columns: frames they see; darker where more pairs meet", INK, font
+    )
     return np.asarray(canvas)
 
 

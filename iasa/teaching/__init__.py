@@ -12,6 +12,13 @@ from iasa.teaching.gesture import (
     check_moving_mean,
     check_nearest_entry,
 )
+from iasa.teaching.neighbours import (
+    check_broadcast_table,
+    check_cluster_blocks,
+    check_forcing_step,
+    check_monarch_attention,
+    check_pose_pairs,
+)
 from iasa.teaching.parts import (
     check_density_formula,
     check_mls_weights,
@@ -54,8 +61,10 @@ __all__ = [
     "WrongAnswer",
     "check_best_lag",
     "check_block_attention",
+    "check_broadcast_table",
     "check_choose_blocks",
     "check_choose_past",
+    "check_cluster_blocks",
     "check_count_keys",
     "check_count_tokens",
     "check_critic_step",
@@ -66,6 +75,7 @@ __all__ = [
     "check_dmd_gradient",
     "check_euler",
     "check_first_shown",
+    "check_forcing_step",
     "check_frame_mask",
     "check_frame_rate",
     "check_guide",
@@ -73,6 +83,7 @@ __all__ = [
     "check_locate",
     "check_mix_noise",
     "check_mls_weights",
+    "check_monarch_attention",
     "check_move_entries",
     "check_moving_mean",
     "check_nearest_entry",
@@ -81,6 +92,7 @@ __all__ = [
     "check_paired_interval",
     "check_pool_blocks",
     "check_pose_distance",
+    "check_pose_pairs",
     "check_region_loss",
     "check_rigid_fit",
     "check_score",

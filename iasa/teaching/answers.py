@@ -11,6 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iasa import losses
+from iasa.attention.frame_tiles import top_blocks
+from iasa.attention.pattern import Clip
+from iasa.attention.patterns.monarch import Monarch
+from iasa.attention.patterns.pab import PAB
+from iasa.attention.patterns.svg2 import mean_of, nearest
+from iasa.grid import TokenGrid
 from iasa.masks.blocks import region_order
 from iasa.masks.frame_choice import first_showings, most_shown
 from iasa.masks.regions import warp_rigid
@@ -243,6 +249,56 @@ def choose_blocks(q: Tensor, k: Tensor, block: int, keep: int) -> Tensor:
     past = torch.ones(len(means[0]), len(means[0]), dtype=torch.bool).tril(-1)
     rank = (means[0] @ means[1].T).masked_fill(~past, -torch.inf).argsort(1, descending=True).argsort(1)
     return (rank < keep) & past | torch.eye(len(past), dtype=torch.bool)
+
+
+# Notebook 9, the neighbours
+
+
+def pose_pairs(distance: Tensor, bits: Tensor, t: int, k: int) -> Tensor:
+    past = sorted(range(1, t), key=lambda s: float(distance[t, s]))[:k]
+    frames = torch.arange(t + 1)[:, None]  # [t + 1, 1], before a frame's tokens
+    whole, some = (torch.isin(frames, torch.tensor(chosen)) for chosen in ([0, t], [-1, *past]))
+    return (whole | some & (bits[t][:, None, None] & bits[: t + 1] > 0)).flatten(1)
+
+
+def forcing_step(
+    qc: Tensor, kc: Tensor, persistent: Tensor, tiles: int, window: int, top: int, keep: int
+) -> tuple[Tensor, Tensor]:
+    age = (len(kc) - 1 - torch.arange(len(kc))) // tiles  # frames back
+    hidden = (age >= window) & ~persistent
+    a = (qc @ kc.T / qc.shape[1] ** 0.5).masked_fill(hidden, -torch.inf).softmax(1)
+    best = top_blocks(a.masked_fill(age >= window, -torch.inf), top)
+    stays = (age != window - 1) & ~persistent
+    return best | persistent, top_blocks(a.sum(0).masked_fill(stays, -torch.inf), keep)
+
+
+def monarch_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    pattern = Monarch()
+    pattern.begin(Clip(TokenGrid(len(k), *q.shape[:2]), (1.0,)))
+    flat = (x.reshape(1, 1, -1, x.shape[-1]) for x in (q, k, v))
+    return pattern.attend("", *flat).view(*q.shape[:2], -1)
+
+
+def cluster_blocks(
+    q: Tensor, k: Tensor, cq: Tensor, ck: Tensor, rounds: int, p: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    labels, means = [], []
+    for x, mean in ((q[None, None], cq[None, None]), (k[None, None], ck[None, None])):
+        for _ in range(rounds):
+            mean = mean_of(x, nearest(x, mean), mean)
+        labels.append(nearest(x, mean)[0, 0])
+        means.append(mean[0, 0])
+    size = torch.bincount(labels[1], minlength=len(ck))
+    share = (size.log() + means[0] @ means[1].T / q.shape[1] ** 0.5).softmax(1)
+    before = (share[:, None, :] > share[:, :, None]).to(share.dtype) @ share[
+        :, :, None
+    ]  # the sum of all that are larger
+    return labels[0], labels[1], before[..., 0] < p
+
+
+def broadcast_table(levels: np.ndarray, every: int, window: tuple[float, float]) -> np.ndarray:
+    computed = PAB(range=every, window=window).timetable(tuple(levels))
+    return np.maximum.accumulate(np.where(computed, np.arange(len(computed)), 0))
 
 
 # Notebook 10, the past

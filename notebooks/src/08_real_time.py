@@ -577,4 +577,4 @@ print("after re-encoding:", read_metadata(again) or "no mark")
 # 3. Which of the five choices would you expect to win for a video with a moving camera?
 # 4. Somebody asks you to animate a photograph of a politician, as satire. Write down the questions you would ask before you answer.
 #
-# **Back to** [the first notebook](01_a_talking_video_as_tokens.ipynb), or on to the code.
+# **Next**: the neighbours of this figure, [each written by hand](09_the_neighbours_by_hand.ipynb).

@@ -13,10 +13,19 @@ from sample_plans import performance
 from iasa.attention.pattern import Call, Clip
 from iasa.attention.patterns import make_pattern
 from iasa.benchmarks import PatternOptions
-from iasa.benchmarks.bench_patterns import ORDER, command_of, known_figures, matched, published, settings_of
-from iasa.benchmarks.pattern_page import to_page
+from iasa.benchmarks.bench_patterns import (
+    ORDER,
+    clips_of,
+    command_of,
+    known_figures,
+    matched,
+    measure_all,
+    published,
+    settings_of,
+)
+from iasa.benchmarks.pattern_page import came_out, to_page
 from iasa.benchmarks.pattern_probe import Probe
-from iasa.config import MaskOptions
+from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
 from iasa.keypoints import REGIONS
 from iasa.masks import make_plan
@@ -72,6 +81,9 @@ def test_a_pattern_that_leaves_steps_out_has_no_mass():
 def test_every_pattern_is_a_row_or_has_its_reason():
     student, teacher, slow = settings_of(PatternOptions())
     assert [s.title for s in (student, teacher, slow)] == ["student, 1 step", "teacher, 6 steps", "teacher, 20 steps"]
+    assert settings_of(PatternOptions(models=["teacher"])) == [teacher, slow]
+    with pytest.raises(InputError, match="--finetune trains the teacher; --models student leaves it out"):
+        measure_all(None, {}, PatternOptions(models=["student"], finetune=2), {"done": []})  # type: ignore[arg-type]
     assert slow.densities == (0.2,) and student.densities == teacher.densities == (0.05, 0.1, 0.2, 0.4)
     refused: dict[str, str] = {}
     clip = clip_of(1, causal=True)
@@ -85,6 +97,18 @@ def test_every_pattern_is_a_row_or_has_its_reason():
 def test_the_command_names_what_was_asked_for_and_no_place():
     asked = PatternOptions(clips=2, real="/somewhere", out="/elsewhere.json", densities=[0.1, 0.2])
     assert command_of(asked) == "python -m iasa bench patterns --clips 2 --densities 0.1 0.2 --real DIR"
+
+
+def test_the_student_may_be_measured_on_more_clips():
+    student, teacher, _ = settings_of(PatternOptions())
+    for asked, counts in (
+        ({"clips": 2}, (2, 2)),
+        ({"clips": 2, "student_clips": 5}, (5, 2)),
+        ({"student_clips": 3}, (3, 1)),
+    ):
+        options = PatternOptions(**asked)
+        assert (clips_of(student, options), clips_of(teacher, options)) == counts
+    assert command_of(PatternOptions(student_clips=3)) == "python -m iasa bench patterns --student-clips 3"
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
@@ -102,9 +126,30 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_missing(tmp_path):
     assert known_figures(options) == {}
 
 
-def test_the_page_is_that_of_its_figures():
-    figures = json.loads((ROOT / "docs" / "results" / "patterns.json").read_text())
-    page = (ROOT / "docs" / "results" / "patterns.md").read_text()
+def test_what_came_out_is_read_from_the_rows():
+    def row(pattern: str, psnr: float, mass: float, error: float, seconds: float, target: float | None = 0.2) -> dict:
+        place = {"subjects": "avatars", "model": "teacher, 6 steps", "target": target, "pattern": pattern}
+        return {**place, "psnr_dense": psnr, "mass": mass, "error_all": error, "attention": seconds}
+
+    rows = [
+        row("dense", 100.0, 1.0, 0.0, 2.0, None), row("oracle", 33.0, 0.9, 0.5, 3.0), row("input_aware", 36.5, 0.3, 0.3, 1.0),
+        row("random_frames", 37.75, 0.2, 0.4, 1.5), row("random_blocks", 30.0, 0.1, 0.9, 1.9), row("svg2", 40.0, 0.5, 0.35, 2.1),
+    ]  # fmt: skip
+    (found,) = came_out(rows)
+    assert list(found.values()) == [
+        "teacher, 6 steps, avatars, 20%", "svg2 40.0, random_frames 37.8, input_aware 36.5", "33.0, 30.0", "oracle 0.90",
+        "input_aware 0.30", "-1.2", "input_aware, random_frames, random_blocks",
+    ]  # fmt: skip
+    assert came_out(rows[:4]) == []  # three patterns are no comparison
+    figures = {"rows": rows, "refused": {}, "clips": {"avatars": 1}, "latent_frames": 7, "stopped": True, "done": []}
+    assert "What came out" not in to_page(figures, "it", "this machine")  # a model that was not measured to the end
+    assert "svg2 40.0" in to_page(figures | {"done": ["avatars, teacher, 6 steps"]}, "it", "this machine")
+
+
+@pytest.mark.parametrize("name", ["patterns", "patterns_real"])
+def test_the_page_is_that_of_its_figures(name):
+    figures = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
+    page = (ROOT / "docs" / "results" / f"{name}.md").read_text()
     device = f"{figures['device']}, torch {figures['torch']}, {figures['date']}"
     assert page.strip() == to_page(figures, figures["command"], device).strip()
     oracle, others = {}, {}

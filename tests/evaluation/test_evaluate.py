@@ -208,6 +208,7 @@ def test_a_full_disk_is_told_and_what_was_kept_stays(tmp_path):
     assert set(ResultCache(tmp_path / "kept.jsonl").known) == {"a", "c"}
 
 
+@pytest.mark.slow
 def test_two_workers_find_what_one_finds(tmp_path, monkeypatch):
     """The real thing on the row that costs least: two clips of eight frames of the truth."""
     pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
@@ -255,6 +256,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_compute_with_one_thread_each_and_end_with_a_killed_evaluation(tmp_path):
     """Threads that a worker starts compute with one thread too, the environment is given back once the workers run, and
     they end when the evaluation is killed, though nobody tells them to."""

@@ -68,6 +68,7 @@ def test_a_convolution_in_eight_bits(dtype, kernel, stride):
 
 
 @needs_vnni
+@pytest.mark.slow
 def test_the_video_is_the_same_to_the_eye():
     """Student and codec in 8 bits against float32, same seed: differences far below those from the truth (30 dB)."""
     rng = np.random.default_rng(0)

@@ -28,6 +28,7 @@ def address(tmp_path, monkeypatch):
     page.close()
 
 
+@pytest.mark.slow
 def test_visitors_at_once_get_their_own_videos_one_after_another(address, tmp_path):
     record = visit_together(address, visitors=4, seconds=6)
     assert record.faults == []

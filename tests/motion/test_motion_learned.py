@@ -309,6 +309,7 @@ def schedule(steps: int) -> Schedule:
     return Schedule(steps=steps, warmup=2, ema=0.9, lr=2e-3, muon_lr=0.02)
 
 
+@pytest.mark.slow
 def test_both_parts_learn_and_the_second_leaves_the_first_alone(bank, tmp_path):
     model = MotionGenerator(**SMALL)
     common = {"batch": 8, "steps": 16, "bank": bank, "resume": False, "stop_after": float("inf")}

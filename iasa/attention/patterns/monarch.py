@@ -79,6 +79,12 @@ class Monarch(Pattern):
         effective = torch.stack(rows, 2).flatten(5)  # [b, nh, a, i, j, keys in tiles]
         return self._flat(self._flat(effective).mT.unflatten(2, k.shape[2:5])).mT
 
+    def factors(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """(w [b, nh, a, i, j, f, k], R [b, nh, a, f, k, j, l]) of one frame's tiles a, and the tiles f of all keys."""
+        k = self._tiled(k)
+        made = [self._factors(tile, k, k)[:2] for tile in self._tiled(q).unbind(2)]
+        return torch.stack([w for w, _ in made], 2), torch.stack([r for _, r in made], 2)
+
     def _factors(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(w [b, nh, i, j, f, k], R [b, nh, f, k, j, l], y [b, nh, f, k, j, d]) of one tile of queries [b, nh, i, j, d] and
         all tiles of keys [b, nh, f, k, l, d]."""

@@ -78,6 +78,10 @@ class SparseForcing(BlockPattern):
             self._kept[key] = self._update(self._kept[key], columns)
         self._columns = {}
 
+    def persistent_blocks(self, layer: Any) -> Tensor:
+        """P of the frame that a roll-out is at: bool [b, nh, blocks of the clip]."""
+        return self._kept[layer, self.call.branch]
+
     def _pooled(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(tile of each token int64 [1, 1, f*n], the tiles' means [b, nh, f*tiles, d])."""
         frames = x.shape[2] // self.clip.grid.tokens_per_frame

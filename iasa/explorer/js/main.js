@@ -13,7 +13,7 @@ import { drawFrame } from "./frame.js";
 import { showSentence } from "./sentence.js";
 import { makeControls, showControls, showKey } from "./controls.js";
 import { forgetMatrix } from "./matrix_view.js";
-import { makeViews, openView } from "./views.js";
+import { drawView, makeViews, openView } from "./views.js";
 import { drawAll, lookFrom, release, togglePlay } from "./pointing.js";
 import { onKey, showKeys } from "./keys.js";
 import { onPointers } from "./pointers.js";
@@ -140,6 +140,7 @@ function mountExplorer() {
   loadImages(() => {
     drawFrame();
     drawStrip();
+    drawView();
   });
   timings.load = performance.now() - started;
   return { state, timings, poses, plan: () => plan, measured: () => measured, settings, whereIs, encode, rowReasons };

@@ -7,6 +7,7 @@ import { emit, f, state } from "./state.js";
 import { about, byId, element, fit, makeCanvas } from "./dom.js";
 import { COLOURS, QUERY_LINE, ink, mapColour, toRgb } from "./colours.js";
 import { mix, paintPixels } from "./matrix.js";
+import { drawPatternDetails, makePatternDetails } from "./pattern_details.js";
 
 const patterns = PAGE.patterns && {
   ...PAGE.patterns,
@@ -25,6 +26,12 @@ const IDEAS = {
   local_window: "The nearest frames, whatever is shown.",
   random_blocks: "Blocks drawn at random: what a choice has to beat.",
 };
+
+const measuredRun = patterns && patterns.mass[0][0] !== null; // else masks alone
+const RUN =
+  "One run of the student, and what two patterns would have attended to in it, tile by tile (dark to bright, square root): rows look, columns are seen, and the query frame's rows are outlined. The third picture is their difference. All are set to the same share of the pairs, as nearly as each can be; mass kept is how much of dense attention's weight the pattern's own covers.";
+const MASKS =
+  "Masks alone, without a run, tile by tile (dark to bright, square root): every patch is taken to spread its attention evenly over what the mask lets it see. Rows look, columns are seen, and the query frame's rows are outlined. The third picture is the difference. input_aware is this page's own plan.";
 
 const pickers = {};
 function picker(name, label, options) {
@@ -61,11 +68,7 @@ export function makePatternsView(panel) {
     ),
     element("div", { class: "figures", id: "pattern-maps" }),
     element("table", { id: "pattern-numbers" }),
-    about(
-      say(
-        "One run of the student, and what two patterns would have attended to in it, tile by tile (dark to bright, square root): rows look, columns are seen, and the query frame's rows are outlined. The third picture is their difference. All are set to the same share of the pairs, as nearly as each can be; mass kept is how much of dense attention's weight the pattern's own covers.",
-      ),
-    ),
+    about(say(measuredRun ? RUN : MASKS)),
     ...Object.entries(patterns.refused).map(([name, why]) => element("p", { class: "hint" }, `${name}: ${why}`)),
   );
   const titles = { "map-a": say("Pattern A"), "map-b": say("Pattern B"), "map-difference": say("Difference: blue A alone, vermilion B alone") };
@@ -74,6 +77,7 @@ export function makePatternsView(panel) {
     byId("pattern-maps").append(box);
     makeCanvas(id, title, box);
   }
+  makePatternDetails(panel);
 }
 
 // Means over the chosen layers and heads.
@@ -111,6 +115,7 @@ export function drawPatterns() {
     return mix(paper, gap > 0 ? blue : vermilion, Math.min(1, Math.abs(gap) / most));
   });
   showPatternNumbers(parts);
+  drawPatternDetails([state.patternA, state.patternB]);
 }
 
 // A square picture of W pixels of all tiles, the query frame's rows outlined.
@@ -131,11 +136,14 @@ function showPatternNumbers(parts) {
     element("tr", {}, ...[name, ...[state.patternA, state.patternB].map(valueOf)].map((text) => element("td", {}, text)));
   const at = (name) => patterns.names.indexOf(name);
   const mass = (name) => parts.reduce((sum, part) => sum + patterns.mass[at(name)][part], 0) / parts.length;
+  const unknown = say("not measured: no run");
   byId("pattern-numbers").replaceChildren(
     element("tr", {}, ...["", state.patternA, state.patternB].map((text) => element("th", {}, text))),
     line(say("Idea"), (name) => (IDEAS[name] ? say(IDEAS[name]) : "")),
     line(say("Share of the pairs"), (name) => percent(patterns.density[at(name)])),
-    line(say("Attention mass kept"), (name) => percent(mass(name))),
-    line(say("Planning of the whole clip"), (name) => `${Math.round(1000 * patterns.planning[at(name)])} ms`),
+    line(say("Attention mass kept"), (name) => (measuredRun ? percent(mass(name)) : unknown)),
+    line(say("Planning of the whole clip"), (name) =>
+      measuredRun ? `${Math.round(1000 * patterns.planning[at(name)])} ms` : unknown,
+    ),
   );
 }
