@@ -10,7 +10,7 @@
 A source is a jupytext `py:percent` file. A cell tagged `setup` stands for src/_setup.py; a cell tagged `exercise` holds a
 function whose solution lies between `### BEGIN SOLUTION` and `### END SOLUTION`; a cell tagged `check` runs the student's
 function, and is the only kind that may fail in a student copy; the first picture of a cell tagged `cover` goes to
-pictures/, for the index.
+pictures/, for the index; of a cell tagged `people`, which may show a photograph, no picture is kept.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ def write_course(folder: Path, paths: list[Path]) -> None:
     config = folder / "nbgrader_config.py"
     if not config.exists():  # an instructor may have changed it
         config.write_text(NBGRADER_CONFIG)
-    shutil.copy(HERE / "rubric.md", folder / "rubric.md")
+    for name in ("rubric.md", "instructors.md"):  # beside what is released, never in it
+        shutil.copy(HERE / name, folder / name)
 
 
 def keep_outputs(solution: NotebookNode, written: Path) -> None:
@@ -206,6 +207,8 @@ def execute(solution: NotebookNode) -> NotebookNode:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [output for output in map(_small, cell.outputs) if output]
+            if "people" in cell.metadata.get("tags", []):  # no picture of a person is kept
+                cell.outputs = [output for output in cell.outputs if "image/png" not in output.get("data", {})]
     return solution
 
 

@@ -42,6 +42,11 @@ WIDGETS = {  # the controls that ipywidgets 7 and 8 both have, with the argument
 }
 
 
+PIXEL = (  # a PNG of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+
+
 def prose(cells) -> str:
     return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
@@ -60,6 +65,23 @@ def test_student_copies_hold_no_outputs_and_no_solutions(path):
     assert "SOLUTION" not in text
 
 
+def test_answers_for_instructors_are_in_the_course_folder_and_in_no_notebook(tmp_path):
+    build.write_course(tmp_path, SOURCES[:1])
+    answers = (tmp_path / "instructors.md").read_text()
+    for path in SOURCES:
+        number = int(path.stem[:2])
+        asked = prose(build.read_source(path).cells).split("## Further questions")[1].split("**")[0]
+        wanted = len(re.findall(r"^\d\. ", asked, re.M))
+        given = re.search(rf"^## Notebook {number}\n(.*?)(?=^## |\Z)", answers, re.M | re.S)
+        assert given and len(re.findall(r"^\d\. ", given[1], re.M)) == wanted, path.stem
+        assert "instructors" not in (NOTEBOOKS / f"{path.stem}.ipynb").read_text()
+    bank = (NOTEBOOKS / "README.md").read_text().split("## Question bank")[1].split("\n## ")[0]
+    answered = answers.split("## Question bank")[1].split("\n## ")[0]
+    count = len(re.findall(r"^\d+\. ", bank, re.M))
+    assert count == len(re.findall(r"^\d+\. ", answered, re.M)) >= 17
+    assert not re.search(r"^\d+\. .*\*$", bank, re.M), "an answer in italics, for students to read"
+
+
 @each
 def test_solutions_hold_small_pictures_and_no_errors(path):
     file = NOTEBOOKS / "solutions" / f"{path.stem}.ipynb"
@@ -67,6 +89,33 @@ def test_solutions_hold_small_pictures_and_no_errors(path):
     outputs = [o for c in json.loads(file.read_text())["cells"] if c["cell_type"] == "code" for o in c["outputs"]]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4
     assert not [output for output in outputs if output["output_type"] == "error"]
+
+
+@each
+def test_no_picture_of_a_person_is_kept(path):
+    """A cell that shows a photograph or frames made of one is tagged `people`, and its solution holds no picture."""
+    shows = re.compile(r"imshow\((film|picture|talk|image)\b|imshow\(.* else picture\)")
+    cells = build.read_source(path).cells
+    photographs = any("photograph_speaker" in cell.source for cell in cells)
+    for cell in cells:
+        assert not (photographs and shows.search(cell.source)) or "people" in tags(cell), cell.source
+    solved = json.loads((NOTEBOOKS / "solutions" / f"{path.stem}.ipynb").read_text())["cells"]
+    pictures = [o for c in solved if "people" in c["metadata"].get("tags", []) for o in c["outputs"] if "data" in o]
+    assert not [output for output in pictures if "image/png" in output["data"]]
+
+
+def test_a_run_leaves_out_the_pictures_of_cells_that_show_people(monkeypatch):
+    """One cell of two that draw is tagged: after a run it holds its text alone."""
+    notebook = build.nbformat.v4.new_notebook()
+    for cell_tags in (["people"], []):
+        cell = build.nbformat.v4.new_code_cell("a picture", metadata={"tags": cell_tags})
+        shown = build.nbformat.v4.new_output("display_data", {"image/png": PIXEL})
+        cell.outputs = [build.nbformat.v4.new_output("stream", name="stdout", text="one face"), shown]
+        notebook.cells.append(cell)
+    monkeypatch.setattr(build, "make_client", lambda *given: types.SimpleNamespace(execute=lambda: None))
+    tagged, plain = build.execute(notebook).cells
+    assert [output.output_type for output in tagged.outputs] == ["stream"]
+    assert [output.output_type for output in plain.outputs] == ["stream", "display_data"]
 
 
 @each

@@ -18,6 +18,10 @@ ABOVE = {"portrait": 0.85, "half": 1.0, "whole": 1.0}  # room above the face's b
 NO_FACE = "no face was found in the picture: one that looks towards the camera is needed"
 
 
+class NoFaceError(InputError):
+    """Nobody looks out of the picture."""
+
+
 class Box(NamedTuple):
     """Left, top, width and height, pixels."""
 
@@ -68,7 +72,7 @@ def find_faces(image: np.ndarray, solutions: Any) -> list[Box]:
 def choose_face(faces: list[Box], face: int | None = None) -> Box:
     """The largest face, or number `face`, counted from the picture's left and from 1. Raises InputError."""
     if not faces:
-        raise InputError(NO_FACE)
+        raise NoFaceError(NO_FACE)
     if face is not None and not 1 <= face <= len(faces):
         raise InputError(f"face {face} was asked for; the picture shows {len(faces)}, counted from the left and from 1")
     chosen = faces[0] if face is None else sorted(faces, key=lambda box: box.x + box.width / 2)[face - 1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from iasa import keypoints as kp
-from iasa.avatar.framing import NO_FACE, Square, choose_face, choose_square, find_faces
+from iasa.avatar.framing import NO_FACE, NoFaceError, Square, choose_face, choose_square, find_faces
 from iasa.avatar.photo import guided_filter, load_solutions
 from iasa.config import InputError
 from iasa.keypoints import Keypoints
@@ -17,6 +17,7 @@ SIDE = 512  # pixels: everything is found and cut out at this size
 FOREHEAD, CHIN = 10, 152  # of mediapipe's face mesh
 CUT = 0.04  # of the face's height that may lie beyond the picture
 SEEN = 0.3  # of a point's confidence
+STANDS_OUT = 0.5  # of the face's box that has to be the person
 BEYOND = 0.03  # image units outside of the picture in which a point still counts
 SIDES = ("left", "right")
 HANDS = (kp.LEFT_HAND, kp.RIGHT_HAND)
@@ -46,6 +47,13 @@ class Photograph:
     def seen(self) -> np.ndarray:  # bool [133]
         return self.keypoints.confidence[0] > 0
 
+    @property
+    def stands_out(self) -> bool:
+        """Whether the face counts as a person: in line drawings nothing does, so that their layers would be empty."""
+        points = np.clip(self.face[:468, :2] * len(self.person), 0, len(self.person) - 1).astype(int)
+        (left, top), (right, bottom) = points.min(0), points.max(0)
+        return float(self.person[top : bottom + 1, left : right + 1].mean()) > STANDS_OUT
+
 
 def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None = None) -> Photograph:
     """The speaker of uint8 [H, W, 3]: the largest face, or number `face` from the left.
@@ -69,7 +77,7 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
             if found.face is not None and _is_upright(found.face):
                 break
         else:
-            raise InputError(NO_FACE)
+            raise NoFaceError(NO_FACE)
     check_whole(found.face)
     keypoints = forget_unseen(to_keypoints([found]))
     left, right = (

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ from iasa.avatar.whole_picture import WholePicture
 from iasa.config import IMAGE_SIZE, PHOTO_SIZE, InputError
 from iasa.keypoints import Keypoints
 from iasa.paths import SPEAKERS
+
+FLAT = "The person does not stand out from the picture, as in drawings; a puppet of it moves better"
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,8 +56,10 @@ class Reference:
         """Sentences about a photograph: who of it speaks, and what moves; none about drawn speakers."""
         if self.photo is None or self.parts is None:
             return []
-        faces = f"The picture shows {self.photo.faces} faces; the largest one speaks"
-        return ([faces] if self.photo.faces > 1 and not self.chosen else []) + [self.parts.describe()]
+        said = [] if self.photo.stands_out else [FLAT]
+        if self.photo.faces > 1 and not self.chosen:
+            said.append(f"The picture shows {self.photo.faces} faces; the largest one speaks")
+        return [*said, self.parts.describe()]
 
     @cached_property
     def _target(self) -> Retarget:
@@ -143,6 +148,17 @@ def photo_speaker(picture: np.ndarray, name: str = "photo") -> Reference:
     from iasa.avatar.photo import make_photo_identity
 
     return _draw(make_photo_identity(picture), name)
+
+
+def puppet_would_do(picture: np.ndarray) -> bool:
+    """Whether a picture uint8 [H, W, 3] that is no photograph can be a puppet: its face is looked for less strictly."""
+    from iasa.avatar.photo import make_photo_identity
+
+    try:
+        make_photo_identity(picture)
+    except InputError:
+        return False
+    return find_spec("skia") is not None
 
 
 def _draw(identity: Identity, name: str) -> Reference:

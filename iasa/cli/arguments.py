@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from iasa.avatar.framing import FRAMINGS
+from iasa.avatar.framing import FRAMINGS, NoFaceError
 from iasa.config import IMAGE_SIZE, PHOTO_SIZE, PRECISIONS, VIDEO_FPS, InputError
 from iasa.files import atomic_write, check_output, display_name
 from iasa.paths import SPEECH
@@ -101,7 +101,7 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
         speaker.add_argument(
             "--reference", metavar="IMG", help="a photograph of a person, who speaks (needs mediapipe)"
         )
-    drawn = "the drawn speaker of this seed" + (" (needs Skia)" if photograph else "")
+    drawn = "a drawn speaker; each seed gives a new person" + (" (needs Skia)" if photograph else "")
     speaker.add_argument("--avatar", type=seed_number, metavar="N", help=drawn)
     speaker.add_argument("--speaker", metavar="NAME", help="an example speaker (default: the first one)")
 
@@ -125,7 +125,7 @@ def add_photograph(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--puppet",
         action="store_true",
-        help="a drawn puppet with the picture's face: for cartoons and bodies that are not seen",
+        help="a drawn puppet with the picture's face: for drawings, cartoons and bodies that are not seen",
     )
 
 
@@ -183,7 +183,13 @@ def read_poses(path: str) -> Keypoints:
 
 def read_reference(arguments: argparse.Namespace) -> Reference:
     """The picture and body that the options of `add_speaker` name."""
-    from iasa.avatar.speaker import draw_speaker, load_speaker, photo_speaker, photograph_speaker
+    from iasa.avatar.speaker import (
+        draw_speaker,
+        load_speaker,
+        photo_speaker,
+        photograph_speaker,
+        puppet_would_do,
+    )
     from iasa.media.backdrop import read_backdrop
 
     if arguments.reference is not None:
@@ -196,14 +202,20 @@ def read_reference(arguments: argparse.Namespace) -> Reference:
             return photo_speaker(read_image(arguments.reference), "puppet")
         size = arguments.size or PHOTO_SIZE
         room = None if arguments.background is None else read_backdrop(arguments.background, size)
-        return photograph_speaker(
-            read_image(arguments.reference),
-            framing=arguments.framing or "auto",
-            face=arguments.face,
-            size=size,
-            room=room,
-            keep_frame=arguments.keep_frame,
-        )
+        picture = read_image(arguments.reference)
+        try:
+            return photograph_speaker(
+                picture,
+                framing=arguments.framing or "auto",
+                face=arguments.face,
+                size=size,
+                room=room,
+                keep_frame=arguments.keep_frame,
+            )
+        except NoFaceError as error:
+            if puppet_would_do(picture):
+                raise InputError(f"{error}; a drawing or a cartoon can be carried as a puppet: add --puppet") from error
+            raise
     asked = [
         name for name in ("background", "face", "framing", "keep_frame", "puppet", "size") if getattr(arguments, name)
     ]

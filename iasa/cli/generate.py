@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--motion",
         choices=MOTION_MODELS,
-        help=f"who performs: the learned motion model, or rules (default: {DEFAULT_MOTION})",
+        help=f"gesture model: a trained one, or rules by syllables and pauses (default: {DEFAULT_MOTION})",
     )
     limits = ", ".join(f"{name} 1 to {MAX_STEPS[name]}, default {DEFAULT_STEPS[name]}" for name in MODELS)
     parser.add_argument("--steps", type=int, help=f"denoising steps ({limits})")

@@ -23,6 +23,8 @@ COMMANDS = {
     "motion": "speech to keypoints: the first stage alone",
     "pose": "the keypoints of a real video (needs mediapipe)",
     "mask": "the attention plan of a pose file, its density, its picture",
+    "explorer": "the mask explorer of the bundled clips, as a site of plain files",
+    "demo": "the demo in a browser (needs gradio)",
     "avatar": "draw the procedural speaker of a seed speaking (needs Skia)",
     "motion-data": "videos of people who talk to clips for `train motion` (needs mediapipe)",
     "backbone-data": "videos of people who talk to shards for `backbone-train` (needs a Wan model's weights)",

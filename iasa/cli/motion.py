@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_audio(parser)
     add_speaker(parser)
     parser.add_argument(
-        "--model", choices=MOTION_MODELS, default=DEFAULT_MOTION, help=f"who performs (default: {DEFAULT_MOTION})"
+        "--model", choices=MOTION_MODELS, default=DEFAULT_MOTION, help=f"gesture model (default: {DEFAULT_MOTION})"
     )
     add_weights(parser)
     add_seed(parser)

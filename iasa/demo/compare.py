@@ -23,7 +23,6 @@ from iasa.config import (
 )
 from iasa.demo.measured import translate_table
 from iasa.demo.service import (
-    check_seed,
     language_of,
     load_pipeline,
     new_output,
@@ -32,6 +31,7 @@ from iasa.demo.service import (
     show_progress,
     watch_stop,
 )
+from iasa.demo.speaker_choice import check_seed
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
 from iasa.inference.generation import Cancelled
@@ -200,7 +200,7 @@ def make_comparison(
                     None if truth is None else ssim(frames, truth),
                 )
             )
-            pictures.append(add_label(frames, f"{name}, {steps} steps"))
+            pictures.append(add_label(frames, f"{name}, steps: {steps}"))
         writer.describe({"compared": [asdict(row) for row in rows], "seed": seed, "reference": reference.name})
         writer.add_frames(np.concatenate(pictures, axis=2))
     return rows

@@ -12,6 +12,7 @@ from iasa.demo.translations import translate
 from iasa.models.checkpoint import read_card
 from iasa.paths import CHECKOUT, WEIGHTS
 
+LICENCE = "https://www.apache.org/licenses/LICENSE-2.0"
 CLIENT = """from gradio_client import Client, handle_file
 
 client = Client("{address}")
@@ -43,11 +44,27 @@ def about_weights(language: str = "en") -> str:
     return f"### {translate('What was trained', language)}\n" + "\n".join(lines) if lines else ""
 
 
+def repository() -> str:
+    """Where the files of this version can be read: the Space's, those of a named repository on GitHub, or "" for nowhere."""
+    space, named = os.environ.get("SPACE_ID"), os.environ.get("IASA_REPOSITORY")
+    if space:
+        return f"https://huggingface.co/spaces/{space}"
+    return f"https://github.com/{named}" if named else ""
+
+
+def links(language: str = "en") -> str:
+    """Code, notebooks and licence, linked where it is known where they are."""
+    base = repository()
+    places = (("Code", "iasa"), ("Notebooks", "notebooks"))
+    parts = [f"[{name}]({base}/tree/main/{folder})" if base else f"{name}: `{folder}/`" for name, folder in places]
+    return " · ".join([*parts, f"[{translate('Licence', language)}: Apache 2.0]({LICENCE})"])
+
+
 def about_notebooks(language: str = "en") -> str:
-    """The course's notebooks, linked where this runs as a Space."""
-    space = os.environ.get("SPACE_ID")
+    """The course's notebooks, linked where it is known where they are."""
+    base = repository()
     names = sorted(path.name for path in (CHECKOUT / "notebooks").glob("*.ipynb"))
-    where = f"https://huggingface.co/spaces/{space}/blob/main/notebooks/" if space else None
+    where = f"{base}/blob/main/notebooks/" if base else None
     lines = [f"- [{name}]({where}{name})" if where else f"- `notebooks/{name}`" for name in names]
     return f"### {translate('Notebooks', language)}\n" + "\n".join(lines) if lines else ""
 

@@ -31,7 +31,7 @@ def quality_table(path: Path | None = None) -> str:
     lines = ["| | " + " | ".join(title for _, title, _ in COLUMNS) + f" | {title} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, row in report["rows"].items():
         cells = [_cell(row.get(key), digits) for key, _, digits in COLUMNS]
-        steps = f", {row['steps']} steps" if "steps" in row else ""
+        steps = f", steps: {row['steps']}" if "steps" in row else ""
         lines.append(f"| {NAMES.get(name, name)}{steps} | {' | '.join(cells)} | {_cell(row.get(speed), 1)} |")
     clips = f"{report['clips']} clips of {report['frames']} frames"
     lines.append(f"\n{report['device']}, {report['date']}; {clips}: `{report['command']}`")

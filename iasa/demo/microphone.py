@@ -22,15 +22,9 @@ import soxr
 
 from iasa.avatar.speaker import Reference
 from iasa.config import AUDIO_RATE, InputError
-from iasa.demo.player import LiveVideo
-from iasa.demo.service import (
-    check_seed,
-    choose_speaker,
-    language_of,
-    load_pipeline,
-    plain_errors,
-    session_name,
-)
+from iasa.demo.player import LiveVideo, still
+from iasa.demo.service import language_of, load_pipeline, plain_errors, session_name
+from iasa.demo.speaker_choice import check_seed, choose_speaker
 from iasa.demo.translations import translate
 from iasa.pipeline import CoSpeechPipeline
 from iasa.session import LiveSpeaker
@@ -52,7 +46,7 @@ class MicrophoneSession:
         self, session: str, pipeline: CoSpeechPipeline, choose: Callable[[], Reference], seed: int = 0
     ) -> None:
         self.session, self.seed = session, seed
-        self.live = LiveVideo(f"live-{time.monotonic_ns()}", np.zeros(0, np.float32))
+        self.live = LiveVideo(f"live-{time.monotonic_ns()}")
         self.heard = self.skipped = self.waiting = 0.0  # seconds of sound
         self.first: float | None = None  # seconds from the first sound to the first frame
         self.stopped = False
@@ -139,7 +133,9 @@ class MicrophoneSession:
         return self._frames / max(0.04, self._latest - self.started - (self.first or 0.0))
 
     def _work(self, pipeline: CoSpeechPipeline, choose: Callable[[], Reference]) -> None:
-        with LiveSpeaker(pipeline, choose(), seed=self.seed) as speaker:
+        reference = choose()
+        self.live.poster = still(reference.image)
+        with LiveSpeaker(pipeline, reference, seed=self.seed) as speaker:
             while not self.stopped:
                 sound = self._next()
                 if sound is not None:

@@ -1,4 +1,4 @@
-"""Playback while a video is made: frames and sound as pieces of one fragmented mp4 that a browser appends as they come."""
+"""The page's player: pieces of one fragmented mp4, which a browser appends while they are made, then the whole file."""
 
 from __future__ import annotations
 
@@ -6,65 +6,44 @@ import base64
 import io
 import json
 from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
 
 import av
 import numpy as np
 from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
+from PIL import Image
 
 from iasa.config import AUDIO_RATE, VIDEO_FPS
 from iasa.media.watermark import add_mark
 
 CODECS = 'video/mp4; codecs="avc1.42c01e, mp4a.40.2"'
+GREY = 128
 _REPEATED = 4  # pieces sent again with each message, should the page have missed a message
 
-# Runs in the page, once for the component; `props.value` holds a message of `LiveVideo.message`.
-PLAYER_SCRIPT = """
-const video = element.querySelector("video"), note = element.querySelector("p");
-let name = null, buffer = null, next = 0, waiting = [], ended = false;
-const feed = () => {
-  if (!buffer || buffer.updating) return;
-  if (waiting.length) { buffer.appendBuffer(waiting.shift()); return; }
-  if (ended && video.media && video.media.readyState === "open") video.media.endOfStream();
-};
-const open = (message) => {
-  name = message.name; buffer = null; next = 0; waiting = []; ended = false;
-  const media = video.media = new MediaSource();
-  media.addEventListener("sourceopen", () => {
-    buffer = media.addSourceBuffer(message.codecs);
-    buffer.addEventListener("updateend", () => { if (video.paused && next < 6) video.play().catch(() => {}); feed(); });
-    feed();
-  }, { once: true });
-  video.src = URL.createObjectURL(media);
-};
-watch("value", () => {
-  const message = JSON.parse(props.value || "{}");
-  element.querySelector("div").hidden = !message.name || !window.MediaSource || !MediaSource.isTypeSupported(message.codecs);
-  if (!message.name) return;
-  if (message.name !== name) open(message);
-  for (const [number, piece] of message.pieces) {
-    if (number !== next) continue;
-    waiting.push(Uint8Array.from(atob(piece), (letter) => letter.charCodeAt(0)));
-    next += 1;
-  }
-  ended = message.ended;
-  video.hidden = next === 0;
-  note.textContent = message.note;
-  feed();
-});
+PLAYER_SCRIPT = (files("iasa.demo") / "player.js").read_text(encoding="utf-8")
+PLAYER = """<div class="stage"><img alt="" hidden><video hidden></video></div>
+<div class="line"><progress max="1" value="0" class="idle" aria-label="%"></progress><p role="status"></p></div>"""
+PLAYER_STYLE = """
+.stage { position: relative; height: min(420px, 46svh, 100vw - 64px); border-radius: 8px; overflow: hidden; background: #14171f; }
+.stage :is(video, img) { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; margin: 0; }
+.stage [hidden] { display: none; }
+.stage img { filter: brightness(0.8); }
+.line { height: 52px; padding-top: 6px; overflow: hidden; }
+.line p { margin: 2px 0 0; font-size: 14px; line-height: 19px; max-height: 38px; overflow: hidden; }
+progress { display: block; width: 100%; height: 6px; accent-color: var(--color-accent); }
+progress.idle { visibility: hidden; }
 """
-PLAYER = "<div hidden><video controls playsinline></video><p></p></div>"
-PLAYER_STYLE = (
-    "video[hidden] { display: none; } video { width: 100%; max-height: 420px; background: #000; border-radius: 8px; }"
-)
 
 
 class LiveVideo:
     """Feeds an encoder; `add_frames` returns nothing, `message` what the page has to know next."""
 
-    def __init__(self, name: str, audio: np.ndarray) -> None:  # float32 [n], mono, AUDIO_RATE
-        self.name, self.audio = name, audio
+    def __init__(self, name: str, audio: np.ndarray | None = None) -> None:  # float32 [n], mono, AUDIO_RATE
+        self.name, self.audio = name, np.zeros(0, np.float32) if audio is None else audio
         self.pieces: list[str] = []
+        self.poster = ""  # a still of the speaker, as an address, until there are pieces
         self.frames = self._samples = self._taken = 0
         self._file = io.BytesIO()
         self._container: OutputContainer | None = None
@@ -133,12 +112,37 @@ class LiveVideo:
         if data:
             self.pieces.append(base64.b64encode(data).decode("ascii"))
 
-    def message(self, note: str, ended: bool = False, known: int | None = None) -> str:
-        """JSON for the page: the pieces after the first `known` (else the last ones) with their numbers, and a line to show."""
+    def message(
+        self,
+        note: str,
+        ended: bool = False,
+        known: int | None = None,
+        share: float | None = None,
+        file: Path | None = None,
+    ) -> str:
+        """JSON for the page: the pieces after the first `known` (else the last ones) with their numbers, a line to show, the
+        share that is done, and in the end the file that takes the pieces' place."""
         first = max(0, (len(self.pieces) if known is None else known) - _REPEATED)
         pieces = list(enumerate(self.pieces))[first:]
-        return json.dumps({"name": self.name, "codecs": CODECS, "pieces": pieces, "note": note, "ended": ended})
+        said = {"name": self.name, "codecs": CODECS, "pieces": pieces, "note": note, "ended": ended, "share": share}
+        said |= {"poster": self.poster} if self.poster and not self.pieces else {}
+        return json.dumps(said | ({"file": str(file)} if file else {}))
 
     def data(self) -> bytes:
         """Everything so far: a playable mp4."""
         return self._file.getvalue()
+
+
+def still(picture: np.ndarray) -> str:
+    """uint8 [H, W, 3] as the address of a small JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def on_grey(frames: np.ndarray) -> np.ndarray:
+    """Frames uint8 [f, H, W, 3 or 4] as the page shows them: what is transparent before a grey wall."""
+    if frames.shape[-1] == 3:
+        return frames
+    share = frames[..., 3:].astype(np.float32) / 255
+    return (share * frames[..., :3] + (1 - share) * GREY + 0.5).astype(np.uint8)

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import html
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -25,27 +26,25 @@ from typing import Any, TypeVar
 import gradio as gr
 import numpy as np
 
-from iasa.avatar.speaker import Reference, draw_speaker, load_speaker, photo_speaker, photograph_speaker
+from iasa.avatar.speaker import Reference
 from iasa.config import MODELS, InputError
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
-from iasa.demo.translations import translate
+from iasa.demo.translations import to_sentence, translate
 from iasa.keypoints import Keypoints
-from iasa.media.reader import Sound, read_image, read_sound
+from iasa.media.reader import Sound, read_sound
 from iasa.paths import WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
 from iasa.speech import to_speech
 from iasa.speech.features import count_frames
 
 MAX_SECONDS = 60.0  # of speech; the command line takes ten minutes
-MAX_SEED = 2**32 - 1
 KEPT_SECONDS = float(os.environ.get("IASA_KEPT_SECONDS", 3600))  # a made video is deleted after an hour
-EXAMPLE, DRAWN, PHOTO = "Example speaker", "Drawn from a number", "My photo"
-PUPPET = "Puppet of my photo"  # drawn, with the picture's face: for cartoons and bodies that are not seen
 STAGES = {
     "motion": "Listening: phones, stress, gestures",
     "plan": "Planning the attention",
     "denoise": "Making frames",
 }
+GENERATE, CANCEL = "generate", "cancel"  # what a stop flag holds: which of the two was pressed last
 OPTIONAL = {
     "mediapipe": "photos as speakers and videos of people are off (pip install mediapipe==0.10.21)",
     "skia": "drawn speakers and photos are off (pip install skia-python; on Debian apt-get install libgl1 libegl1)",
@@ -57,13 +56,15 @@ T = TypeVar("T")
 _one_at_a_time = threading.Lock()  # a run that was stopped may need a moment to notice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # gradio tells by its hash whether there is another one
 class SessionClip:
-    """The clip made last: its poses at 25 a second, its file, and who speaks."""
+    """The clip made last: its poses at 25 a second, its file, who speaks, what was said and the poses' file."""
 
     poses: Keypoints
     video: str
     reference: Reference
+    speech: str = ""
+    poses_file: str = ""
 
 
 @functools.cache
@@ -99,7 +100,7 @@ def plain_errors(request: gr.Request | None = None) -> Iterator[None]:
     try:
         yield
     except (InputError, ImportError) as error:
-        text = translate(str(error), language_of(request))
+        text = to_sentence(str(error), language_of(request))
         text = html.escape(text, quote=False)  # the page would take a file's name for markup
         title = translate("Error", language_of(request))
         raise gr.Error(text, duration=15, print_exception=False, title=title) from error
@@ -178,8 +179,13 @@ def pressed_at(request: gr.Request | None) -> int:
 def take_turn(request: gr.Request | None) -> int:
     """A new run of this visitor, which takes the place of the one before: the time from which Cancel stops it, be it still
     waiting in the line."""
-    stop_flag(request).touch()
+    stop_flag(request).write_text(GENERATE)
     return pressed_at(request)
+
+
+def run_name(turn: int | None) -> str:
+    """What the page calls a run."""
+    return f"run-{turn or uuid.uuid4().hex}"
 
 
 def watch_stop(request: gr.Request | None, since: int | None = None) -> Callable[[], bool]:
@@ -189,17 +195,22 @@ def watch_stop(request: gr.Request | None, since: int | None = None) -> Callable
     return lambda: pressed_at(request) > before
 
 
-def until_stopped(make: Callable[[Callable[[], bool]], Iterator[T]], stopped: Callable[[], bool]) -> Iterator[T]:
+def until_stopped(
+    make: Callable[[Callable[[], bool], Callable[[T], None]], Iterator[T]], stopped: Callable[[], bool]
+) -> Iterator[T]:
     """What `make` yields, made in a thread; ends as soon as it is to stop, though what is being made goes on until it notices.
-    `make` is told when: by `stopped`, or because nobody takes any more."""
+    `make` is told when, by `stopped` or because nobody takes any more, and may tell of more in between."""
     made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
     gone = threading.Event()
+
+    def tell(update: T) -> None:
+        made.put(("update", update))
 
     def work() -> None:
         try:
             with _one_at_a_time:
-                for update in make(lambda: gone.is_set() or stopped()):
-                    made.put(("update", update))
+                for update in make(lambda: gone.is_set() or stopped(), tell):
+                    tell(update)
             made.put(("end", None))
         except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
             made.put(("error", error))
@@ -221,29 +232,18 @@ def until_stopped(make: Callable[[Callable[[], bool]], Iterator[T]], stopped: Ca
 
 
 def request_stop(request: gr.Request) -> str:
-    stop_flag(request).touch()
+    stop_flag(request).write_text(CANCEL)
     return translate("Stopped.", language_of(request))
 
 
-def choose_speaker(kind: str, example: str | None, number: float | None, photo: str | None, consent: bool) -> Reference:
-    if kind == DRAWN:
-        return draw_speaker(check_seed(number))
-    if kind in (PHOTO, PUPPET):
-        if photo is None:
-            raise InputError("there is no photo; upload a portrait that shows one face from the front")
-        if not consent:
-            raise InputError(
-                "a photo may be used only with the consent of the person in it; tick the box to confirm that"
-            )
-        picture = read_image(photo)
-        return photograph_speaker(picture, "photo") if kind == PHOTO else photo_speaker(picture)
-    return load_speaker(example or "")
-
-
-def check_seed(number: float | None) -> int:
-    if number is None or number != int(number) or not 0 <= number <= MAX_SEED:
-        raise InputError(f"the number is {number}; a whole number from 0 to {MAX_SEED} is needed")
-    return int(number)
+def stop_run(turn: int | None, request: gr.Request) -> str | dict:
+    """Cancel: the run of that turn ends, or one that has begun so lately that the page does not know its turn yet; the player
+    says so at once."""
+    flag = stop_flag(request)
+    if flag.exists() and flag.read_text() == GENERATE:
+        turn = pressed_at(request)
+    said = request_stop(request)
+    return json.dumps({"name": run_name(turn), "note": said, "ended": True}) if turn else gr.skip()
 
 
 def read_recording(audio: str | None, seconds: float = MAX_SECONDS) -> Sound:

@@ -1,88 +1,69 @@
-"""The Speak tab's work: speech to a video, playing while it is made; its poses alone; its settings back from a file."""
+"""The Speak tab's work: speech to a video, playing while it is made, and its poses alone."""
 
 from __future__ import annotations
 
 import html
 import time
-import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from iasa.avatar.speaker import speaker_names
-from iasa.config import (
-    AUDIO_RATE,
-    DEFAULT_MOTION,
-    LAYERS,
-    MAX_STEPS,
-    MODELS,
-    MOTION_MODELS,
-    VIDEO_FPS,
-    InputError,
-    check_steps,
-)
+from iasa.config import DEFAULT_MOTION, MODELS, VIDEO_FPS, InputError
 from iasa.demo.compare import attention_cost
-from iasa.demo.measured import measured_fps
+from iasa.demo.given_speech import REMEMBERED_SPEED
 from iasa.demo.motion_edits import MotionEdits, edit_motion, wish_style
-from iasa.demo.player import LiveVideo
+from iasa.demo.player import LiveVideo, on_grey, still
+from iasa.demo.run_settings import name_settings
 from iasa.demo.service import (
-    DRAWN,
-    EXAMPLE,
-    MAX_SEED,
-    PHOTO,
     SessionClip,
-    check_seed,
     choose_poses,
-    choose_speaker,
     language_of,
     load_pipeline,
     new_output,
     plain_errors,
     read_driver,
     read_recording,
-    read_speech,
+    run_name,
     show_progress,
-    take_turn,
     until_stopped,
     watch_stop,
 )
-from iasa.demo.translations import translate
+from iasa.demo.speaker_choice import EXAMPLE, OWN, Backdrop, check_seed, choose_speaker
+from iasa.demo.translations import to_sentence, translate
 from iasa.demo.zerogpu import gpu
 from iasa.inference.generation import Cancelled, remarks, summarise, write
 from iasa.keypoints import save_keypoints
 from iasa.media.content_credentials import sign_if_asked
-from iasa.media.reader import read_metadata
 from iasa.media.writer import VideoWriter
 from iasa.pose import draw_pose
 from iasa.speech import to_speech
-from iasa.speech.language import LANGUAGES, detect_language
 
-MAX_TEXT = 300  # letters of typed speech
-WISHES = (("amount", 1.0), ("blink", 1.0), ("hand_height", 0.0), ("head_lock", False))  # in the settings of a file
-NEEDED = {"speech": "the speech", "photo": "the photo", "driving": "the movement"}
 LIVE_FRAMES = 10  # in one piece of the live video
-REMEMBERED_SPEED: dict[tuple[str, int], float] = {}  # frames a second of this machine's last runs
+TOLD_EVERY = 0.4  # seconds between two words about the progress
 
 
 def speak_steps(
-    audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress, stopped
-) -> Iterator[tuple]:
-    """Messages for the live player with a line of figures; last (video, figures, poses file, SessionClip) or "Stopped."."""
+    audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, backdrop, request, progress, stopped,
+    live: LiveVideo,
+) -> Iterator[tuple]:  # fmt: skip
+    """Messages for the player, (message,); last (message, figures, SessionClip), or (message,) if it was stopped."""
     language = language_of(request)
     started = time.perf_counter()
     progress(0.0, desc=translate("Reading", language))
     recording = read_recording(audio)
     sound = to_speech(recording)
-    reference, seed = choose_speaker(kind, example, number, photo, consent), check_seed(seed)
+    reference, seed = choose_speaker(kind, example, number, photo, consent, backdrop), check_seed(seed)
+    live.hear(sound)
+    live.poster = still(reference.image)
+    progress(0.0, desc=translate("Reading", language))
     pipeline = load_pipeline()
     if model not in MODELS:
         raise InputError(f"the model is {model!r}; accepted: {' or '.join(MODELS)}")
     name = f"{reference.name}-seed{seed}"
-    video, watch = new_output(".mp4", name), show_progress(progress, language)
+    video, watch = new_output(backdrop.suffix if reference.photo else ".mp4", name), show_progress(progress, language)
     try:
         if stopped():
             raise Cancelled("cancelled while the speaker was made")
@@ -93,48 +74,35 @@ def speak_steps(
             if reference.photo is None:  # a photograph moves in layers
                 given |= {"model": model, "num_inference_steps": None if steps is None else int(steps)}
             generation = pipeline.stream(sound, reference, seed=seed, progress=watch, should_stop=stopped, **given)
-            generation.settings |= name_settings(wishes, audio, photo, driving)
-            live, waiting, first, done = LiveVideo(video.parent.name, sound), [], None, 0
+            generation.settings |= name_settings(wishes, audio, photo if reference.photo else None, driving, backdrop)
+            waiting, first = [], None
             for frames in write(generation, writer):
                 first = first or time.perf_counter() - started
                 waiting.append(frames)
-                done += len(frames)
                 if sum(map(len, waiting)) >= LIVE_FRAMES:
-                    live.add_frames(np.concatenate(waiting))
+                    live.add_frames(on_grey(np.concatenate(waiting)))
                     waiting = []
-                    speed = done / max(1e-6, time.perf_counter() - started - first)
-                    note = f"First frame after {first:.1f} s, {speed:.1f} frames/s so far"
-                    yield live.message(translate(note, language)), ""
+                    progress(live.frames / (generation.count or live.frames), desc="")
             if waiting:
-                live.add_frames(np.concatenate(waiting))
+                live.add_frames(on_grey(np.concatenate(waiting)))
             live.finish()
             report = summarise(generation, started)
     except Cancelled:
         video.parent.rmdir()
-        yield None, translate("Stopped.", language), None, None
+        yield (live.message(translate("Stopped.", language), ended=True),)
         return
     sign_if_asked(video)
     file = new_output(".npz", f"{name}-poses")
     save_keypoints(file, generation.keypoints)
     model, steps = report["model"], report["steps"]
     REMEMBERED_SPEED[model, steps] = report["fps"]
-    note = translate(f"First frame after {first:.1f} s, {report['fps']:.1f} frames/s in all", language)
-    yield live.message(note, ended=True), note
     if model in pipeline.models:
         report["flop"] = attention_cost(generation.plan, model, pipeline.models[model].config, steps)[1]
-    lines = [translate(to_figures(report), language)]
-    lines += [translate(sentence, language) for sentence in remarks(report)]
-    lines += [translate(sentence, language) for sentence in reference.describe()]
-    yield str(video), "\n\n".join(lines), str(file), SessionClip(generation.keypoints, str(video), reference)
-
-
-def name_settings(wishes: MotionEdits, audio: str, photo: str | None, driving: str | None) -> dict[str, Any]:
-    """What the video's file says of the wishes, and of the files that the same run needs again."""
-    files = {"speech": audio, "photo": photo, "driving": driving}
-    return {
-        "amount": wishes.amount, "blink": wishes.blink, "hand_height": wishes.hand_height, "head_lock": wishes.head_lock,
-        "files": {name: Path(path).name for name, path in files.items() if path},
-    }  # fmt: skip
+    lines = [to_figures(report), *remarks(report), *reference.describe()]
+    clip = SessionClip(generation.keypoints, str(video), reference, audio, str(file))
+    note = translate(f"First frame after {first:.1f} s, {report['fps']:.1f} frames/s in all", language)
+    figures = "\n\n".join(to_sentence(line, language) for line in lines)
+    yield live.message(note, ended=True, file=video), figures, clip
 
 
 @gpu(60)
@@ -154,6 +122,9 @@ def speak(
     height: float = 0.0,
     lock: bool = False,
     motion: str = DEFAULT_MOTION,
+    backdrop: str = OWN,
+    color: str | None = None,
+    picture: str | None = None,
     request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
 ) -> tuple[str | None, str, str | None]:
@@ -164,71 +135,61 @@ def speak(
     my photo" (with the photo and the consent of the person in it). A photo moves in layers, whatever the model. The
     model is "student" (1 to 4 steps) or "teacher" (1 to 100); without steps it takes its usual number. The movement
     comes from the speech (performed by "rules", or by "learned", which begins later; amount of gestures and blinking
-    0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person.
+    0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person. Behind
+    the person of a photo stands its "Own room", the "Whole photo" around what moves, a "Color" (#rrggbb), "Another
+    picture", or nothing ("Transparent", a webm).
     """
     with plain_errors(request):
-        wishes = MotionEdits(amount, blink, height, bool(lock), motion)
-        return list(
-            speak_steps(
-                audio,
-                kind,
-                example,
-                number,
-                photo,
-                consent,
-                model,
-                steps,
-                seed,
-                driving,
-                wishes,
-                request,
-                progress,
-                watch_stop(request),
-            )
-        )[-1][:3]
+        wishes, behind = MotionEdits(amount, blink, height, bool(lock), motion), Backdrop(backdrop, color, picture)
+        asked = (audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, behind, request)
+        *_, last = speak_steps(*asked, progress, watch_stop(request), LiveVideo("program"))
+        if len(last) == 1:
+            return None, translate("Stopped.", language_of(request)), None
+        _, figures, clip = last
+        return clip.video, figures, clip.poses_file
 
 
 @gpu(60)
 def speak_live(
     audio, kind, example, number, photo, consent, model, steps, seed, driving, amount, blink, height, lock, motion,
+    backdrop=OWN, color=None, picture=None,
     turn: int | None = None,  # of `begin_run`
     request: gr.Request | None = None,
-    progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple]:  # fmt: skip
-    """`speak`, playing while it is made: (live message, video, figures, poses file, SessionClip). Cancel ends it at once."""
-    keep, ended = gr.skip(), False
+    """`speak`, playing while it is made: (message of the player, figures, SessionClip). Cancel ends it at once."""
+    keep, language, live, last = gr.skip(), language_of(request), LiveVideo(run_name(turn)), ("",)
     stopped = watch_stop(request, turn)
-    with plain_errors(request):
-        wishes = MotionEdits(amount, blink, height, bool(lock), motion)
-        asked = (audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, request, progress)
-        yield "", None, "", None, keep
-        for update in until_stopped(lambda stop: speak_steps(*asked, stop), stopped):
-            ended = len(update) != 2
-            yield (keep, *update) if ended else (update[0], keep, update[1], keep, keep)
-        if not ended:
-            yield keep, None, translate("Stopped.", language_of(request)), None, None
-
-
-def estimate(audio: str | None, model: str, steps: float, request: gr.Request | None = None) -> str:
-    """How long the run will take, before it; or why this speech cannot be used."""
-    if audio is None:
-        return ""
-    language = language_of(request)
     try:
-        seconds = len(read_speech(audio)) / AUDIO_RATE
-        steps = check_steps(model, int(steps))
-    except InputError as error:
-        return "⚠️ " + html.escape(translate(str(error), language), quote=False)
-    speed, where = REMEMBERED_SPEED.get((model, steps)), "by the last run here"
-    if speed is None:
-        speed, where = (
-            measured_fps(model, steps),
-            "by the machine of the table in Learn; the first run also loads the networks",
-        )
-    text = f"{seconds:.1f} s of speech."
-    if speed:
-        text = f"{seconds:.1f} s of speech: about {2 + seconds * VIDEO_FPS / speed:.0f} s of work ({where})."
-    return translate(text, language)
+        with plain_errors(request):
+            wishes, behind = MotionEdits(amount, blink, height, bool(lock), motion), Backdrop(backdrop, color, picture)
+            asked = (audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, behind, request)
+            yield live.message("", share=0.0), "", keep
+            for last in until_stopped(
+                lambda stop, tell: speak_steps(*asked, tell_page(live, tell), stop, live), stopped
+            ):
+                yield last if len(last) == 3 else (*last, keep, keep)
+    except gr.Error as error:
+        yield live.message(f"⚠️ {html.unescape(str(error.message))}", ended=True), "", keep
+        raise
+    if len(last) != 3:
+        yield live.message(translate("Stopped.", language), ended=True), "", keep
+
+
+def tell_page(live: LiveVideo, tell: Callable[[tuple], None]) -> Callable[..., None]:
+    """Stands for gr.Progress: the share that is done, which never falls, the stage and the seconds left go to the player's
+    line, not too often; the speaker's still and pieces of the video go along at once."""
+    last: dict[str, Any] = {"when": 0.0, "stage": "", "shown": (), "share": 0.0}
+
+    def show(share: float, desc: str) -> None:
+        stage, now, shown = desc or last["stage"], time.perf_counter(), (bool(live.poster), len(live.pieces))
+        share = max(share, last["share"])
+        if shown == last["shown"] and now - last["when"] < TOLD_EVERY:
+            last.update(stage=stage, share=share)
+            return
+        last.update(when=now, stage=stage, shown=shown, share=share)
+        tell((live.message(f"{share:.0%} · {stage}", share=share),))
+
+    return show
 
 
 def to_figures(report: dict) -> str:
@@ -282,96 +243,3 @@ def preview_poses(
                 writer.add_frames(draw_pose(poses[start : start + 50]))
         save_keypoints(file, poses)
         return str(video), str(file)
-
-
-def restore_settings(video: str | None, request: gr.Request | None = None) -> tuple:
-    """The settings that a video made here holds, for the controls: kind, example, number, model, steps, seed, motion,
-    amount, blink, height, lock, driving (emptied), and a line about what the same run needs besides."""
-    if video is None:
-        return (*(gr.skip(),) * 12, "")
-    with plain_errors(request):
-        given = read_metadata(video)
-        model, steps, seed = given.get("model"), given.get("steps"), given.get("seed")
-        layers = model == LAYERS  # a photograph, which moves without a network
-        if (
-            model not in (*MODELS, LAYERS)
-            or not (layers or isinstance(steps, int) and 1 <= steps <= MAX_STEPS[model])
-            or not (isinstance(seed, int) and 0 <= seed <= MAX_SEED)
-        ):
-            raise InputError("the video holds no settings; one that was made here is needed")
-    name = str(given.get("reference", ""))
-    kind, example, number = gr.skip(), gr.skip(), gr.skip()
-    if name in speaker_names():
-        kind, example = EXAMPLE, name
-    elif name.startswith("avatar ") and name[7:].isdigit() and int(name[7:]) <= MAX_SEED:
-        kind, number = DRAWN, int(name[7:])
-    elif layers:
-        kind = PHOTO
-    motion = given.get("motion") if given.get("motion") in MOTION_MODELS else gr.skip()
-    known = restore_wishes(given)
-    pick = (gr.skip(), gr.skip()) if layers else (model, gr.update(maximum=MAX_STEPS[model], value=steps))
-    return kind, example, number, *pick, seed, motion, *known, None, name_missing(given, language_of(request))
-
-
-def restore_wishes(given: dict) -> tuple:
-    """Amount, blinking, height and lock, as they would be by themselves where the file does not say."""
-    try:
-        wishes = MotionEdits(*(given.get(name, usual) for name, usual in WISHES))
-    except InputError:  # another program's, or an older one's
-        wishes = MotionEdits()
-    return wishes.amount, wishes.blink, wishes.hand_height, bool(wishes.head_lock)
-
-
-def name_missing(given: dict, language: str) -> str:
-    """A sentence about the files that the same run needs again, as the settings name them."""
-    files = given.get("files")
-    files = files if isinstance(files, dict) else {"speech": "?"}
-    needed = [f"{translate(NEEDED[name], language)} ({files[name]})" for name in NEEDED if name in files]
-    text = translate("For the same run, give again: {what}", language).replace("{what}", ", ".join(needed))
-    return html.escape(text, quote=False)
-
-
-def read_text(text: str, language: str = "auto", request: gr.Request | None = None) -> str:
-    """A synthetic voice of the text's language, or of a chosen one, reads it into a sound file."""
-    from iasa.training.speech_data.synthesis import VOICES, make_speech
-
-    with plain_errors(request):
-        spoken = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-        if not any(letter.isalpha() for letter in spoken) or len(spoken) > MAX_TEXT:
-            raise InputError(f"the text has {len(spoken)} letters; some words, up to {MAX_TEXT} letters, are needed")
-        spoken_in = detect_language(spoken) if language == "auto" else language
-        if spoken_in not in VOICES:
-            known = ", ".join(LANGUAGES[code] for code in VOICES)
-            raise InputError(f"no voice here reads {LANGUAGES.get(spoken_in or '', 'this script')}; accepted: {known}")
-        sound, _ = make_speech(spoken, VOICES[spoken_in])
-    path = new_output(".wav", "typed")
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, AUDIO_RATE, 0, "NONE", ""))
-        file.writeframes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
-    return str(path)
-
-
-def begin_run(
-    text: str = "", language: str = "auto", read_last: str = "", request: gr.Request | None = None
-) -> tuple[str | dict, str, int]:
-    """When Generate is pressed: the speech, if a text has not been read yet, that text, and the run's turn."""
-    turn = take_turn(request)
-    return (*read_what_is_typed(text, language, read_last, request), turn)
-
-
-def read_what_is_typed(
-    text: str, language: str, read_last: str = "", request: gr.Request | None = None
-) -> tuple[str | dict, str]:
-    """A text that has not been read yet becomes the speech: (speech, the text that was read last)."""
-    if not (text or "").strip() or text == read_last:
-        return gr.skip(), read_last
-    return read_text(text, language, request), text
-
-
-def take_sound(path: str | None, request: gr.Request | None = None) -> str | dict:
-    """The sound of any file that can be read, a video's too, as the speech."""
-    if path is None:
-        return gr.skip()
-    with plain_errors(request):
-        read_recording(path)
-    return path

@@ -20,6 +20,10 @@ GERMAN = {
     "teacher": "Lehrer",
     "dense student": "Schüler, voll besetzt",
     "sparse student": "Schüler, dünn besetzt",
+    "Place {place} of {all} in the line": "Platz {place} von {all} in der Reihe",
+    ", about {seconds} s": ", etwa {seconds} s",
+    "Ready-made; Generate makes it anew on this machine": "Fertig gespeichert; Erzeugen macht es hier noch einmal",
+    "Licence": "Lizenz",
     "{stage}, about {seconds} s left": "{stage}, noch etwa {seconds} s",
     "First frame after {first} s, {speed} frames/s so far": "Erstes Bild nach {first} s, bisher {speed} Bilder/s",
     "First frame after {first} s, {speed} frames/s in all": "Erstes Bild nach {first} s, insgesamt {speed} Bilder/s",
@@ -48,6 +52,7 @@ GERMAN = {
     "the speech": "die Sprache",
     "the photo": "das Foto",
     "the movement": "die Bewegung",
+    "the picture behind the person": "das Bild hinter der Person",
     "The poses go on for {seconds} s after the speech, in silence": (
         "Die Posen gehen nach der Sprache {seconds} s lang stumm weiter"
     ),
@@ -85,7 +90,7 @@ GERMAN = {
     "autoencoder": "Autoencoder",
     "static reference": "unbewegtes Referenzbild",
     "warped reference": "verformtes Referenzbild",
-    "{model}, {steps} steps": "{model}, Schritte: {steps}",
+    "{model}, steps: {steps}": "{model}, Schritte: {steps}",
     "{device}, {date}; {clips} clips of {frames} frames: {command}": (
         "{device}, {date}; {clips} Clips mit {frames} Bildern: {command}"
     ),
@@ -108,6 +113,20 @@ GERMAN = {
     ),
     "a photo may be used only with the consent of the person in it; tick the box to confirm that": (
         "ein Foto darf nur mit Einwilligung der abgebildeten Person verwendet werden; bestätige das mit dem Häkchen"
+    ),
+    "there is no clip yet; generate one first": "es gibt noch keinen Clip; erzeuge zuerst einen",
+    "the speech is no longer kept; give it again": "die Sprache ist nicht mehr da; gib sie noch einmal an",
+    "only example speakers are compared: {names}": "verglichen werden nur Beispielsprecher: {names}",
+    "an mp4 cannot be transparent; take the WebM": "ein mp4 kann nicht durchsichtig sein; nimm das WebM",
+    "the backdrop is {given}; {names} are accepted": "der Hintergrund ist {given}; erlaubt sind {names}",
+    "there is no picture to stand behind the person; upload one or choose another backdrop": (
+        "es fehlt das Bild hinter der Person; lade eines hoch oder wähle einen anderen Hintergrund"
+    ),
+    "the background is {given}; a colour as #rrggbb, {word} or a picture is accepted": (
+        "der Hintergrund ist {given}; erlaubt ist eine Farbe als #rrggbb, {word} oder ein Bild"
+    ),
+    "{error}; a drawing or a cartoon can be carried as a puppet: choose {kind}": (
+        "{error}; eine Zeichnung kann als Puppe bewegt werden: wähle {kind}"
     ),
     "there are no poses; make a video in the Speak tab first, or upload a pose file": (
         "es fehlen die Posen; mach zuerst unter Sprechen ein Video oder lade eine Posendatei hoch"
@@ -262,6 +281,10 @@ GERMAN = {
     ),
     "mediapipe cannot be loaded ({error}): {how}": "mediapipe lässt sich nicht laden ({error}): {how}",
     # photos
+    "The person does not stand out from the picture, as in drawings; a puppet of it moves better": (
+        "Die Person hebt sich nicht vom Bild ab, wie bei Zeichnungen; als Puppe bewegt sie sich besser"
+    ),
+    "Puppet of my photo": "Puppe meines Fotos",
     "the portrait is {kind}; an RGB picture of uint8 [h, w, 3] is needed": "das Porträt ist {kind}; nötig ist ein RGB-Bild",
     "the portrait has {width} x {height} pixels; {low} to {high} a side are accepted": (
         "das Porträt hat {width} x {height} Bildpunkte; erlaubt sind {low} bis {high} je Seite"
@@ -350,6 +373,12 @@ def _patterns() -> list[tuple[re.Pattern, str]]:
             text = "".join(f"(?P<{p}>.+?)" if i % 2 else re.escape(p) for i, p in enumerate(pieces))
             found.append((re.compile(text, re.DOTALL), german))
     return found
+
+
+def to_sentence(text: str, language: str) -> str:
+    """`translate`, beginning with a capital; a file's name at the beginning stays as it is."""
+    text = translate(text, language)
+    return text[0].upper() + text[1:] if re.match(r"[^\W\d_]+[ ,;]", text) else text
 
 
 def translate(text: str, language: str) -> str:

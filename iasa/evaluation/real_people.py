@@ -125,9 +125,7 @@ def clip_subject(path: Path, frames: int, size: int) -> Subject:
     found = forget_unseen(extract_keypoints(iter(cut)))
     own = photo.keypoints
     seen = (found.confidence > 0) & (own.confidence > 0)
-    poses = replace(
-        found, xy=np.where(seen[..., None], found.xy, own.xy), confidence=np.repeat(own.confidence, len(film), 0)
-    )
+    poses = replace(found, xy=np.where(seen[..., None], found.xy, own.xy), confidence=np.where(seen, own.confidence, 0))
     small = [np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.BOX)) for f in cut]
     return Subject(reference, poses, np.stack(small))
 

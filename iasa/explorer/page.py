@@ -9,7 +9,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -50,6 +50,7 @@ def explorer_html(
     note: str = "",
     language: str = "",  # "en" or "de"; "": the reader's browser decides
     patterns: PatternMaps | None = None,
+    clips: Mapping[str, str] | None = None,  # of a site with several pages: names and addresses, "" for this one's
 ) -> str:
     """The whole explorer as one HTML text that asks the network for nothing.
 
@@ -95,6 +96,7 @@ def explorer_html(
         "data": _to_safe_json(data),
         "script": script,
         "script_hash": f"sha256-{digest}",
+        "clips": "".join(_to_link(name, address) for name, address in (clips or {}).items()),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("template.html"))
 
@@ -102,6 +104,11 @@ def explorer_html(
 def join_modules(names: Sequence[str] = MODULES) -> str:
     """Modules of js/ one after another, to share one scope: their imports and exports are left out."""
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", _read(f"js/{name}.js"))) for name in names)
+
+
+def _to_link(name: str, address: str) -> str:
+    place = f'href="{html.escape(address)}"' if address else 'aria-current="page"'
+    return f'<a class="button" {place}>{html.escape(name)}</a>'
 
 
 def explorer_frame(page: str, height: int = 1500) -> str:

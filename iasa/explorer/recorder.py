@@ -82,7 +82,7 @@ def record_attention(
         handle.remove()
     frames = pipeline.decode(torch.stack(latents, 1), filled, reference)
     source = (
-        f"student, {steps} steps, {reference.name}, seed {seed}: the last step's softmax over all of the past, "
+        f"student, steps: {steps}, {reference.name}, seed {seed}: the last step's softmax over all of the past, "
         "recorded beside the sparse run"
     )
     thumbnails = [reference.image, *frames[::FRAMES_PER_LATENT]]

@@ -12,6 +12,7 @@ from iasa.teaching.gesture import (
     check_moving_mean,
     check_nearest_entry,
 )
+from iasa.teaching.lab import check_drift_rate, check_forced_mask, check_free_run, check_student_turns
 from iasa.teaching.neighbours import (
     check_broadcast_table,
     check_cluster_blocks,
@@ -32,6 +33,7 @@ from iasa.teaching.past import (
     check_oracle_frames,
     check_paired_interval,
 )
+from iasa.teaching.people import check_find_runs, check_passes, check_psnr_inside, check_rank_correlation
 from iasa.teaching.realtime import (
     check_choose_blocks,
     check_count_keys,
@@ -73,11 +75,15 @@ __all__ = [
     "check_density_formula",
     "check_detail_change",
     "check_dmd_gradient",
+    "check_drift_rate",
     "check_euler",
+    "check_find_runs",
     "check_first_shown",
+    "check_forced_mask",
     "check_forcing_step",
     "check_frame_mask",
     "check_frame_rate",
+    "check_free_run",
     "check_guide",
     "check_last_use",
     "check_locate",
@@ -90,15 +96,19 @@ __all__ = [
     "check_online_attention",
     "check_oracle_frames",
     "check_paired_interval",
+    "check_passes",
     "check_pool_blocks",
     "check_pose_distance",
     "check_pose_pairs",
+    "check_psnr_inside",
+    "check_rank_correlation",
     "check_region_loss",
     "check_rigid_fit",
     "check_score",
     "check_share_region",
     "check_sort_tokens",
     "check_start_delay",
+    "check_student_turns",
     "check_surrogate",
     "check_to_csr",
     "check_token_mask",

@@ -21,6 +21,7 @@ from iasa.masks.blocks import region_order
 from iasa.masks.frame_choice import first_showings, most_shown
 from iasa.masks.regions import warp_rigid
 from iasa.masks.similarity import rigid_distance, top_k_past
+from iasa.pose.filter import find_runs as filter_runs
 from iasa.teaching.verdict import is_right
 
 _SAID: set[str] = set()  # once is enough
@@ -319,3 +320,53 @@ def detail_change(looks: np.ndarray) -> float:
 def paired_interval(a: np.ndarray, b: np.ndarray, draws: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile((a - b)[draws].mean(1), [0.025, 0.975])
     return float(low), float(high)
+
+
+# Notebook 12, a training lab
+
+
+def free_run(weights: Tensor, first: Tensor, steps: int) -> Tensor:
+    window, made = first, []
+    for _ in range(steps):
+        value = window @ weights  # [m]
+        window = torch.cat([window[:, 1:], value[:, None]], 1)
+        made.append(value)
+    return torch.stack(made, 1)
+
+
+def forced_mask(causal: Tensor, n: int) -> Tensor:
+    frame = torch.arange(len(causal), device=causal.device) // n
+    own = frame[:, None] == frame
+    clean = F.pad(causal, (0, len(causal) - n))
+    return torch.cat([clean, torch.cat([causal & ~own, own[:, n:]], 1)[n:]])
+
+
+def drift_rate(scores: np.ndarray) -> float:
+    away = np.arange(len(scores)) - (len(scores) - 1) / 2
+    return float(away @ scores / (away @ away))
+
+
+def student_turns(steps: int, warm_up: int, lessons: int) -> list[bool]:
+    return [False] * warm_up + ([False] * lessons + [True]) * steps
+
+
+# Notebook 13, real people
+
+
+def passes(face: np.ndarray, body: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    visible = ((xy >= 0) & (xy <= 1)).all(-1) & (body >= 0.5)
+    return (face.mean(1) > 0.9) & (body.mean(1) > 0.8) & (visible.mean(1) >= 0.9)
+
+
+def find_runs(keep: np.ndarray, shortest: int) -> list[tuple[int, int]]:
+    return filter_runs(np.asarray(keep), shortest)
+
+
+def psnr_inside(made: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    square = (made.astype(float) - truth) ** 2
+    error = (square.mean(-1) * mask).sum() / mask.sum()
+    return float(10 * np.log10(255**2 / max(error, 1e-6)))
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.corrcoef(x.argsort().argsort(), y.argsort().argsort())[0, 1])

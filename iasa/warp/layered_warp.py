@@ -13,23 +13,20 @@ import torch
 from torch import Tensor
 
 from iasa import keypoints as kp
-from iasa.avatar.mesh import smoothstep
 from iasa.avatar.photograph import HANDS, Photograph
 from iasa.warp.cutout import Layer, cut_layers
 from iasa.warp.face_skin import EYES, POINTS, STEADY, FaceSkin
+from iasa.warp.head_skin import HeadSkin, turn_points
 from iasa.warp.matting import distance_to_bone, load_cv2
 from iasa.warp.mouth import LOWER, UPPER, Mouth, soft_polygon
-from iasa.warp.skin import CALM_FACE, BodySkin, ForearmSkin, above_brow, fit_turn, spread, turn_points
+from iasa.warp.skin import CALM_FACE, BodySkin, ForearmSkin, fit_turn, keep_together, spread
 from iasa.warp.triangles import Flow, grid_mesh, rasterise
 
 BODY_CELLS, FOREARM_CELLS = 40, 64  # cells along the picture's side
 BEYOND = 0.15  # of that side, by which layers go on outside of the picture: what moves inwards has something to show
 COARSE = 2  # the body's flow is made at a size so many times smaller: it is smooth
-RIM = 0.012  # image units inside of the face's outline over which the face sets in
+RIM = 0.08  # heights of the face, inside of its outline, over which it sets in: what it holds of an ear must not show twice
 FACE_REACH = 0.16  # heights of the face: how far the skin around it follows
-EARS, NOSE_TIP = (234, 454), 1  # of the face's mesh
-OUTLINE = 0.5  # how much deeper than the ears the head's outline lies, in depths of the nose's tip before them
-CROWN = 0.5  # heights of the face above the brow, where the outline lies no deeper than the ears
 STILL_REACH = 0.1  # image units around a hand that keeps still in which nothing follows the head
 
 
@@ -82,14 +79,11 @@ class LayeredWarp:
         self.body = _Sheet.of(layers.body, size, BODY_CELLS)
         self.face = FaceSkin.of(photo.face[:, :2] * size)
         chin, top = self.face.rest[152], self.face.rest[10]
-        height = float(np.linalg.norm(chin - top))
-        self.around = spread(self.face.rest[list(STEADY)], self.body.points, FACE_REACH * height, 0.05)
+        self.height = float(np.linalg.norm(chin - top))
+        self.around = spread(self.face.rest[list(STEADY)], self.body.points, FACE_REACH * self.height, 0.05)
         self.depth = photo.face[:POINTS, 2].astype(np.float64) * size
-        ears = self.depth[list(EARS)].mean()
-        upwards = above_brow(self.rest, self.body.points)
-        middle = ears + OUTLINE * (ears - self.depth[NOSE_TIP]) * smoothstep(CROWN, 0.0, upwards)
-        depth = middle * (1 - self.around.sum(1)) + self.around @ self.depth[list(STEADY)]
-        self.skin = BodySkin.of(self.rest, photo.seen, self.body.points, depth, self._still(moving), size)
+        self.head = HeadSkin.of(self.face.rest, self.depth, self.body.points, self.around)
+        self.skin = BodySkin.of(self.rest, photo.seen, self.body.points, self._still(moving), size)
         picture = (
             cv2.resize(photo.image, (size, size), interpolation=cv2.INTER_AREA)
             if len(photo.image) != size
@@ -112,7 +106,8 @@ class LayeredWarp:
         """
         poses = xy[0].detach().cpu().double().numpy() * self.size
         unseen = confidence[0].detach().cpu().numpy() <= 0
-        frames = np.stack([self.draw(np.where(u[:, None], self.rest, p)) for p, u in zip(poses, unseen, strict=True)])
+        kept = [keep_together(self.rest, pose, gone) for pose, gone in zip(poses, unseen, strict=True)]
+        frames = np.stack([self.draw(pose) for pose in kept])
         return (torch.from_numpy(frames).movedim(-1, 1)[None] / 127.5 - 1).to(xy.device)
 
     def draw(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> float32 [size, size, 3 or 4] in 0..255
@@ -120,7 +115,8 @@ class LayeredWarp:
         turn, moves = self._pose_face(pose)
         mesh = turn_points(turn, self.face.rest + moves, self.depth)
         frame = self.room.copy()
-        flow = self._body_flow(self.skin.place(pose, turn, self.around @ moves[list(STEADY)]))
+        head = self.head.place(turn, self.around @ moves[list(STEADY)])
+        flow = self._body_flow(self.skin.place(pose, head))
         body = self.body.read(flow)
         _lay(frame, body[..., :3], body[..., 3:].astype(np.float32) / 255)
         self._lay_face(frame, mesh)
@@ -180,7 +176,7 @@ class LayeredWarp:
         side = self.size + 2 * border
         oval = soft_polygon(self.face.rest[list(STEADY[:36])] + border, 0, 0, side, side)
         inside = cv2.distanceTransform((oval > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-        share = np.clip(inside / max(1.0, RIM * self.size), 0, 1)
+        share = np.clip(inside / max(1.0, RIM * self.height), 0, 1)
         texture = np.dstack([self.body.texture[..., :3], (share * 255).astype(np.uint8)])
         return _Sheet(texture, border, self.face.rest, self.face.triangles)
 

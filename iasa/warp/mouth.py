@@ -13,7 +13,9 @@ from iasa.warp.matting import load_cv2
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 CHEEKS = (50, 101, 118, 280, 330, 347)
 UPPER, LOWER, CORNERS = 13, 14, (78, 308)
-GAPS = (0.0, 0.2, 0.38, 0.54, 0.68)  # between teeth, in halves of the mouth's width from its middle
+GAPS = (0.0, 0.2, 0.38, 0.54, 0.68, 0.82, 0.96, 1.1)  # between teeth, in halves of the mouth's width from its middle
+GAP = 0.1  # how much darker it is between them
+REACH = (0.6, 2.0)  # of the mouth's corners from there, in the same unit
 UPPER_TEETH, LOWER_TEETH = 0.21, 0.17  # how far they reach from the lips at rest, in the same unit
 OPENS = 0.12  # of half the mouth's width, by which lips part farther than in the photograph until all inside is painted
 BRIGHTER, PALER, SHOWN = 1.15, 0.8, 0.12  # teeth against the lips, in light and colour; their share of an open mouth
@@ -115,8 +117,13 @@ class Mouth:
         if share.max() < 0.02:
             return
         grid = np.stack(np.meshgrid(np.arange(w) + x + 0.5, np.arange(h) + y + 0.5), -1)
-        local = (grid - turn[:, 2]) @ np.linalg.inv(turn[:, :2]).T - self.middle
-        u = local @ self.across / self.half
+        back = np.linalg.inv(turn[:, :2]).T
+        local = (grid - turn[:, 2]) @ back - self.middle
+        tooth = local @ self.across / self.half  # which tooth it is
+        reach = np.abs((mesh[list(CORNERS)] - turn[:, 2]) @ back - self.middle) @ np.abs(self.across) / self.half
+        u = tooth / np.where(
+            tooth < 0, *reach.clip(*REACH)
+        )  # -1..1 between the corners of a wide and of a pursed mouth
         v = local @ np.array([-self.across[1], self.across[0]]) / self.half
         drop = float(jaw @ np.array([-self.across[1], self.across[0]])) / self.half
         soft = max(0.05, 0.9 / self.half)  # of edges: a pixel at least
@@ -128,7 +135,7 @@ class Mouth:
             * smoothstep(0.2, 0.5, drop)
         )
         color = _lay(color, self.tongue * 0.8, 0.9 * tongue)
-        gaps = 1 - 0.16 * np.max([np.exp(-(((np.abs(u) - g) / (0.025 + 0.3 * soft)) ** 2)) for g in GAPS], 0)
+        gaps = 1 - GAP * np.max([np.exp(-(((np.abs(tooth) - g) / (0.025 + 0.3 * soft)) ** 2)) for g in GAPS], 0)
         dim = smoothstep(1.0, 0.35, np.abs(u)) * gaps
         low = (
             smoothstep(soft, -soft, drop - LOWER_TEETH * arc - v)
@@ -138,7 +145,10 @@ class Mouth:
         color = _lay(color, self.teeth * 0.72, 0.85 * low * (0.4 + 0.6 * dim))
         up = smoothstep(soft, -soft, v - UPPER_TEETH * arc) * smoothstep(0.92, 0.75, np.abs(u))
         color = _lay(color, self.teeth, 0.95 * up * (1 - self.dimmed * (1 - dim)))
-        lip_shadow = 1 - 0.43 * self.dimmed * (1 - smoothstep(-0.04, 0.1, v))
+        lip = (
+            ((mesh[UPPER] - turn[:, 2]) @ back - self.middle) @ np.array([-self.across[1], self.across[0]]) / self.half
+        )
+        lip_shadow = 1 - 0.43 * self.dimmed * (1 - smoothstep(0.0, 0.14, v - min(float(lip), 0.0)))
         part = frame[y : y + h, x : x + w]
         part += share * (color * lip_shadow[..., None] - part)
 

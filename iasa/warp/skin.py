@@ -8,20 +8,26 @@ import numpy as np
 
 from iasa import keypoints as kp
 from iasa.avatar.mesh import smoothstep
-from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS
+from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, WRISTS
 from iasa.warp.matting import distance_to_bone
 
 HIPS = (kp.LEFT_HIP, kp.RIGHT_HIP)
 # Points of the face that neither lips, lids nor the jaw move: the head's own turn is measured on them.
 CALM_FACE = (0, 1, 2, 14, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)  # of the face's 68
+HEAD = [*range(5), *range(kp.FACE.start, kp.FACE.stop)]
+HAND_POINTS = [list(range(hand.start, hand.stop)) for hand in HANDS]
 CHIN, BROW = kp.FACE.start + 8, (kp.FACE.start + 19, kp.FACE.start + 24)
 TURN_RIDGE = 0.001  # of the head's turns out of the picture's plane
-EDGE = 0.14  # of the picture's height, from its lower edge, over which the body holds still
+EDGE = 0.14  # of the picture's height, from its lower edge, over which the body neither rises nor sinks
 NECK = 0.62  # heights of the face below the chin over which the head's movement fades into the trunk's
 BESIDE = (1.25, 2.1)  # widths of half a face: hair within follows the head, what is beyond does not
+NARROWER, FROM = 0.5, (-0.6, 0.1)  # that of these widths below the chin, where shoulders are; from where to where
 SLEEVE = (0.13, 0.27)  # distances between the shoulders: what is nearer to the upper arm's bone follows it
 FORESHORTENED = (0.12, 0.34)  # of that distance: a shorter bone points at the camera and shows no direction
 STRETCH = (0.6, 1.7)  # of a bone
+NARROWEST = (
+    0.6  # of the distance between the shoulders and between the hips: a trunk that turns away becomes no narrower
+)
 JOIN = 0.5  # of the forearm, from the elbow, over which it takes over from the upper arm
 HELD = (0.16, 0.05)  # distances between the shoulders from a hand's bones: what is nearer moves as the hand does
 AFFINE_RIDGE = 0.1  # of a hand's movement as a whole
@@ -61,10 +67,42 @@ def carry_bone(a: np.ndarray, b: np.ndarray, to_a: np.ndarray, to_b: np.ndarray,
     return np.concatenate([linear, (to_a - linear @ a)[:, None]], 1)
 
 
+def keep_together(
+    rest: np.ndarray, pose: np.ndarray, unseen: np.ndarray
+) -> np.ndarray:  # [133, 2], [133, 2], bool [133]
+    """A pose that tears nobody: what is unseen goes with what holds it, and the trunk is seen from the front.
+
+    A face goes with the shoulders, a hand with its wrist, else its elbow; all else stays where the photograph has it. Arms
+    of somebody seen from behind, whose left is the picture's left, hang from their shoulders as in the photograph.
+    """
+    pose = np.where(unseen[:, None], rest, pose)
+    behind = (pose[SHOULDERS[0]] - pose[SHOULDERS[1]]) @ (rest[SHOULDERS[0]] - rest[SHOULDERS[1]]) < 0
+    for left, right in (SHOULDERS, HIPS):
+        span, now, middle = rest[left] - rest[right], pose[left] - pose[right], (pose[left] + pose[right]) / 2
+        width = max(float(np.linalg.norm(span)), 1e-6)
+        along = now @ span / width
+        aside = now - along * span / width
+        if along < NARROWEST * width:  # seen from the side or from behind
+            along = NARROWEST * width
+            aside *= min(1.0, along / max(float(np.linalg.norm(aside)), 1e-6))
+            now = along * span / width + aside
+            pose[left], pose[right] = middle + now / 2, middle - now / 2
+    for shoulder, *arm in zip(SHOULDERS, ELBOWS, WRISTS, HAND_POINTS, strict=True) if behind else ():
+        pose[np.hstack(arm)] = rest[np.hstack(arm)] + pose[shoulder] - rest[shoulder]
+    holders = [(HEAD, SHOULDERS)] + [(hand, ends) for hand, *ends in zip(HAND_POINTS, WRISTS, ELBOWS, strict=True)]
+    for part, ends in holders:
+        held = [end for end in ends if not unseen[end]]
+        if unseen[part].all() and held:
+            held = held if part is HEAD else held[:1]
+            pose[part] += (pose[held] - rest[held]).mean(0)
+    return pose
+
+
 def fit_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The head's turn, scale and shift [2, 4] that bring points a [n, 3] of the photograph, with depths, closest to b [n, 2].
 
-    A scaled rotation in three dimensions seen from afar (weak perspective), drawn towards a turn in the picture.
+    A scaled rotation in three dimensions seen from afar (weak perspective), drawn towards a turn in the picture. Its size is
+    that of the direction that shrinks least: squints, frowns and depths that are not quite right make a face look smaller.
     """
     ma, mb = a.mean(0), b.mean(0)
     p, q = a - ma, b - mb
@@ -74,13 +112,8 @@ def fit_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     start = np.concatenate([flat, np.zeros((2, 1))], 1)
     linear = np.linalg.solve(gram + ridge, p.T @ q + ridge @ start.T).T  # [2, 3]
     u, sizes, vt = np.linalg.svd(linear, full_matrices=False)
-    linear = sizes.mean() * u @ vt
+    linear = sizes.max() * u @ vt
     return np.concatenate([linear, (mb - linear @ ma)[:, None]], 1)
-
-
-def turn_points(matrix: np.ndarray, points: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """[2, 4] on points [..., 2] at depths [...]."""
-    return points @ matrix[:, :2].T + depth[..., None] * matrix[:, 2] + matrix[:, 3]
 
 
 def fit_affine(a: np.ndarray, b: np.ndarray, ridge: float) -> np.ndarray:
@@ -117,10 +150,9 @@ class BodySkin:
     rest: np.ndarray  # [133, 2]
     points: np.ndarray  # [v, 2]
     head: np.ndarray  # [v] share of the head's movement
-    depth: np.ndarray  # [v] of the head, pixels away from the camera
     trunk: np.ndarray  # [v, 4] shares of shoulders and hips, (left, right) each
     arms: np.ndarray  # [v, 2] shares of the upper arms
-    free: np.ndarray  # [v] 0 at the picture's lower edge, where the body goes on unseen and holds still; 1 above
+    free: np.ndarray  # [v] 0 at the picture's lower edge, where the body goes on unseen and keeps its height; 1 above
     unit: float  # between the shoulders
 
     @classmethod
@@ -129,12 +161,11 @@ class BodySkin:
         rest: np.ndarray,
         seen: np.ndarray,
         points: np.ndarray,
-        depth: np.ndarray,
         still: np.ndarray | None,
         size: int,
     ) -> BodySkin:
-        """Of the pose [133, 2], [133] and points [v, 2] in a picture of `size`, at the head's depth there [v]; `still` [v] 1
-        where something before the body keeps it from following the head."""
+        """Of the pose [133, 2], [133] and points [v, 2] in a picture of `size`; `still` [v] 1 where something before the body
+        keeps it from following the head."""
         left, right = rest[SHOULDERS[0]], rest[SHOULDERS[1]]
         unit = float(np.linalg.norm(left - right))
         head = _head_share(rest, points)
@@ -158,10 +189,10 @@ class BodySkin:
         lower = np.clip(((points - middle) @ down) / max(1e-6, float(np.linalg.norm(hips - middle))), 0, 1.2)
         trunk = np.stack([share * (1 - lower), (1 - share) * (1 - lower), share * lower, (1 - share) * lower], 1)
         free = smoothstep(1.0, 1.0 - EDGE, points[:, 1] / size)
-        return cls(rest, points, head, depth, trunk, arms, free, unit)
+        return cls(rest, points, head, trunk, arms, free, unit)
 
-    def place(self, pose: np.ndarray, turn: np.ndarray, local: np.ndarray) -> np.ndarray:
-        """Points [v, 2] of a pose [133, 2] whose head is turned by `turn` [2, 4] after moves `local` [v, 2] of the face."""
+    def place(self, pose: np.ndarray, head: np.ndarray) -> np.ndarray:
+        """Points [v, 2] of a pose [133, 2], where the head alone would take them to `head` [v, 2]."""
         rest = self.rest
         moves = pose[[*SHOULDERS, *HIPS]] - rest[[*SHOULDERS, *HIPS]]
         moved = self.points + self.trunk @ moves
@@ -170,14 +201,9 @@ class BodySkin:
                 shoulder, elbow = SHOULDERS[side], ELBOWS[side]
                 bone = carry_bone(rest[shoulder], rest[elbow], pose[shoulder], pose[elbow], self.unit)
                 moved = moved + self.arms[:, side, None] * (apply(bone, self.points) - moved)
-        moved = moved + self.head[:, None] * (turn_points(turn, self.points + local, self.depth) - moved)
-        return self.points + self.free[:, None] * (moved - self.points)
-
-
-def above_brow(rest: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """How far points [v, 2] lie above the brow of a pose [133, 2], in heights of the face from there to the chin: [v]."""
-    chin, brow = rest[CHIN], rest[list(BROW)].mean(0)
-    return (points - brow) @ (brow - chin) / max(float(((brow - chin) ** 2).sum()), 1e-9)
+        moved = moved + self.head[:, None] * (head - moved)
+        moved[:, 1] += (1 - self.free) * (self.points[:, 1] - moved[:, 1])
+        return moved
 
 
 def _head_share(rest: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -187,7 +213,8 @@ def _head_share(rest: np.ndarray, points: np.ndarray) -> np.ndarray:
     across = np.array([-down[1], down[0]])
     below = (points - chin) @ down / height
     beside = np.abs((points - (chin + brow) / 2) @ across) / (0.72 * height)
-    return smoothstep(NECK, -0.05, below) * smoothstep(BESIDE[1], BESIDE[0], beside)
+    width = np.interp(below, FROM, (1.0, NARROWER))
+    return smoothstep(NECK, -0.05, below) * smoothstep(BESIDE[1], BESIDE[0], beside / width)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,8 +60,8 @@ plt.show()
 #
 # <details><summary>Answer</summary>
 #
-# The mouth: it opens and closes with every vowel, several times a second, while the loudness follows syllables. This sentence has
-# one or two accents a second: the dotted lines.
+# Neither by much: both rise and fall with the syllables. The mouth crosses its mean five times a second, the loudness four times. They part where a loud
+# consonant has a closed mouth, or a vowel is quiet. The sentence has eleven accents, 1.2 a second: the dotted lines.
 # </details>
 
 # %%
@@ -79,6 +79,12 @@ axis.set(xlim=(0, time[-1]), xlabel="time (s)", ylabel="share of the maximum")
 axis.set_title(notes["text"][:70] + "...")
 fig.legend(loc="outside lower center", ncols=3)
 plt.show()
+
+# %%
+contours = features.visemes[:, 0], features.energy
+mouth, loud = ((np.diff(np.sign(x - x.mean())) != 0).sum() / time[-1] for x in contours)
+assert loud < mouth < 1.5 * loud and 4 < mouth < 6, "crossings of the mean, a second"
+assert 1 < len(features.accents) / time[-1] < 1.5, "accents a second"
 
 # %% [markdown]
 # ## Features to poses

@@ -326,6 +326,11 @@ plt.show()
 recent = (age < 4.5 / 12.5).mean()
 print(f"{recent:.0%} of the chosen frames are among the last four, {1 - recent:.0%} are older")
 
+# %%
+before = np.mean([S[t, :t].argmin() == t - 1 for t in range(1, len(S))])
+assert 0.7 < before < 0.9, "the frame just before is the nearest in four rows of five"
+assert 0.65 < recent < 0.8, "seven choices in ten are a sliding window's"
+
 # %% [markdown]
 # So on this clip the choice by pose is *mostly* a sliding window, and differs from one where a posture returns. How much that quarter is
 # worth depends on the clip and on the network; [notebook 8](08_real_time.ipynb) measures it on the shipped one.

@@ -421,6 +421,11 @@ for y, value in enumerate(values[::-1]):
 axes[1].margins(x=0.25)
 plt.show()
 
+# %%
+assert REGIONS[shares.argmax()] == "body", "the body covers the most tokens"
+assert without_sink < estimate, "pairs that share two regions count once"
+assert 0.8 / f < plan.density() - without_sink < 1 / f, "the reference adds nearly another 1 / f"
+
 # %% [markdown]
 # Region by region the local mask is a small addition to the dense own frame: most of what is left is *inside* the frames. Remember that for the
 # next notebook, where it decides how the computation is arranged.

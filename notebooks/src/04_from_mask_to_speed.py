@@ -238,6 +238,14 @@ axis.set_title(f"{len(poses)} frames of 16 x 16 tokens, K = 4")
 axis.legend()
 plt.show()
 
+# %%
+pairs, pool = mask.double().mean(), yours(pool_blocks)
+assert pool(mask, 16).double().mean() > 1.4 * pairs, "pooled in reading order: half as many again"
+assert pool(sorted_mask, 16).double().mean() < 1.2 * pairs, "sorted: close to the pairs"
+unsorted, packed = shares["block_density_unpermuted"][-1], shares["block_density"][-1]
+assert unsorted > 220 * full.density(), "at 128: two and a half times the pairs (in %)"
+assert packed < 150 * full.density(), "sorted: 1.3 times"
+
 # %% [markdown]
 # Sorting brings the block density near the pair density; the larger the block, the more it matters.
 #

@@ -511,6 +511,11 @@ for speaker in (3, 5):
     shown = [reference, at_start[speaker][5], at_end[speaker][5], goal]
     show_row(shown, ["reference", "at the start", f"{steps} steps on", "truth"], width=2.4)
 
+# %%
+if not FAST:  # what the curves say
+    assert 0.5 < known[-1] < known[0] < 0.75, "new poses: better, and still improving"
+    assert new.min() > 1, "a new speaker: worse than copying the reference"
+
 # %% [markdown]
 # Nothing but the network draws here: no decoder stands behind it. The hands have left the reference's place, and smudges of their colour appear where the pose wants them: a short training learns the *where* before the *what*, and what it
 # does not know it blurs, since squares ask for a mean. On the speaker whom it never saw it does harm. More steps sharpen the first; only more *speakers* mend the second.

@@ -518,6 +518,13 @@ for axis, values, text in zip(axes, grades.T, labels, strict=True):
     axis.margins(x=0.2)
 plt.show()
 
+# %%
+if not FAST:  # what the bars say
+    contrast, wrong = (dict(zip(samples, column, strict=True)) for column in grades.T)
+    assert contrast["regression"] < 0.3 < 0.6 < contrast["DMD"], "regression: fog; DMD: a curtain"
+    assert wrong["DMD"] > 1.5 * wrong["regression"], "and DMD pays with the hand"
+    assert wrong["DMD + region"] < wrong["DMD"], "the region loss brings it back"
+
 # %% [markdown]
 # One call of a network in place of twenty. Regression leaves the curtain in fog. DMD draws a curtain, one or the other, and pays with the hand. The region loss brings the hand back.
 #

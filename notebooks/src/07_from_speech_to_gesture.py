@@ -331,6 +331,12 @@ check_move_entries(move_entries)
 # %%
 from iasa.motion.rig_regions import region_slices, to_motion, to_vectors
 
+if not FAST:  # what the figure above said
+    mean = {name: values.mean(0) for name, values in found.items()}
+    assert max(mean, key=lambda name: mean[name][0]) == "sound", "the mouth: the finest scale"
+    assert 0.3 < mean["all"][1] < shared.mean(0)[1], "the hands: in part, below what two share"
+    assert abs(shared.mean(0)[2]) < 0.3, "the trunk: two performances share nothing"
+
 
 def learn(x, entries, rounds=12):
     """A codebook by alternating names and means; returns it with the codes."""

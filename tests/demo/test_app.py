@@ -19,12 +19,18 @@ gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gra
 
 import app  # noqa: E402
 from iasa.avatar.speaker import speaker_names  # noqa: E402
+from iasa.cli.arguments import read_reference  # noqa: E402
+from iasa.cli.main import make_parser  # noqa: E402
 from iasa.config import InputError  # noqa: E402
-from iasa.demo import service  # noqa: E402
+from iasa.demo import service, speaker_choice  # noqa: E402
+from iasa.demo.clip_actions import hand_out, made_before, play_stored, to_comparison  # noqa: E402
 from iasa.demo.compare import compare  # noqa: E402
 from iasa.demo.explore import explore, mask  # noqa: E402
-from iasa.demo.service import DRAWN, EXAMPLE, PHOTO, STAGES, missing_parts, new_output, stop_flag  # noqa: E402
-from iasa.demo.speak import begin_run, estimate, preview_poses, read_text, restore_settings, speak_live  # noqa: E402
+from iasa.demo.given_speech import begin_run, estimate, read_text, read_what_is_typed, take_sound  # noqa: E402
+from iasa.demo.run_settings import restore_settings  # noqa: E402
+from iasa.demo.service import STAGES, missing_parts, new_output, stop_flag  # noqa: E402
+from iasa.demo.speak import preview_poses, speak_live  # noqa: E402
+from iasa.demo.speaker_choice import BACKDROPS, DRAWN, EXAMPLE, PHOTO, Backdrop, choose_speaker  # noqa: E402
 from iasa.demo.words import WORDS, translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.media.reader import read_metadata, read_video  # noqa: E402
@@ -39,14 +45,10 @@ RATE = 16_000
 
 
 class Steps:
-    """Stands for gr.Progress: remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
+    """Stands for gr.Progress where nobody looks."""
 
     def __call__(self, share: float, desc: str) -> None:
         assert 0 <= share <= 1
-        self.said.append(desc)
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +69,21 @@ def own_outputs(tmp_path, monkeypatch):
     monkeypatch.setattr(service, "output_folder", lambda: tmp_path / "made")
 
 
-def speak(audio, kind=EXAMPLE, example=None, number=None, photo=None, consent=False, progress=None, **changed):
+def run(audio, kind=EXAMPLE, example=None, number=None, photo=None, consent=False, **changed):
+    """The page's own run, step by step: (message of the player, figures, clip)."""
     given = {"model": "student", "steps": 1, "seed": 3} | changed
     example = example or (speaker_names() or [None])[0]
     given = {"driving": None, "amount": 1.0, "blink": 1.0, "height": 0.0, "lock": False, "motion": "rules"} | given
     request = SimpleNamespace(session_hash="../../visitor")
-    person = (audio, kind, example, number, photo, consent)
-    return list(speak_live(*person, **given, request=request, progress=progress or Steps()))[-1][1:]
+    return speak_live(audio, kind, example, number, photo, consent, **given, request=request)
+
+
+def speak(*person, **given):
+    """(video, figures, poses, clip) of a whole run; None for what a stopped one lacks."""
+    *_, (message, figures, made) = run(*person, **given)
+    if isinstance(made, dict):  # left as it was
+        return None, json.loads(message)["note"], None, None
+    return made.video, figures, made.poses_file, made
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +102,7 @@ def test_the_public_endpoints(page):
         assert len(about["description"]) > 60, name
     names = [p["parameter_name"] for p in public(page)["/speak"]["parameters"]]
     assert names[:9] == ["audio", "kind", "example", "number", "photo", "consent", "model", "steps", "seed"]
-    assert names[9:] == ["driving", "amount", "blink", "height", "lock", "motion"]
+    assert names[9:] == ["driving", "amount", "blink", "height", "lock", "motion", "backdrop", "color", "picture"]
 
 
 def test_heavy_work_waits_in_one_line(page):
@@ -112,7 +122,8 @@ def test_no_field_takes_a_path_or_an_address(page):
 def test_both_languages_have_all_words(page):
     assert set(WORDS["en"]) == set(WORDS["de"])
     assert all(text.strip() for words in WORDS.values() for text in words.values())
-    used = set(re.findall(r"words\(\"(\w+)\"\)", (CHECKOUT / "iasa" / "demo" / "tabs.py").read_text()))
+    sources = "".join((CHECKOUT / "iasa" / "demo" / f"{name}.py").read_text() for name in ("tabs", "speak_tab"))
+    used = set(re.findall(r"words\(\"(\w+)\"\)", sources))
     assert used == set(WORDS["en"])
 
 
@@ -146,14 +157,12 @@ def test_missing_parts_are_named_and_the_page_still_stands(monkeypatch, tmp_path
 
 def test_speaking(speech):
     """From speech to a video, its figures, its poses, and the plan's picture in the other tab."""
-    progress = Steps()
-    video, figures, poses, made = speak(speech, progress=progress)
+    video, figures, poses, made = speak(speech)
     frames, fps = read_video(video)
     assert frames.shape == (15, 256, 256, 3) and fps == 25
     assert read_metadata(video)["seed"] == 3 and read_metadata(video)["ai_generated"] is True
     for part in ("15 frames", "motion", "denoise", "decode", "write", "student, steps: 1, seed 3", "density", "GFLOP"):
         assert part in figures, part
-    assert STAGES["denoise"] in progress.said
     assert len(load_keypoints(poses)) == 15
     corner = frames[:, 238:252, 226:252].reshape(15, -1, 3)
     assert (corner.min((1, 2)) < 90).all() and (corner.max((1, 2)) > 190).all()  # the AI mark: white on dark
@@ -167,13 +176,11 @@ def test_speaking(speech):
 
 
 def test_cancelling_leaves_no_video(speech):
-    class Stopping(Steps):
-        def __call__(self, share: float, desc: str) -> None:
-            super().__call__(share, desc)
-            if desc.startswith(STAGES["denoise"]):  # on a slow machine it goes on with the seconds left
-                assert service.request_stop(SimpleNamespace(session_hash="../../visitor")) == "Stopped."
-
-    assert speak(speech, progress=Stopping()) == (None, "Stopped.", None, None)
+    for update in run(speech):
+        if STAGES["denoise"] in update[0] and '"share": 0.0,' not in update[0]:
+            assert service.request_stop(SimpleNamespace(session_hash="../../visitor")) == "Stopped."
+    message = json.loads(update[0])
+    assert message["note"] == "Stopped." and message["ended"] and update[2] == gr.skip()
     until = time.monotonic() + 10  # the run notices a moment later
     while len(left := [path.suffix for path in service.output_folder().rglob("*")]) > 1 and time.monotonic() < until:
         time.sleep(0.05)
@@ -197,13 +204,13 @@ def test_bad_input_is_said_in_words(speech, tmp_path):
     cut = tmp_path / "cut.png"
     cut.write_bytes(noise.read_bytes()[:500])
     for given, part in (
-        (dict(audio=None), "there is no speech"),
+        (dict(audio=None), "There is no speech"),
         (dict(audio=str(text)), "not a media file"),
-        (dict(audio=speech, kind=PHOTO, consent=True), "there is no photo"),
+        (dict(audio=speech, kind=PHOTO, consent=True), "There is no photo"),
         (dict(audio=speech, kind=PHOTO, photo=str(noise)), "consent"),
         (dict(audio=speech, kind=PHOTO, photo=str(cut), consent=True), "not a readable picture"),
         (dict(audio=speech, kind=PHOTO, photo=str(noise), consent=True), "face"),
-        (dict(audio=speech, kind=DRAWN), "the number is None"),
+        (dict(audio=speech, kind=DRAWN), "The number is None"),
         (dict(audio=speech, kind=DRAWN, number=-1), "0 to"),
         (dict(audio=speech, seed=2.5), "whole number"),
         (dict(audio=speech, seed=None), "whole number"),
@@ -231,16 +238,16 @@ def test_a_photo_reaches_our_reader_unopened(page, tmp_path):
     """Gradio would open the picture itself first; a hostile one must meet the guarded reader."""
     payload = gr.data_classes.ImageData(path=str(tmp_path / "bomb.svg"), orig_name="bomb.svg")
     uploads = [block for block in page.blocks.values() if isinstance(block, gr.Image) and block.interactive is None]
-    assert len(uploads) == 1
-    assert uploads[0].preprocess(payload) == str(tmp_path / "bomb.svg")
-    assert uploads[0].preprocess(None) is None
+    assert len(uploads) == 2  # and the picture behind the person
+    assert {upload.preprocess(payload) for upload in uploads} == {str(tmp_path / "bomb.svg")}
+    assert {upload.preprocess(None) for upload in uploads} == {None}
 
 
 def test_plans_of_bad_poses(tmp_path):
     (tmp_path / "text.npz").write_text("no poses")
     with pytest.raises(gr.Error, match="not a pose file"):
         mask(str(tmp_path / "text.npz"), 4, "mls", 64, None)
-    with pytest.raises(gr.Error, match="there are no poses"):
+    with pytest.raises(gr.Error, match="There are no poses"):
         mask(None, 4, "mls", 64, None)
 
 
@@ -267,9 +274,8 @@ def test_a_restored_run_is_the_same_run(speech, tmp_path):
     """Frame by frame; what the file cannot hold is named."""
     wishes = {"amount": 1.7, "blink": 0.0, "height": 6.0, "lock": True, "motion": "rules", "seed": 5}
     first, *_ = speak(speech, example="dana", **wishes)
-    kind, example, _, model, steps, seed, motion, amount, blink, height, lock, driving, missing = restore_settings(
-        first
-    )
+    *settings, _, _, missing = restore_settings(first)
+    kind, example, _, model, steps, seed, motion, amount, blink, height, lock, driving = settings
     assert (kind, example, model, seed, motion, driving) == (EXAMPLE, "dana", "student", 5, "rules", None)
     assert "the speech (speech.wav)" in missing and "photo" not in missing and "movement" not in missing
     again, *_ = speak(
@@ -320,30 +326,52 @@ def test_cancel_stops_what_runs_and_nothing_that_comes_later():
     assert not service.watch_stop(SimpleNamespace(session_hash="another"))()
 
 
+def test_cancel_names_the_run_that_it_stops():
+    """Also one of which the page does not know the turn yet; pressed again it still means the same."""
+    visitor = SimpleNamespace(session_hash="hasty")
+    assert service.stop_run(None, visitor) == gr.skip()
+    old = service.take_turn(visitor)
+    for known in (old, None):
+        new = service.take_turn(visitor)
+        said = json.loads(service.stop_run(known, visitor))
+        assert (said["name"], said["note"], said["ended"]) == (service.run_name(new), "Stopped.", True)
+        assert json.loads(service.stop_run(new, visitor))["name"] == service.run_name(new)
+
+
 def test_a_run_that_was_cancelled_in_the_line_ends_when_its_turn_comes(speech):
     visitor = SimpleNamespace(session_hash="waiting")
-    speech_of, _, turn = begin_run(request=visitor)
-    assert speech_of == gr.skip()
+    speech_of, _, turn, message = begin_run(request=visitor)
+    assert speech_of == gr.skip() and json.loads(message)["waiting"].startswith("Place {place} of {all}")
     inputs = [speech, EXAMPLE, "alba", None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False, "rules"]
     service.request_stop(visitor)
     started = time.monotonic()
-    updates = list(speak_live(*inputs, turn, request=visitor, progress=Steps()))
-    assert updates[-1][2] == "Stopped." and time.monotonic() - started < 1
+    behind = ["Own room", None, None]
+
+    def last_of(turn: int) -> tuple:
+        return list(speak_live(*inputs, *behind, turn, request=visitor))[-1]
+
+    stopped = json.loads(last_of(turn)[0])
+    assert (
+        stopped["note"] == "Stopped."
+        and stopped["name"] == json.loads(message)["name"]
+        and time.monotonic() - started < 1
+    )
     turns = [begin_run(request=visitor)[2] for _ in range(2)]  # the second press takes the place of the first
-    assert list(speak_live(*inputs, turns[0], request=visitor, progress=Steps()))[-1][2] == "Stopped."
-    assert "15 frames" in list(speak_live(*inputs, turns[1], request=visitor, progress=Steps()))[-1][2]
+    assert json.loads(last_of(turns[0])[0])["note"] == "Stopped."
+    assert "15 frames" in last_of(turns[1])[1]
 
 
 def test_what_is_slow_to_notice_holds_nobody_up():
     """Cancel answers at once; the next run waits until the one before has noticed, and errors come through."""
     noticed, stop = [], []
 
-    def slow(stopped):
+    def slow(stopped, tell):
         yield "first"
         time.sleep(0.6)
         noticed.append(stopped())
 
-    def quick(stopped):
+    def quick(stopped, tell):
+        tell("in between")
         yield len(noticed)
 
     updates = service.until_stopped(slow, lambda: bool(stop))
@@ -351,9 +379,9 @@ def test_what_is_slow_to_notice_holds_nobody_up():
     stop.append(True)
     started = time.monotonic()
     assert list(updates) == [] and time.monotonic() - started < 0.4
-    assert list(service.until_stopped(quick, lambda: False)) == [1] and noticed == [True]
+    assert list(service.until_stopped(quick, lambda: False)) == ["in between", 1] and noticed == [True]
 
-    def broken(stopped):
+    def broken(stopped, tell):
         yield 1
         raise InputError("no")
 
@@ -373,16 +401,89 @@ def test_the_largest_of_several_faces_is_said():
 
     from iasa.avatar.speaker import Reference, load_speaker
 
-    photo = replace(avatar_photograph(), faces=3)
+    photo = avatar_photograph()
+    photo = replace(photo, faces=3, person=np.ones_like(photo.person))
     speaker = Reference(np.zeros((256, 256, 3), np.uint8), photo.keypoints, load_speaker("alba").identity, "p", photo)
     assert speaker.describe()[0].startswith("The picture shows 3 faces")
     assert len(replace(speaker, chosen=True).describe()) == 1 and load_speaker("alba").describe() == []
 
 
+def test_a_drawing_is_sent_to_the_puppet(monkeypatch, tmp_path):
+    """Where its lines are no person to the camera's eye, and where no face is found but the puppet would find one."""
+    from dataclasses import replace
+
+    from sample_photographs import avatar_photograph
+
+    from iasa.avatar.framing import NO_FACE, NoFaceError
+    from iasa.avatar.speaker import Reference, load_speaker
+
+    drawing = avatar_photograph()  # in which nothing is a person
+    lines = Reference(np.zeros((256, 256, 3), np.uint8), drawing.keypoints, load_speaker("alba").identity, "p", drawing)
+    person = replace(lines, photo=replace(drawing, person=np.ones_like(drawing.person)))
+    assert len(person.describe()) == 1
+    assert "a puppet of it moves better" in lines.describe()[0]
+
+    def find_nobody(*picture, **options):
+        raise NoFaceError(NO_FACE)
+
+    Image.fromarray(np.full((80, 80, 3), 200, np.uint8)).save(tmp_path / "drawing.png")
+    monkeypatch.setattr(speaker_choice, "photograph_speaker", find_nobody)
+    monkeypatch.setattr("iasa.avatar.speaker.photograph_speaker", find_nobody)
+    options = [
+        "generate",
+        "--audio",
+        "tea",
+        "--reference",
+        str(tmp_path / "drawing.png"),
+        "--out",
+        str(tmp_path / "v.mp4"),
+    ]
+    for would_do in (True, False):
+        monkeypatch.setattr(speaker_choice, "puppet_would_do", lambda picture, answer=would_do: answer)
+        monkeypatch.setattr("iasa.avatar.speaker.puppet_would_do", lambda picture, answer=would_do: answer)
+        with pytest.raises(InputError) as raised:
+            choose_speaker(PHOTO, None, None, str(tmp_path / "drawing.png"), True)
+        assert str(raised.value).startswith(NO_FACE)
+        assert ("choose Puppet of my photo" in str(raised.value)) == would_do
+        with pytest.raises(InputError) as raised:
+            read_reference(make_parser("generate").parse_args(options))
+        assert ("add --puppet" in str(raised.value)) == would_do
+
+
+def test_what_is_behind_a_photographs_person(monkeypatch, tmp_path):
+    """Each choice reaches the photograph as what it is; no text is ever taken for a file's name."""
+    given = {}
+
+    def photograph(picture, name, room=None, keep_frame=False):
+        given.update(room=room, keep_frame=keep_frame)
+
+    Image.fromarray(np.full((80, 80, 3), 200, np.uint8)).save(tmp_path / "photo.png")
+    Image.fromarray(np.full((40, 60, 3), (10, 200, 30), np.uint8)).save(tmp_path / "wall.png")
+    monkeypatch.setattr(speaker_choice, "photograph_speaker", photograph)
+    photo, wall = str(tmp_path / "photo.png"), str(tmp_path / "wall.png")
+    corners = {}
+    for kind in BACKDROPS:
+        choose_speaker(PHOTO, None, None, photo, True, Backdrop(kind, "rgba(61, 107.4, 142, 1)", wall))
+        room = given["room"]
+        corners[kind] = (None if room is None else room[0, 0].tolist(), given["keep_frame"])
+    assert corners == {
+        "Own room": (None, False), "Whole photo": (None, True), "Color": ([61, 107, 142], False),
+        "Another picture": ([10, 200, 30], False), "Transparent": ([0, 0, 0, 0], False),
+    }  # fmt: skip
+    assert [Backdrop(kind, "#fff000", wall).suffix for kind in BACKDROPS] == [".mp4"] * 4 + [".webm"]
+    for wrong, said in (
+        (("Sky",), "the backdrop is Sky"),
+        (("Another picture",), "there is no picture"),
+        (("Color", wall), "a colour as #rrggbb"),
+        (("Color", None), "a colour as #rrggbb"),
+        (("Color", "rgb(x)"), "a colour as #rrggbb"),
+    ):
+        with pytest.raises(InputError, match=said):
+            choose_speaker(PHOTO, None, None, photo, True, Backdrop(*wrong))
+
+
 def test_typed_text_becomes_the_speech_when_generate_is_pressed(page):
     pytest.importorskip("espeakng_loader", reason="a voice is optional: pip install espeakng-loader")
-    from iasa.demo.speak import read_what_is_typed
-
     path, last = read_what_is_typed("Good morning, this is a test.", "auto", "")
     assert last == "Good morning, this is a test." and len(read_audio(path)[0]) > 16_000
     assert read_what_is_typed(last, "auto", last) == (gr.skip(), last)  # read already: another upload would be lost
@@ -396,8 +497,6 @@ def test_typed_text_becomes_the_speech_when_generate_is_pressed(page):
 
 
 def test_any_file_with_sound_is_speech(speech, tmp_path):
-    from iasa.demo.speak import take_sound
-
     write_video(tmp_path / "film.mp4", np.full((25, 32, 32, 3), 90, np.uint8), read_audio(speech)[0], RATE)
     assert take_sound(str(tmp_path / "film.mp4")) == str(tmp_path / "film.mp4")
     (tmp_path / "x.caf").write_text("caff and nothing more")
@@ -413,33 +512,63 @@ def test_results_have_names(page):
 
 
 def test_playing_while_it_is_made(speech):
-    """The page's own call: pieces of a live video with latency and speed, then the same results."""
-    inputs = [
-        speech,
-        EXAMPLE,
-        speaker_names()[0],
-        None,
-        None,
-        False,
-        "student",
-        1,
-        3,
-        None,
-        1.0,
-        1.0,
-        0.0,
-        False,
-        "rules",
-    ]
-    updates = list(speak_live(*inputs, request=SimpleNamespace(session_hash="live"), progress=Steps()))
-    messages = [json.loads(update[0]) for update in updates if isinstance(update[0], str) and update[0]]
-    assert messages[-1]["ended"] and re.match(
-        r"First frame after [\d.]+ s, [\d.]+ frames/s in all", messages[-1]["note"]
+    """A still of the speaker, the progress in one line, pieces of a live video, and the file that takes their place."""
+    updates = list(run(speech))
+    messages = [json.loads(update[0]) for update in updates]
+    assert len({message["name"] for message in messages}) == 1
+    first = next(number for number, message in enumerate(messages) if message["pieces"])
+    assert any(message.get("poster", "").startswith("data:image/jpeg") for message in messages[:first])
+    shares = [message["share"] for message in messages[:-1]]
+    assert shares == sorted(shares) and shares[0] == 0 and 0.5 < shares[-1] <= 1 and messages[-1]["share"] is None
+    assert any(re.fullmatch(r"\d+% · Making frames.*", message["note"]) for message in messages)
+    assert re.match(r"First frame after [\d.]+ s, [\d.]+ frames/s in all", messages[-1]["note"])
+    assert (
+        messages[-1]["ended"]
+        and not messages[0]["ended"]
+        and [m.get("file") for m in messages[:-1]] == [None] * (len(messages) - 1)
     )
-    assert sum(bool(message["pieces"]) for message in messages) >= 2 and not messages[0]["ended"]
+    assert sum(bool(message["pieces"]) for message in messages) >= 2
     pieces = dict(piece for message in messages for piece in message["pieces"])
     assert sorted(pieces) == list(range(len(pieces)))
-    assert Path(updates[-1][1]).exists() and "15 frames" in updates[-1][2] and len(updates[-1][4].poses) == 15
+    _, figures, made = updates[-1]
+    assert messages[-1]["file"] == made.video and Path(made.video).exists()
+    assert "15 frames" in figures and len(made.poses) == 15
+
+
+def test_what_goes_wrong_stays_under_the_player(tmp_path):
+    """The message in the corner goes away, the line does not."""
+    messages = []
+    with pytest.raises(gr.Error, match="There is no speech"):
+        for message, *_ in run(None):
+            messages.append(json.loads(message))
+    assert messages[-1]["note"].startswith("⚠️ There is no speech") and messages[-1]["ended"]
+
+
+def test_the_clip_made_last_is_handed_out(speech):
+    """In every format, with its poses and its settings; nothing of what has gone, or was never there."""
+    *_, made = speak(speech)
+    for suffix in (".mp4", ".webm", ".gif"):
+        file = Path(hand_out(suffix, made))
+        assert file.suffix == suffix and file.stem == "alba-seed3" and len(read_video(file)[0]) == 15
+    assert read_metadata(hand_out(".webm", made))["seed"] == 3 and len(read_audio(hand_out(".webm", made))[0]) > 8000
+    assert json.loads(Path(hand_out(".json", made)).read_text())["reference"] == "alba"
+    assert len(load_keypoints(hand_out(".npz", made))) == 15
+    assert to_comparison(made) == (speech, "alba", 3)
+    Path(made.video).unlink()
+    for gone, said in ((None, "no clip yet"), (made, "no longer kept")):
+        with pytest.raises(gr.Error, match=said):
+            hand_out(".gif", gone)
+        with pytest.raises(gr.Error, match=said):
+            to_comparison(gone)
+
+
+def test_stored_examples_say_what_makes_them_anew():
+    assert len(made_before()) >= 3
+    for name in made_before():
+        message, sound, kind, speaker, seed = play_stored(name)
+        made = read_metadata(json.loads(message)["file"])
+        assert (kind, speaker, seed) == (EXAMPLE, made["reference"], made["seed"]) and Path(sound).exists()
+        assert "Generate makes it anew" in json.loads(message)["note"]
 
 
 def test_the_movement_alone_and_given_back(speech):
@@ -467,7 +596,7 @@ def test_who_makes_the_gestures(speech):
     video, *_, made = speak(speech, motion="learned")
     np.testing.assert_array_equal(made.poses.xy, performed.xy)
     assert restore_settings(video)[6] == "learned"
-    with pytest.raises(gr.Error, match="the motion model is 'nobody'; accepted: learned or rules"):
+    with pytest.raises(gr.Error, match="The motion model is 'nobody'; accepted: learned or rules"):
         speak(speech, motion="nobody")
 
 
@@ -534,7 +663,7 @@ def test_typed_text_is_read_aloud():
     assert 0.8 < len(sound) / RATE < 5 and np.abs(sound).max() > 0.05
     german, english = (read_audio(read_text("Guten Morgen, wie geht es dir?", code))[0] for code in ("auto", "en"))
     assert len(german) != len(english)
-    with pytest.raises(gr.Error, match="no voice here reads Japanese; accepted: English, German"):
+    with pytest.raises(gr.Error, match="No voice here reads Japanese; accepted: English, German"):
         read_text("おはようございます")
     for text in ("", "...", "word " * 100):
         with pytest.raises(gr.Error, match="some words"):
@@ -568,7 +697,7 @@ def test_the_served_page(client, speech, tmp_path):
     video, figures, poses = client.predict(audio=handle_file(speech), **given)
     video = video["video"] if isinstance(video, dict) else video
     assert len(read_video(video)[0]) == len(load_keypoints(poses)) == 15 and "15 frames" in figures
-    with pytest.raises(AppError, match="there is no speech"):
+    with pytest.raises(AppError, match="There is no speech"):
         client.predict(audio=None, **given)
     skeletons, file = client.predict(
         audio=handle_file(speech), **{k: given[k] for k in ("kind", "example", "number", "photo", "consent", "seed")},

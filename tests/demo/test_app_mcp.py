@@ -20,8 +20,8 @@ from mcp.client.streamable_http import streamablehttp_client  # noqa: E402
 import app  # noqa: E402
 from iasa.avatar.identity import make_identity  # noqa: E402
 from iasa.avatar.rig import make_keypoints, rest_motion  # noqa: E402
-from iasa.demo import service  # noqa: E402
-from iasa.demo.service import DRAWN, EXAMPLE  # noqa: E402
+from iasa.demo import launch, service  # noqa: E402
+from iasa.demo.speaker_choice import DRAWN, EXAMPLE  # noqa: E402
 from iasa.keypoints import load_keypoints, save_keypoints  # noqa: E402
 from iasa.paths import SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
@@ -34,6 +34,7 @@ PATIENCE = timedelta(seconds=200)
 @pytest.fixture
 def address(tmp_path, monkeypatch):
     monkeypatch.setattr(service, "output_folder", lambda: tmp_path)
+    monkeypatch.setattr(launch, "output_folder", lambda: tmp_path)
     page = app.make_app()
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, **app.launch_options(tools=True))
     yield f"{url}gradio_api/mcp/"
@@ -59,6 +60,9 @@ SPEAKER = {"kind": EXAMPLE, "example": "dana", "number": 7, "consent": False, "s
 MOVEMENT = {"amount": 1.5, "blink": 0.5, "height": 2, "lock": True, "motion": "rules"}
 
 
+BACKDROP = {"backdrop": "Color", "color": "#224466"}
+
+
 def make_calls(poses: str) -> list[tuple[str, dict, str]]:
     """(tool, arguments, what the answer holds): each tool with as little as it needs, and with every optional argument."""
     speech = {"audio": write_speech()}
@@ -66,7 +70,7 @@ def make_calls(poses: str) -> list[tuple[str, dict, str]]:
         ("speak", speech, "15 frames"),
         (
             "speak",
-            speech | SPEAKER | MOVEMENT | {"model": "student", "steps": 2, "driving": poses},
+            speech | SPEAKER | MOVEMENT | BACKDROP | {"model": "student", "steps": 2, "driving": poses},
             "student, steps: 2",
         ),
         ("speak", speech | {"model": "teacher", "steps": 5}, "teacher, steps: 5"),
@@ -95,7 +99,7 @@ def test_an_agent_calls_every_tool_with_every_argument(address, tmp_path):
     calls = make_calls(write_poses(tmp_path / "driver.npz"))
     refused = [
         ("poses", {"audio": write_speech(), "example": "nobody"}, "nobody"),
-        ("mask", {}, "there are no poses"),
+        ("mask", {}, "There are no poses"),
         ("speak", {"audio": write_speech(), "model": "teacher", "steps": 101}, "1 to 100"),
     ]
     tools, answers = asyncio.run(use(address, calls + refused))
@@ -105,7 +109,7 @@ def test_an_agent_calls_every_tool_with_every_argument(address, tmp_path):
     assert set(found["mask"].inputSchema["properties"]) == {"poses", "top_k", "method", "block"}
     for name, tool in found.items():
         assert tool.inputSchema.get("required", []) == (["audio"] if name in ("speak", "poses", "compare") else [])
-        optional = set(tool.inputSchema["properties"]) - {"photo"}
+        optional = set(tool.inputSchema["properties"]) - {"photo", "picture"}
         assert optional == set().union(*(asked for called, asked, _ in calls if called == name)), name
     for (name, asked, said), answer in zip(calls, answers, strict=False):
         text = " ".join(getattr(part, "text", "") for part in answer.content)

@@ -12,7 +12,7 @@ from browser import open_another, open_browser, take_screenshot
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 import app  # noqa: E402
-from iasa.demo import service  # noqa: E402
+from iasa.demo import launch, service  # noqa: E402
 from iasa.media.reader import read_video  # noqa: E402
 from iasa.paths import EXAMPLES, SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
@@ -32,6 +32,7 @@ def address(tmp_path_factory):
     made = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "output_folder", lambda: made)
+        patch.setattr(launch, "output_folder", lambda: made)
         service.load_pipeline()
         page = app.make_app()
         _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, **app.launch_options(False))
@@ -80,12 +81,24 @@ def give_speech(page, speech: str) -> None:
 
 
 def wait_for_video(page) -> str:
-    """The address of the finished video, once it can play."""
-    ready = "(() => { const v = document.querySelector('#result video'); return v && v.readyState > 1 && v.duration > 0; })()"
-    page.wait_for_function(ready)
-    return page.get_attribute("#result video", "src") or page.evaluate(
-        "document.querySelector('#result video').currentSrc"
+    """The address of the finished video, once it plays in the place of the pieces."""
+    page.wait_for_function(
+        "(() => { const v = document.querySelector('#player video'); return v.src.includes('/file=') && v.readyState > 1; })()"
     )
+    return page.get_attribute("#player video", "src")
+
+
+def wait_for_pieces(page) -> None:
+    page.wait_for_function(
+        "document.querySelector('#player video').media && document.querySelector('#player video').buffered.length"
+    )
+
+
+def places(page) -> dict[str, list[float]]:
+    """Where the page's parts are and how large: whatever the player shows, they stay there."""
+    parts = ("#generate", "#player", "#clip-actions", "#live-microphone", "#inputs")
+    boxes = {part: page.locator(part).first.bounding_box() for part in parts}
+    return {part: [box[key] for key in ("x", "y", "width", "height")] for part, box in boxes.items()}
 
 
 def open_tab(page, name: str) -> None:
@@ -98,28 +111,38 @@ def open_tab(page, name: str) -> None:
         page.locator(".overflow-dropdown button", has_text=name).first.click()
 
 
-def test_from_speech_to_a_playing_video(visit, speech):
+def test_from_speech_to_a_playing_video(visit, tmp_path, speech):
     page = visit()
     take_screenshot(page, "app_speak_empty")
+    assert page.locator("#player img").get_attribute("src").endswith("alba.png")
+    assert page.is_disabled("[id='take.mp4']") and page.is_disabled("#explore-this")
     give_speech(page, speech)
+    before = places(page)
     page.click("#generate")
-    page.wait_for_function(
-        "document.querySelector('#live video') && document.querySelector('#live video').buffered.length > 0"
-    )
+    page.wait_for_selector("#player progress:not(.idle)")
+    wait_for_pieces(page)
+    assert places(page) == before
     wait_for_video(page)
-    page.evaluate("document.querySelector('#result video').play()")
-    page.wait_for_function("document.querySelector('#result video').currentTime > 0.2")
-    assert page.evaluate("document.querySelector('#live video').buffered.end(0)") > 0.45  # every piece was taken
-    assert page.evaluate("document.querySelector('#live video').error") is None
-    note = page.inner_text("#live p")
+    page.evaluate("document.querySelector('#player video').play()")
+    page.wait_for_function("document.querySelector('#player video').currentTime > 0.2")
+    assert page.locator("video").count() == page.locator("#player video").count() == 1
+    note = page.inner_text("#player p")
     assert note.startswith("First frame after") and "frames/s" in note
-    assert "15 frames" in page.inner_text("#figures")
+    assert page.locator("#player progress.idle").count() == 1
+    page.wait_for_selector("#figures >> text=15 frames")
     take_screenshot(page, "app_speak_made")
+    for ending, start in ((".npz", b"PK"), (".gif", b"GIF8"), (".json", b"{")):
+        page.wait_for_selector(f"[id='take{ending}']:not([disabled])")
+        with page.expect_download() as download:
+            page.click(f"[id='take{ending}']")
+        assert download.value.suggested_filename.startswith("alba-seed0")
+        download.value.save_as(tmp_path / "taken")
+        assert (tmp_path / "taken").read_bytes().startswith(start)
     # the clip just made, in the explorer
-    page.get_by_role("tab", name="Explore").click()
-    page.click("#explore")
+    page.click("#explore-this")
     inner = page.frame_locator("#explorer-page iframe")
     inner.locator("#figure-0").wait_for()
+    assert page.get_by_role("tab", name="Explore").get_attribute("aria-selected") == "true"
     assert inner.locator("#figure-0").inner_text().endswith("%")
     page.wait_for_function("location.hash.startsWith('#iasa?k=4')")
     page.wait_for_timeout(1000)
@@ -154,18 +177,17 @@ def test_cancelling_and_generating_again(visit, tmp_path, speech, phase):
     if phase == "before the first piece":
         page.wait_for_timeout(400)
     elif phase == "while it plays":
-        page.wait_for_selector("#live video")
-        page.wait_for_function("document.querySelector('#live video').buffered.length > 0")
+        wait_for_pieces(page)
     page.click("#cancel")
-    page.wait_for_selector("#figures >> text=Stopped")
+    page.wait_for_selector("#player p:has-text('Stopped')")
     page.wait_for_timeout(500)
-    assert page.locator("#result video").count() == 0
-    assert page.locator("#result .eta-bar:visible, #result .progress-text:visible").count() == 0
-    assert page.locator(".toast-body").count() == 0 and page.locator("#result >> text=Error").count() == 0
+    assert page.inner_text("#player p") == "Stopped." and page.locator("#player progress.idle").count() == 1
+    assert "/file=" not in (page.get_attribute("#player video", "src") or "")
+    assert page.locator(".toast-body").count() == 0 and page.locator("#player >> text=Error").count() == 0
     page.locator("input[type=file]").first.set_input_files(speech) if page.locator("input[type=file]").count() else None
     page.click("#generate")
     wait_for_video(page)
-    assert "frames" in page.inner_text("#figures")
+    page.wait_for_selector("#figures >> text=frames")
 
 
 def test_a_link_out_of_the_explorer_opens_it(visit, address):
@@ -233,29 +255,42 @@ def test_speaking_live(browser, address, tmp_path):
         page.wait_for_selector("#generate")
         page.locator("#live-microphone button").first.click()
         record = page.locator("#live-microphone .mic-wrap .controls button").first
+        record.wait_for()
+        page.wait_for_timeout(500)  # until the accordion is open
+        before = places(page)
         for attempt in range(4):  # on a busy machine the browser may have no microphone yet when Record is pressed
             record.click()
             with suppress(*([Late] if attempt < 3 else [])):
-                page.wait_for_selector("#live p:has-text('first frame after')", timeout=PATIENCE / 4)
+                page.wait_for_selector("#player p:has-text('first frame after')", timeout=PATIENCE / 4)
                 break
-        page.wait_for_function("document.querySelector('#live video').buffered.length > 0")
-        page.wait_for_function("document.querySelector('#live video').currentTime > 0.2")
+        wait_for_pieces(page)
+        now = places(page)
+        for part in ("#generate", "#player", "#clip-actions", "#inputs"):
+            assert now[part] == before[part], part  # nothing moves when the first picture comes
+        assert now["#live-microphone"][:2] == before["#live-microphone"][:2]
+        page.wait_for_function("document.querySelector('#player video').currentTime > 0.2")
         take_screenshot(page, "app_live")
         page.locator("#live-microphone .mic-wrap .controls button").first.click()
-        note = page.inner_text("#live p")
-        page.wait_for_function("document.querySelector('#live video').media.readyState === 'ended'")
-        assert "frames/s" in note and page.evaluate("document.querySelector('#live video').error") is None
-        assert page.evaluate("document.querySelector('#live video').buffered.end(0)") > 0.9
+        note = page.inner_text("#player p")
+        page.wait_for_function("document.querySelector('#player video').media.readyState === 'ended'")
+        assert "frames/s" in note and page.evaluate("document.querySelector('#player video').error") is None
+        assert page.evaluate("document.querySelector('#player video').buffered.end(0)") > 0.9
 
 
-def test_two_visitors_wait_in_line(visit, speech):
-    pages = [visit(), visit()]
-    for page in pages:
-        give_speech(page, speech)
-    for page in pages:
-        page.click("#generate")
-    assert all(wait_for_video(page) for page in pages)  # of one seed and speech, and so the same frames
-    assert all("15 frames" in page.inner_text("#figures") for page in pages)
+def test_two_visitors_wait_in_line(visit, tmp_path, speech):
+    """The second one is told its place."""
+    pages = [visit(), visit(locale="de-DE")]
+    give_speech(pages[0], write_speech(tmp_path / "long.wav", 4.0))
+    pages[1].locator("input[type=file]").first.set_input_files(speech)
+    pages[1].wait_for_selector("text=s Sprache")
+    pages[0].click("#generate")
+    pages[0].wait_for_selector("#player progress:not(.idle)")
+    pages[1].click("#generate")
+    pages[1].wait_for_selector("#player p:has-text('Platz 1 von')")
+    take_screenshot(pages[1], "app_waiting_in_line")
+    assert all(wait_for_video(page) for page in pages)
+    pages[0].wait_for_selector("#figures >> text=100 frames")
+    pages[1].wait_for_selector("#figures >> text=15 Bilder")
 
 
 def test_on_a_phone_generate_is_in_reach(visit):
@@ -266,6 +301,8 @@ def test_on_a_phone_generate_is_in_reach(visit):
         page.wait_for_timeout(300)
         box = page.locator("#generate").bounding_box()
         assert 0 <= box["y"] and box["y"] + box["height"] <= 844, (scrolled, box)
+        player = page.locator("#player .stage").bounding_box()
+        assert scrolled or 0 <= player["y"] and player["y"] + player["height"] <= box["y"], player
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for name in ("Speak", "Compare", "Explore", "Learn"):
         assert page.get_by_role("tab", name=name).first.is_visible(), name
@@ -301,6 +338,7 @@ def test_a_phone_in_german_in_the_dark(visit):
 
 
 def test_what_was_made_before_plays_at_once(visit):
+    """One click; a second one makes it anew."""
     results = sorted((EXAMPLES / "results").glob("*.mp4"))
     assert results, "examples/results holds no video: PYTHONPATH=. python examples/make_results.py"
     for path in results:
@@ -308,6 +346,24 @@ def test_what_was_made_before_plays_at_once(visit):
         frames, fps = read_video(path)
         assert fps == 25 and frames.shape[1:] == (256, 256, 3)
     page = visit()
-    page.wait_for_function(
-        f"[...document.querySelectorAll('video')].filter((v) => v.readyState > 0).length >= {len(results)}"
-    )
+    for number, path in enumerate(results):
+        page.locator("#stored button").nth(number).click()
+        page.wait_for_function(f"document.querySelector('#player video').src.endsWith('{path.name}')")
+        page.wait_for_function("document.querySelector('#player video').currentTime > 0.2")
+    speaker = results[-1].stem.split("_")[0]
+    assert page.locator(f"#inputs label.selected:has-text('{speaker}')").count() == 1
+    page.wait_for_selector("text=s of speech")
+
+
+def test_what_is_behind_a_photographs_person_is_asked_where_one_is_used(visit):
+    page = visit()
+    assert page.locator("#backdrop").count() == 0
+    for kind, asked in (("My photo", 1), ("Puppet of my photo", 0)):
+        page.get_by_label(kind, exact=True).click()
+        page.wait_for_selector("#consent")
+        page.wait_for_timeout(500)
+        assert page.locator("#backdrop:visible").count() == asked, kind
+    page.get_by_label("My photo", exact=True).click()
+    page.get_by_label("A color").click()
+    page.wait_for_selector("text=Color >> visible=true")
+    take_screenshot(page, "app_photo")

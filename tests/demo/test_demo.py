@@ -146,7 +146,7 @@ def test_tables(tmp_path):
     (tmp_path / "evaluate.json").write_text(json.dumps(report))
     text = quality_table(tmp_path / "evaluate.json")
     assert (
-        "| student, 2 steps | 27.50 | - | - | - | 7.7 |" in text
+        "| student, steps: 2 | 27.50 | - | - | - | 7.7 |" in text
         and "a machine, today; 2 clips of 8 frames: `make it`" in text
     )
     report["rows"]["student"]["fps_processor"] = report["rows"]["student"].pop("fps")

@@ -13,7 +13,7 @@ gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gra
 
 from iasa.avatar import moving_parts  # noqa: E402
 from iasa.config import InputError  # noqa: E402
-from iasa.demo import service, words  # noqa: E402
+from iasa.demo import given_speech, service, words  # noqa: E402
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs  # noqa: E402
 from iasa.demo.measured import translate_table  # noqa: E402
 from iasa.demo.speak import to_figures  # noqa: E402
@@ -92,7 +92,14 @@ def test_sentences_keep_their_values():
     assert translate(skia, "de").startswith(
         "skia ist nicht installiert: gezeichnete Sprecher und Fotos gehen nicht (pip"
     )
-    for text in (*service.STAGES.values(), "Stopped.", "Reading", "Reading the clip", "Finding the person"):
+    for text in (
+        *service.STAGES.values(),
+        *given_speech.PLACE_IN_LINE,
+        "Stopped.",
+        "Reading",
+        "Reading the clip",
+        "Finding the person",
+    ):
         assert translate(text, "de") != text
 
 

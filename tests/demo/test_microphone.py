@@ -20,7 +20,7 @@ from iasa.avatar.speaker import speaker_names  # noqa: E402
 from iasa.config import InputError  # noqa: E402
 from iasa.demo import microphone as live  # noqa: E402
 from iasa.demo.microphone import MicrophoneSession, finish_listening, listen, read_chunk, stop_listening  # noqa: E402
-from iasa.demo.service import EXAMPLE, PHOTO  # noqa: E402
+from iasa.demo.speaker_choice import EXAMPLE, PHOTO  # noqa: E402
 from iasa.media.reader import read_audio_track, read_video  # noqa: E402
 from iasa.paths import SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
@@ -113,11 +113,11 @@ def test_stopping_drops_the_rest_and_late_pieces(tmp_path, chunks, monkeypatch):
 
 def test_one_visitor_at_a_time_and_errors_come_back(tmp_path, chunks):
     say(tmp_path, chunks[0])
-    with pytest.raises(gr.Error, match="somebody else is speaking"):
+    with pytest.raises(gr.Error, match="Somebody else is speaking"):
         say(tmp_path, chunks[0], session="b")
     live._current[0].stop()
     wait([live._current[0]._run], 30)
-    with pytest.raises(gr.Error, match="there is no photo"):  # at once, or with the next piece
+    with pytest.raises(gr.Error, match="There is no photo"):  # at once, or with the next piece
         say(tmp_path, chunks[0], session="b", kind=PHOTO)
         wait([live._current[0]._run], 30)
         say(tmp_path, chunks[0], session="b", kind=PHOTO)
@@ -134,7 +134,7 @@ def test_whatever_ends_the_run_reaches_the_visitor_once(tmp_path, chunks, monkey
     monkeypatch.setattr(live, "LiveSpeaker", broken)
     request = SimpleNamespace(session_hash="a", headers={"accept-language": language})
     path = tmp_path / "a.wav"
-    sentence = {"en": "the live run broke off", "de": "Der Live-Lauf ist abgebrochen"}[language]
+    sentence = {"en": "The live run broke off", "de": "Der Live-Lauf ist abgebrochen"}[language]
     with pytest.raises(gr.Error, match=rf"{sentence} \(RuntimeError: out of memory\)"):
         for _ in range(2):
             path.write_bytes(chunks[0])

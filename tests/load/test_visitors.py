@@ -11,7 +11,7 @@ gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gra
 from visitors import visit_together  # noqa: E402
 
 import app  # noqa: E402
-from iasa.demo import service  # noqa: E402
+from iasa.demo import launch, service  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::R
 def address(tmp_path, monkeypatch):
     (tmp_path / "made").mkdir()
     monkeypatch.setattr(service, "output_folder", lambda: tmp_path / "made")
-    monkeypatch.setattr(app, "output_folder", lambda: tmp_path / "made")
+    monkeypatch.setattr(launch, "output_folder", lambda: tmp_path / "made")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
     page = app.make_app()
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, share=False, **app.launch_options(tools=False))

@@ -102,12 +102,11 @@ class Visitor:
             return
         if not answer["success"]:
             return self.record.fault(f"speak: {answer['output'].get('error')}")
-        self.check_own(answer["output"]["data"][1], seed)
+        self.check_own(json.loads(answer["output"]["data"][0])["file"], seed)
 
-    def check_own(self, video: dict, seed: int) -> None:
+    def check_own(self, path: str, seed: int) -> None:
         """The video holds the seed that this visitor chose, and no other has."""
-        file = video["video"] if "video" in video else video
-        url = f"{self.server.address}{API}/file={file['path']}"
+        url = f"{self.server.address}{API}/file={path}"
         got = self.client.get(url)
         if got.status_code != 200:
             return self.record.fault(f"speak: the video answers {got.status_code}")
@@ -119,7 +118,7 @@ class Visitor:
 
     def preview(self) -> None:
         data = self.settings(self.upload(speech(self.random)), self.number)
-        answer = self.call("poses", data[:6] + data[8:])
+        answer = self.call("poses", data[:6] + data[8:-3])
         if answer is not None and not answer["success"]:
             self.record.fault(f"poses: {answer['output'].get('error')}")
 
@@ -203,7 +202,8 @@ class Visitor:
 
     def settings(self, audio: dict, seed: int) -> list:
         name = self.random.choice(speaker_names())
-        return [audio, "Example speaker", name, 7, None, False, "student", 1, seed, None, 1, 1, 0, False, "rules"]
+        movement, behind = [None, 1, 1, 0, False, "rules"], ["Own room", None, None]
+        return [audio, "Example speaker", name, 7, None, False, "student", 1, seed, *movement, *behind]
 
     def upload(self, data: bytes, name: str = "speech.wav") -> dict:
         got = self.client.post("/upload", files={"files": (name, data)})

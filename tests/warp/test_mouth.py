@@ -74,3 +74,24 @@ def test_teeth_that_the_picture_shows_lend_their_colour():
     mouth.paint(frame, posed, STILL, posed[LOWER] - rest[LOWER])
     x, y = posed[UPPER].astype(int)
     assert frame[y + 2 : y + 8, x - 12 : x + 12].mean(-1).max() > 0.8 * 233  # between two gaps, in the lip's shadow
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_teeth_reach_both_corners_of_a_mouth_that_is_seen_from_the_side(side):
+    """Its middle is nearer to one corner; the far half is as full of teeth as the near one when the mouth opens widely."""
+
+    def aside(mesh):
+        x = mesh[:, 0] - 256
+        return np.stack([256 + np.where(side * x > 0, 1.25, 0.75) * x, mesh[:, 1]], 1)
+
+    rest, posed = aside(face(0)), aside(face(0.8))
+    posed[:, 0] = 256 + 1.3 * (posed[:, 0] - 256)
+    picture = np.full((SIZE, SIZE, 3), 180, np.uint8)
+    frame = picture.astype(np.float32)
+    Mouth.of(picture, rest).paint(frame, posed, STILL, posed[LOWER] - rest[LOWER])
+    shares = []
+    for corner in (78, 308):
+        x = int(posed[UPPER, 0] + 0.6 * (posed[corner, 0] - posed[UPPER, 0]))
+        inside = soft_polygon(posed[list(MOUTH)], 0, 0, SIZE, SIZE)[:, x] > 0.5
+        shares.append((frame[inside, x].mean(-1) > 90).mean())
+    assert min(shares) > 0.15 and max(shares) < 1.3 * min(shares)

@@ -7,6 +7,7 @@ import pytest
 from sample_photographs import avatar_photograph
 
 from iasa import keypoints as kp
+from iasa.warp.head_skin import turn_points
 from iasa.warp.skin import (
     BodySkin,
     ForearmSkin,
@@ -15,8 +16,8 @@ from iasa.warp.skin import (
     fit_affine,
     fit_similarity,
     fit_turn,
+    keep_together,
     spread,
-    turn_points,
 )
 
 SIZE = 512
@@ -60,7 +61,7 @@ def test_a_bone_reaches_its_new_ends_unless_it_points_at_the_camera():
 def body(points):
     photo = avatar_photograph()
     rest = photo.xy.astype(np.float64) * SIZE
-    return rest, BodySkin.of(rest, photo.seen, points, np.zeros(len(points)), None, SIZE)
+    return rest, BodySkin.of(rest, photo.seen, points, None, SIZE)
 
 
 def test_a_body_at_rest_stays_and_hair_follows_the_head_but_hips_do_not():
@@ -70,22 +71,62 @@ def test_a_body_at_rest_stays_and_hair_follows_the_head_but_hips_do_not():
     crown, shoulder = chin - [0, 260], (rest[kp.LEFT_SHOULDER] + rest[kp.RIGHT_SHOULDER]) / 2 + [0, 40]
     waist = np.array([256.0, 430.0])
     rest, skin = body(np.stack([crown, shoulder, waist]))
-    still = np.concatenate([np.eye(2), np.zeros((2, 2))], 1)
-    assert np.allclose(skin.place(rest, still, np.zeros((3, 2))), skin.points)
-    shifted = still.copy()
-    shifted[:, 3] = (12, -5)
-    moved = skin.place(rest, shifted, np.zeros((3, 2))) - skin.points
+    assert np.allclose(skin.place(rest, skin.points), skin.points)
+    moved = skin.place(rest, skin.points + (12, -5)) - skin.points
     assert np.allclose(moved[0], (12, -5))
     assert np.abs(moved[1:]).max() < 1.0
 
 
-def test_the_body_holds_still_at_the_pictures_lower_edge():
+def test_shoulders_do_not_go_with_the_head_but_hair_at_their_height_above_the_chin_does():
+    rest = avatar_photograph().xy.astype(np.float64) * SIZE
+    chin, brow = rest[kp.FACE.start + 8], rest[[kp.FACE.start + 19, kp.FACE.start + 24]].mean(0)
+    height = np.linalg.norm(chin - brow)
+    beside = 0.9 * height * np.array([1.0, 0.0])
+    _, skin = body(np.stack([(chin + brow) / 2 + beside, chin + beside + [0, 0.15 * height]]))
+    hair, shoulder = skin.place(rest, skin.points + (0, -20)) - skin.points
+    assert hair[1] < -18 and abs(shoulder[1]) < 3
+
+
+def test_the_body_keeps_its_height_at_the_pictures_lower_edge():
     rest, skin = body(np.array([[256.0, 512.0], [256.0, 300.0]]))
     pose = rest.copy()
-    pose[[kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_HIP, kp.RIGHT_HIP]] += (0, -15)
-    still = np.concatenate([np.eye(2), np.zeros((2, 2))], 1)
-    moved = skin.place(pose, still, np.zeros((2, 2))) - skin.points
-    assert np.abs(moved[0]).max() == 0 and moved[1, 1] < -5
+    pose[[kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_HIP, kp.RIGHT_HIP]] += (9, -15)
+    moved = skin.place(pose, skin.points) - skin.points
+    assert moved[0, 1] == 0 and moved[1, 1] < -5
+    assert moved[0, 0] > 5  # aside nothing is missing
+
+
+def test_a_trunk_that_turns_away_is_not_turned_inside_out():
+    rest, skin = body(np.array([[206.0, 330.0], [306.0, 330.0]]))
+    pose = rest.copy()
+    for left, right in ((kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER), (kp.LEFT_HIP, kp.RIGHT_HIP)):
+        pose[[left, right]] = rest[[right, left]] + (5, 0)
+    arms = (
+        [kp.LEFT_ELBOW, kp.LEFT_WRIST, *range(133)[kp.LEFT_HAND]],
+        [kp.RIGHT_ELBOW, kp.RIGHT_WRIST, *range(133)[kp.RIGHT_HAND]],
+    )
+    pose[arms[0] + arms[1]] = rest[arms[1] + arms[0]]  # arms would cross the trunk
+    kept = keep_together(rest, pose, np.zeros(133, bool))
+    for shoulder, arm in zip((kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER), arms, strict=True):
+        assert np.allclose(kept[arm] - rest[arm], kept[shoulder] - rest[shoulder])
+    left, right = skin.place(kept, skin.points)
+    assert right[0] - left[0] > 50 and abs((left + right)[0] / 2 - 261) < 10
+    nodded = rest + (3, 2)
+    assert np.allclose(keep_together(rest, nodded, np.zeros(133, bool)), nodded)
+
+
+def test_what_is_unseen_goes_with_what_holds_it():
+    rest = avatar_photograph().xy.astype(np.float64) * SIZE
+    pose = rest + (30, 0)
+    unseen = np.zeros(133, bool)
+    unseen[[*range(5), *range(133)[kp.FACE], *range(133)[kp.LEFT_HAND], kp.LEFT_HIP]] = True
+    pose[unseen] = 1e6
+    pose[kp.LEFT_WRIST] += (0, -12)
+    kept = keep_together(rest, pose, unseen)
+    assert np.allclose(kept[kp.FACE], rest[kp.FACE] + (30, 0))
+    assert np.allclose(kept[kp.LEFT_HAND], rest[kp.LEFT_HAND] + (30, -12))
+    assert np.allclose(kept[kp.RIGHT_HAND], rest[kp.RIGHT_HAND] + (30, 0))
+    assert np.abs(kept - rest).max() < 40
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -1,0 +1,98 @@
+"""The speech of a run: a text that a synthetic voice reads, the sound of any file, and how long the run will take."""
+
+from __future__ import annotations
+
+import html
+import json
+import wave
+
+import gradio as gr
+
+from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError, check_steps
+from iasa.demo.measured import measured_fps
+from iasa.demo.service import (
+    language_of,
+    new_output,
+    plain_errors,
+    read_recording,
+    read_speech,
+    run_name,
+    take_turn,
+)
+from iasa.demo.translations import to_sentence, translate
+from iasa.speech.language import LANGUAGES, detect_language
+
+MAX_TEXT = 300  # letters of typed speech
+PLACE_IN_LINE = ("Place {place} of {all} in the line", ", about {seconds} s")  # the page knows the numbers
+REMEMBERED_SPEED: dict[tuple[str, int], float] = {}  # frames a second of this machine's last runs
+
+
+def read_text(text: str, language: str = "auto", request: gr.Request | None = None) -> str:
+    """A synthetic voice of the text's language, or of a chosen one, reads it into a sound file."""
+    from iasa.training.speech_data.synthesis import VOICES, make_speech
+
+    with plain_errors(request):
+        spoken = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+        if not any(letter.isalpha() for letter in spoken) or len(spoken) > MAX_TEXT:
+            raise InputError(f"the text has {len(spoken)} letters; some words, up to {MAX_TEXT} letters, are needed")
+        spoken_in = detect_language(spoken) if language == "auto" else language
+        if spoken_in not in VOICES:
+            known = ", ".join(LANGUAGES[code] for code in VOICES)
+            raise InputError(f"no voice here reads {LANGUAGES.get(spoken_in or '', 'this script')}; accepted: {known}")
+        sound, _ = make_speech(spoken, VOICES[spoken_in])
+    path = new_output(".wav", "typed")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, AUDIO_RATE, 0, "NONE", ""))
+        file.writeframes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
+    return str(path)
+
+
+def read_what_is_typed(
+    text: str, language: str, read_last: str = "", request: gr.Request | None = None
+) -> tuple[str | dict, str]:
+    """A text that has not been read yet becomes the speech: (speech, the text that was read last)."""
+    if not (text or "").strip() or text == read_last:
+        return gr.skip(), read_last
+    return read_text(text, language, request), text
+
+
+def begin_run(
+    text: str = "", language: str = "auto", read_last: str = "", request: gr.Request | None = None
+) -> tuple[str | dict, str, int, str]:
+    """When Generate is pressed: the speech, if a text has not been read yet, that text, the run's turn, and for the player
+    how the page says its place in the line."""
+    turn = take_turn(request)
+    waiting = "|".join(translate(part, language_of(request)) for part in PLACE_IN_LINE)
+    message = json.dumps({"name": run_name(turn), "waiting": waiting})
+    return (*read_what_is_typed(text, language, read_last, request), turn, message)
+
+
+def take_sound(path: str | None, request: gr.Request | None = None) -> str | dict:
+    """The sound of any file that can be read, a video's too, as the speech."""
+    if path is None:
+        return gr.skip()
+    with plain_errors(request):
+        read_recording(path)
+    return path
+
+
+def estimate(audio: str | None, model: str, steps: float, request: gr.Request | None = None) -> str:
+    """How long the run will take, before it; or why this speech cannot be used."""
+    if audio is None:
+        return ""
+    language = language_of(request)
+    try:
+        seconds = len(read_speech(audio)) / AUDIO_RATE
+        steps = check_steps(model, int(steps))
+    except InputError as error:
+        return "⚠️ " + html.escape(to_sentence(str(error), language), quote=False)
+    speed, where = REMEMBERED_SPEED.get((model, steps)), "by the last run here"
+    if speed is None:
+        speed, where = (
+            measured_fps(model, steps),
+            "by the machine of the table in Learn; the first run also loads the networks",
+        )
+    text = f"{seconds:.1f} s of speech."
+    if speed:
+        text = f"{seconds:.1f} s of speech: about {2 + seconds * VIDEO_FPS / speed:.0f} s of work ({where})."
+    return translate(text, language)
