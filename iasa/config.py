@@ -27,6 +27,10 @@ NO_PHOTOGRAPH = "the restorer repairs photographs; for a drawn speaker choose st
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 TEMPERATURE = 1.0  # of the learned motion model's draws; 0 takes the most likely entry
+COMPUTE = (
+    "all",
+    "moving",
+)  # tokens of a frame: all, or the student's face, hands and what else moves (masks/computed.py)
 DEFAULT_STEPS = {"student": 1, "teacher": 20}  # denoising steps
 MAX_STEPS = {"student": 4, "teacher": 100}
 STUDENT_LAYERS = (0, 1, 5, 7)  # of the teacher's, those that the student keeps: hands and faces hardly need the others
@@ -56,6 +60,14 @@ def check_steps(model: str, steps: int | None) -> int:
     if not 1 <= steps <= MAX_STEPS[model]:
         raise InputError(f"{steps} steps asked for; the {model} takes 1 to {MAX_STEPS[model]}")
     return steps
+
+
+def check_compute(compute: str, model: str, own_attention: bool) -> None:
+    """Raises InputError unless these tokens of COMPUTE can be chosen for a model, under its own attention or another."""
+    if compute not in COMPUTE:
+        raise InputError(f"the tokens to compute are {compute!r}; accepted: {' or '.join(COMPUTE)}")
+    if compute == "moving" and (model != "student" or not own_attention):
+        raise InputError("only the student under its own attention computes moving tokens alone; compute all instead")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from iasa.config import (
     VIDEO_FPS,
     WARPED,
     InputError,
+    check_compute,
     check_motion,
     check_steps,
 )
@@ -48,7 +49,7 @@ from iasa.inference.conditioning import (
     to_tensors,
     warp,
     warp_alone,
-    warp_reference,
+    warp_to,
 )
 from iasa.inference.generation import (
     Cancelled,
@@ -135,6 +136,7 @@ class CoSpeechPipeline(PipelineNetworks):
         style: GestureStyle | None = None,
         edit: Callable[[RigMotion], RigMotion] | None = None,  # of every piece of the motion
         attention: str | Pattern | None = None,  # of the gallery; None: the teacher's windows, the student's plan
+        compute: str = "all",  # tokens, or "moving": the student's face, hands and what else moves, over the warped reference
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
         callback_on_step_end: StepCallback | None = None,
@@ -163,7 +165,8 @@ class CoSpeechPipeline(PipelineNetworks):
             steps = self._check(model, num_inference_steps)
         pattern = self._pattern(attention, model, steps)
         seed = generator.initial_seed() % 2**32 if generator else seed
-        settings, speech, count = self._settings(model, steps, seed, reference), None, None
+        check_compute(compute, model, pattern is None)
+        settings, speech, count = self._settings(model, steps, seed, reference, compute), None, None
         if pattern is not None:
             settings["attention"] = pattern.name
         if keypoints is None:
@@ -187,6 +190,7 @@ class CoSpeechPipeline(PipelineNetworks):
         run = Run(
             reference, model, steps, seed, generator or torch.Generator().manual_seed(seed), report,
             speech=speech, poses=poses, motion=motion, style=style, edit=edit, pattern=pattern, on_step=on_step,
+            sparse=self.strip_codec if compute == "moving" else None,
         )  # fmt: skip
         dense = model == "teacher" and pattern is None
         generation = Generation(count, self.grid, self.mask, settings, dense, pattern)
@@ -216,11 +220,10 @@ class CoSpeechPipeline(PipelineNetworks):
                 begin = partial(self._begin, run, generation)
                 rows, reference, denoiser = self.executor.submit(begin).result() if threads else begin()
                 planned = plan(pieces, rows, timing, generation.rows)
-                warped = ahead(warp(planned, reference, codec, denoiser, timing), 2 * LARGEST_PIECE)
+                warped = ahead(warp(planned, reference, codec, denoiser, timing, run.sparse), 2 * LARGEST_PIECE)
                 latents = ahead(release_often(denoiser.denoise(warped, timing)), 2)
-                frames = ahead(
-                    latents, max(2, torch.get_num_threads()), finish=partial(decode, reference, codec, timing)
-                )
+                paint = partial(decode, reference, codec, timing, sparse=run.sparse)
+                frames = ahead(latents, max(2, torch.get_num_threads()), finish=paint)
             around = run.reference.around
             with closing(first_frames(frames, generation.count, run.report)) as shown:
                 for chunk in shown:
@@ -296,14 +299,17 @@ class CoSpeechPipeline(PipelineNetworks):
     def decode(self, latents: Tensor, poses: Keypoints, image: Picture) -> np.ndarray:
         """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
         reference = make_warp(to_speaker(image), self.device)
-        patches, shown = warp_reference(reference, self.codec, *to_tensors(poses, self.device))
-        return self.codec.decode(latents[0], shown.xy, shown.confidence, patches).cpu().numpy()
+        shown = warp_to(reference, *to_tensors(poses, self.device))
+        return self.codec.decode(
+            latents[0], shown.xy, shown.confidence, self.codec.to_patches(shown.small)
+        ).cpu().numpy()  # fmt: skip
 
-    def _settings(self, model: str, steps: int, seed: int, reference: Reference) -> dict:
+    def _settings(self, model: str, steps: int, seed: int, reference: Reference, compute: str) -> dict:
         """What a file's metadata and every report say of a run."""
         return {
             "model": model, "steps": steps, "seed": seed, "reference": reference.name, "fps": VIDEO_FPS,
             "top_k": self.mask.top_k, "device": self.device.type, "dtype": str(self.precision),
+            "compute": compute,
         }  # fmt: skip
 
     def _check(self, model: str, steps: int | None) -> int:

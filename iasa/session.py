@@ -49,13 +49,14 @@ class LiveSpeaker:
         seed: int = 0,
         style: GestureStyle | None = None,
         motion: str = DEFAULT_MOTION,  # who performs: "rules", or "learned", which waits for 1.2 s of sound instead of 0.24
+        compute: str = "all",  # tokens, or "moving"
     ) -> None:
         self.reference = reference
         self.heard, self.posed, self.made = 0, 0, 0  # video frames
         self._speech, self._motion = SpeechStream(), live_motion_model(seed, style, motion, pipeline.motion)
         self._poses: SimpleQueue[Keypoints | None] = SimpleQueue()
         poses = (poses for poses in iter(self._poses.get, None))
-        made = pipeline.stream(image=reference, keypoints=poses, num_inference_steps=steps, seed=seed)
+        made = pipeline.stream(image=reference, keypoints=poses, num_inference_steps=steps, seed=seed, compute=compute)
         self.timing, self.settings = made.timing, made.settings | {"stream": True, "motion": motion}
         self._frames = made.frames
         self._executor = pipeline.executor
@@ -150,6 +151,7 @@ def write_live(
     mark: bool = True,
     motion: str = DEFAULT_MOTION,
     sound: Sound | None = None,  # what is heard in the video, as it was recorded; `audio` itself for None
+    compute: str = "all",
 ) -> dict:
     """A file's sound as if it came live, frames written, with the visible AI mark, as they are made; the figures of --json."""
     from iasa.media.writer import VideoWriter
@@ -157,7 +159,7 @@ def write_live(
     started, first = time.perf_counter(), 0.0
     with (
         VideoWriter(out, VIDEO_FPS, sound or audio, AUDIO_RATE, mark=mark) as writer,
-        LiveSpeaker(pipeline, reference, steps, seed, motion=motion) as speaker,
+        LiveSpeaker(pipeline, reference, steps, seed, motion=motion, compute=compute) as speaker,
     ):
         writer.describe(speaker.settings)
         for start in range(0, len(audio) + PIECE, PIECE):
@@ -174,6 +176,7 @@ def write_live(
     return {
         **speaker.settings,
         "frames": speaker.made,
+        "computed": speaker.timing.computed,
         "seconds": {name: round(value, 3) for name, value in speaker.timing.seconds.items()},
         "elapsed": round(elapsed, 3),
         "first_frame": round(first, 3),

@@ -33,6 +33,7 @@ class GenerateOptions:
     rows: Sequence[str] = GENERATE_ROWS
     steps: int | None = None  # of the student
     teacher_steps: int | None = None
+    compute: str = "all"  # tokens that the row "student" computes
     weights: str | None = None  # a folder of them; None: the shipped ones
     all_lengths: bool = False  # of the slow rows too: hours
     breakdown: bool = False  # attention, linear, norm and the rest of the denoising

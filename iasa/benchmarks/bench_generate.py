@@ -70,13 +70,20 @@ def resident_mb() -> float:
     return sum(int(path.read_text().split()[1]) for path in places) * resource.getpagesize() / 1e6
 
 
-def measure(pipeline: CoSpeechPipeline, reference: Reference, row: str, sound: np.ndarray, steps: int | None) -> dict:
+def measure(
+    pipeline: CoSpeechPipeline,
+    reference: Reference,
+    row: str,
+    sound: np.ndarray,
+    steps: int | None,
+    compute: str = "all",  # of the students with a plan
+) -> dict:
     """One row of the table for one length of speech."""
     if row == "student live":
-        return measure_live(pipeline, reference, sound, steps)
-    model = row.split()[0]
+        return measure_live(pipeline, reference, sound, steps, compute)
+    model, compute = row.split()[0], compute if row == "student" else "all"
     begun, spent = time.perf_counter(), time.process_time()
-    generation = pipeline.stream(sound, reference, model=model, num_inference_steps=steps)
+    generation = pipeline.stream(sound, reference, model=model, num_inference_steps=steps, compute=compute)
     marks, memory = [], []
     for frames in generation.frames:
         marks += [(time.perf_counter() - begun, time.process_time() - spent)] * len(frames)
@@ -96,6 +103,7 @@ def measure(pipeline: CoSpeechPipeline, reference: Reference, row: str, sound: n
         "peak_mb": round(max(memory)),
         "end_mb_over_middle": round(float(np.mean(memory[-5:]) / memory[len(memory) // 2]), 3),
         "density": generation.density,
+        "computed": generation.timing.computed,
         "ms_wall": {name: round(1e3 * s / latents, 2) for name, s in generation.timing.seconds.items()},
         "ms_processor": {name: round(1e3 * s / latents, 2) for name, s in generation.timing.processor.items()},
     }
@@ -110,10 +118,12 @@ def _cost_ratio(processor: np.ndarray) -> float | None:
     return round(float((processor[last] - processor[last - span]) / first), 3)
 
 
-def measure_live(pipeline: CoSpeechPipeline, reference: Reference, sound: np.ndarray, steps: int | None) -> dict:
+def measure_live(
+    pipeline: CoSpeechPipeline, reference: Reference, sound: np.ndarray, steps: int | None, compute: str = "all"
+) -> dict:
     """Sound as fast as a microphone gives it: when frames come, after the sound that they belong to has begun."""
     piece, late, memory = round(HEARD * AUDIO_RATE), [], []
-    with LiveSpeaker(pipeline, reference, steps) as speaker:
+    with LiveSpeaker(pipeline, reference, steps, compute=compute) as speaker:
         begun = time.perf_counter()
         for start in range(0, len(sound), piece):
             ready = (start + piece) / AUDIO_RATE
@@ -235,7 +245,7 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
     stored = None if options.against is None else read_rows(options.against)
     sparse = CoSpeechPipeline.from_pretrained(options.weights, teacher=None)
     reference = load_speaker(speaker_names()[0])
-    kind = {"dtype": str(sparse.precision), "speaker": reference.name}
+    kind = {"dtype": str(sparse.precision), "speaker": reference.name, "compute": options.compute}
     if options.drift:
         rows = drift(sparse, reference, options.drift, options.steps)
         return to_table(rows, tuple(rows[0])), {**kind, "drift": rows}
@@ -250,7 +260,7 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
         _warm(pipeline, reference, row.split()[0])
         for seconds in sorted([4.0] if options.quick else options.seconds):
             if options.all_lengths or seconds <= LONGEST.get(row, seconds):
-                rows.append(measure(pipeline, reference, row, example_speech(seconds), steps))
+                rows.append(measure(pipeline, reference, row, example_speech(seconds), steps, options.compute))
                 tell_row(rows[-1], stored)
         if options.breakdown and row != "student live":
             parts.append(breakdown(pipeline, reference, row, steps))

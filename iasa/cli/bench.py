@@ -7,6 +7,7 @@ import importlib
 
 from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions, PatternOptions
 from iasa.cli.arguments import add_networks, check_report, count, duration, gather, input_folder, tell, write_report
+from iasa.config import COMPUTE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--steps", type=count, help="denoising steps of the student")
     group.add_argument("--teacher-steps", type=count, help="denoising steps of the teacher")
+    group.add_argument(
+        "--compute", choices=COMPUTE, default=default.compute, help="tokens of the rows student and live"
+    )
     add_networks(group)
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")

@@ -310,6 +310,10 @@ GERMAN = {
     "the clip has {frames} latent frames; attention is recorded of up to {most}": (
         "der Clip hat {frames} latente Bilder; Aufmerksamkeit wird bei bis zu {most} aufgezeichnet"
     ),
+    "the tokens to compute are {compute}; accepted: {names}": "zu berechnen sind die Token {compute}; erlaubt: {names}",
+    "only the student under its own attention computes moving tokens alone; compute all instead": (
+        "nur der Schüler mit seiner eigenen Aufmerksamkeit berechnet bewegte Token allein; bitte alle berechnen"
+    ),
     "the layers are warped without denoising steps; leave the steps out": (
         "die Ebenen werden ohne Schritte verformt; die Schritte weglassen"
     ),

@@ -16,11 +16,14 @@ from torch import Tensor
 from iasa.avatar.speaker import Reference
 from iasa.config import FRAMES_PER_LATENT, IMAGE_SIZE
 from iasa.device import release_memory
-from iasa.inference.fast_codec import FastCodec
+from iasa.inference.fast_codec import FastCodec, to_cells
 from iasa.inference.generation import Timing
-from iasa.inference.layered_frames import repair, repaired_share, shrink, to_levels
+from iasa.inference.layered_frames import REPAIRED, repair, repaired_share, shrink, to_levels
 from iasa.inference.prefetch import Source
+from iasa.inference.strip_codec import FINE, StripCodec
+from iasa.inference.strips import Strips
 from iasa.keypoints import Keypoints, pool_to_latent
+from iasa.masks.computed import ComputedTokens, name_moving, name_regions, token_change
 from iasa.masks.plan_stream import PlanRow, PlanStream
 from iasa.models.transformer import Condition, VideoTransformer
 from iasa.warp.layered_warp import LayeredWarp
@@ -45,6 +48,7 @@ class DenoiserInput(NamedTuple):
     base: Tensor  # [c, h, w] latents of the reference warped to its pose
     pose_tokens: Tensor  # [n, width]
     pose: Tensor  # what the denoiser made of the pose's summary [width]: the student modulations [layers, steps, 6, width]
+    computed: ComputedTokens | None = None  # None: all tokens
 
 
 class DecoderInput(NamedTuple):
@@ -55,6 +59,8 @@ class DecoderInput(NamedTuple):
     patches: Tensor | None  # of the reference warped to these poses; None: they are made again, which a whole clip does
     layers: Tensor | None = None  # [f * t, 3, S, S] of a photograph, warped to them
     share: Tensor | None = None  # [1, S, S] of it that the network may change
+    strips: Strips | None = None  # of the tokens that are computed, and `patches` with them; None: all
+    still: Tensor | None = None  # uint8 [t, cells, 48] of the warped reference, for where they are not
 
 
 Warp = ReferenceWarp | LayeredWarp
@@ -94,38 +100,88 @@ def plan(
 
 
 def warp(
-    planned: Source[PlannedPoses], reference: Warp, codec: FastCodec, denoiser: Denoiser, timing: Timing
+    planned: Source[PlannedPoses],
+    reference: Warp,
+    codec: FastCodec,
+    denoiser: Denoiser,
+    timing: Timing,
+    sparse: StripCodec | None = None,  # computes some tokens alone; None: all are computed
 ) -> Generator[WarpedFrame]:
     """Everything about each latent frame that does not need the one before."""
     t = FRAMES_PER_LATENT
     with closing(planned):
         for piece, rows in planned:
             with torch.inference_mode(), timing.stage("condition"):
-                patches, shown = warp_reference(reference, codec, *to_tensors(piece, codec.device))
-                base = codec.encode(patches)
+                shown = warp_to(reference, *to_tensors(piece, codec.device))
                 pairs = (part.unflatten(0, (-1, t)) for part in (shown.xy, shown.confidence))
                 tokens, summary = denoiser.model.pose(*pairs)
                 poses = denoiser.embed(summary)
-            for i, row in enumerate(rows):
-                own = slice(i * t, (i + 1) * t)
-                seen = DecoderInput(shown.xy[own], shown.confidence[own], patches[own])
+                if sparse is None:
+                    encoded = encode_all(codec, shown, len(rows))
+                else:
+                    encoded = encode_moving(sparse, shown, rows, reference, denoiser.reference.base[0, 0], timing)
+            for i, (row, (base, computed, seen)) in enumerate(zip(rows, encoded, strict=True)):
                 if shown.layers is not None:
                     h, w = base.shape[-2:]
                     share = repaired_share(row.bits.to(codec.device), h, w, shown.layers.shape[-1])
-                    seen = seen._replace(layers=shown.layers[own], share=share)
-                yield DenoiserInput(row, base[i], tokens[i], poses[i]), seen
+                    seen = seen._replace(layers=shown.layers[i * t : (i + 1) * t], share=share)
+                yield DenoiserInput(row, base, tokens[i], poses[i], computed), seen
+
+
+Encoded = tuple[Tensor, ComputedTokens | None, DecoderInput]  # base [c, h, w], and what was computed of it
+
+
+def encode_all(codec: FastCodec, shown: WarpedPictures, frames: int) -> list[Encoded]:
+    """Every token of some latent frames."""
+    patches = codec.to_patches(shown.small)
+    pairs = (part.chunk(frames) for part in (shown.xy, shown.confidence, patches))
+    seen = (DecoderInput(*pair) for pair in zip(*pairs, strict=True))
+    return [(base, None, pair) for base, pair in zip(codec.encode(patches), seen, strict=True)]
+
+
+def encode_moving(
+    sparse: StripCodec, shown: WarpedPictures, rows: Sequence[PlanRow], reference: Warp, still: Tensor, timing: Timing
+) -> list[Encoded]:
+    """The tokens that are to be computed; the latents of the others are the reference's, `still` [c, h, w]."""
+    t, (h, w), out = FRAMES_PER_LATENT, still.shape[-2:], []
+    cells = to_cells(shown.small)  # [m, 48, H / 4, W / 4]
+    levels = to_levels(cells).flatten(1, 2)
+    change = None
+    if isinstance(reference, ReferenceWarp):
+        change = token_change(shown.small, reference.image[0], t, h, w).cpu()
+    for i, row in enumerate(rows):
+        own = slice(i * t, (i + 1) * t)
+        named = name_regions(row.bits, REPAIRED, h, w) if change is None else name_moving(row.bits, change[i])
+        strips = Strips(named, still.device)
+        patches = strips.around(cells[own], FINE, "picture").to(sparse.codec.dtype)
+        base = still.flatten(1).index_copy(1, named.tokens.to(still.device), sparse.encode(patches, strips).T)
+        timing.multiply(sparse.multiplications(strips), sparse.multiplications(None))
+        seen = DecoderInput(shown.xy[own], shown.confidence[own], patches, strips=strips, still=levels[own])
+        out.append((base.view_as(still), named, seen))
+    return out
 
 
 def decode(
-    reference: Warp, codec: FastCodec, timing: Timing, made: tuple[Tensor, DecoderInput]
+    reference: Warp,
+    codec: FastCodec,
+    timing: Timing,
+    made: tuple[Tensor, DecoderInput],
+    sparse: StripCodec | None = None,
 ) -> np.ndarray:  # uint8 [2 f, H, W, 3]
     """The pictures of one part of the latents; parts may be decoded side by side."""
     part, shown = made
     with torch.inference_mode(), timing.stage("decode"):
-        patches = shown.patches
-        if patches is None:
-            patches, shown = warp_reference(reference, codec, shown.xy, shown.confidence)
-        frames = codec.decode(part, shown.xy, shown.confidence, patches)
+        if shown.patches is None:
+            warped = warp_to(reference, shown.xy, shown.confidence)
+            shown = shown._replace(patches=codec.to_patches(warped.small), layers=warped.layers)
+        assert shown.patches is not None
+        if shown.strips is None or shown.still is None:
+            frames = codec.decode(part, shown.xy, shown.confidence, shown.patches)
+        else:
+            assert sparse is not None  # which made the strips
+            frames = sparse.decode(
+                part[0], shown.xy, shown.confidence, shown.patches, shown.still, shown.strips
+            )  # fmt: skip
         if shown.layers is not None and shown.share is not None:
             frames = repair(shown.layers, frames, shown.share)
         return frames.cpu().numpy()
@@ -171,16 +227,20 @@ def to_tensors(poses: Keypoints, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(poses.xy).to(device), torch.from_numpy(poses.confidence).to(device)
 
 
-def warp_reference(
-    reference: Warp,
-    codec: FastCodec,
-    xy: Tensor,  # [f * t, 133, 2]
-    confidence: Tensor,  # [f * t, 133]
-) -> tuple[Tensor, DecoderInput]:
-    """The reference warped to some poses: its patches, and all that the decoder takes."""
+class WarpedPictures(NamedTuple):
+    """The reference warped to some poses."""
+
+    xy: Tensor  # [m, 133, 2]
+    confidence: Tensor  # [m, 133]
+    small: Tensor  # [m, 3, H, W] in [-1, 1], as the networks see it
+    layers: Tensor | None  # [m, 3, S, S] of a photograph
+
+
+def warp_to(reference: Warp, xy: Tensor, confidence: Tensor) -> WarpedPictures:
+    """The reference warped to poses [m, 133, 2] with confidences [m, 133]."""
     pictures = reference(xy[None], confidence[None])[0]
-    patches = codec.to_patches(shrink(pictures, IMAGE_SIZE))
-    return patches, DecoderInput(xy, confidence, patches, pictures if isinstance(reference, LayeredWarp) else None)
+    layers = pictures if isinstance(reference, LayeredWarp) else None
+    return WarpedPictures(xy, confidence, shrink(pictures, IMAGE_SIZE), layers)
 
 
 def condition_reference(

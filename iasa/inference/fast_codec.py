@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iasa.inference.fused import conv_onto, conv_silu
+from iasa.inference.strips import STRIPE
 from iasa.models.autoencoder import BOUND, Autoencoder, ResidualBlock
 from iasa.models.pose_embedding import FAR, GAIN, window
 
 PATCH = 4  # pixels on the side of the patches in which the codec's pictures come
-STRIPE = 8  # rows of cells for which the decoder's pose fields are made at once
 POINTS = 8  # their keypoints come in multiples of this: oneDNN compiles a kernel for every size
 
 
@@ -37,20 +37,10 @@ class FastCodec:
         # What each frame's keypoints do to its own picture, and to all pictures of its latent frame: [p, 3, 2 a].
         own, shared = GAIN * net.pose.weight, (GAIN * net.poses.weight).chunk(self.frames)
         self.fields = [torch.cat([own, all_], 1).unflatten(0, (-1, 3)) for all_ in shared]
-        # Head and gate look at the same cells: one convolution.
-        _, gate_bias, _ = _parts(net.gate)
-        self.heads = [
-            conv_silu(
-                torch.cat([weight, net.gate.weight]), torch.cat([bias, gate_bias]),
-                (1, self.width, large, large), (1, 1), (1, 1), False, int8,
-            )
-            for weight, bias, _ in (_parts(head) for head in net.heads if isinstance(head, nn.Conv2d))
-        ]  # fmt: skip
+        self.heads = [chain([head], (1, self.width, large, large), int8) for head in stack_heads(net)]
 
     def to_patches(self, pictures: Tensor) -> Tensor:  # [m, 3, H, W] in [-1, 1]
-        m, c, h, w = pictures.shape
-        cells = pictures.to(self.dtype).view(m, c, h // PATCH, PATCH, w // PATCH, PATCH).permute(0, 2, 4, 1, 3, 5)
-        return cells.reshape(m, h // PATCH, w // PATCH, -1).permute(0, 3, 1, 2)
+        return to_cells(pictures.to(self.dtype))
 
     def encode(self, patches: Tensor) -> Tensor:  # [f * frames, 48, H / 4, W / 4] -> [f, c, h, w]
         """Normalised latents, float32."""
@@ -74,7 +64,7 @@ class FastCodec:
         raw = latents.to(self.dtype) * net.std[:, None, None] + net.mean[:, None, None]
         x = self.coarse(raw.contiguous(memory_format=torch.channels_last))  # [f, a, H / 4, W / 4]
         rows, cols = x.shape[-2:]
-        fields = self._pose_fields(xy, confidence, rows, cols).unflatten(0, (-1, t))  # [f, t, cells, 2 a]
+        fields = self.pose_fields(xy, confidence, rows, cols).unflatten(0, (-1, t))  # [f, t, cells, 2 a]
         own, shared = fields.split(a, -1)
         shared = sum(
             shared.unbind(1), x.permute(0, 2, 3, 1).reshape(len(latents), -1, a)
@@ -92,8 +82,15 @@ class FastCodec:
         levels = mixed.mul_(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8)  # [m, rows, cols, 3, 4, 4]
         return levels.permute(0, 1, 4, 2, 5, 3).reshape(len(x), rows * PATCH, cols * PATCH, 3)
 
-    def _pose_fields(self, xy: Tensor, confidence: Tensor, rows: int, cols: int) -> Tensor:
-        """`PoseField` of each picture, its own and its share in the pair's: [m, rows * cols, 2 a].
+    def pose_fields(
+        self,
+        xy: Tensor,
+        confidence: Tensor,
+        rows: int,
+        cols: int,
+        stripes: Sequence[tuple[int, Tensor]] | None = None,  # first row and columns of those that are wanted
+    ) -> Tensor:
+        """`PoseField` of each picture, its own and its share in the pair's: [m, rows * cols, 2 a], or stripe after stripe.
 
         The field's windows are products of a function of x and one of y, so a cell's features are one multiplication;
         and they are narrow, so that a stripe of rows feels the few keypoints near it.
@@ -108,18 +105,44 @@ class FastCodec:
         down = window(dy)
         across = torch.stack([across, across * dx, across], -1).to(self.dtype)  # [m, cols, p, 3]
         down = torch.stack([down, down, down * dy], -1).to(self.dtype)
-        out = across.new_empty(len(xy), rows, cols, 2 * self.width)
-        for top in range(0, rows, STRIPE):
-            stripe = slice(top, top + STRIPE)
+        whole = torch.arange(cols, device=xy.device)
+        if stripes is None:
+            stripes = [(top, whole) for top in range(0, rows, STRIPE)]
+        cells = [min(STRIPE, rows - top) * len(columns) for top, columns in stripes]
+        out, begin = across.new_empty(len(xy), sum(cells), 2 * self.width), 0
+        for (top, columns), count in zip(stripes, cells, strict=True):
+            some = across if columns is whole else across.index_select(1, columns.to(xy.device))
+            stripe, own = slice(top, top + STRIPE), slice(begin, begin + count)
             close = ((points[..., 1] - top - STRIPE / 2).abs() < STRIPE / 2 + FAR) & (confidence[:, visible] > 0)
-            counts = close.sum(1).tolist()
+            felt = close.sum(1).tolist()
             first = close.byte().argsort(dim=1, descending=True, stable=True)  # those that are felt
-            for m, count in enumerate(counts):
-                which = first[m, : count + -count % POINTS]  # the others' windows are zero here
-                windows = down[m, stripe].index_select(1, which)[:, None] * across[m].index_select(1, which)
+            for m, points_felt in enumerate(felt):
+                which = first[m, : points_felt + -points_felt % POINTS]  # the others' windows are zero here
+                windows = down[m, stripe].index_select(1, which)[:, None] * some[m].index_select(1, which)
                 weight = self.fields[m % self.frames].index_select(0, which)
-                torch.matmul(windows.flatten(2), weight.flatten(0, 1), out=out[m, stripe])
-        return out.flatten(1, 2)
+                torch.matmul(windows.flatten(0, 1).flatten(1), weight.flatten(0, 1), out=out[m, own])
+            begin += count
+        return out
+
+
+def to_cells(pictures: Tensor) -> Tensor:  # [m, 3, H, W] -> [m, 48, H / 4, W / 4], channels last
+    m, c, h, w = pictures.shape
+    cells = pictures.view(m, c, h // PATCH, PATCH, w // PATCH, PATCH).permute(0, 2, 4, 1, 3, 5)
+    return cells.reshape(m, h // PATCH, w // PATCH, -1).permute(0, 3, 1, 2)
+
+
+def stack_heads(net: Autoencoder) -> list[nn.Conv2d]:
+    """Each frame's head with the gate, which looks at the same cells: one convolution."""
+    gate, gate_bias, padding = layer_parts(net.gate)
+    heads = []
+    for head in net.heads:
+        weight, bias, _ = layer_parts(head)
+        both = nn.Conv2d(weight.shape[1], len(weight) + len(gate), 3, padding=padding)
+        both.weight, both.bias = (
+            nn.Parameter(torch.cat(pair).detach(), requires_grad=False) for pair in ((weight, gate), (bias, gate_bias))
+        )
+        heads.append(both)
+    return heads
 
 
 def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False) -> Callable[[Tensor], Tensor]:
@@ -131,17 +154,17 @@ def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False)
     m, c, h, w = shape
 
     def pack(layer: nn.Conv2d, silu: bool = False) -> Callable[[Tensor], Tensor]:
-        weight, bias, padding = _parts(layer)
+        weight, bias, padding = layer_parts(layer)
         return conv_silu(weight, bias, (m, c, h, w), layer.stride, padding, silu, int8)
 
     for layer in layers:
         if isinstance(layer, ResidualBlock):
-            weight, bias, padding = _parts(layer.conv2)
+            weight, bias, padding = layer_parts(layer.conv2)
             second = conv_onto(weight, bias, (m, c, h, w), padding, int8)
             steps.append(partial(_residual, pack(layer.conv1, True), second))
         elif isinstance(layer, nn.PixelShuffle):
             s = layer.upscale_factor
-            steps.append(partial(_shuffle, s))
+            steps.append(partial(shuffle, s))
             c, h, w = c // s**2, h * s, w * s
         elif isinstance(layer, nn.Conv2d):
             steps.append(pack(layer))
@@ -157,9 +180,9 @@ def chain(layers: Iterable[nn.Module], shape: Sequence[int], int8: bool = False)
     return run
 
 
-def _parts(layer: nn.Conv2d) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+def layer_parts(layer: nn.Module) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """Weight, bias and padding."""
-    if layer.bias is None or isinstance(layer.padding, str):
+    if not isinstance(layer, nn.Conv2d) or layer.bias is None or isinstance(layer.padding, str):
         raise TypeError(f"{layer} needs a bias, and its padding in numbers")
     return layer.weight, layer.bias, layer.padding
 
@@ -168,7 +191,7 @@ def _residual(first: Callable[[Tensor], Tensor], second: Callable[[Tensor, Tenso
     return second(first(F.silu(x)), x)
 
 
-def _shuffle(s: int, x: Tensor) -> Tensor:
+def shuffle(s: int, x: Tensor) -> Tensor:
     m, c, h, w = x.shape
     cells = x.permute(0, 2, 3, 1).view(m, h, w, c // s**2, s, s).permute(0, 1, 4, 2, 5, 3)
     return cells.reshape(m, h * s, w * s, c // s**2).permute(0, 3, 1, 2)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from iasa.avatar.rig import RigMotion
     from iasa.avatar.speaker import Reference
     from iasa.inference.streaming_rollout import OnStep
+    from iasa.inference.strip_codec import StripCodec
     from iasa.media.writer import VideoWriter
     from iasa.motion.rules import GestureStyle
     from iasa.speech.chunked import ChunkedSpeech
@@ -51,6 +52,8 @@ class Timing:
 
     seconds: dict[str, float] = field(default_factory=dict)
     processor: dict[str, float] = field(default_factory=dict)  # of the stage's own threads
+    multiplications: int = 0  # in the networks so far
+    multiplications_of_all: int = 0  # what they would be if all tokens were computed
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # a stage may run in several at once
 
     @contextmanager
@@ -63,6 +66,17 @@ class Timing:
             with self._lock:
                 self.seconds[name] = self.seconds.get(name, 0.0) + passed
                 self.processor[name] = self.processor.get(name, 0.0) + worked
+
+    def multiply(self, done: int, of_all: int) -> None:
+        """Count multiplications of a network."""
+        with self._lock:
+            self.multiplications += done
+            self.multiplications_of_all += of_all
+
+    @property
+    def computed(self) -> float:
+        """Share of the multiplications that computing all tokens would take; 1 where nothing is left out."""
+        return round(self.multiplications / self.multiplications_of_all, 4) if self.multiplications_of_all else 1.0
 
 
 class Generation:
@@ -138,6 +152,7 @@ def summarise(generation: Generation, started: float) -> dict:
         "elapsed": round(elapsed, 3),
         "fps": round((generation.count or 0) / max(elapsed, 1e-9), 2),
         "density": generation.density,
+        "computed": generation.timing.computed,
         **{k: generation.settings[k] for k in ("steps", "device", "dtype", "model", "seed", "reference")},
         **{k: v for k, v in generation.settings.items() if k in (*SAID, "attention")},
         "latent_fps": LATENT_FPS,
@@ -167,6 +182,7 @@ class Run:
     pattern: Pattern | None = None  # of attention; None: the model's own
     whole: bool = False  # all frames together, whichever the model
     on_step: OnStep | None = None
+    sparse: StripCodec | None = None  # None: all tokens are computed
 
 
 def write(generation: Generation, writer: VideoWriter) -> Generator[np.ndarray]:

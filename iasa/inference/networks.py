@@ -17,6 +17,7 @@ from iasa.device import Precision, pick_device, pick_precision
 from iasa.grid import TokenGrid
 from iasa.inference.fast_codec import FastCodec
 from iasa.inference.stage_threads import StageExecutor
+from iasa.inference.strip_codec import StripCodec
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import (
     HUB_OPTIONS,
@@ -63,6 +64,7 @@ class PipelineNetworks(DiffusionPipeline):
         )
         self.register_to_config(mask=mask if isinstance(mask, dict) else asdict(mask or MaskOptions()))
         self._codec: FastCodec | None = None
+        self._strip_codec: StripCodec | None = None
         device = torch.device(device or pick_device())
         self.executor = StageExecutor()
         self.to(device, pick_precision(dtype, device))
@@ -133,6 +135,13 @@ class PipelineNetworks(DiffusionPipeline):
         if self._codec is None or self._codec.net is not self.autoencoder:
             self._codec = FastCodec(self.autoencoder, self.precision.int8)
         return self._codec
+
+    @property
+    def strip_codec(self) -> StripCodec:
+        """The same, of the tokens that are computed."""
+        if self._strip_codec is None or self._strip_codec.codec is not self.codec:
+            self._strip_codec = StripCodec(self.codec)
+        return self._strip_codec
 
     @property
     def grid(self) -> TokenGrid:

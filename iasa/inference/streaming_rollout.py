@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -39,8 +40,9 @@ class KVCachePool:
         return list(self._place)
 
     def keep(self, frame: int, keys_values: Tensor) -> None:
+        """Some or all tokens of a frame."""
         self._place[frame] = self._free.pop()
-        self._store[:, :, :, self._place[frame]] = keys_values
+        self._store[:, :, :, self._place[frame], : keys_values.shape[3]] = keys_values
 
     def evict(self, frames: Iterable[int]) -> None:
         for frame in frames:
@@ -97,16 +99,24 @@ class StudentStream:
             for given, shown in frames:
                 with timing.stage("denoise"):
                     latents = self.next_frame(given)
+                timing.multiply(
+                    *(len(self.levels) * self.fast.multiplications(c, self.sink) for c in (given.computed, None))
+                )
                 yield latents, shown
 
     @torch.inference_mode()
     def next_frame(self, given: DenoiserInput) -> Tensor:  # [1, c, h, w]
         """The latents of the next frame."""
-        row, step = given.row, iter(range(len(self.levels)))
+        row, computed, step = given.row, given.computed, iter(range(len(self.levels)))
+        if computed is not None:  # what later frames may ask for, and this one may ask with
+            row = replace(row, bits=row.bits[computed.context])
         past = self._past(row)
 
         def denoise(x: Tensor, level: float) -> Tensor:
-            return self.fast.step(x, given.base, given.pose_tokens, given.pose[:, next(step)], past, self.sink)
+            modulation = given.pose[:, next(step)]
+            return self.fast.step(
+                x, given.base, given.pose_tokens, modulation, past, self.sink, computed=computed
+            )  # fmt: skip
 
         tell = None if self.on_step is None else partial(self._tell, self.on_step)
         noise = draw_noise(given.base.shape, self.generator, given.base.device)

@@ -197,6 +197,9 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--attention", "pab"], "pab uses outputs of earlier denoising steps again, and there is 1 step"),
         (["generate", "--attention", "svg2", "--model", "layers"], "the layers are warped without attention"),
         (["generate", "--attention", "svg2", "--stream"], "--stream rolls out under input_aware"),
+        (["generate", "--compute", "some"], "some"),
+        (["generate", "--compute", "moving", "--model", "teacher"], "only the student under its own attention"),
+        (["generate", "--compute", "moving", "--attention", "svg2"], "only the student under its own attention"),
         (["avatar", "--size", "300"], "300"),
     ],
 )

@@ -78,7 +78,7 @@ def test_pose_fields_come_in_few_sizes(monkeypatch):
     for _ in range(8):
         confidence = (torch.rand(2, COUNT) > torch.rand(2, 1)).float()
         with torch.inference_mode():
-            fast._pose_fields(torch.rand(2, COUNT, 2), confidence, 64, 64)
+            fast.pose_fields(torch.rand(2, COUNT, 2), confidence, 64, 64)
     assert len(sizes) > 3 and all(size % (3 * POINTS) == 0 for size in sizes)
 
 
