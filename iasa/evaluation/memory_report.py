@@ -22,6 +22,7 @@ from iasa.device import pick_device
 from iasa.files import display_name
 from iasa.inference.remembered import RememberedFrames
 from iasa.keypoints import FACE, LEFT_HAND, RIGHT_HAND, Keypoints
+from iasa.masks import AttentionPlan
 from iasa.masks.frame_choice import CHOICES, TOKENS, showings
 from iasa.metrics.memory_quality import (
     decided_by_past,
@@ -124,6 +125,26 @@ def later_showings(clip: MemoryClip) -> list[int]:
 
 
 @torch.no_grad()
+def draw_targets(
+    memory: RememberedFrames,
+    codec: PatchCodec,
+    window: MemoryWindow,
+    plan: AttentionPlan,
+    targets: Sequence[int],
+    seed: int,
+    steps: int = STEPS,
+) -> np.ndarray:  # uint8 [q, S, S, 3]
+    """The teacher's frames `targets`, each drawn apart, which remember true frames of the plan; one seed is one noise."""
+    torch.manual_seed(seed)
+    noise = torch.randn_like(window.latents[:, list(targets)])
+
+    def denoise(x: torch.Tensor, level: float) -> torch.Tensor:
+        return memory.predict(x, torch.full(x.shape[:2], level, device=x.device), targets, plan).float()
+
+    return to_pictures(codec.decode(sample_euler(denoise, noise, steps)))[0]
+
+
+@torch.no_grad()
 def forced_fidelity(
     model: VideoTransformer, codec: PatchCodec, clips: Sequence[MemoryClip], rows: dict[str, dict]
 ) -> Scores:
@@ -138,16 +159,10 @@ def forced_fidelity(
         memory = RememberedFrames(model, make_condition(model, window), window.latents[:, 1:])
         decided = decided_by_past(clip.masks)[targets]
         for row, arguments in rows.items():
-            plan = chosen_plans(window, **arguments)[0]
+            plan = chosen_plans(window, **arguments, seed=number)[0]
             figures = {"fidelity": float("nan"), "density": plan.density()}
             if targets:
-                torch.manual_seed(number)  # the same noise for every row
-                noise = torch.randn_like(window.latents[:, targets])
-
-                def denoise(x: torch.Tensor, level: float, memory=memory, plan=plan, targets=targets) -> torch.Tensor:
-                    return memory.predict(x, torch.full(x.shape[:2], level, device=x.device), targets, plan).float()
-
-                made = to_pictures(codec.decode(sample_euler(denoise, noise, STEPS)))[0]
+                made = draw_targets(memory, codec, window, plan, targets, seed=number)
                 figures["fidelity"] = psnr_inside(made, clip.frames[targets], decided)
             scores[row].append(figures)
     return scores
@@ -160,7 +175,7 @@ def roll_scores(model: VideoTransformer, codec: PatchCodec, clips: Sequence[Memo
     for number, clip in enumerate(tqdm(clips, desc=str(arguments["choice"]))):
         window = whole_window(clip, codec, prior=True)
         torch.manual_seed(number)
-        latents = sample_rolled_euler(model, window, chosen_plans(window, **arguments), STEPS)
+        latents = sample_rolled_euler(model, window, chosen_plans(window, **arguments, seed=number), STEPS)
         made = to_pictures(codec.decode(latents))[0]
         scores = score_memory(made, clip.frames[1:], clip.masks[1:])
         found.append({name: scores[name] for name in ROLLED})

@@ -43,7 +43,7 @@ def choose_frames(
     if choice == "oracle":
         if areas is None:
             raise InputError("the oracle's choice needs masks of the details, and the clips have none")
-        return torch.stack([_most_shown(areas, t, top_k, reach) for t in range(frames)])
+        return torch.stack([most_shown(areas, t, top_k, reach) for t in range(frames)])
     index = torch.arange(frames, dtype=torch.float64)
     if choice in ("last", "all"):
         distance, top_k = (index[:, None] - index).abs(), reach if choice == "all" else top_k
@@ -68,7 +68,7 @@ def _plain_distance(xy: Tensor, weights: Tensor) -> Tensor:
     return (xy.shape[1] * squares / total.clamp_min(1e-12)).sqrt().masked_fill(total <= 0, torch.inf)
 
 
-def _most_shown(areas: Tensor, frame: int, top_k: int, reach: int) -> Tensor:
+def most_shown(areas: Tensor, frame: int, top_k: int, reach: int) -> Tensor:
     """The oracle's row: one after another the frame that adds most of what `frame` shows, else the last: int64 [k]."""
     wanted = areas[frame].double()
     left = list(range(frame - 1, max(0, frame - reach - 1), -1))  # the later first

@@ -27,6 +27,12 @@ from iasa.teaching.parts import (
     check_token_mask,
     check_warp_place,
 )
+from iasa.teaching.past import (
+    check_detail_change,
+    check_first_shown,
+    check_oracle_frames,
+    check_paired_interval,
+)
 from iasa.teaching.people import check_find_runs, check_passes, check_psnr_inside, check_rank_correlation
 from iasa.teaching.realtime import (
     check_choose_blocks,
@@ -67,12 +73,14 @@ __all__ = [
     "check_cut_windows",
     "check_dense_flops",
     "check_density_formula",
+    "check_detail_change",
     "check_dmd_gradient",
     "check_drift_rate",
     "check_euler",
-    "check_forcing_step",
     "check_find_runs",
+    "check_first_shown",
     "check_forced_mask",
+    "check_forcing_step",
     "check_frame_mask",
     "check_frame_rate",
     "check_free_run",
@@ -86,6 +94,8 @@ __all__ = [
     "check_moving_mean",
     "check_nearest_entry",
     "check_online_attention",
+    "check_oracle_frames",
+    "check_paired_interval",
     "check_passes",
     "check_pool_blocks",
     "check_pose_distance",

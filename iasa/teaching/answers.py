@@ -18,6 +18,7 @@ from iasa.attention.patterns.pab import PAB
 from iasa.attention.patterns.svg2 import mean_of, nearest
 from iasa.grid import TokenGrid
 from iasa.masks.blocks import region_order
+from iasa.masks.frame_choice import first_showings, most_shown
 from iasa.masks.regions import warp_rigid
 from iasa.masks.similarity import rigid_distance, top_k_past
 from iasa.pose.filter import find_runs as filter_runs
@@ -299,6 +300,26 @@ def cluster_blocks(
 def broadcast_table(levels: np.ndarray, every: int, window: tuple[float, float]) -> np.ndarray:
     computed = PAB(range=every, window=window).timetable(tuple(levels))
     return np.maximum.accumulate(np.where(computed, np.arange(len(computed)), 0))
+
+
+# Notebook 10, the past
+
+
+def first_shown(areas: np.ndarray, least: np.ndarray) -> np.ndarray:
+    return np.stack([first_showings(areas[:, d : d + 1], least[d])[:, 0] for d in range(areas.shape[1])], 1)
+
+
+def oracle_frames(areas: np.ndarray, frame: int, k: int) -> np.ndarray:
+    return most_shown(torch.from_numpy(np.asarray(areas)), frame, k, len(areas)).numpy()
+
+
+def detail_change(looks: np.ndarray) -> float:
+    return float(np.sqrt(np.square(looks[1:] - looks[0]).mean((1, 2))).mean())
+
+
+def paired_interval(a: np.ndarray, b: np.ndarray, draws: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile((a - b)[draws].mean(1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 # Notebook 12, a training lab

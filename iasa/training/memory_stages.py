@@ -95,10 +95,15 @@ def window_poses(window: MemoryWindow) -> list[Keypoints]:
 
 def random_plans(window: MemoryWindow, rng: np.random.Generator) -> list[AttentionPlan]:
     """Each frame remembers a random number of random frames of its past, whole."""
+    frames = window.latents.shape[1]
+    return [whole_frames(window, random_table(frames, rng)) for _ in range(len(window.latents))]
+
+
+def whole_frames(window: MemoryWindow, table: Tensor) -> AttentionPlan:
+    """The plan of a frame table [1 + f, k], -1 pads, of whose frames every token is seen."""
     grid = TokenGrid(window.latents.shape[1], *window.latents.shape[-2:])
     bits = torch.full((grid.frames, grid.tokens_per_frame), EVERYTHING, dtype=torch.uint8)
-    tables = [random_table(grid.frames, rng) for _ in range(len(window.latents))]
-    return [AttentionPlan(grid, table, bits, None, MemoryOptions().mask(table.shape[1])) for table in tables]
+    return AttentionPlan(grid, table, bits, None, MemoryOptions().mask(table.shape[1]))
 
 
 def chosen_plans(window: MemoryWindow, choice: str, top_k: int, reach: int, tokens: str = "all", seed: int = 0):
