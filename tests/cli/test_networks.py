@@ -19,7 +19,7 @@ from iasa.paths import SPEECH
 from iasa.pipeline import CoSpeechPipeline
 
 BACKBONES = {"backbone-data", "backbone-train"}  # whose weights are another model's
-NETWORKS = {"generate", "mask", "train", "evaluate", "evaluate-motion", "bench"}
+NETWORKS = {"generate", "mask", "train", "evaluate", "explorer", "evaluate-motion", "bench"}
 SPOKEN = str(SPEECH / "welcome.mp3")
 
 
@@ -84,6 +84,7 @@ def test_the_explorer_of_weights_of_ones_own(weights, poses, tmp_path, capsys):
         ["motion", "--audio", SPOKEN, "--model", "learned", "--out", "x.npz"],
         ["evaluate", "--quick"],
         ["evaluate-motion"],
+        ["explorer", "--static", "site"],
         ["bench", "generate", "--quick"],
     ],
     ids=lambda words: words[0],
