@@ -73,10 +73,11 @@ def test_what_is_saved_is_told_in_one_sentence(things, name, tmp_path):
 
 
 def test_arrays_and_motions_fail_once(tmp_path):
-    with full_disk(), pytest.raises(OSError):
+    with full_disk(), pytest.raises(InputError, match="cannot write a.npz"):
         write_npz(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=1000))
-    with full_disk(), pytest.raises(OSError):
+    with full_disk(), pytest.raises(InputError, match="cannot write b.npz"):
         rest_motion(400, rest=1).concat(rest_motion(400)).to_npz(tmp_path / "b.npz")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_motion_says_it_in_one_sentence(tmp_path, capsys):

@@ -176,7 +176,6 @@ def test_bad_input_is_exit_status_2_and_one_sentence(weights, tmp_path, capsys, 
     (tmp_path / "l.safetensors").write_bytes(b"x" * 64)
     cases = [
         (command(*out), "--backbone needs --weights"),
-        (command("--weights", str(tmp_path / "none" / "x"), *out), "there is no folder"),
         (command("--weights", str(tmp_path), *out), "no model_index.json"),
         (command("--weights", str(wrong), *out), "holds weights of WanImageToVideoPipeline; WanVACEPipeline is needed"),
         (command("--weights", str(broken), *out), "holds no .safetensors file"),
@@ -195,6 +194,9 @@ def test_bad_input_is_exit_status_2_and_one_sentence(weights, tmp_path, capsys, 
         assert main(words) == 2, words
         told = capsys.readouterr().err.strip().splitlines()
         assert sentence in told[-1] and told[-1].startswith("iasa: "), (words, told)
+    with pytest.raises(SystemExit, match="2"):
+        main(command("--weights", str(tmp_path / "none" / "x"), *out))
+    assert "there is no folder x" in capsys.readouterr().err
     assert not (tmp_path / "v.mp4").exists()
 
 

@@ -258,8 +258,8 @@ def test_speaking_live(browser, address, tmp_path):
             record = page.locator("#live-microphone .mic-wrap .controls button").first
             record.wait_for()
             page.wait_for_timeout(500)  # until the accordion is open
+            record.click()  # which scrolls to it
             before = places(page)
-            record.click()
             with suppress(*([Late] if attempt < 2 else [])):
                 page.wait_for_selector("#player p:has-text('first frame after')", timeout=PATIENCE / 2)
                 break
@@ -328,9 +328,11 @@ def test_a_phone_in_german_in_the_dark(visit):
     inner = page.frame_locator("#explorer-page iframe")
     inner.locator("#figure-0").wait_for()
     inner.locator("#strip-hint", has_text="Patches").wait_for()
-    page.wait_for_function("document.querySelector('#explorer-page iframe').offsetHeight > 1200")
-    page.wait_for_timeout(1000)
-    frame, whole = page.locator("#explorer-page iframe").bounding_box(), inner.locator("#explorer").bounding_box()
+    for _ in range(60):  # the frame takes the height of what is in it, on a busy machine late
+        page.wait_for_timeout(500)
+        frame, whole = page.locator("#explorer-page iframe").bounding_box(), inner.locator("#explorer").bounding_box()
+        if abs(frame["height"] - whole["height"]) < 8:
+            break
     assert abs(frame["height"] - whole["height"]) < 8 and frame["width"] > 300  # neither cut nor blank below
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert "__i18n__" not in page.inner_text("body")
