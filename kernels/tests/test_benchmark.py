@@ -75,7 +75,7 @@ def test_rates_and_tables():
     assert "| flex | not measured: ? |" in benchmark.make_tables(rows)
 
 
-@pytest.mark.skipif(not os.environ.get("IASA_NIGHTLY"), reason="takes two minutes: IASA_NIGHTLY=1 runs it")
+@pytest.mark.skipif(not os.environ.get("IASA_LONG"), reason="takes two minutes: IASA_LONG=1 runs it")
 def test_the_one_call_runs_through_without_a_gpu(tmp_path):
     environment = os.environ | {
         "DEVICE": "cpu",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sample_networks import shaken
 
 from iasa.config import MaskOptions
 from iasa.grid import TokenGrid
@@ -20,15 +21,6 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 
 FRAMES = 9
-
-
-def shaken(module: torch.nn.Module) -> torch.nn.Module:
-    """All weights moved, so that no part is silent."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return module.eval()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sample_networks import shaken
 from torch.utils.flop_counter import FlopCounterMode
 
 from iasa.avatar.speaker import draw_speaker
@@ -30,15 +31,6 @@ from iasa.session import LiveSpeaker
 from iasa.speech import analyse, read_audio
 
 EVERY = ComputedTokens(torch.ones(4, 4, dtype=torch.bool))
-
-
-def shaken(module: torch.nn.Module) -> torch.nn.Module:
-    """All weights moved, so that no part is silent."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return module.eval()
 
 
 @pytest.fixture(scope="module")
