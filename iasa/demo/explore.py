@@ -23,16 +23,21 @@ from iasa.media.reader import read_video
 from iasa.paths import SPEECH
 from iasa.speech import read_audio
 
-# The explorer's frame tells the page its height and its settings, which the address keeps.
+# The explorer's frame tells the page its height and its settings, which the address keeps. A frame that was there before
+# this listener has said hello to nobody, so it is greeted.
 EXPLORER_SCRIPT = """
+const greet = (frame) => {
+  const text = location.hash.startsWith("#iasa?") ? location.hash.slice(6) : "";
+  frame.contentWindow.postMessage({ iasa: "host", href: location.href, text }, "*");
+};
 window.addEventListener("message", (event) => {
   const frame = element.querySelector("iframe"), data = event.data;
   if (!frame || event.source !== frame.contentWindow || !data) return;
-  const kept = location.hash.startsWith("#iasa?") ? location.hash.slice(6) : "";
-  if (data.iasa === "hello") frame.contentWindow.postMessage({ iasa: "host", href: location.href, text: kept }, "*");
+  if (data.iasa === "hello") greet(frame);
   if (data.iasa === "settings") history.replaceState(null, "", "#iasa?" + String(data.text));
   if (data.iasa === "size") frame.style.height = Math.min(6000, Math.max(400, Number(data.height) || 0)) + "px";
 });
+element.querySelectorAll("iframe").forEach(greet);
 """
 
 

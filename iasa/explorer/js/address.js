@@ -96,15 +96,17 @@ export function onAddress(reopen) {
     reopen();
   });
   if (!embedded()) return;
+  const sayHeight = () => window.parent.postMessage({ iasa: "size", height: byId("explorer").offsetHeight + 4 }, "*");
   window.addEventListener("message", (event) => {
     if (event.source !== window.parent || !event.data || event.data.iasa !== "host") return;
     host = String(event.data.href || "");
+    sayHeight(); // without waiting for the observer, which sleeps in a frame that is out of sight
     if (event.data.text) {
       restore(String(event.data.text));
       reopen();
     }
   });
-  const sayHeight = () => window.parent.postMessage({ iasa: "size", height: byId("explorer").offsetHeight + 4 }, "*");
   new ResizeObserver(sayHeight).observe(byId("explorer"));
+  window.addEventListener("resize", sayHeight); // the page around has drawn its frame anew, at the height it began with
   window.parent.postMessage({ iasa: "hello" }, "*");
 }
