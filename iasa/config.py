@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 VIDEO_FPS = 25.0  # frames a second, everywhere
 FRAMES_PER_LATENT = 2  # video frames in one latent frame
@@ -38,14 +39,34 @@ PUBLISHED_METRICS = ("lpips", "syncnet", "inception", "i3d", "arcface")  # by a 
 ROLL_OUT_STEPS = (1, 1, 2, 4)  # the student trains for: one of them is drawn for every batch
 
 
+class Sentence(str):
+    """What a user is told, in English; it keeps the template and the values, from which the demo says it in German."""
+
+    template: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str, /, **values: Any) -> Self:
+        text = super().__new__(cls, template.format(**values) if values else template)
+        text.template, text.values = template, values
+        return text
+
+
 class InputError(ValueError):
-    """Bad input from a user: one plain sentence that says what was wrong and what is accepted."""
+    """Bad input from a user: one plain sentence that says what was wrong and what is accepted.
+
+    Values are given by name, `InputError("{name} is empty (0 bytes)", name=name)`: its one argument is a `Sentence`.
+    """
+
+    def __init__(self, template: str, /, **values: Any) -> None:
+        super().__init__(template if isinstance(template, Sentence) else Sentence(template, **values))
 
 
 def check_motion(model: str) -> None:
     """Raises InputError unless it is one of MOTION_MODELS."""
     if model not in MOTION_MODELS:
-        raise InputError(f"the motion model is {model!r}; accepted: {' or '.join(MOTION_MODELS)}")
+        raise InputError(
+            "the motion model is {model!r}; accepted: {names}", model=model, names=" or ".join(MOTION_MODELS)
+        )
 
 
 def check_steps(model: str, steps: int | None) -> int:
@@ -55,17 +76,27 @@ def check_steps(model: str, steps: int | None) -> int:
             raise InputError("the layers are warped without denoising steps; leave the steps out")
         return 0
     if model not in MODELS:
-        raise InputError(f"the model is {model!r}; accepted: {', '.join(MODELS)}, {LAYERS} or {RESTORED}")
+        raise InputError(
+            "the model is {model!r}; accepted: {names}, {layers} or {restored}",
+            model=model,
+            names=", ".join(MODELS),
+            layers=LAYERS,
+            restored=RESTORED,
+        )
     steps = DEFAULT_STEPS[model] if steps is None else steps
     if not 1 <= steps <= MAX_STEPS[model]:
-        raise InputError(f"{steps} steps asked for; the {model} takes 1 to {MAX_STEPS[model]}")
+        raise InputError(
+            "{steps} steps asked for; the {model} takes 1 to {most}", steps=steps, model=model, most=MAX_STEPS[model]
+        )
     return steps
 
 
 def check_compute(compute: str, model: str, own_attention: bool) -> None:
     """Raises InputError unless these tokens of COMPUTE can be chosen for a model, under its own attention or another."""
     if compute not in COMPUTE:
-        raise InputError(f"the tokens to compute are {compute!r}; accepted: {' or '.join(COMPUTE)}")
+        raise InputError(
+            "the tokens to compute are {compute!r}; accepted: {names}", compute=compute, names=" or ".join(COMPUTE)
+        )
     if compute == "moving" and (model != "student" or not own_attention):
         raise InputError("only the student under its own attention computes moving tokens alone; compute all instead")
 

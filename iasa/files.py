@@ -95,7 +95,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         yield partial
         put_in_place(partial, target)
     except OSError as error:
-        raise InputError(f"cannot write {display_name(target)}: {error.strerror or error}") from error
+        raise InputError(
+            "cannot write {name}: {reason}", name=display_name(target), reason=error.strerror or str(error)
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -108,8 +110,13 @@ def put_in_place(partial: Path, target: Path) -> None:
 
 
 def _unwritable(target: Path, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or error
-    return InputError(f"{display_name(target)} cannot be written to {target.absolute().parent}: {reason}")
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(
+        "{name} cannot be written to {folder}: {reason}",
+        name=display_name(target),
+        folder=target.absolute().parent,
+        reason=reason,
+    )
 
 
 def write_npz(path: str | os.PathLike, **arrays: np.ndarray | np.generic | float | str) -> None:

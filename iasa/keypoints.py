@@ -83,9 +83,15 @@ class Keypoints:
         xy = np.ascontiguousarray(self.xy, np.float32)
         confidence = np.ascontiguousarray(self.confidence, np.float32)
         if xy.ndim != 3 or xy.shape[1:] != (COUNT, 2):
-            raise InputError(f"keypoints have shape {list(xy.shape)}; [frames, {COUNT}, 2] is needed")
+            raise InputError(
+                "keypoints have shape {shape}; [frames, {points}, 2] is needed", shape=list(xy.shape), points=COUNT
+            )
         if confidence.shape != xy.shape[:2]:
-            raise InputError(f"confidences have shape {list(confidence.shape)}; {list(xy.shape[:2])} is needed")
+            raise InputError(
+                "confidences have shape {shape}; {wanted} is needed",
+                shape=list(confidence.shape),
+                wanted=list(xy.shape[:2]),
+            )
         seen = confidence > 0
         if not (np.isfinite(confidence).all() and np.isfinite(xy[seen]).all()):
             raise InputError("keypoints hold NaN or infinite values at points of confidence above 0")
@@ -118,7 +124,7 @@ def resample_keypoints(keypoints: Keypoints, fps: float) -> Keypoints:
     A point that only one of the two shows is taken from it; its confidence falls with the distance in time.
     """
     if not 0 < fps < 1000:
-        raise InputError(f"{fps} frames a second are asked for; above 0 and below 1000 are accepted")
+        raise InputError("{fps} frames a second are asked for; above 0 and below 1000 are accepted", fps=fps)
     if fps == keypoints.fps or not len(keypoints):
         return Keypoints(keypoints.xy, keypoints.confidence, fps)
     frames = int((len(keypoints) - 1) * fps / keypoints.fps + 1e-6) + 1
@@ -239,14 +245,18 @@ def load_keypoints(path: str | os.PathLike) -> Keypoints:
         with np.load(path, allow_pickle=False) as data:
             missing = {"xy", "confidence"} - set(data.files)
             if missing:
-                raise InputError(f"{name} lacks {' and '.join(sorted(missing))}; a pose file holds xy and confidence")
+                raise InputError(
+                    "{name} lacks {what}; a pose file holds xy and confidence",
+                    name=name,
+                    what=" and ".join(sorted(missing)),
+                )
             return Keypoints(data["xy"], data["confidence"], float(data["fps"]) if "fps" in data.files else VIDEO_FPS)
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {name}") from error
+        raise InputError("there is no file {name}", name=name) from error
     except InputError:
         raise
     except _BROKEN_ARCHIVE as error:
-        raise InputError(f"{name} is not a pose file: an npz with xy and confidence is needed") from error
+        raise InputError("{name} is not a pose file: an npz with xy and confidence is needed", name=name) from error
 
 
 def _check_sizes(path: str | os.PathLike, name: str) -> None:
@@ -260,6 +270,8 @@ def _check_sizes(path: str | os.PathLike, name: str) -> None:
             claimed = math.prod(shape) * kind.itemsize
             if max(claimed, entry.file_size) > MAX_UPLOAD_BYTES:
                 raise InputError(
-                    f"{name} unpacks to {max(claimed, entry.file_size) / 2**20:,.0f} MB; "
-                    f"at most {MAX_UPLOAD_BYTES / 2**20:.0f} MB are accepted"
+                    "{name} unpacks to {size:,.0f} MB; at most {most:.0f} MB are accepted",
+                    name=name,
+                    size=max(claimed, entry.file_size) / 2**20,
+                    most=MAX_UPLOAD_BYTES / 2**20,
                 )

@@ -30,6 +30,7 @@ from iasa.config import (
     VIDEO_FPS,
     WARPED,
     InputError,
+    Sentence,
     check_compute,
     check_motion,
     check_steps,
@@ -317,7 +318,11 @@ class CoSpeechPipeline(PipelineNetworks):
         if model == RESTORED and self.restorer is None:
             raise InputError("the restorer is not loaded; train it with: python -m iasa train restore")
         if model not in WARPED and model not in self.models:
-            raise InputError(f"the {model} is not loaded; this pipeline holds {', '.join(self.models) or 'no model'}")
+            raise InputError(
+                "the {model} is not loaded; this pipeline holds {names}",
+                model=model,
+                names=", ".join(self.models) or Sentence("no model"),
+            )
         return steps
 
     def _pattern(self, attention: str | Pattern | None, model: str, steps: int) -> Pattern | None:

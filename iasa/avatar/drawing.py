@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from iasa.avatar.rig import DRAWING_SIZE
+from iasa.config import Sentence
 
 
 class Linear(NamedTuple):
@@ -43,7 +44,10 @@ def load_skia() -> Any:
         import skia
     except ImportError as error:
         raise ImportError(
-            f"the speaker needs Skia: pip install skia-python; on Linux also apt-get install libgl1 libegl1 ({error})"
+            Sentence(
+                "the speaker needs Skia: pip install skia-python; on Linux also apt-get install libgl1 libegl1 ({error})",
+                error=str(error),
+            )
         ) from error
     return skia
 

@@ -74,17 +74,23 @@ def choose_face(faces: list[Box], face: int | None = None) -> Box:
     if not faces:
         raise NoFaceError(NO_FACE)
     if face is not None and not 1 <= face <= len(faces):
-        raise InputError(f"face {face} was asked for; the picture shows {len(faces)}, counted from the left and from 1")
+        raise InputError(
+            "face {number} was asked for; the picture shows {count}, counted from the left and from 1",
+            number=face,
+            count=len(faces),
+        )
     chosen = faces[0] if face is None else sorted(faces, key=lambda box: box.x + box.width / 2)[face - 1]
     if chosen.width < MIN_FACE:
-        raise InputError(f"the face is {chosen.width:.0f} pixels wide; at least {MIN_FACE} are needed")
+        raise InputError(
+            "the face is {width:.0f} pixels wide; at least {least} are needed", width=chosen.width, least=MIN_FACE
+        )
     return chosen
 
 
 def choose_square(height: int, width: int, face: Box, framing: str = "auto") -> Square:
     """The square of a picture for one of FRAMINGS. Raises InputError for another word."""
     if framing not in FRAMINGS:
-        raise InputError(f"framing is {framing!r}; {', '.join(FRAMINGS)} are accepted")
+        raise InputError("framing is {framing!r}; {names} are accepted", framing=framing, names=", ".join(FRAMINGS))
     largest = min(height, width)
     if framing == "auto":
         framing = "half" if face.height < SMALLEST * largest else "whole"

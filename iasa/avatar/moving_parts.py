@@ -8,6 +8,7 @@ import numpy as np
 
 from iasa import keypoints as kp
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, SIDES, WRISTS, Photograph
+from iasa.config import Sentence
 
 MOVES, TOGETHER, HOLDS, HIDDEN, AT_FACE, CUT_OFF = (
     "moves",
@@ -35,29 +36,39 @@ class Parts:
         return left, right
 
     @property
-    def still(self) -> list[str]:
+    def still(self) -> list[Sentence]:
         """One sentence for each part that does not move."""
-        out = [f"the {side} hand keeps still ({state})" for side, state in zip(SIDES, self.hands, strict=True)
-               if state not in (MOVES, TOGETHER, HIDDEN)]  # fmt: skip
+        out = [
+            Sentence("the {side} hand keeps still ({why})", side=Sentence(side), why=Sentence(state))
+            for side, state in zip(SIDES, self.hands, strict=True)
+            if state not in (MOVES, TOGETHER, HIDDEN)
+        ]
         hidden = [side for side, state in zip(SIDES, self.hands, strict=True) if state == HIDDEN]
         if len(hidden) == 2:
-            out.append("no hands were found, so the arms keep to the trunk")
+            out.append(Sentence("no hands were found, so the arms keep to the trunk"))
         elif hidden:
-            out.append(f"no {hidden[0]} hand was found, so that arm keeps to the trunk")
+            side = Sentence(hidden[0])
+            out.append(Sentence("no {side} hand was found, so that arm keeps to the trunk", side=side))
         if not self.eyes_open:
-            out.append("the eyes stay closed, as they are in the picture")
+            out.append(Sentence("the eyes stay closed, as they are in the picture"))
         return out
 
     @property
-    def sentences(self) -> list[str]:
+    def sentences(self) -> list[Sentence]:
         """What moves, and what does not."""
-        moves = ["head", "face", "shoulders"]
-        moves += [f"{side} hand" for side, m in zip(SIDES, self.moving, strict=True) if m]
-        return [f"{', '.join(moves[:-1])} and {moves[-1]} move", *self.still]
+        hands = [Sentence(side) for side, moves in zip(SIDES, self.moving, strict=True) if moves]
+        if len(hands) == 2:
+            moves = Sentence("head, face, shoulders, left hand and right hand move")
+        elif hands:
+            moves = Sentence("head, face, shoulders and {side} hand move", side=hands[0])
+        else:
+            moves = Sentence("head, face and shoulders move")
+        return [moves, *self.still]
 
-    def describe(self) -> str:
+    def describe(self) -> Sentence:
         """All of it in one sentence."""
-        return "; ".join(self.sentences)
+        said = {f"part{number}": sentence for number, sentence in enumerate(self.sentences)}
+        return Sentence("; ".join(f"{{{name}}}" for name in said), **said)
 
 
 def find_parts(photo: Photograph) -> Parts:

@@ -32,11 +32,17 @@ def make_photo_identity(image: np.ndarray) -> Identity:
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(
-            f"the portrait is {image.dtype} {list(image.shape)}; an RGB picture of uint8 [h, w, 3] is needed"
+            "the portrait is {kind} {shape}; an RGB picture of uint8 [h, w, 3] is needed",
+            kind=image.dtype,
+            shape=list(image.shape),
         )
     if min(image.shape[:2]) < MIN_SIDE or max(image.shape[:2]) > MAX_SIDE:
         raise InputError(
-            f"the portrait has {image.shape[1]} x {image.shape[0]} pixels; {MIN_SIDE} to {MAX_SIDE} a side are accepted"
+            "the portrait has {width} x {height} pixels; {low} to {high} a side are accepted",
+            width=image.shape[1],
+            height=image.shape[0],
+            low=MIN_SIDE,
+            high=MAX_SIDE,
         )
     crop = _crop_face(image)
     points = _find_mesh(crop)
@@ -66,9 +72,13 @@ def load_solutions() -> Any:
     try:
         import mediapipe
     except ImportError as error:
-        raise InputError(f"a portrait needs mediapipe: pip install mediapipe==0.10.21 ({error})") from error
+        raise InputError(
+            "a portrait needs mediapipe: pip install mediapipe==0.10.21 ({error})", error=str(error)
+        ) from error
     if not hasattr(mediapipe, "solutions"):
-        raise InputError(f"mediapipe {mediapipe.__version__} has no models inside: pip install mediapipe==0.10.21")
+        raise InputError(
+            "mediapipe {version} has no models inside: pip install mediapipe==0.10.21", version=mediapipe.__version__
+        )
     return mediapipe.solutions
 
 
@@ -96,7 +106,9 @@ def _crop_face(image: np.ndarray) -> np.ndarray:
         raise InputError(NO_FACE)
     box = max(boxes, key=lambda b: b.width * w * b.height * h)
     if box.width * w < MIN_FACE:
-        raise InputError(f"the face is {box.width * w:.0f} pixels wide; at least {MIN_FACE} are needed")
+        raise InputError(
+            "the face is {width:.0f} pixels wide; at least {least} are needed", width=box.width * w, least=MIN_FACE
+        )
     side = int(np.ceil(CROP_REACH * max(box.width * w, box.height * h)))
     x0 = round((box.xmin + box.width / 2) * w - side / 2)
     y0 = round((box.ymin + box.height / 2) * h - side * 0.48)

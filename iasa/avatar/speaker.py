@@ -18,11 +18,11 @@ from iasa.avatar.photograph import Photograph, take_photograph
 from iasa.avatar.retarget import BODY_SEED, Retarget
 from iasa.avatar.rig import RigMotion, make_keypoints, rest_motion
 from iasa.avatar.whole_picture import WholePicture
-from iasa.config import IMAGE_SIZE, PHOTO_SIZE, InputError
+from iasa.config import IMAGE_SIZE, PHOTO_SIZE, InputError, Sentence
 from iasa.keypoints import Keypoints
 from iasa.paths import SPEAKERS
 
-FLAT = "The person does not stand out from the picture, as in drawings; a puppet of it moves better"
+FLAT = Sentence("The person does not stand out from the picture, as in drawings; a puppet of it moves better")
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,13 +52,13 @@ class Reference:
         """What can move in a photograph; None for drawn speakers, of whom everything does."""
         return None if self.photo is None else find_parts(self.photo)
 
-    def describe(self) -> list[str]:
+    def describe(self) -> list[Sentence]:
         """Sentences about a photograph: who of it speaks, and what moves; none about drawn speakers."""
         if self.photo is None or self.parts is None:
             return []
         said = [] if self.photo.stands_out else [FLAT]
         if self.photo.faces > 1 and not self.chosen:
-            said.append(f"The picture shows {self.photo.faces} faces; the largest one speaks")
+            said.append(Sentence("The picture shows {count} faces; the largest one speaks", count=self.photo.faces))
         return [*said, self.parts.describe()]
 
     @cached_property
@@ -84,7 +84,9 @@ def speaker_names() -> list[str]:
 def load_speaker(name: str) -> Reference:
     """An example speaker: a committed picture of a drawn identity; nothing is rendered and Skia is not needed."""
     if name not in speaker_names():
-        raise InputError(f"there is no example speaker {name}; choose from {', '.join(speaker_names())}")
+        raise InputError(
+            "there is no example speaker {name}; choose from {names}", name=name, names=", ".join(speaker_names())
+        )
     from iasa.media.reader import read_image
 
     seed = json.loads((SPEAKERS / "speakers.json").read_text())[name]
@@ -107,7 +109,9 @@ def to_speaker(image: Reference | str | os.PathLike | np.ndarray | Image) -> Ref
 def _to_picture(image: np.ndarray | Image) -> np.ndarray:  # uint8 [H, W, 3]
     picture = np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"))
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise InputError(f"the picture is {picture.dtype} {list(picture.shape)}; uint8 [H, W, 3] is needed")
+        raise InputError(
+            "the picture is {kind} {shape}; uint8 [H, W, 3] is needed", kind=picture.dtype, shape=list(picture.shape)
+        )
     return picture
 
 

@@ -64,7 +64,7 @@ def to_comparison(made: SessionClip | None, request: gr.Request | None = None) -
         video = check_kept(made)
         name = made.reference.name if made else ""
         if name not in speaker_names():
-            raise InputError(f"only example speakers are compared: {', '.join(speaker_names())}")
+            raise InputError("only example speakers are compared: {names}", names=", ".join(speaker_names()))
         if made is None or not Path(made.speech).exists():
             raise InputError("the speech is no longer kept; give it again")
         return made.speech, name, int(read_metadata(video)["seed"])

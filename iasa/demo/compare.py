@@ -19,9 +19,9 @@ from iasa.config import (
     VIDEO_FPS,
     InputError,
     MaskOptions,
+    Sentence,
     TransformerConfig,
 )
-from iasa.demo.measured import translate_table
 from iasa.demo.service import (
     language_of,
     load_pipeline,
@@ -111,7 +111,9 @@ def compare(
     stopped, language = watch_stop(request), language_of(request)
     with plain_errors(request):
         if not isinstance(seconds, int | float) or not 0.4 <= seconds <= MAX_COMPARED:
-            raise InputError(f"{seconds} seconds are asked for; 0.4 to {MAX_COMPARED:g} are accepted")
+            raise InputError(
+                "{seconds} seconds are asked for; 0.4 to {most:g} are accepted", seconds=seconds, most=MAX_COMPARED
+            )
         check_patterns(patterns)
         recording = read_recording(audio)
         sound = to_speech(recording)[: int(seconds * AUDIO_RATE)]
@@ -125,14 +127,17 @@ def compare(
             video.parent.rmdir()
             return None, translate("Stopped.", language)
         sign_if_asked(video)
-    table = to_table(rows, f"{pipeline.device.type}, {pipeline.precision}")
-    return str(video), translate_table(table, language)
+    return str(video), to_table(rows, f"{pipeline.device.type}, {pipeline.precision}", language)
 
 
 def check_patterns(patterns: list[str] | None) -> None:
     """Raises InputError unless they are none, or two that can be compared."""
     if patterns and (len(patterns) != 2 or not set(patterns) <= set(PATTERNS)):
-        raise InputError(f"the patterns are {', '.join(patterns)}; two of {', '.join(PATTERNS)} are accepted")
+        raise InputError(
+            "the patterns are {given}; two of {names} are accepted",
+            given=", ".join(patterns),
+            names=", ".join(PATTERNS),
+        )
 
 
 def make_comparison(
@@ -228,21 +233,22 @@ def add_label(frames: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([frames, under], 1)
 
 
-def to_table(rows: list[ComparisonRow], device: str) -> str:
+def to_table(rows: list[ComparisonRow], device: str, language: str = "en") -> str:
     """The figures as Markdown."""
-    lines = [
-        "| | steps | frames/s | seconds | density | attention GFLOP | PSNR dB | SSIM |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    names = ("steps", "frames/s", "seconds", "density", "attention GFLOP", "PSNR dB", "SSIM")
+    lines = [f"| | {' | '.join(translate(name, language) for name in names)} |", "|---" * (len(names) + 1) + "|"]
     for row in rows:
         quality = "- | -" if row.psnr is None else f"{row.psnr:.2f} | {row.ssim:.3f}"
         lines.append(
-            f"| {row.name} | {row.steps} | {row.fps:.1f} | {row.seconds:.1f} | {row.density:.1%} "
+            f"| {translate(row.name, language)} | {row.steps} | {row.fps:.1f} | {row.seconds:.1f} | {row.density:.1%} "
             f"| {row.flop / 1e9:.1f} | {quality} |"
         )
     truth = "the ground truth" if rows[0].psnr is not None else "nothing: there is no truth for this speaker"
-    lines.append(
-        f"\nMeasured now on this machine ({device}), decoding included. Density: share of all token pairs of the clip, in "
-        f"each step. Quality compares with {truth}."
+    measured = translate(
+        "Measured now on this machine ({device}), decoding included. Density: share of all token pairs of the clip, in "
+        "each step. Quality compares with {truth}.",
+        language,
+        device=device,
+        truth=Sentence(truth),
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"\n{measured}"])

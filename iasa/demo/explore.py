@@ -125,7 +125,7 @@ def mask(
         else:
             raise InputError("there are no poses; make a video in the Speak tab first, or upload a pose file")
         if not 1 <= len(keypoints) <= MAX_POSES:
-            raise InputError(f"there are {len(keypoints)} poses; 1 to {MAX_POSES} are accepted")
+            raise InputError("there are {count} poses; 1 to {most} are accepted", count=len(keypoints), most=MAX_POSES)
         latent = pool_to_latent(fill_latent(keypoints))
         options = MaskOptions(top_k=int(top_k), method=method, block=int(block))
         plan = make_plan(latent, TokenGrid(len(latent)), options)

@@ -8,7 +8,7 @@ import wave
 
 import gradio as gr
 
-from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError, check_steps
+from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError, Sentence, check_steps
 from iasa.demo.measured import measured_fps
 from iasa.demo.service import (
     language_of,
@@ -34,11 +34,19 @@ def read_text(text: str, language: str = "auto", request: gr.Request | None = No
     with plain_errors(request):
         spoken = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
         if not any(letter.isalpha() for letter in spoken) or len(spoken) > MAX_TEXT:
-            raise InputError(f"the text has {len(spoken)} letters; some words, up to {MAX_TEXT} letters, are needed")
+            raise InputError(
+                "the text has {count} letters; some words, up to {most} letters, are needed",
+                count=len(spoken),
+                most=MAX_TEXT,
+            )
         spoken_in = detect_language(spoken) if language == "auto" else language
         if spoken_in not in VOICES:
             known = ", ".join(LANGUAGES[code] for code in VOICES)
-            raise InputError(f"no voice here reads {LANGUAGES.get(spoken_in or '', 'this script')}; accepted: {known}")
+            raise InputError(
+                "no voice here reads {language}; accepted: {known}",
+                language=Sentence(LANGUAGES.get(spoken_in or "", "this script")),
+                known=known,
+            )
         sound, _ = make_speech(spoken, VOICES[spoken_in])
     path = new_output(".wav", "typed")
     with wave.open(str(path), "wb") as file:
@@ -85,14 +93,17 @@ def estimate(audio: str | None, model: str, steps: float, request: gr.Request | 
         seconds = len(read_speech(audio)) / AUDIO_RATE
         steps = check_steps(model, int(steps))
     except InputError as error:
-        return "⚠️ " + html.escape(to_sentence(str(error), language), quote=False)
-    speed, where = REMEMBERED_SPEED.get((model, steps)), "by the last run here"
+        return "⚠️ " + html.escape(to_sentence(error.args[0], language), quote=False)
+    speed, where = REMEMBERED_SPEED.get((model, steps)), Sentence("by the last run here")
     if speed is None:
-        speed, where = (
-            measured_fps(model, steps),
-            "by the machine of the table in Learn; the first run also loads the networks",
-        )
-    text = f"{seconds:.1f} s of speech."
-    if speed:
-        text = f"{seconds:.1f} s of speech: about {2 + seconds * VIDEO_FPS / speed:.0f} s of work ({where})."
-    return translate(text, language)
+        speed = measured_fps(model, steps)
+        where = Sentence("by the machine of the table in Learn; the first run also loads the networks")
+    if not speed:
+        return translate("{seconds:.1f} s of speech.", language, seconds=seconds)
+    return translate(
+        "{seconds:.1f} s of speech: about {work:.0f} s of work ({where}).",
+        language,
+        seconds=seconds,
+        work=2 + seconds * VIDEO_FPS / speed,
+        where=where,
+    )

@@ -14,7 +14,7 @@ import gradio as gr
 
 from iasa.demo.service import keep_tidy, load_pipeline, missing_parts, output_folder
 from iasa.demo.tabs import CSS, make_page
-from iasa.demo.words import translations
+from iasa.demo.words import ChosenLanguage, translations
 from iasa.paths import EXAMPLES, SPEAKERS, SPEECH
 
 MAX_FILE = "50mb"
@@ -47,6 +47,7 @@ def launch_options(tools: bool) -> dict:
         "run_history": False,
         "state_session_capacity": REMEMBERED,
         "i18n": translations,
+        "app_kwargs": {"middleware": [(ChosenLanguage, (), {})]},  # class and arguments, as Starlette takes them
         "mcp_server": tools or None,
     }
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from iasa.avatar.speaker import speaker_names
-from iasa.config import MODELS
-from iasa.demo.measured import quality_table, translate_table
+from iasa.config import MODELS, Sentence
+from iasa.demo.measured import quality_table
 from iasa.demo.translations import translate
 from iasa.models.checkpoint import read_card
 from iasa.paths import CHECKOUT, WEIGHTS
@@ -29,7 +29,7 @@ def about(language: str = "en") -> str:
 
 
 def about_measured(language: str = "en") -> str:
-    return f"### {translate('Measured', language)}\n{translate_table(quality_table(), language)}"
+    return f"### {translate('Measured', language)}\n{quality_table(language=language)}"
 
 
 def about_weights(language: str = "en") -> str:
@@ -38,9 +38,15 @@ def about_weights(language: str = "en") -> str:
     for name in ("autoencoder", *reversed(MODELS)):
         if (WEIGHTS / name / "card.json").exists():
             card = read_card(name)
-            hours = card["seconds"] / 3600
-            text = f"{card['steps']} steps in {hours:.1f} h on {card['device']}; data: {card['data']}"
-            lines.append(f"- **{name}**: {translate(text, language)}")
+            text = translate(
+                "{steps} steps in {hours:.1f} h on {device}; data: {data}",
+                language,
+                steps=card["steps"],
+                hours=card["seconds"] / 3600,
+                device=card["device"],
+                data=Sentence(card["data"]),
+            )
+            lines.append(f"- **{name}**: {text}")
     return f"### {translate('What was trained', language)}\n" + "\n".join(lines) if lines else ""
 
 
@@ -58,6 +64,17 @@ def links(language: str = "en") -> str:
     places = (("Code", "iasa"), ("Notebooks", "notebooks"))
     parts = [f"[{name}]({base}/tree/main/{folder})" if base else f"{name}: `{folder}/`" for name, folder in places]
     return " · ".join([*parts, f"[{translate('Licence', language)}: Apache 2.0]({LICENCE})"])
+
+
+def title(language: str = "en") -> str:
+    """The page's head: what it is, whose method, and where the rest lies."""
+    text = (
+        "# Speech in, talking speaker out\nAn open implementation of [*Input-Aware Sparse Attention for Real-Time "
+        "Co-Speech Video Generation*](https://arxiv.org/abs/2510.02617) (Lu, Chen, Xiao, Zhu; SIGGRAPH Asia 2025) on an "
+        "ordinary processor. {links}\n\nThe speakers are drawn, or a photograph is carried by its pose. Every video is "
+        "AI-generated and marked so."
+    )
+    return translate(text, language, links=links(language))
 
 
 def about_notebooks(language: str = "en") -> str:

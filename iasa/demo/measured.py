@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from iasa.config import DEFAULT_STEPS
+from iasa.config import DEFAULT_STEPS, Sentence
 from iasa.demo.translations import translate
 from iasa.paths import RESULTS
 
@@ -18,40 +18,36 @@ def _reports() -> list[Path]:
     return sorted(RESULTS.glob("evaluate*.json"), key=lambda path: (json.loads(path.read_text())["date"], path.name))
 
 
-def quality_table(path: Path | None = None) -> str:
+def quality_table(path: Path | None = None, language: str = "en") -> str:
     """The evaluation report as Markdown, with its device, date and command; a sentence where there is none."""
     reports = _reports() if path is None else [path]
     if not reports or not reports[-1].exists():
-        return "No evaluation has been stored yet (`python -m iasa evaluate --out docs/results/evaluate.json`)."
+        how = "`python -m iasa evaluate --out docs/results/evaluate.json`"
+        return translate("No evaluation has been stored yet ({command}).", language, command=how)
     report = json.loads(reports[-1].read_text())
     shared = not any(
         "fps" in row for row in report["rows"].values()
     )  # processes that share a machine: of one processor alone
     speed, title = ("fps_processor", "frames/s of a processor") if shared else ("fps", "frames/s")
-    lines = ["| | " + " | ".join(title for _, title, _ in COLUMNS) + f" | {title} |", "|---" * (len(COLUMNS) + 2) + "|"]
+    titles = [translate(name, language) for name in (*(name for _, name, _ in COLUMNS), title)]
+    lines = [f"| | {' | '.join(titles)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, row in report["rows"].items():
-        cells = [_cell(row.get(key), digits) for key, _, digits in COLUMNS]
-        steps = f", steps: {row['steps']}" if "steps" in row else ""
-        lines.append(f"| {NAMES.get(name, name)}{steps} | {' | '.join(cells)} | {_cell(row.get(speed), 1)} |")
-    clips = f"{report['clips']} clips of {report['frames']} frames"
-    lines.append(f"\n{report['device']}, {report['date']}; {clips}: `{report['command']}`")
-    return "\n".join(lines)
+        cells = [_cell(row.get(key), digits, language) for key, _, digits in COLUMNS]
+        called = Sentence(NAMES.get(name, name))
+        if "steps" in row:
+            called = Sentence("{model}, steps: {steps}", model=called, steps=row["steps"])
+        cells = [translate(called, language), *cells, _cell(row.get(speed), 1, language)]
+        lines.append(f"| {' | '.join(cells)} |")
+    measured = "{device}, {date}; {clips} clips of {frames} frames: `{command}`"
+    known = {name: report[name] for name in ("device", "date", "clips", "frames", "command")}
+    return "\n".join([*lines, "\n" + translate(measured, language, **known)])
 
 
-def translate_table(text: str, language: str) -> str:
-    """Markdown with a table, in the language: cell by cell, other lines whole."""
-    lines = []
-    for line in text.splitlines():
-        cells = [translate(cell.strip(), language) for cell in line.split("|")]
-        lines.append(" | ".join(cells).strip() if "|" in line else translate(line, language))
-    return "\n".join(lines)
-
-
-def _cell(figure: dict | None, digits: int) -> str:
+def _cell(figure: dict | None, digits: int, language: str) -> str:
     value = figure["mean"] if figure else None
     if value is None:
         return "-"
-    return "exact" if value >= 99.9 and digits == 2 else f"{value:.{digits}f}"
+    return translate("exact", language) if value >= 99.9 and digits == 2 else f"{value:.{digits}f}"
 
 
 def measured_fps(model: str, steps: int) -> float | None:

@@ -21,7 +21,7 @@ import numpy as np
 import soxr
 
 from iasa.avatar.speaker import Reference
-from iasa.config import AUDIO_RATE, InputError
+from iasa.config import AUDIO_RATE, InputError, Sentence
 from iasa.demo.player import LiveVideo, still
 from iasa.demo.service import language_of, load_pipeline, plain_errors, session_name
 from iasa.demo.speaker_choice import check_seed, choose_speaker
@@ -114,18 +114,28 @@ class MicrophoneSession:
             self._told, error = True, self._run.exception()
             if isinstance(error, InputError | ImportError):
                 raise error
-            raise InputError(f"the live run broke off ({type(error).__name__}: {error}); start it again") from error
-        note = f"Listening: {self.heard:.0f} s heard"
-        if self.stopped:
-            note = "Stopped."
-        elif self.first is not None:
-            note = f"Live: first frame after {self.first:.1f} s, {self.speed:.1f} frames/s, {self.heard:.0f} s heard"
-        note = translate(note, language)
-        if self.skipped >= 0.5:
-            note = translate(f"{note}; {self.skipped:.0f} s skipped, since this machine cannot keep up", language)
-        text = self.live.message(note, ended, self._sent)
+            raise InputError(
+                "the live run broke off ({kind}: {error}); start it again", kind=type(error).__name__, error=str(error)
+            ) from error
+        text = self.live.message(translate(self._note(), language), ended, self._sent)
         self._sent = known
         return text
+
+    def _note(self) -> Sentence:
+        note = Sentence("Listening: {heard:.0f} s heard", heard=self.heard)
+        if self.stopped:
+            note = Sentence("Stopped.")
+        elif self.first is not None:
+            note = Sentence(
+                "Live: first frame after {first:.1f} s, {speed:.1f} frames/s, {heard:.0f} s heard",
+                first=self.first,
+                speed=self.speed,
+                heard=self.heard,
+            )
+        if self.skipped < 0.5:
+            return note
+        text = "{note}; {skipped:.0f} s skipped, since this machine cannot keep up"
+        return Sentence(text, note=note, skipped=self.skipped)
 
     @property
     def speed(self) -> float:
@@ -253,7 +263,9 @@ def read_chunk(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     size = os.stat(path).st_size
     if size > MAX_CHUNK_BYTES:
         raise InputError(
-            f"the recording's piece has {size / 2**20:.0f} MB; at most {MAX_CHUNK_BYTES / 2**20:.0f} MB are accepted"
+            "the recording's piece has {size:.0f} MB; at most {most:.0f} MB are accepted",
+            size=size / 2**20,
+            most=MAX_CHUNK_BYTES / 2**20,
         )
     data = Path(path).read_bytes()
     form, body = data.find(b"fmt "), data.find(b"data")

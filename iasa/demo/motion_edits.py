@@ -11,7 +11,7 @@ import numpy as np
 
 from iasa.avatar.rig import RigMotion
 from iasa.avatar.speaker import Reference
-from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError, check_motion
+from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError, Sentence, check_motion
 from iasa.files import display_name
 from iasa.inference.generation import Timing
 from iasa.inference.pose_chunks import move
@@ -44,7 +44,13 @@ class MotionEdits:
         for name, low, high in (("amount", 0, 2), ("blink", 0, 2), ("hand_height", -LONGEST_RAISE, LONGEST_RAISE)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not low <= value <= high:
-                raise InputError(f"{name.replace('_', ' ')} is {value}; {low:g} to {high:g} is accepted")
+                raise InputError(
+                    "{name} is {value}; {low:g} to {high:g} is accepted",
+                    name=Sentence(name.replace("_", " ")),
+                    value=value,
+                    low=low,
+                    high=high,
+                )
 
 
 def wish_style(seed: int, wishes: MotionEdits) -> GestureStyle:
@@ -81,11 +87,16 @@ def read_poses(path: str | os.PathLike) -> Keypoints:
     if is_pose_file(path):
         poses = bridge_gaps(load_keypoints(path))
         if abs(poses.fps - VIDEO_FPS) > 0.01:
-            raise InputError(f"{display_name(path)} holds {poses.fps:g} poses a second; {VIDEO_FPS:g} are needed")
+            raise InputError(
+                "{name} holds {fps:g} poses a second; {wanted:g} are needed",
+                name=display_name(path),
+                fps=poses.fps,
+                wanted=VIDEO_FPS,
+            )
     else:
         poses, _ = follow_person(path)
     if not 1 <= len(poses) <= MAX_POSES:
-        raise InputError(f"there are {len(poses)} poses; 1 to {MAX_POSES} are accepted")
+        raise InputError("there are {count} poses; 1 to {most} are accepted", count=len(poses), most=MAX_POSES)
     if not (poses.confidence > 0).any():
         raise InputError("all keypoints are missing; a pose file with seen keypoints is needed")
     if np.abs(poses.xy[poses.confidence > 0]).max() > 10:
@@ -121,7 +132,9 @@ def follow_person(
     with open_video(path, max_seconds, fps=VIDEO_FPS) as (frames, _):
         poses = extract_keypoints(keep(frames), VIDEO_FPS)
     if not (poses.confidence > 0).any():
-        raise InputError(f"no person is found in {display_name(path)}; one who faces the camera, waist up, is needed")
+        raise InputError(
+            "no person is found in {name}; one who faces the camera, waist up, is needed", name=display_name(path)
+        )
     return bridge_gaps(poses), pictures
 
 

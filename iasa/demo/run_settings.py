@@ -84,5 +84,5 @@ def name_missing(given: dict, language: str) -> str:
     files = given.get("files")
     files = files if isinstance(files, dict) else {"speech": "?"}
     needed = [f"{translate(NEEDED[name], language)} ({files[name]})" for name in NEEDED if name in files]
-    text = translate("For the same run, give again: {what}", language).replace("{what}", ", ".join(needed))
+    text = translate("For the same run, give again: {what}", language, what=", ".join(needed))
     return html.escape(text, quote=False)

@@ -27,9 +27,9 @@ import gradio as gr
 import numpy as np
 
 from iasa.avatar.speaker import Reference
-from iasa.config import MODELS, InputError
+from iasa.config import MODELS, InputError, Sentence
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
-from iasa.demo.translations import to_sentence, translate
+from iasa.demo.translations import LANGUAGES, to_sentence, translate
 from iasa.keypoints import Keypoints
 from iasa.media.reader import Sound, read_sound
 from iasa.paths import WEIGHTS
@@ -46,9 +46,12 @@ STAGES = {
 }
 GENERATE, CANCEL = "generate", "cancel"  # what a stop flag holds: which of the two was pressed last
 OPTIONAL = {
-    "mediapipe": "photos as speakers and videos of people are off (pip install mediapipe==0.10.21)",
-    "skia": "drawn speakers and photos are off (pip install skia-python; on Debian apt-get install libgl1 libegl1)",
-    "pocketsphinx": "the mouth follows loudness instead of phones (pip install pocketsphinx)",
+    "mediapipe": ("photos as speakers and videos of people are off ({how})", "pip install mediapipe==0.10.21"),
+    "skia": (
+        "drawn speakers and photos are off ({how})",
+        "pip install skia-python; on Debian apt-get install libgl1 libegl1",
+    ),
+    "pocketsphinx": ("the mouth follows loudness instead of phones ({how})", "pip install pocketsphinx"),
 }
 
 
@@ -73,25 +76,30 @@ def load_pipeline() -> CoSpeechPipeline:
     return CoSpeechPipeline.from_pretrained()
 
 
-def missing_parts() -> list[str]:
+def missing_parts() -> list[Sentence]:
     """What this installation lacks, in sentences; what keeps everything from working comes first."""
     lacking = [
-        f"The weights of the {name} are not in {WEIGHTS.name}/: nothing can be generated."
+        Sentence(
+            "The weights of the {name} are not in {folder}/: nothing can be generated.", name=name, folder=WEIGHTS.name
+        )
         for name in ("autoencoder", *MODELS)
         if not (WEIGHTS / name / "config.json").exists()
     ]
     lacking += [
-        f"{name} is not installed: {effect}."
-        for name, effect in OPTIONAL.items()
+        Sentence("{name} is not installed: {effect}.", name=name, effect=Sentence(effect, how=how))
+        for name, (effect, how) in OPTIONAL.items()
         if importlib.util.find_spec(name) is None
     ]
     return lacking
 
 
 def language_of(request: gr.Request | None) -> str:
-    """ "de" for a browser that asks for German first, else "en"; programs ask for nothing."""
-    headers = getattr(request, "headers", None) or {}
-    return "de" if str(headers.get("accept-language") or "").lower().startswith("de") else "en"
+    """What the page's address asks for, else what the browser asks for first, else "en"; programs ask for nothing."""
+    asked = (getattr(request, "query_params", None) or {}).get("lang")
+    if asked in LANGUAGES:
+        return asked
+    first = str((getattr(request, "headers", None) or {}).get("accept-language") or "").lower()[:2]
+    return first if first in LANGUAGES else "en"
 
 
 @contextmanager
@@ -100,7 +108,7 @@ def plain_errors(request: gr.Request | None = None) -> Iterator[None]:
     try:
         yield
     except (InputError, ImportError) as error:
-        text = to_sentence(str(error), language_of(request))
+        text = to_sentence(error.args[0] if error.args else str(error), language_of(request))
         text = html.escape(text, quote=False)  # the page would take a file's name for markup
         title = translate("Error", language_of(request))
         raise gr.Error(text, duration=15, print_exception=False, title=title) from error
@@ -278,7 +286,9 @@ def show_progress(progress: gr.Progress, language: str = "en") -> Callable[[str,
 
     def show(stage: str, share: float) -> None:
         left = (time.perf_counter() - started) * (1 - share) / share if share > 0.05 else 0
-        text = STAGES.get(stage, stage) + (f", about {left:.0f} s left" if left >= 1 else "")
-        progress(min(1.0, share), desc=translate(text, language))
+        said = Sentence(STAGES.get(stage, stage))
+        if left >= 1:
+            said = Sentence("{stage}, about {seconds:.0f} s left", stage=said, seconds=left)
+        progress(min(1.0, share), desc=translate(said, language))
 
     return show

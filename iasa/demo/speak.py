@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from iasa.config import DEFAULT_MOTION, MODELS, VIDEO_FPS, InputError
+from iasa.config import DEFAULT_MOTION, MODELS, VIDEO_FPS, InputError, Sentence
 from iasa.demo.compare import attention_cost
 from iasa.demo.given_speech import REMEMBERED_SPEED
 from iasa.demo.motion_edits import MotionEdits, edit_motion, wish_style
@@ -61,7 +61,7 @@ def speak_steps(
     progress(0.0, desc=translate("Reading", language))
     pipeline = load_pipeline()
     if model not in MODELS:
-        raise InputError(f"the model is {model!r}; accepted: {' or '.join(MODELS)}")
+        raise InputError("the model is {model!r}; accepted: {names}", model=model, names=" or ".join(MODELS))
     name = f"{reference.name}-seed{seed}"
     video, watch = new_output(backdrop.suffix if reference.photo else ".mp4", name), show_progress(progress, language)
     try:
@@ -100,7 +100,9 @@ def speak_steps(
         report["flop"] = attention_cost(generation.plan, model, pipeline.models[model].config, steps)[1]
     lines = [to_figures(report), *remarks(report), *reference.describe()]
     clip = SessionClip(generation.keypoints, str(video), reference, audio, str(file))
-    note = translate(f"First frame after {first:.1f} s, {report['fps']:.1f} frames/s in all", language)
+    note = translate(
+        "First frame after {first:.1f} s, {speed:.1f} frames/s in all", language, first=first, speed=report["fps"]
+    )
     figures = "\n\n".join(to_sentence(line, language) for line in lines)
     yield live.message(note, ended=True, file=video), figures, clip
 
@@ -192,18 +194,18 @@ def tell_page(live: LiveVideo, tell: Callable[[tuple], None]) -> Callable[..., N
     return show
 
 
-def to_figures(report: dict) -> str:
+def to_figures(report: dict) -> Sentence:
     """The report of a run in one line."""
-    stages = ", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items())
-    return (
-        f"**{report['frames']} frames**, {report['fps']:.1f} frames/s "
-        f"(stages side by side: {stages}) · {report['model']}, steps: {report['steps']}, seed {report['seed']} · "
-        + (
-            f"attention density {report['density']:.1%}, {report['flop'] / 1e9:.1f} GFLOP · "
-            if "flop" in report
-            else ""
-        )
-        + f"{report['device']} {report['dtype']}"
+    cost = f"{report['device']} {report['dtype']}"
+    if "flop" in report:
+        attention = "attention density {density:.1%}, {gflop:.1f} GFLOP · {machine}"
+        cost = Sentence(attention, density=report["density"], gflop=report["flop"] / 1e9, machine=cost)
+    return Sentence(
+        "**{frames} frames**, {fps:.1f} frames/s (stages side by side: {stages}) · {model}, steps: {steps}, seed {seed} · "
+        "{cost}",
+        stages=", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items()),
+        cost=cost,
+        **{name: report[name] for name in ("frames", "fps", "model", "steps", "seed")},
     )
 
 

@@ -15,7 +15,7 @@ from iasa.avatar.speaker import (
     photograph_speaker,
     puppet_would_do,
 )
-from iasa.config import PHOTO_SIZE, InputError
+from iasa.config import PHOTO_SIZE, InputError, Sentence
 from iasa.media.backdrop import TRANSPARENT, read_backdrop
 from iasa.media.reader import read_image
 
@@ -36,7 +36,9 @@ class Backdrop:
 
     def __post_init__(self) -> None:
         if self.kind not in BACKDROPS:
-            raise InputError(f"the backdrop is {self.kind}; {', '.join(BACKDROPS)} are accepted")
+            raise InputError(
+                "the backdrop is {given}; {names} are accepted", given=self.kind, names=", ".join(BACKDROPS)
+            )
         if self.kind == PICTURE and self.picture is None:
             raise InputError("there is no picture to stand behind the person; upload one or choose another backdrop")
 
@@ -96,12 +98,18 @@ def choose_speaker(
         return photograph_speaker(picture, "photo", room=backdrop.read(), keep_frame=backdrop.kind == WHOLE)
     except NoFaceError as error:
         if puppet_would_do(picture):
-            raise InputError(f"{error}; a drawing or a cartoon can be carried as a puppet: choose {PUPPET}") from error
+            raise InputError(
+                "{error}; a drawing or a cartoon can be carried as a puppet: choose {kind}",
+                error=error.args[0],
+                kind=Sentence(PUPPET),
+            ) from error
         raise
 
 
 def check_seed(number: float | None) -> int:
     """The seed that a visitor has typed. Raises InputError."""
     if number is None or number != int(number) or not 0 <= number <= MAX_SEED:
-        raise InputError(f"the number is {number}; a whole number from 0 to {MAX_SEED} is needed")
+        raise InputError(
+            "the number is {number}; a whole number from 0 to {most} is needed", number=number, most=MAX_SEED
+        )
     return int(number)

@@ -10,12 +10,14 @@ from iasa.avatar.speaker import speaker_names
 from iasa.config import MAX_STEPS, MaskOptions
 from iasa.demo.clip_actions import to_comparison
 from iasa.demo.compare import MAX_COMPARED, PATTERNS, SHORT_TEACHER, compare
+from iasa.demo.events import QUIET, hand_over_unopened
 from iasa.demo.explore import EXPLORER_SCRIPT, explore, mask
-from iasa.demo.learn import client_code
+from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights, client_code, title
 from iasa.demo.service import KEPT_SECONDS, missing_parts, request_stop
-from iasa.demo.speak_tab import QUIET, ClipButtons, example_speech, hand_over_unopened, speak_tab
+from iasa.demo.speak_tab import ClipButtons, example_speech, speak_tab
 from iasa.demo.speaker_choice import MAX_SEED
-from iasa.demo.words import words
+from iasa.demo.translations import translate
+from iasa.demo.words import language_switch, words
 
 CSS = """.gradio-container {
   width: 100% !important; min-width: 0 !important; max-width: 1480px !important;
@@ -60,23 +62,29 @@ def make_page() -> gr.Blocks:
     """The page."""
     kept = 10**9, int(KEPT_SECONDS)  # gradio deletes at the end alone; `service.keep_tidy` looks in between
     with gr.Blocks(title="IASA: a talking speaker", analytics_enabled=False, delete_cache=kept) as page:
-        gr.Markdown(words("title"), elem_id="header")
-        lacking = missing_parts()
-        if lacking:
-            gr.Markdown("\n".join(f"- ⚠️ {sentence}" for sentence in lacking))
+        with gr.Row(elem_id="top"):
+            gr.Markdown(words(title), elem_id="header")
+            language_switch()
+        if missing_parts():
+            gr.Markdown(words(list_missing))
         made = gr.State()
         with gr.Tabs() as tabs:
-            with gr.Tab(words("speak"), id="speak"):
+            with gr.Tab(words("Speak"), id="speak"):
                 buttons = speak_tab(made)
-            with gr.Tab(words("compare"), id="compare"):
+            with gr.Tab(words("Compare"), id="compare"):
                 comparison = compare_tab()
-            with gr.Tab(words("explore"), id="explore", elem_id="explore-tab"):
+            with gr.Tab(words("Explore"), id="explore", elem_id="explore-tab"):
                 exploration = explore_tab(made)
-            with gr.Tab(words("learn"), id="learn"):
+            with gr.Tab(words("Learn"), id="learn"):
                 learn_tab()
         lead_on(buttons, made, tabs, exploration, comparison)
         page.load(None, None, None, js=OPEN_LINK, **QUIET)  # a link that was copied out of the explorer opens it
     return page
+
+
+def list_missing(language: str) -> str:
+    """What this installation lacks, as a list."""
+    return "\n".join(f"- ⚠️ {translate(sentence, language)}" for sentence in missing_parts())
 
 
 def lead_on(
@@ -105,21 +113,33 @@ def choose_number(choices: list[int], **options: Any) -> gr.Radio:
 def compare_tab() -> dict[str, Any]:
     """Returns the inputs and outputs of a comparison."""
     names = speaker_names()
-    gr.Markdown(words("compare_intro"))
+    gr.Markdown(
+        words(
+            "One clip, three ways: the many-step dense teacher, the student with dense attention to all of the past, and the "
+            "student with the input-aware mask."
+        )
+    )
     with gr.Row():
         with gr.Column(min_width=280, scale=1):
-            audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label=words("audio"))
+            audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label=words("Speech"))
             example_speech(audio)
-            example = gr.Radio(names, value=names[0] if names else None, label=words("speaker"))
-            seconds = gr.Slider(0.4, MAX_COMPARED, 2, step=0.2, label=words("seconds"))
-            steps = gr.Slider(1, MAX_STEPS["teacher"], SHORT_TEACHER, step=1, label=words("teacher_steps"))
-            seed = gr.Number(0, label=words("seed"), precision=0, minimum=0, maximum=MAX_SEED)
-            patterns = gr.Dropdown(PATTERNS, multiselect=True, max_choices=2, label=words("two_patterns"))
+            example = gr.Radio(names, value=names[0] if names else None, label=words("Speaker"))
+            seconds = gr.Slider(0.4, MAX_COMPARED, 2, step=0.2, label=words("Seconds of the speech"))
+            steps = gr.Slider(1, MAX_STEPS["teacher"], SHORT_TEACHER, step=1, label=words("Steps of the teacher"))
+            seed = gr.Number(0, label=words("Seed of gestures and noise"), precision=0, minimum=0, maximum=MAX_SEED)
+            patterns = gr.Dropdown(
+                PATTERNS,
+                multiselect=True,
+                max_choices=2,
+                label=words("Instead of the three: the student under two patterns of attention"),
+            )
             with gr.Row():
-                go = gr.Button(words("run"), variant="primary", elem_id="compare")
-                cancel = gr.Button(words("cancel"))
+                go = gr.Button(words("Compare"), variant="primary", elem_id="compare")
+                cancel = gr.Button(words("Cancel"))
         with gr.Column(min_width=280, scale=2):
-            video = gr.Video(label=words("three"), show_label=False, format=None, elem_id="compared")
+            video = gr.Video(
+                label=words("Side by side (AI-generated)"), show_label=False, format=None, elem_id="compared"
+            )
             table = gr.Markdown(elem_id="compared-table", label="Table")
     job: dict[str, Any] = {"inputs": [audio, example, seconds, steps, seed, patterns], "outputs": [video, table]}
     running = go.click(compare, api_name="compare", concurrency_id="heavy", show_progress_on=video, **job)
@@ -130,37 +150,51 @@ def compare_tab() -> dict[str, Any]:
 def explore_tab(made: gr.State) -> dict[str, Any]:
     """Returns the inputs and outputs of the explorer."""
     default = MaskOptions()
-    gr.Markdown(words("explore_intro"))
+    gr.Markdown(
+        words(
+            "Which patches may attend to which, from the poses alone. Point, drag, switch: everything is recomputed in your "
+            "browser."
+        )
+    )
     with gr.Row():
         clip = hand_over_unopened(
-            gr.File(label=words("clip"), file_types=[".npz", "video"], type="filepath", height=140, scale=2)
+            gr.File(
+                label=words("Your own pose file or video"),
+                file_types=[".npz", "video"],
+                type="filepath",
+                height=140,
+                scale=2,
+            )
         )
         with gr.Column(scale=1, min_width=240):
-            sources = [(words("made_last"), ""), *((name, name) for name in speaker_names())]
-            example = gr.Dropdown(sources, value="", label=words("or_example"), elem_id="explore-example")
-            record = gr.Checkbox(label=words("record"))
-            go = gr.Button(words("open"), variant="primary", elem_id="explore")
-            file = gr.DownloadButton(words("page_file"), size="sm")
+            sources = [(words("The video made last, else an example"), ""), *((name, name) for name in speaker_names())]
+            example = gr.Dropdown(sources, value="", label=words("Or"), elem_id="explore-example")
+            record = gr.Checkbox(label=words("Also record what the student attends to (makes the clip again)"))
+            go = gr.Button(words("Explore"), variant="primary", elem_id="explore")
+            file = gr.DownloadButton(words("Download the explorer as a standalone page"), size="sm")
     page = gr.HTML(label="Explorer", show_label=False, js_on_load=EXPLORER_SCRIPT, elem_id="explorer-page")
     job: dict[str, Any] = {"inputs": [clip, record, made, example], "outputs": [page, file]}
     go.click(explore, api_name="explore", concurrency_id="heavy", show_progress_on=page, **job)
-    with gr.Accordion(words("picture"), open=False), gr.Row():
+    with gr.Accordion(words("The plan as a picture"), open=False), gr.Row():
         with gr.Column(min_width=280, scale=1):
-            poses = hand_over_unopened(gr.File(label=words("poses"), file_types=[".npz"], type="filepath"))
-            top_k = gr.Slider(0, 16, default.top_k, step=1, label=words("top_k"))
-            method = gr.Radio(["mls", "hull"], value=default.method, label=words("regions"))
-            block = choose_number([16, 32, 64, 128], value=default.block, label=words("block"))
-            draw = gr.Button(words("draw"))
+            poses = hand_over_unopened(gr.File(label=words("The poses"), file_types=[".npz"], type="filepath"))
+            top_k = gr.Slider(0, 16, default.top_k, step=1, label=words("K: past frames chosen by pose"))
+            method = gr.Radio(["mls", "hull"], value=default.method, label=words("Regions"))
+            block = choose_number([16, 32, 64, 128], value=default.block, label=words("Block of the attention matrix"))
+            draw = gr.Button(words("Draw the plan"))
         with gr.Column(min_width=280, scale=2):
             picture = gr.Image(
-                label=words("picture"), interactive=False, format="png", buttons=["download", "fullscreen"]
+                label=words("The plan as a picture"),
+                interactive=False,
+                format="png",
+                buttons=["download", "fullscreen"],
             )
-            figures = gr.Code(label=words("figures"), language="json", interactive=False)
+            figures = gr.Code(label=words("Figures"), language="json", interactive=False)
     draw.click(mask, [poses, top_k, method, block, made], [picture, figures], api_name="mask")
     return job
 
 
 def learn_tab() -> None:
-    for part in ("about", "about_measured", "about_weights", "about_notebooks", "about_programs"):
-        gr.Markdown(words(part), elem_id=part)
+    for part in (about, about_measured, about_weights, about_notebooks, about_programs):
+        gr.Markdown(words(part), elem_id=part.__name__)
     gr.Code(client_code(), language="python", interactive=False, show_label=False)

@@ -1,193 +1,71 @@
-"""The page's words in English and German; the browser's language chooses."""
+"""The page's own words, which the browser shows in its language or in the one that the page's address names."""
 
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import gradio as gr
 
-from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights, links
+from iasa.demo.translations import LANGUAGES, translate
 
-WORDS = {
-    "en": {
-        "title": "# Speech in, talking speaker out\nAn open implementation of [*Input-Aware Sparse Attention for Real-Time "
-        "Co-Speech Video Generation*](https://arxiv.org/abs/2510.02617) (Lu, Chen, Xiao, Zhu; SIGGRAPH Asia 2025) on an "
-        f"ordinary processor. {links()}\n\nThe speakers are drawn, or a photograph is carried by its pose. Every video is "
-        "AI-generated and marked so.",
-        "speak": "Speak",
-        "compare": "Compare",
-        "explore": "Explore",
-        "learn": "Learn",
-        "audio": "Speech",
-        "live": "Live: speak into the microphone",
-        "live_intro": "The chosen speaker says it with you, about a second later, for up to a minute. Press record; "
-        "nothing is kept.",
-        "live_mic": "Microphone",
-        "live_cancel": "Stop and discard",
-        "kind_example": "Example speaker",
-        "kind_drawn": "Drawn from a number",
-        "kind_photo": "My photo",
-        "kind_puppet": "Puppet of my photo",
-        "examples": "Or one of these",
-        "other_sound": "The sound of another file, or of a video",
-        "no_voice": "Typed text needs a voice: `pip install espeakng-loader` (eSpeak NG, GPL).",
-        "typed": "Or type what is to be said (a synthetic voice reads it)",
-        "voice": "Voice",
-        "voice_auto": "The language of the text",
-        "read": "Read it aloud",
-        "speaker": "Speaker",
-        "pick": "Click on a picture, or on a name",
-        "number": "Seed: each gives a new person",
-        "photo": "A picture of one person, from the front",
-        "consent": "This is me, or the person in the picture agreed to this use",
-        "movement": "Movement",
-        "motion": "Gesture model",
-        "motion_info": "rules: by syllables and pauses; learned: trained, begins somewhat later",
-        "amount": "Amount of gestures",
-        "blink": "Blinking",
-        "height": "Raise hands (cm)",
-        "lock": "Keep head and torso still",
-        "driving": "Use another movement: poses (npz) or a video of one person",
-        "preview": "Show the poses",
-        "poses": "The poses",
-        "poses_file": "Download the poses (npz)",
-        "settings": "Settings",
-        "model": "Model",
-        "model_info": "student: few steps, sparse; teacher: slow, dense",
-        "steps": "Denoising steps",
-        "seed": "Seed of gestures and noise",
-        "restore": "Restore the settings of a video that was made here",
-        "generate": "Generate",
-        "cancel": "Cancel",
-        "made_before": "**Ready-made examples**: play at once, nothing is computed",
-        "compare_intro": "One clip, three ways: the many-step dense teacher, the student with dense attention to all of the "
-        "past, and the student with the input-aware mask.",
-        "seconds": "Seconds of the speech",
-        "teacher_steps": "Steps of the teacher",
-        "two_patterns": "Instead of the three: the student under two patterns of attention",
-        "run": "Compare",
-        "three": "Side by side (AI-generated)",
-        "explore_intro": "Which patches may attend to which, from the poses alone. Point, drag, switch: everything is "
-        "recomputed in your browser.",
-        "clip": "Your own pose file or video",
-        "or_example": "Or",
-        "made_last": "The video made last, else an example",
-        "record": "Also record what the student attends to (makes the clip again)",
-        "open": "Explore",
-        "page_file": "Download the explorer as a standalone page",
-        "picture": "The plan as a picture",
-        "draw": "Draw the plan",
-        "regions": "Regions",
-        "block": "Block of the attention matrix",
-        "top_k": "K: past frames chosen by pose",
-        "figures": "Figures",
-        "take_poses": "Poses",
-        "take_settings": "Settings",
-        "explore_this": "Explore this clip",
-        "compare_this": "Compare this clip",
-        "backdrop": "Behind the person",
-        "backdrop_own": "Its own room",
-        "backdrop_whole": "The whole photo, in its own shape",
-        "backdrop_color": "A color",
-        "backdrop_picture": "Another picture",
-        "backdrop_clear": "Nothing: transparent (WebM)",
-        "color": "Color",
-        "backdrop_file": "The picture behind the person",
-    },
-    "de": {
-        "title": "# Sprache hinein, sprechende Person heraus\nEine offene Umsetzung von [*Input-Aware Sparse Attention for "
-        "Real-Time Co-Speech Video Generation*](https://arxiv.org/abs/2510.02617) (Lu, Chen, Xiao, Zhu; SIGGRAPH Asia 2025) "
-        f"auf einem gewöhnlichen Prozessor. {links('de')}\n\nDie Sprecher sind gezeichnet, oder ein Foto wird von seiner "
-        "Pose getragen. Jedes Video ist KI-erzeugt und so gekennzeichnet.",
-        "speak": "Sprechen",
-        "compare": "Vergleichen",
-        "explore": "Erkunden",
-        "learn": "Lernen",
-        "audio": "Sprache",
-        "live": "Live: ins Mikrofon sprechen",
-        "live_intro": "Der gewählte Sprecher sagt es mit, etwa eine Sekunde später, bis zu einer Minute lang. Auf Aufnahme "
-        "drücken; nichts wird aufbewahrt.",
-        "live_mic": "Mikrofon",
-        "live_cancel": "Anhalten und verwerfen",
-        "kind_example": "Beispielsprecher",
-        "kind_drawn": "Aus einer Nummer gezeichnet",
-        "kind_photo": "Mein Foto",
-        "kind_puppet": "Puppe meines Fotos",
-        "examples": "Oder eines von diesen",
-        "other_sound": "Der Ton einer anderen Datei oder eines Videos",
-        "no_voice": "Getippter Text braucht eine Stimme: `pip install espeakng-loader` (eSpeak NG, GPL).",
-        "typed": "Oder tippen, was gesagt werden soll (eine künstliche Stimme liest es vor)",
-        "voice": "Stimme",
-        "voice_auto": "Die Sprache des Textes",
-        "read": "Vorlesen",
-        "speaker": "Wer spricht",
-        "pick": "Auf ein Bild oder einen Namen klicken",
-        "number": "Startzahl: jede ergibt eine neue Person",
-        "photo": "Ein Bild einer Person, von vorn",
-        "consent": "Das bin ich, oder die abgebildete Person ist einverstanden",
-        "movement": "Bewegung",
-        "motion": "Gestenmodell",
-        "motion_info": "rules: Regeln nach Silben und Pausen; learned: gelernt, fängt etwas später an",
-        "amount": "Menge der Gesten",
-        "blink": "Blinzeln",
-        "height": "Hände anheben (cm)",
-        "lock": "Kopf und Oberkörper stillhalten",
-        "driving": "Eine andere Bewegung nehmen: Posen (npz) oder ein Video einer Person",
-        "preview": "Posen zeigen",
-        "poses": "Die Posen",
-        "poses_file": "Posen herunterladen (npz)",
-        "settings": "Einstellungen",
-        "model": "Modell",
-        "model_info": "student: wenige Schritte, dünn besetzt; teacher: langsam, voll besetzt",
-        "steps": "Entrauschungsschritte",
-        "seed": "Startzahl für Gesten und Rauschen",
-        "restore": "Einstellungen eines hier gemachten Videos übernehmen",
-        "generate": "Erzeugen",
-        "cancel": "Abbrechen",
-        "made_before": "**Fertige Beispiele**: spielen sofort, nichts wird gerechnet",
-        "compare_intro": "Ein Clip auf drei Arten: der Lehrer mit vielen Schritten und voller Aufmerksamkeit, der Schüler mit "
-        "voller Aufmerksamkeit auf alles Vergangene, und der Schüler mit der Maske, die der Eingabe folgt.",
-        "seconds": "Sekunden der Sprache",
-        "teacher_steps": "Schritte des Lehrers",
-        "two_patterns": "Statt der drei: der Schüler unter zwei Mustern der Aufmerksamkeit",
-        "run": "Vergleichen",
-        "three": "Nebeneinander (KI-erzeugt)",
-        "explore_intro": "Welche Bildausschnitte einander sehen dürfen, allein aus den Posen. Zeigen, ziehen, schalten: alles "
-        "wird im Browser neu berechnet.",
-        "clip": "Eine eigene Posendatei oder ein Video",
-        "or_example": "Oder",
-        "made_last": "Das letzte Video, sonst ein Beispiel",
-        "record": "Auch aufzeichnen, worauf der Schüler achtet (macht den Clip noch einmal)",
-        "open": "Erkunden",
-        "page_file": "Den Erkunder als eigenständige Seite herunterladen",
-        "picture": "Der Plan als Bild",
-        "draw": "Plan zeichnen",
-        "regions": "Regionen",
-        "block": "Block der Aufmerksamkeitsmatrix",
-        "top_k": "K: nach Pose gewählte frühere Bilder",
-        "figures": "Zahlen",
-        "take_poses": "Posen",
-        "take_settings": "Einstellungen",
-        "explore_this": "Clip erkunden",
-        "compare_this": "Clip vergleichen",
-        "backdrop": "Hinter der Person",
-        "backdrop_own": "Der eigene Raum",
-        "backdrop_whole": "Das ganze Foto in seiner Form",
-        "backdrop_color": "Eine Farbe",
-        "backdrop_picture": "Ein anderes Bild",
-        "backdrop_clear": "Nichts: durchsichtig (WebM)",
-        "color": "Farbe",
-        "backdrop_file": "Das Bild hinter der Person",
-    },
-}
+translations = gr.I18n(**{language: {} for language in LANGUAGES})  # filled while the page is laid out
 
-LEARN = (about, about_measured, about_weights, about_notebooks, about_programs)
-translations = gr.I18n(
-    **{
-        code: {f"iasa_{key}": text for key, text in (entries | {part.__name__: part(code) for part in LEARN}).items()}
-        for code, entries in WORDS.items()
-    }
+# In front of gradio's own script, which asks the browser for its language once.
+CHOSEN = f"""<script>{{
+  const lang = new URLSearchParams(location.search).get("lang");
+  if ({json.dumps(list(LANGUAGES))}.includes(lang)) Object.defineProperty(navigator, "language", {{ get: () => lang }});
+}}</script>"""
+SWITCH = "\n".join(
+    f'<a href="?lang={code}" lang="{code}" hreflang="{code}">{name}</a>' for code, name in LANGUAGES.items()
 )
+SWITCH_SCRIPT = """for (const link of element.querySelectorAll("a")) {
+  if (link.lang === document.documentElement.lang.slice(0, 2)) link.setAttribute("aria-current", "true");
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const here = new URL(location.href); // the rest of the address stays
+    here.searchParams.set("lang", link.lang);
+    location.assign(here);
+  });
+}"""
 
 
-def words(key: str) -> Any:  # I18nData, which some components take without saying so
-    """A text of the page, in the language of the browser; gradio has keys of its own, so ours are marked."""
-    return translations(f"iasa_{key}")
+def words(text: str | Callable[[str], str]) -> Any:  # I18nData, which some components take without saying so
+    """An English text in the page's language, or a text that a function returns for a language's code."""
+    key = "iasa " + (text if isinstance(text, str) else text.__name__)  # gradio has keys of its own, so ours are marked
+    for language, known in translations.translations.items():
+        known[key] = translate(text, language) if isinstance(text, str) else text(language)
+    return translations(key)
+
+
+def language_switch() -> gr.HTML:
+    """Links to the page in each language; the address keeps the choice."""
+    return gr.HTML(
+        f'<nav aria-label="Language">{SWITCH}</nav>', js_on_load=SWITCH_SCRIPT, elem_id="language", show_label=False
+    )
+
+
+class ChosenLanguage:
+    """The server's page begins with CHOSEN: with `?lang=` in its address the browser speaks that language."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:  # an ASGI application
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        is_page = scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET"
+        start: list[dict[str, Any]] = []  # waits for the body, which becomes longer
+
+        async def begin_with_chosen(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                start.append(message)
+                return
+            if start:
+                body = message.get("body", b"").replace(b"<head>", b"<head>" + CHOSEN.encode(), 1)
+                first = start.pop()
+                headers = [header for header in first["headers"] if header[0].lower() != b"content-length"]
+                await send(first | {"headers": headers})
+                message = message | {"body": body}
+            await send(message)
+
+        await self.app(scope, receive, begin_with_chosen if is_page else send)

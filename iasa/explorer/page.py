@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iasa.config import STUDENT_LAYERS, InputError, TransformerConfig
+from iasa.config import STUDENT_LAYERS, InputError, Sentence, TransformerConfig
 from iasa.explorer.constants import drawing, mask_rule
 from iasa.explorer.pattern_details import STAYS, PatternDetails, timetables
 from iasa.explorer.pattern_recorder import PatternMaps
@@ -61,17 +61,28 @@ def explorer_html(
     f = plan.grid.frames
     for name, count in (("poses", len(keypoints)), ("thumbnails", f if thumbnails is None else len(thumbnails))):
         if count != f:
-            raise InputError(f"there are {count} {name} for {f} latent frames; one for each is needed")
+            raise InputError(
+                "there are {count} {name} for {frames} latent frames; one for each is needed",
+                count=count,
+                name=Sentence(name),
+                frames=f,
+            )
     if f > MAX_FRAMES:
-        raise InputError(f"the plan has {f} latent frames; the explorer shows up to {MAX_FRAMES}")
+        raise InputError(
+            "the plan has {frames} latent frames; the explorer shows up to {most}", frames=f, most=MAX_FRAMES
+        )
     options = plan.options
     if options.sinks > 1 or options.chunk > 1 or options.whole_window or plan.grid.aspect != 1:
         raise InputError("the explorer shows plans of single frames of square pictures with at most one reference")
     if attention is not None and attention.mass.shape[2] != f:
-        raise InputError(f"the attention is of {attention.mass.shape[2]} frames; the plan has {f}")
+        raise InputError(
+            "the attention is of {count} frames; the plan has {frames}", count=attention.mass.shape[2], frames=f
+        )
     if patterns is not None and patterns.maps.shape[3] != f * patterns.tiles:
         raise InputError(
-            f"the patterns' maps are of {patterns.maps.shape[3] // patterns.tiles} frames; the plan has {f}"
+            "the patterns' maps are of {count} frames; the plan has {frames}",
+            count=patterns.maps.shape[3] // patterns.tiles,
+            frames=f,
         )
     model = TransformerConfig()
     data = {

@@ -70,7 +70,11 @@ def record_attention(
     steps = check_steps("student", steps)
     filled, latent = fill_latent(keypoints), latent_poses(keypoints, reference)
     if len(latent) > MAX_FRAMES:
-        raise InputError(f"the clip has {len(latent)} latent frames; attention is recorded of up to {MAX_FRAMES}")
+        raise InputError(
+            "the clip has {frames} latent frames; attention is recorded of up to {most}",
+            frames=len(latent),
+            most=MAX_FRAMES,
+        )
     model = pipeline.models["student"]
     plan = make_plan(latent, TokenGrid(len(latent), model.config.rows, model.config.cols), pipeline.mask)
     condition = pipeline.condition(filled, reference, "student")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, LATENT_FPS, MaskOptions
+from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, LATENT_FPS, MaskOptions, Sentence
 from iasa.grid import TokenGrid
 from iasa.inference.prefetch import Source
 from iasa.keypoints import Keypoints, concat_keypoints
@@ -37,8 +37,8 @@ Progress = Callable[[str, float], None]  # stage, share done in 0..1
 SAID = {
     "fitted": "The poses are another person's or place's: they were fitted to the speaker",
     "lips_from_poses": "The lips follow the poses, not the speech",
-    "held_seconds": "The poses end {:g} s before the speech; the last one stays",
-    "silent_seconds": "The poses go on for {:g} s after the speech, in silence",
+    "held_seconds": "The poses end {value:g} s before the speech; the last one stays",
+    "silent_seconds": "The poses go on for {value:g} s after the speech, in silence",
 }
 
 
@@ -159,9 +159,9 @@ def summarise(generation: Generation, started: float) -> dict:
     }
 
 
-def remarks(report: dict) -> list[str]:
+def remarks(report: dict) -> list[Sentence]:
     """Sentences about what a run has done with the poses that it was given, out of its `summarise`."""
-    return [text.format(report[key]) for key, text in SAID.items() if report.get(key)]
+    return [Sentence(text, value=report[key]) for key, text in SAID.items() if report.get(key)]
 
 
 @dataclass

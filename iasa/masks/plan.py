@@ -330,13 +330,17 @@ def check_options(options: MaskOptions) -> None:
     for name, least in (("top_k", 0), ("window", 0), ("block", 1), ("reach", 1), ("references", 1), ("chunk", 1)):
         value = getattr(options, name)
         if value < least:
-            raise InputError(f"{name} is {value}; {least} or more is accepted")
+            raise InputError("{name} is {value}; {least} or more is accepted", name=name, value=value, least=least)
     if options.window > options.reach:
-        raise InputError(f"window is {options.window}; up to {options.reach}, the reach, is accepted")
+        raise InputError(
+            "window is {window}; up to {reach}, the reach, is accepted", window=options.window, reach=options.reach
+        )
     for name, accepted in (("method", METHODS), ("mode", MODES)):
         value = getattr(options, name)
         if value not in accepted:
-            raise InputError(f"{name} is {value!r}; {' or '.join(accepted)} is accepted")
+            raise InputError(
+                "{name} is {value!r}; {names} is accepted", name=name, value=value, names=" or ".join(accepted)
+            )
 
 
 def _encode(array: np.ndarray, kind: str) -> str:

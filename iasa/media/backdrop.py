@@ -20,7 +20,11 @@ def read_backdrop(text: str, size: int) -> np.ndarray:
         return np.zeros((size, size, 4), np.uint8)
     if text.startswith("#"):
         if not _COLOUR.fullmatch(text):
-            raise InputError(f"the background is {text}; a colour as #rrggbb, {TRANSPARENT} or a picture is accepted")
+            raise InputError(
+                "the background is {given}; a colour as #rrggbb, {word} or a picture is accepted",
+                given=text,
+                word=TRANSPARENT,
+            )
         color = [int(text[i : i + 2], 16) for i in (1, 3, 5)]
         return np.broadcast_to(np.array(color, np.uint8), (size, size, 3)).copy()
     from PIL import Image, ImageOps

@@ -20,7 +20,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from iasa.config import MAX_PIXELS, MAX_UPLOAD_BYTES, InputError
+from iasa.config import MAX_PIXELS, MAX_UPLOAD_BYTES, InputError, Sentence
 from iasa.files import display_name
 
 ACCEPTED_MEDIA = "wav, mp3, flac, ogg, opus, m4a, aac, aiff, caf, amr, mp4, mov, webm, mkv and avi"
@@ -78,24 +78,27 @@ def open_file(path: str | os.PathLike, max_bytes: int = MAX_UPLOAD_BYTES) -> Bin
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{name} is a folder; a file is needed")
+            raise InputError("{name} is a folder; a file is needed", name=name)
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{name} is not a plain file")
+            raise InputError("{name} is not a plain file", name=name)
         if status.st_size == 0:
-            raise InputError(f"{name} is empty (0 bytes)")
+            raise InputError("{name} is empty (0 bytes)", name=name)
         if status.st_size > max_bytes:
             raise InputError(
-                f"{name} has {status.st_size / 2**20:.0f} MB; at most {max_bytes / 2**20:.0f} MB are accepted"
+                "{name} has {size:.0f} MB; at most {most:.0f} MB are accepted",
+                name=name,
+                size=status.st_size / 2**20,
+                most=max_bytes / 2**20,
             )
         return open(path, "rb")
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {name}") from error
+        raise InputError("there is no file {name}", name=name) from error
     except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
+        raise InputError("{name} cannot be read: {reason}", name=name, reason=error.strerror or str(error)) from error
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name} is not a usable file name") from error  # an embedded zero byte
+        raise InputError("{name} is not a usable file name", name=name) from error  # an embedded zero byte
 
 
 @contextmanager
@@ -106,8 +109,15 @@ def open_media(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
         container_format = find_container(file)
         if container_format is None:
             file.seek(0)
-            kind = "a playlist, not media" if file.read(7) in (b"#EXTM3U", b"ffconca") else "not a media file"
-            raise InputError(f"{name} is {kind} that can be read; accepted are {ACCEPTED_MEDIA}")
+            if file.read(7) in (b"#EXTM3U", b"ffconca"):
+                raise InputError(
+                    "{name} is a playlist, not media that can be read; accepted are {kinds}",
+                    name=name,
+                    kinds=ACCEPTED_MEDIA,
+                )
+            raise InputError(
+                "{name} is not a media file that can be read; accepted are {kinds}", name=name, kinds=ACCEPTED_MEDIA
+            )
         file.seek(0)
         try:
             container = av.open(
@@ -124,7 +134,7 @@ def open_media(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Iterato
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             kind = _COMMON_NAMES.get(container_format, container_format)
-            raise InputError(f"{name} is damaged or not really a {kind} file") from error
+            raise InputError("{name} is damaged or not really a {kind} file", name=name, kind=kind) from error
         with container:
             yield container
 
@@ -134,8 +144,14 @@ def pick_track(streams: list[_Track], name: str, what: str, track: int | None = 
     if track is None:
         return next((s for s in streams if s.disposition & Disposition.default), streams[0])
     if not 1 <= track <= len(streams):
-        held = "one" if len(streams) == 1 else f"{len(streams)}"
-        raise InputError(f"{name} has no {what} track {track}; it holds {held}, numbered from 1")
+        held = Sentence("one") if len(streams) == 1 else len(streams)
+        raise InputError(
+            "{name} has no {what} track {track}; it holds {held}, numbered from 1",
+            name=name,
+            what=Sentence(what),
+            track=track,
+            held=held,
+        )
     return streams[track - 1]
 
 
@@ -178,15 +194,25 @@ def decode(container: InputContainer, stream: Stream, name: str) -> Iterator[Any
             yield frame
             start = time.monotonic()
         if spent + time.monotonic() - start > MAX_DECODE_SECONDS:
-            raise InputError(f"{name} takes over {MAX_DECODE_SECONDS:.0f} s to decode; a simpler file is needed")
+            raise InputError(
+                "{name} takes over {most:.0f} s to decode; a simpler file is needed", name=name, most=MAX_DECODE_SECONDS
+            )
     if broken > MAX_DAMAGE * packets:
-        raise InputError(f"{name} is damaged: {broken} of its {packets} parts cannot be decoded")
+        raise InputError(
+            "{name} is damaged: {broken} of its {all} parts cannot be decoded", name=name, broken=broken, all=packets
+        )
 
 
 def check_pixels(name: str, width: int, height: int, max_pixels: int) -> None:
     """Raises InputError for pictures of more than `max_pixels` pixels."""
     if width * height > max_pixels:
-        raise InputError(f"{name} has {width} x {height} pixels; at most {max_pixels / 1e6:.1f} million are accepted")
+        raise InputError(
+            "{name} has {width} x {height} pixels; at most {most:.1f} million are accepted",
+            name=name,
+            width=width,
+            height=height,
+            most=max_pixels / 1e6,
+        )
 
 
 def claimed_seconds(container: InputContainer) -> float:
@@ -195,5 +221,11 @@ def claimed_seconds(container: InputContainer) -> float:
 
 def too_long(container: InputContainer, name: str, max_seconds: float) -> InputError:
     claimed = claimed_seconds(container)
-    length = f"lasts {claimed:.0f} s" if claimed > max_seconds else "is too long"
-    return InputError(f"{name} {length}; at most {max_seconds:g} s are accepted")
+    if claimed > max_seconds:
+        return InputError(
+            "{name} lasts {seconds:.0f} s; at most {most:g} s are accepted",
+            name=name,
+            seconds=claimed,
+            most=max_seconds,
+        )
+    return InputError("{name} is too long; at most {most:g} s are accepted", name=name, most=max_seconds)

@@ -25,7 +25,7 @@ def sign_if_asked(path: str | os.PathLike) -> bool:
     if not certificate and not key:
         return False
     if not certificate or not key:
-        raise InputError(f"content credentials need both {CERTIFICATE} and {KEY}")
+        raise InputError("content credentials need both {certificate} and {key}", certificate=CERTIFICATE, key=KEY)
     if Path(path).suffix.lower() not in FORMATS:
         return False
     sign_video(path, certificate, key)
@@ -37,7 +37,7 @@ def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str
     try:
         import c2pa
     except ModuleNotFoundError as error:
-        raise InputError(f"content credentials need the library c2pa: {INSTALL}") from error
+        raise InputError("content credentials need the library c2pa: {how}", how=INSTALL) from error
     manifest = {
         "claim_generator_info": [{"name": "IASA"}],
         "title": display_name(path),
@@ -52,7 +52,7 @@ def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str
     try:
         chain, secret = (Path(pem).read_bytes() for pem in (certificate, key))
     except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}") from error
+        raise InputError("{name}: {reason}", name=error.filename, reason=error.strerror) from error
     try:
         signer = c2pa.Signer.from_info(
             c2pa.C2paSignerInfo(b"es256", chain, secret, None)
@@ -60,4 +60,4 @@ def sign_video(path: str | os.PathLike, certificate: str | os.PathLike, key: str
         with atomic_write(path) as partial:
             c2pa.Builder(json.dumps(manifest)).sign_file(Path(path), partial, signer)
     except c2pa.C2paError as error:
-        raise InputError(f"the content credentials cannot be signed: {error}") from error
+        raise InputError("the content credentials cannot be signed: {error}", error=str(error)) from error

@@ -60,7 +60,9 @@ def read_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PICTURE_
     except InputError:
         raise
     except (*BROKEN_PICTURE, Image.DecompressionBombError) as error:
-        raise InputError(f"{name} is not a readable picture; accepted are {ACCEPTED_IMAGES}") from error
+        raise InputError(
+            "{name} is not a readable picture; accepted are {kinds}", name=name, kinds=ACCEPTED_IMAGES
+        ) from error
 
 
 def _phone_format(data: bytes, name: str) -> tuple[str, ...]:
@@ -69,13 +71,17 @@ def _phone_format(data: bytes, name: str) -> tuple[str, ...]:
         return ()
     if data[8:12] in (b"avif", b"avis"):
         if not features.check("avif"):
-            raise InputError(f"{name} is an AVIF picture, which needs a newer Pillow: pip install 'pillow>=11.3'")
+            raise InputError(
+                "{name} is an AVIF picture, which needs a newer Pillow: pip install 'pillow>=11.3'", name=name
+            )
         return ("AVIF",)
     if data[8:12] in _PHONE_BRANDS:
         try:
             from pillow_heif import register_heif_opener
         except ImportError as error:
-            raise InputError(f"{name} is a HEIC picture, which needs pillow-heif: pip install pillow-heif") from error
+            raise InputError(
+                "{name} is a HEIC picture, which needs pillow-heif: pip install pillow-heif", name=name
+            ) from error
         register_heif_opener()
         return ("HEIF",)
     return ()

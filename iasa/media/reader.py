@@ -62,10 +62,14 @@ def open_video(
     with open_media(path, max_pixels) as container:
         streams = moving_pictures(container)
         if not streams:
-            raise InputError(f"{name} has no moving picture; accepted are {ACCEPTED_VIDEO}")
+            raise InputError("{name} has no moving picture; accepted are {kinds}", name=name, kinds=ACCEPTED_VIDEO)
         stream = pick_track(streams, name, "video")
         if stream.codec_context is None:
-            raise InputError(f"{name} has pictures in a format that cannot be decoded; accepted are {ACCEPTED_VIDEO}")
+            raise InputError(
+                "{name} has pictures in a format that cannot be decoded; accepted are {kinds}",
+                name=name,
+                kinds=ACCEPTED_VIDEO,
+            )
         check_pixels(name, stream.width, stream.height, max_pixels)
         if claimed_seconds(container) > max_seconds + 1:
             raise too_long(container, name, max_seconds)
@@ -78,7 +82,7 @@ def open_video(
 def _bounded(frames: Iterator[tuple[float, np.ndarray]], name: str, max_seconds: float) -> Iterator:
     for index, (seconds, picture) in enumerate(frames):
         if seconds > max_seconds or index >= max_seconds * MAX_PICTURES_PER_SECOND:
-            raise InputError(f"{name} is too long; at most {max_seconds:g} s are accepted")
+            raise InputError("{name} is too long; at most {most:g} s are accepted", name=name, most=max_seconds)
         yield seconds, picture
 
 
@@ -102,10 +106,10 @@ def _stamped(
         try:
             picture = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
         except (av.FFmpegError, ValueError) as error:
-            raise InputError(f"{name} is damaged: its pictures cannot be converted to RGB") from error
+            raise InputError("{name} is damaged: its pictures cannot be converted to RGB", name=name) from error
         yield seconds - zero, _to_upright(picture, frame)
     if size is None:
-        raise InputError(f"{name} holds no picture that can be decoded")
+        raise InputError("{name} holds no picture that can be decoded", name=name)
 
 
 def _at_rate(frames: Iterator[tuple[float, np.ndarray]], fps: float, last: float | None = None) -> Iterator[np.ndarray]:
@@ -156,8 +160,12 @@ def read_video(
             held += picture.nbytes
             if held > MAX_VIDEO_BYTES:
                 raise InputError(
-                    f"{display_name(path)} takes over {MAX_VIDEO_BYTES / 2**30:.0f} GB when decoded "
-                    f"({picture.shape[1]} x {picture.shape[0]} pixels); a shorter or smaller video is needed"
+                    "{name} takes over {most:.0f} GB when decoded ({width} x {height} pixels); "
+                    "a shorter or smaller video is needed",
+                    name=display_name(path),
+                    most=MAX_VIDEO_BYTES / 2**30,
+                    width=picture.shape[1],
+                    height=picture.shape[0],
                 )
             kept.append(picture)
     return np.stack(kept), rate

@@ -97,15 +97,24 @@ def read_sound(
     name = display_name(path)
     with open_media(path) as container:
         if not container.streams.audio:
-            raise InputError(f"{name} has no sound track; a file with sound is needed")
+            raise InputError("{name} has no sound track; a file with sound is needed", name=name)
         stream = pick_track(list(container.streams.audio), name, "sound", track)
         if stream.codec_context is None:
-            raise InputError(f"{name} has sound in a format that cannot be decoded; accepted are {ACCEPTED_MEDIA}")
+            raise InputError(
+                "{name} has sound in a format that cannot be decoded; accepted are {kinds}",
+                name=name,
+                kinds=ACCEPTED_MEDIA,
+            )
         rate = min(stream.rate or 0, MAX_RATE)
         if rate < 1000:
-            raise InputError(f"{name} has {rate} samples a second; 1,000 or more are needed")
+            raise InputError("{name} has {rate} samples a second; 1,000 or more are needed", name=name, rate=rate)
         if stream.channels > MAX_CHANNELS:
-            raise InputError(f"{name} has {stream.channels} channels; at most {MAX_CHANNELS} are accepted")
+            raise InputError(
+                "{name} has {channels} channels; at most {most} are accepted",
+                name=name,
+                channels=stream.channels,
+                most=MAX_CHANNELS,
+            )
         reading = _Timeline(rate, start_of_time(container), max_seconds)
         parts = _read_parts(container, stream, name, reading)
         samples = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
@@ -114,7 +123,7 @@ def read_sound(
         layout = stream.layout.name
         layout, index = USUAL_LAYOUTS[len(samples)] if "channels" in layout else layout, stream.index
     if not count:
-        raise InputError(f"{name} holds no sound (0 samples)")
+        raise InputError("{name} holds no sound (0 samples)", name=name)
     if stated is not None and stated < count <= stated + _LONGEST_PACKET:
         samples = samples[:, :stated]
     samples = np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
@@ -126,17 +135,17 @@ def _read_parts(container: InputContainer, stream: AudioStream, name: str, readi
         parts = []
         for part in reading.place(decode(container, stream, name)):
             if parts and len(part) != len(parts[0]):
-                raise InputError(f"{name} changes its sound format half-way; it must stay the same")
+                raise InputError("{name} changes its sound format half-way; it must stay the same", name=name)
             parts.append(part)
         return parts
     except TooLong as error:
         raise too_long(container, name, reading.max_seconds) from error
     except av.FFmpegError as error:
-        raise InputError(f"{name} is damaged: its sound cannot be decoded") from error
+        raise InputError("{name} is damaged: its sound cannot be decoded", name=name) from error
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{name} changes its sound format half-way; it must stay the same") from error
+        raise InputError("{name} changes its sound format half-way; it must stay the same", name=name) from error
 
 
 class TooLong(Exception):

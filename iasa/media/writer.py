@@ -153,8 +153,13 @@ class VideoWriter:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: Exception) -> InputError:
-        reason = getattr(error, "strerror", None) or error
-        return InputError(f"{display_name(self.path)} cannot be written to {self.path.parent}: {reason}")
+        reason = getattr(error, "strerror", None) or str(error)
+        return InputError(
+            "{name} cannot be written to {folder}: {reason}",
+            name=display_name(self.path),
+            folder=self.path.parent,
+            reason=reason,
+        )
 
 
 def write_video(

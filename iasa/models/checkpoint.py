@@ -100,7 +100,7 @@ def load_weights(kind: type[M], folder: Path) -> M:
     """A model of class `kind` in evaluation mode, float32. Raises InputError if files are missing or of another shape."""
     name_of, files = display_name(folder), weight_files(folder)
     if not files or not (folder / "config.json").exists():
-        raise InputError(f"there are no weights in {name_of}; config.json and safetensors are needed")
+        raise InputError("there are no weights in {folder}; config.json and safetensors are needed", folder=name_of)
     stored: dict[str, Tensor] = {}
     try:
         config = json.loads((folder / "config.json").read_text())
@@ -108,7 +108,7 @@ def load_weights(kind: type[M], folder: Path) -> M:
         for file in files:
             stored.update(load_file(file))
     except (SafetensorError, ValueError, TypeError, OSError) as error:
-        raise InputError(f"the weights in {name_of} are damaged: {error}") from error
+        raise InputError("the weights in {folder} are damaged: {error}", folder=name_of, error=str(error)) from error
     state = {
         name: dequantise(tensor, stored[f"{name}.scale"]) if f"{name}.scale" in stored else tensor.float()
         for name, tensor in stored.items()
@@ -118,9 +118,15 @@ def load_weights(kind: type[M], folder: Path) -> M:
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in state:
-            raise InputError(f"the weights in {name_of} lack {name}")
+            raise InputError("the weights in {folder} lack {name}", folder=name_of, name=name)
         if state[name].shape != tensor.shape:
-            raise InputError(f"{name} in {name_of} has shape {list(state[name].shape)}; {list(tensor.shape)} is needed")
+            raise InputError(
+                "{name} in {folder} has shape {shape}; {wanted} is needed",
+                name=name,
+                folder=name_of,
+                shape=list(state[name].shape),
+                wanted=list(tensor.shape),
+            )
     model.load_state_dict(state)
     return model.eval()
 

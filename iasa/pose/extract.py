@@ -191,10 +191,12 @@ def _import_solution() -> type:
     try:
         from mediapipe.python.solution_base import SolutionBase
     except ModuleNotFoundError as error:
-        raise InputError(f"finding poses and faces needs mediapipe with its models inside: {INSTALL}") from error
+        raise InputError(
+            "finding poses and faces needs mediapipe with its models inside: {how}", how=INSTALL
+        ) from error
     except ImportError as error:  # cv2, which mediapipe imports, misses a system library
         raise InputError(
-            f"mediapipe cannot be loaded ({error}): apt-get install libgl1 libegl1 libglib2.0-0"
+            "mediapipe cannot be loaded ({error}): apt-get install libgl1 libegl1 libglib2.0-0", error=str(error)
         ) from error
     return SolutionBase
 

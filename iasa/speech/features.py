@@ -123,16 +123,33 @@ def check_audio(audio: np.ndarray, name: str = "the audio", max_seconds: float =
     """Raise InputError when `audio` [n] at 16 kHz is empty, too short, too long, silent or not finite."""
     seconds = len(audio) / AUDIO_RATE
     if len(audio) == 0:
-        raise InputError(f"{name} holds no sound; give at least {MIN_AUDIO_SECONDS} s of speech.")
+        raise InputError(
+            "{name} holds no sound; give at least {least} s of speech.", name=name, least=MIN_AUDIO_SECONDS
+        )
     if seconds < MIN_AUDIO_SECONDS:
-        raise InputError(f"{name} lasts {seconds:.2f} s; give at least {MIN_AUDIO_SECONDS} s of speech.")
+        raise InputError(
+            "{name} lasts {seconds:.2f} s; give at least {least} s of speech.",
+            name=name,
+            seconds=seconds,
+            least=MIN_AUDIO_SECONDS,
+        )
     if seconds > max_seconds:
-        raise InputError(f"{name} lasts {seconds:.1f} s; at most {max_seconds:g} s is accepted.")
+        raise InputError(
+            "{name} lasts {seconds:.1f} s; at most {most:g} s is accepted.",
+            name=name,
+            seconds=seconds,
+            most=max_seconds,
+        )
     if not np.isfinite(audio).all():
-        raise InputError(f"{name} holds values that are not numbers; give a sound file that plays.")
+        raise InputError("{name} holds values that are not numbers; give a sound file that plays.", name=name)
     peak = float(np.abs(audio).max())
     if peak < SILENT_PEAK:
-        raise InputError(f"{name} is silent (peak {peak:.5f} of full scale; at least {SILENT_PEAK} is needed).")
+        raise InputError(
+            "{name} is silent (peak {peak:.5f} of full scale; at least {least} is needed).",
+            name=name,
+            peak=peak,
+            least=SILENT_PEAK,
+        )
 
 
 def analyse(

@@ -64,9 +64,14 @@ class SpeechStream:
     def _checked(self, sound: np.ndarray, rate: int) -> np.ndarray:
         sound = np.asarray(sound)
         if sound.ndim != 1:
-            raise InputError(f"the sound has shape {list(sound.shape)}; one channel [samples] is needed")
+            raise InputError("the sound has shape {shape}; one channel [samples] is needed", shape=list(sound.shape))
         if not RATES[0] <= rate <= RATES[1]:
-            raise InputError(f"the sound has {rate} samples a second; {RATES[0]} to {RATES[1]} are accepted")
+            raise InputError(
+                "the sound has {rate} samples a second; {low} to {high} are accepted",
+                rate=rate,
+                low=RATES[0],
+                high=RATES[1],
+            )
         sound = sound.astype(np.float32) / (32768 if sound.dtype == np.int16 else 1)
         if not np.isfinite(sound).all():
             raise InputError("the sound holds values that are not numbers")

@@ -22,7 +22,7 @@ from iasa.avatar.speaker import speaker_names  # noqa: E402
 from iasa.cli.arguments import read_reference  # noqa: E402
 from iasa.cli.main import make_parser  # noqa: E402
 from iasa.config import InputError  # noqa: E402
-from iasa.demo import service, speaker_choice  # noqa: E402
+from iasa.demo import learn, service, speaker_choice  # noqa: E402
 from iasa.demo.clip_actions import hand_out, made_before, play_stored, to_comparison  # noqa: E402
 from iasa.demo.compare import compare  # noqa: E402
 from iasa.demo.explore import explore, mask  # noqa: E402
@@ -31,11 +31,12 @@ from iasa.demo.run_settings import restore_settings  # noqa: E402
 from iasa.demo.service import STAGES, missing_parts, new_output, stop_flag  # noqa: E402
 from iasa.demo.speak import preview_poses, speak_live  # noqa: E402
 from iasa.demo.speaker_choice import BACKDROPS, DRAWN, EXAMPLE, PHOTO, Backdrop, choose_speaker  # noqa: E402
-from iasa.demo.words import WORDS, translations, words  # noqa: E402
+from iasa.demo.tabs import list_missing  # noqa: E402
+from iasa.demo.words import translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.media.reader import read_metadata, read_video  # noqa: E402
 from iasa.media.writer import write_video  # noqa: E402
-from iasa.paths import CHECKOUT, SPEECH  # noqa: E402
+from iasa.paths import SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
@@ -116,15 +117,22 @@ def test_heavy_work_waits_in_one_line(page):
 def test_no_field_takes_a_path_or_an_address(page):
     """Text typed into the page could name a file or a server; the one text field holds words to be spoken."""
     typed = [block for block in page.blocks.values() if isinstance(block, gr.Textbox)]
-    assert [str(block.label) for block in typed] in ([], [str(words("typed"))])
+    assert [block.elem_id for block in typed] in ([], ["typed"])
 
 
 def test_both_languages_have_all_words(page):
-    assert set(WORDS["en"]) == set(WORDS["de"])
-    assert all(text.strip() for words in WORDS.values() for text in words.values())
-    sources = "".join((CHECKOUT / "iasa" / "demo" / f"{name}.py").read_text() for name in ("tabs", "speak_tab"))
-    used = set(re.findall(r"words\(\"(\w+)\"\)", sources))
-    assert used == set(WORDS["en"])
+    """What the browser is given has English and German for every label, and no place that nothing fills."""
+    english, german = (translations.translations[code] for code in ("en", "de"))
+    assert set(english) == set(german) and len(english) > 60
+    assert all(text.strip() and not set("{}") & set(text) for text in (*english.values(), *german.values()))
+    alike = {text for key, text in english.items() if german[key] == text}
+    assert not alike - {"Hindi", learn.about_notebooks()}, alike  # names
+    shown = [
+        str(getattr(block, part, "") or "") for block in page.blocks.values() for part in ("label", "value", "info")
+    ]
+    assert not [
+        text for text in shown if "__i18n__" in text and json.loads(text.removeprefix("__i18n__"))["key"] not in english
+    ]
 
 
 def test_what_the_page_says(page):
@@ -141,7 +149,9 @@ def test_what_the_page_says(page):
     for word in ("Ein generatives Videomodell", "KI-erzeugt", "Verantwortung", "einverstanden", "### Gemessen"):
         assert word in german, word
     shown = {str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown) and block.value}
-    assert {str(words(part)) for part in ("about", "about_measured", "about_weights", "about_programs")} <= shown
+    assert {
+        str(words(part)) for part in (learn.about, learn.about_measured, learn.about_weights, learn.about_programs)
+    } <= shown
     assert "weights" not in " ".join(missing_parts())
 
 
@@ -152,7 +162,8 @@ def test_missing_parts_are_named_and_the_page_still_stands(monkeypatch, tmp_path
     for part in ("mediapipe==0.10.21", "pip install skia-python", "pocketsphinx", "weights of the student"):
         assert part in lacking
     blocks = app.make_app().blocks.values()
-    assert any(isinstance(block, gr.Markdown) and "skia-python" in str(block.value or "") for block in blocks)
+    assert any(isinstance(block, gr.Markdown) and str(block.value) == str(words(list_missing)) for block in blocks)
+    assert "skia-python" in translations.translations["en"]["iasa list_missing"]
 
 
 def test_speaking(speech):

@@ -376,3 +376,25 @@ def test_what_is_behind_a_photographs_person_is_asked_where_one_is_used(visit):
     page.get_by_label("A color").click()
     page.wait_for_selector("text=Color >> visible=true")
     take_screenshot(page, "app_photo")
+
+
+def test_the_language_is_chosen_in_the_page(visit):
+    """Over the browser's own, in labels as in what the server says; the address keeps it, and the rest of the address."""
+    page = visit(locale="de-DE")
+    page.wait_for_selector("text=Erzeugen")
+    assert page.inner_text("#language [aria-current]") == "Deutsch"
+    page.evaluate("history.replaceState(null, '', '?x=1#here')")
+    page.click("#language a[lang=en]")
+    page.wait_for_selector("text=Speech in, talking speaker out")
+    assert page.evaluate("location.search + location.hash") == "?x=1&lang=en#here"
+    for _ in range(2):
+        page.wait_for_selector("#generate >> text=Generate")
+        assert page.inner_text("#language [aria-current]") == "English" and "Erzeugen" not in page.inner_text("body")
+        assert page.evaluate("document.documentElement.lang") == "en"
+        page.click("#generate")
+        page.wait_for_selector("#player p:has-text('There is no speech')")
+        page.reload()
+    page.goto(page.url.replace("lang=en", "lang=de"))
+    page.wait_for_selector("#generate >> text=Erzeugen")
+    page.click("#generate")
+    page.wait_for_selector("#player p:has-text('Es fehlt die Sprache')")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import itertools
+import json
+import pickle
 import re
 from types import SimpleNamespace
 
@@ -12,95 +14,131 @@ import pytest
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 from iasa.avatar import moving_parts  # noqa: E402
-from iasa.config import InputError  # noqa: E402
-from iasa.demo import given_speech, service, words  # noqa: E402
+from iasa.avatar.framing import NoFaceError  # noqa: E402
+from iasa.config import MODELS, InputError, Sentence  # noqa: E402
+from iasa.demo import given_speech, service  # noqa: E402
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs  # noqa: E402
-from iasa.demo.measured import translate_table  # noqa: E402
+from iasa.demo.run_settings import NEEDED  # noqa: E402
 from iasa.demo.speak import to_figures  # noqa: E402
-from iasa.demo.translations import GERMAN, translate  # noqa: E402
+from iasa.demo.tabs import list_missing  # noqa: E402
+from iasa.demo.translations import catalogue, translate  # noqa: E402
+from iasa.inference.generation import remarks  # noqa: E402
 from iasa.paths import CHECKOUT  # noqa: E402
+from iasa.speech.language import LANGUAGES  # noqa: E402
 
-# Modules whose InputErrors a visitor of the demo can meet.
+# Modules, or functions of them, whose errors a visitor of the demo can meet.
 REACHED = (
-    "config.py", "media/reader.py", "keypoints.py", "avatar/speaker.py", "session.py", "media/content_credentials.py",
-    "pose/extract.py", "speech/features.py", "speech/streaming.py", "avatar/photo.py", "avatar/framing.py",
-    "media/sound.py", "media/picture.py", "explorer/page.py", "explorer/recorder.py",
+    "config.py", "keypoints.py", "session.py", "avatar/speaker.py", "avatar/photo.py", "avatar/framing.py",
+    "avatar/photograph.py", "avatar/drawing.py", "avatar/moving_parts.py", "pose/extract.py",
+    "speech/features.py", "speech/streaming.py", "explorer/page.py", "explorer/recorder.py",
+    "media/container.py", "media/reader.py", "media/sound.py", "media/picture.py", "media/backdrop.py",
+    "media/content_credentials.py", "masks/plan.py:check_options",
+    "models/checkpoint.py:load_weights", "files.py:atomic_write", "files.py:_unwritable", "media/writer.py:_unwritable",
     *(f"demo/{path.name}" for path in sorted((CHECKOUT / "iasa" / "demo").glob("*.py"))),
 )  # fmt: skip
-OUTPUTS = (
-    "cannot be named",
-    "cannot be written",
-    "cannot write",
-    "no frames to write",
-)  # our own files, not a visitor's
+SAID = ("InputError", "NoFaceError", "Sentence", "words", "translate", "to_sentence")  # take a template first
+COMPARED = ("teacher", "dense student", "sparse student", "static reference", "warped reference", "ground truth")
+FIELD = re.compile(r"\{\w*(?:![rsa])?(?::[^{}]*)?\}")
 
 
-def raised_texts(path: str) -> list[str]:
-    """What `raise InputError(...)` says in a module, with 7 where values stand; names of constants are looked up."""
-    tree = ast.parse((CHECKOUT / "iasa" / path).read_text())
+def templates(path: str) -> set[str]:
+    """What a module, or a function of it, says to users: the literal texts that SAID's functions are called with."""
+    file, _, name = path.partition(":")
+    tree = ast.parse((CHECKOUT / "iasa" / file).read_text())
     constants = {
-        node.targets[0].id: node.value.value
+        target.id: node.value.value
         for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }
-    texts = []
-    for node in ast.walk(tree):
-        call = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError" and node.args
-        if not call:
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == name]
+    assert functions or not name, path
+    found = set()
+    for node in (node for part in functions or [tree] for node in ast.walk(part)):
+        if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in SAID or not node.args:
             continue
         given = node.args[0]
         if isinstance(given, ast.JoinedStr):
-            texts.append("".join(str(p.value) if isinstance(p, ast.Constant) else "7" for p in given.values))
-        elif isinstance(given, ast.Constant):
-            texts.append(given.value)
+            found.add(f"not a template: {ast.unparse(given)}")
         elif isinstance(given, ast.Name) and given.id in constants:
-            texts.append(constants[given.id])
-        elif ast.unparse(given) != "str(error)":
-            texts.append(f"unknown: {ast.unparse(given)}")
-    return texts
+            found.add(constants[given.id])
+        elif isinstance(given, ast.Constant):
+            found.add(given.value)
+    return found
 
 
-def test_every_error_has_german():
-    texts = [(path, text) for path in REACHED for text in raised_texts(path)]
-    assert len(texts) > 60
-    lacking = [  # "7: 7" is a file's name and the system's own words
-        (path, text)
-        for path, text in texts
-        if translate(text, "de") == text and text != "7: 7" and not any(part in text for part in OUTPUTS)
-    ]
-    assert not lacking
+def test_every_sentence_has_german():
+    said = {path: templates(path) for path in REACHED}
+    assert sum(map(len, said.values())) > 180
+    known = set(catalogue("de")) | {"{name}: {reason}"}  # a file's name and the system's own words
+    assert not {path: lacking for path, texts in said.items() if (lacking := texts - known)}
+
+
+def test_no_german_is_left_over():
+    """Each key stands in the program, letter for letter; values that are words of their own are listed by their places."""
+    literals = {
+        node.value
+        for path in (CHECKOUT / "iasa").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    read = {json.loads((CHECKOUT / "iasa" / "weights" / name / "card.json").read_text())["data"] for name in MODELS}
+    assert not set(catalogue("de")) - literals - read - {"hand height"}
 
 
 def test_sentences_keep_their_values():
-    for english, german in GERMAN.items():
-        assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", german)), english
-    said = "a.wav lasts 75.0 s; at most 60 s is accepted."
+    for english, german in catalogue("de").items():
+        assert sorted(FIELD.findall(english)) == sorted(FIELD.findall(german)), english
+        assert "{" not in FIELD.sub("", english + german)
+    said = Sentence(
+        "{name} lasts {seconds:.1f} s; at most {most:g} s is accepted.", name="a.wav", seconds=75, most=60.0
+    )
+    assert said == "a.wav lasts 75.0 s; at most 60 s is accepted." == translate(said, "en")
     assert translate(said, "de") == "a.wav dauert 75.0 s; erlaubt sind höchstens 60 s."
-    assert translate(said, "en") == said and translate("nothing of ours", "de") == "nothing of ours"
-    playlist = translate("x.mp4 is a playlist, not media that can be read; accepted are wav", "de")
-    assert playlist == "x.mp4 ist eine Abspielliste, keine Mediendatei; erlaubt sind wav"
-    assert translate("Making frames, about 12 s left", "de") == "Bilder entstehen, noch etwa 12 s"
-    assert translate("x {name} is empty (0 bytes)", "de") == "x {name} ist leer (0 Byte)"  # a name is never a place
+    assert translate(str(said), "de") == said and translate("nothing of ours", "de") == "nothing of ours"
+    empty = "{name} is empty (0 bytes)"  # a name is never a place, nor a word of ours
+    assert translate(Sentence(empty, name="{name}"), "de") == "{name} ist leer (0 Byte)"
+    assert translate(Sentence(empty, name="left"), "de") == "left ist leer (0 Byte)"
+    assert translate(Sentence("{a}; {b}", a=Sentence("left"), b="left"), "de") == "linke; left"
+    assert translate("Place {place} of {all} in the line", "de") == "Platz {place} von {all} in der Reihe"
     report = dict(frames=15, fps=22.0, seconds={"motion": 0.1}, model="student", steps=1, seed=3, density=0.05)
     report |= {"flop": 2e9, "device": "cpu", "dtype": "b"}
     figures = translate(to_figures(report), "de")
     assert "Schritte: 1," in figures and "Stufen nebeneinander" in figures
     assert "15 Bilder" in figures and "Startzahl 3" in figures and "5.0%, 2.0 GFLOP · cpu b" in figures
-    skia = "skia is not installed: drawn speakers and photos are off (pip install skia-python)."
-    assert translate(skia, "de").startswith(
-        "skia ist nicht installiert: gezeichnete Sprecher und Fotos gehen nicht (pip"
-    )
+    report.pop("flop")  # a photograph, in layers
+    assert translate(to_figures(report), "de").endswith("Schritte: 1, Startzahl 3 · cpu b")
+    report = {"held_seconds": 1.25, "silent_seconds": 0.5, "fitted": True, "lips_from_poses": True}
+    assert all(translate(said, "de") != said for said in remarks(report)) and len(remarks(report)) == 4
     for text in (
         *service.STAGES.values(),
         *given_speech.PLACE_IN_LINE,
-        "Stopped.",
-        "Reading",
-        "Reading the clip",
-        "Finding the person",
+        *NEEDED.values(),
+        *LANGUAGES.values(),
+        *COMPARED,
     ):
-        assert translate(text, "de") != text
+        assert text in catalogue("de"), text
+
+
+def test_an_error_is_an_english_sentence_everywhere():
+    """As it is written it reads; another process gets it whole, with what it takes to translate it."""
+    error = InputError("{name} has {channels} channels; at most {most} are accepted", name="a {b}", channels=9, most=8)
+    assert str(error) == "a {b} has 9 channels; at most 8 are accepted"
+    assert str(InputError("{this} is no template without values")) == "{this} is no template without values"
+    for one in (error, NoFaceError("no face"), InputError(error.args[0])):
+        again = pickle.loads(pickle.dumps(one))
+        assert type(again) is type(one) and str(again) == str(one)
+        assert translate(again.args[0], "de") == translate(one.args[0], "de")
+    assert translate(error.args[0], "de") == "a {b} hat 9 Kanäle; erlaubt sind höchstens 8"
+
+
+def test_what_is_missing_is_said_in_german(monkeypatch, tmp_path):
+    monkeypatch.setattr(service.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(service, "WEIGHTS", tmp_path)
+    said = list_missing("de")
+    assert "Die Gewichte von student liegen nicht in" in said
+    assert "skia ist nicht installiert: gezeichnete Sprecher und Fotos gehen nicht (pip install skia-python;" in said
 
 
 def test_the_language_is_the_browsers():
@@ -110,9 +148,14 @@ def test_the_language_is_the_browsers():
     assert ask("de-DE,de;q=0.9,en;q=0.8") == ask("DE") == "de"
     assert {ask(header) for header in ("en-US,en;q=0.9,de;q=0.8", "fr", "", None)} == {"en"}
     assert service.language_of(None) == service.language_of(SimpleNamespace(session_hash="x")) == "en"
-    german = SimpleNamespace(headers={"accept-language": "de"})
+    chosen = SimpleNamespace(headers={"accept-language": "de-DE"}, query_params={"lang": "en"})
+    assert service.language_of(chosen) == "en"  # in the page's address
+    german = SimpleNamespace(headers={"accept-language": "en"}, query_params={"lang": "de"})
+    assert service.language_of(german) == "de"
+    other = SimpleNamespace(headers={"accept-language": "de"}, query_params={"lang": "<script>"})
+    assert service.language_of(other) == "de"
     with pytest.raises(gr.Error) as raised, service.plain_errors(german):
-        raise InputError("<b>.wav is empty (0 bytes)")
+        raise InputError("{name} is empty (0 bytes)", name="<b>.wav")
     assert raised.value.message == "&lt;b&gt;.wav ist leer (0 Byte)" and raised.value.title == "Fehler"
 
 
@@ -125,16 +168,12 @@ def test_learn_in_german_follows_the_english():
     assert not set("{}<>") & set(english + german)  # gradio's translations would take them for places
     assert "ground truth" not in about_measured("de") and "Gemessen" in about_measured("de")
     assert about_notebooks("de") and "MCP-Werkzeuge" in about_programs("de")
-    table = "| | steps | density |\n|---|---|---|\n| teacher | 8 | 1% |\nMore."
-    lines = ["|  | Schritte | Dichte |", "| --- | --- | --- |", "| Lehrer | 8 | 1% |", "More."]
-    assert translate_table(table, "de").splitlines() == lines
-    assert set(words.translations.translations["en"]) == set(words.translations.translations["de"])
 
 
 def test_what_moves_in_a_photograph_is_said_in_german():
     kinds = (moving_parts.MOVES, moving_parts.TOGETHER, moving_parts.HOLDS, moving_parts.HIDDEN, moving_parts.AT_FACE,
              moving_parts.CUT_OFF)  # fmt: skip
-    english = {name for name, text in GERMAN.items() if name != text}
+    english = {name for name, text in catalogue("de").items() if name != text}
     for hands in itertools.product(kinds, kinds):
         for sentence in moving_parts.Parts(hands, eyes_open=False).sentences:
             german = translate(sentence, "de")
