@@ -21,6 +21,7 @@ from iasa.explorer.constants import drawing, mask_rule
 from iasa.explorer.pattern_details import STAYS, PatternDetails, timetables
 from iasa.explorer.pattern_recorder import PatternMaps
 from iasa.explorer.recorder import LearnedAttention
+from iasa.grid import TokenGrid
 from iasa.keypoints import Keypoints
 from iasa.masks import AttentionPlan
 from iasa.paths import RESULTS
@@ -29,7 +30,7 @@ TITLE = "Input-aware sparse attention"
 MAX_FRAMES = 1024  # latent frames of one page
 # Files of js/, each after those that it imports from.
 MODULES = (
-    "data", "i18n", "similarity", "regions", "mask", "recall", "explain", "plan_text",  # arithmetic and words
+    "data", "i18n", "visibility", "similarity", "regions", "mask", "recall", "explain", "plan_text",  # arithmetic and words
     "state", "dom", "colours", "picture", "strip", "limbs", "frame", "sentence", "tiles", "controls",
     "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "pattern_details",
     "patterns_view", "views",
@@ -71,9 +72,6 @@ def explorer_html(
         raise InputError(
             "the plan has {frames} latent frames; the explorer shows up to {most}", frames=f, most=MAX_FRAMES
         )
-    options = plan.options
-    if options.sinks > 1 or options.chunk > 1 or options.whole_window or plan.grid.aspect != 1:
-        raise InputError("the explorer shows plans of single frames of square pictures with at most one reference")
     if attention is not None and attention.mass.shape[2] != f:
         raise InputError(
             "the attention is of {count} frames; the plan has {frames}", count=attention.mass.shape[2], frames=f
@@ -91,7 +89,7 @@ def explorer_html(
         "plan": json.loads(plan.to_json()) | {"distance": None},  # the page computes the distances itself
         "xy": _encode(keypoints.xy, "<f4"),
         "confidence": _encode(keypoints.confidence, "<f4"),
-        "thumbnails": None if thumbnails is None else [_to_jpeg(picture, f) for picture in thumbnails],
+        "thumbnails": None if thumbnails is None else [_to_jpeg(picture, plan.grid) for picture in thumbnails],
         "attention": None if attention is None else _pack(attention),
         "patterns": None if patterns is None else _pack_patterns(patterns),
         "bench": bench or [],
@@ -166,15 +164,17 @@ def _encode(array: np.ndarray, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode("ascii")
 
 
-def _to_jpeg(picture: np.ndarray, frames: int) -> str:
-    """A small picture, cut square, as a data URI."""
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    size = _THUMBNAIL if frames < _MANY else _SMALL
-    image = Image.fromarray(np.ascontiguousarray(picture[top : top + side, left : left + side]))
+def _to_jpeg(picture: np.ndarray, grid: TokenGrid) -> str:
+    """A small picture, cut to the grid's shape, as a data URI."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    width, height = min(image.width, image.height * grid.aspect), min(image.height, image.width / grid.aspect)
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    size = _THUMBNAIL if grid.frames < _MANY else _SMALL
+    small = round(size * grid.aspect**0.5), round(size / grid.aspect**0.5)
     file = io.BytesIO()
-    image.resize((size, size), Image.Resampling.LANCZOS).save(file, "JPEG", quality=80)
+    image.resize(small, Image.Resampling.LANCZOS, (left, top, left + width, top + height)).save(
+        file, "JPEG", quality=80
+    )
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -20,8 +20,9 @@ from iasa.explorer import constants
 from iasa.explorer.constants import mask_rule
 from iasa.explorer.page import MODULES, explorer_html, join_modules
 from iasa.grid import TokenGrid
-from iasa.keypoints import COUNT, FACE, LEFT_HAND, REGIONS, RIGHT_HAND, UPPER_BODY, Keypoints
+from iasa.keypoints import COUNT, FACE, LEFT_HAND, REGIONS, RIGHT_HAND, UPPER_BODY, Keypoints, scale_keypoints
 from iasa.masks import AttentionPlan, make_plan, region_bits, regions, rigid_distance
+from iasa.masks.visibility import chunk_bounds
 
 NODE = shutil.which("node")
 ARITHMETIC = MODULES[: MODULES.index("plan_text") + 1]  # the modules that draw nothing
@@ -34,7 +35,7 @@ DRIVER = """
 const cases = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const answers = cases.map((given) => {
   const poses = { frames: given.grid.frames, xy: decode(given.xy, Float32Array),
-    confidence: decode(given.confidence, Float32Array) };
+    confidence: decode(given.confidence, Float32Array), extent: extentOf(given.grid) };
   const options = { ...DEFAULTS, ...given.options }, n = given.grid.rows * given.grid.cols;
   const closest = new Float64Array(given.grid.frames * n).fill(Infinity);
   const bits = regionBits(poses, given.grid, options.method, closest);
@@ -103,7 +104,14 @@ def make_case(seed: int) -> Case:
         mode=str(rng.choice(["exact", "pooled"])), reach=int(rng.choice([125, 3])),
     )  # fmt: skip
     keypoints = random_poses(rng, frames)
-    plan = make_plan(keypoints, TokenGrid(frames, rows, cols), options)
+    aspect = 1.0
+    if seed % 2:  # as video models have them
+        aspect = float(rng.choice([1.0, 832 / 480, 0.5]))
+        options = replace(
+            options, references=int(rng.integers(1, 4)), chunk=int(rng.integers(1, 5)), causal=bool(rng.random() < 0.5),
+            whole_window=bool(rng.random() < 0.5),
+        )  # fmt: skip
+    plan = make_plan(keypoints, TokenGrid(frames, rows, cols, aspect), options)
     queries = [(int(rng.integers(frames)), int(rng.integers(rows * cols))) for _ in range(3)]
     return Case(keypoints, plan, queries, {"permute": bool(rng.random() < 0.7)})
 
@@ -160,7 +168,8 @@ def test_the_rigid_fit_is_the_same(cases, answers):
     for case, answer in zip(cases, answers, strict=True):
         f = case.plan.grid.frames
         body = list(UPPER_BODY)
-        xy, weights = case.keypoints.xy[:, body], case.keypoints.confidence[:, body]
+        xy = scale_keypoints(case.keypoints, case.plan.grid.extent).xy[:, body]
+        weights = case.keypoints.confidence[:, body]
         wanted = rigid_distance(torch.from_numpy(xy).double(), torch.from_numpy(weights).double()).numpy()
         found = decode(answer["distance"], "<f8").reshape(f, f)
         assert np.array_equal(np.isinf(found), np.isinf(wanted))
@@ -208,16 +217,20 @@ def test_rows_of_the_mask_are_the_same(cases, answers):
             row = decode(text, "u1")
             wanted = exact.allowed(t * n + i, torch.arange(plan.grid.tokens)).numpy()
             assert np.array_equal((row > 0) & (row != 9), wanted)
-            assert (row[t * n : (t + 1) * n] == 1).all()
-            if plan.options.sink and t > 0:
-                assert (row[:n] == 2).all()
+            by_frame = row.reshape(-1, n)
+            start, end = (int(bound[t]) for bound in chunk_bounds(plan.grid.frames, plan.options))
+            assert (by_frame[start:end] == 1).all()
+            if t >= plan.options.sinks:
+                assert (by_frame[: plan.options.sinks] == 2).all()
             assert not (row == 10).any() if plan.options.local else not ((row >= 4) & (row < 9)).any()
             for token in np.flatnonzero((row >= 4) & (row < 9)):
                 region = 1 << (row[token] - 4)
                 assert plan.region_bits[t, i] & plan.region_bits.flatten()[token] & region
                 assert token // n in plan.frame_table[t, : plan.options.top_k].tolist()
             for token in np.flatnonzero(row == 3):
-                assert token // n in range(max(0, t - plan.options.window), t)
+                near = start - plan.options.window, end + (0 if plan.options.causal else plan.options.window)
+                assert token // n in range(*near) and not start <= token // n < end
+                assert plan.options.whole_window == (token // n in plan.whole[t])
         if plan.options.mode == "pooled" and case.switches["permute"]:
             full = plan.dense()
             for (t, i), text in zip(case.queries, answer["rows"], strict=True):
@@ -229,7 +242,8 @@ def test_rows_of_the_mask_are_the_same(cases, answers):
 
 def test_settings_and_files_come_back(cases, answers):
     for case, answer in zip(cases, answers, strict=True):
-        assert answer["settings"] | {"reach": 0} == answer["options"] | {"reach": 0}
+        of_the_clip = {"reach": 0, "references": 1}  # no settings
+        assert answer["settings"] | of_the_clip == answer["options"] | of_the_clip
         back = AttentionPlan.from_json(answer["json"])
         assert torch.equal(back.frame_table, case.plan.frame_table)
         assert torch.equal(back.region_bits, case.plan.region_bits) and back.options == case.plan.options
@@ -241,6 +255,8 @@ def test_the_explorers_own_switches(cases):
         Case(c.keypoints, c.plan, c.queries, dict(causal=False, align=False, regions=0b00110, permute=True))
         for c in cases[2:60]
         if c.plan.options.local
+        and c.plan.grid.aspect == 1
+        and c.plan.options == replace(c.plan.options, references=1, chunk=1, whole_window=False)
     ]
     for case, answer in zip(some, ask(some), strict=True):
         f, options = case.plan.grid.frames, case.plan.options
@@ -313,6 +329,20 @@ def test_sentences(cases):
     assert seen.startswith(f"Visible: frame {near} is the most similar") and any(r in seen for r in REGIONS)
     assert reach == "Hidden: frame 2 is 7 frames away; only 6 are searched."
     assert n == 64
+
+
+def test_sentences_of_frames_that_are_seen_whole():
+    """Of a plan as video models have them: two references, chunks of three, whole neighbours on both sides."""
+    options = MaskOptions(top_k=1, window=1, references=2, chunk=3, causal=False, whole_window=True)
+    poses = random_poses(np.random.default_rng(3), 12)
+    plan = make_plan(poses, TokenGrid(12, 4, 6, 1.5), options)
+    chunk, reference, window, between = ask(
+        [Case(poses, plan, [], {})], [(6, 0, 5, 0), (6, 0, 1, 3), (6, 0, 8, 0), (1, 0, 0, 0)]
+    )[0]["sentences"]
+    assert chunk == "Visible: frames 6 and 5 are one chunk, made together, and see each other whole."
+    assert reference == "Visible: frame 1 is one of 2 references, which every frame sees whole."
+    assert window == "Visible: frame 8 lies in the window next to frame 6, which is seen whole."
+    assert between == "Visible: frame 0 is one of 2 references, which every frame sees whole."
 
 
 def test_without_pythons_bits_the_plan_is_the_same(cases):

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -656,6 +657,44 @@ def test_in_a_frame_it_reaches_nothing_around_it(browser, plan, poses):
         assert 0 <= box["y"] and box["y"] + box["height"] <= page.viewport_size["height"]
         inner.evaluate("document.getElementById('tour-next').click()")
     page.close()
+
+
+VIDEO = MaskOptions(top_k=2, window=1, references=2, chunk=3, causal=False, whole_window=True, block=128)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "options"),
+    [(832 / 480, VIDEO), (480 / 832, MaskOptions(references=3, chunk=4, block=128))],
+)
+def test_plans_of_video_models(visit, tmp_path, aspect, options):
+    """Chunks, several references, both directions, pictures that are wide or tall: drawn, explained, loaded beside."""
+    poses, wide = make_poses(13), aspect > 1
+    grid = TokenGrid(13, 8 if wide else 12, 12 if wide else 8, aspect)
+    plan = make_plan(poses, grid, options)
+    pictures = np.random.default_rng(0).integers(0, 255, (13, 30, 40, 3), np.uint8)
+    (tmp_path / "page.html").write_text(explorer_html(plan, poses, pictures, title="video"), encoding="utf-8")
+    there = visit(address=(tmp_path / "page.html").as_uri())
+    assert there.figure(0) == percent(plan.density())
+    box = there.page.locator("#frame").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(aspect, rel=0.03)
+    corners = there.at(7, grid.cols - 1), there.at(7, (grid.rows - 1) * grid.cols)
+    (right, left), (top, bottom) = zip(*corners, strict=True)
+    sides = (right - left) * grid.cols / (grid.cols - 1), (bottom - top) * grid.rows / (grid.rows - 1)
+    assert sides[0] / sides[1] == pytest.approx(aspect, rel=0.03)  # and in the film strip
+    for t, i in ((7, 9), (12, 40), (1, 3)):
+        there.hover(t, i)
+        assert there.page.evaluate("[iasaExplorer.state.query.t, iasaExplorer.state.query.i]") == [t, i]
+        allowed = plan.allowed(t * grid.tokens_per_frame + i, torch.arange(grid.tokens)).numpy()
+        assert np.array_equal(there.row() > 0, allowed)
+    there.click(7, 9)
+    there.hover(0, 3)
+    assert (f"one of {options.references} references" if options.references > 1 else "the sink") in there.sentence
+    there.page.click("#tab-compare")
+    other = make_plan(poses, grid, replace(options, chunk=1, references=1))
+    (tmp_path / "other.json").write_text(other.to_json())
+    there.page.set_input_files("#second-file", tmp_path / "other.json")
+    there.until(f"document.getElementById('numbers').innerText.includes('{percent(other.density())}')")
+    take_screenshot(there.page, f"explorer_video_{aspect:.2f}")
 
 
 def test_what_does_not_fit_is_refused(plan, poses):

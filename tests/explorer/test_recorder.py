@@ -127,7 +127,7 @@ def test_a_clip_is_recorded_from_its_poses(model):
 DRIVER = """
 const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const floats = (name) => decode(given[name], Float32Array);
-const poses = { frames: given.grid.frames, xy: floats("xy"), confidence: floats("confidence") };
+const poses = { frames: given.grid.frames, xy: floats("xy"), confidence: floats("confidence"), extent: [1, 1] };
 const attention = { layers: 1, heads: 1, signatures: Array.from({ length: 32 }, (_, s) => s),
   bits: decode(given.bits, Uint8Array), mass: floats("mass"), meets: floats("meets") };
 const answers = given.options.map((changed) => {

@@ -2,7 +2,7 @@
 
 import { PAGE, RULE, decode, range } from "./data.js";
 import { percent, say } from "./i18n.js";
-import { hasSink } from "./mask.js";
+import { wholeReason } from "./mask.js";
 import { isExact, keptMass, keptShares, recall } from "./recall.js";
 import { emit, f, measured, plan, state } from "./state.js";
 import { about, byId, element, fit, makeCanvas } from "./dom.js";
@@ -93,7 +93,7 @@ export function drawAttention() {
   );
   let most = 0.01;
   for (let q = Math.min(3, f - 1); q < f; q++) for (let k = 0; k <= q; k++) most = Math.max(most, massOf(q, k));
-  const seen = (q) => [...plan.past[q], ...(hasSink(plan, q) ? [0] : [])];
+  const seen = (q) => range(0, f).filter((k) => k !== q && (wholeReason(plan, q, k) || plan.past[q].includes(k)));
   drawPairs(byId("mass"), pairWidth(), (q, k) => (k > q ? null : Math.sqrt(massOf(q, k))), seen, Math.sqrt(most));
   showBoard(shares);
   drawMassBars(

@@ -1,7 +1,7 @@
 // What each colour stands for, on a light and on a dark page.
 
 import { PAGE, clamp, range } from "./data.js";
-import { REASON, REASONS } from "./mask.js";
+import { REASON, REASONS } from "./visibility.js";
 import { state } from "./state.js";
 
 export const COLOURS = PAGE.drawing.colours; // regions, own, window, whole

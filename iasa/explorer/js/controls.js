@@ -11,8 +11,8 @@ const refresh = []; // what brings each control to the state
 const group = (title, ...children) => element("fieldset", {}, element("legend", {}, title), ...children);
 const rowOf = (...children) => element("div", { class: "row" }, ...children);
 
-function slider(title, name, most) {
-  const input = element("input", { type: "range", min: 0, max: most, id: `option-${name}`, "aria-label": title }),
+function slider(title, name, most, least = 0) {
+  const input = element("input", { type: "range", min: least, max: most, id: `option-${name}`, "aria-label": title }),
     out = element("output");
   input.addEventListener("input", () => setOption(name, Number(input.value)));
   refresh.push(() => {
@@ -64,6 +64,7 @@ export function makeControls() {
     element("div", { class: "head" }, element("h2", {}, say("The mask")), reset),
     slider(say("K: most similar past frames"), "top_k", Math.max(1, Math.min(16, f - 1))),
     slider(say("Window: frames just before"), "window", Math.min(6, Math.max(1, f - 1))),
+    slider(say("Chunk: frames made together"), "chunk", Math.max(1, Math.min(8, f - 1)), 1),
     group(say("Regions that see each other across frames"), rowOf(...RULE.regions.map(regionChip))),
     group(
       say("Rules"),
@@ -72,6 +73,7 @@ export function makeControls() {
         toggle("sink", say("Sink frame")),
         toggle("causal", say("Causal")),
         toggle("align", say("Rigid alignment")),
+        toggle("whole_window", say("Window whole")),
       ),
     ),
     segments(say("Region shapes"), "method", RULE.methods, (method) => shapes[method]),
@@ -88,8 +90,8 @@ export function showControls() {
 
 export function showKey() {
   const { sink, window, local, regions, mode } = state.options,
-    items = [[say("Own frame"), COLOURS.own]];
-  if (sink) items.push([say("Sink"), ink.sink]);
+    items = [[say(state.options.chunk > 1 ? "Own chunk" : "Own frame"), COLOURS.own]];
+  if (sink) items.push([say(state.options.references > 1 ? "References" : "Sink"), ink.sink]);
   if (window) items.push([say("Window"), COLOURS.window]);
   if (local)
     RULE.regions.forEach((name, r) => {

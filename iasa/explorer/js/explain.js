@@ -1,9 +1,23 @@
 // Why a patch does or does not see another one, in a sentence.
 
 import { figure, listed, namesOf, ordinal, say } from "./i18n.js";
-import { REASON, reasonOf } from "./mask.js";
+import { REASON, sinksOf } from "./visibility.js";
+import { reasonOf, wholeReason } from "./mask.js";
 
 const shownPart = (bits) => (bits ? say("the {parts}", { parts: listed(namesOf(bits)) }) : say("background"));
+
+// Of a frame that is seen whole, whatever the patches show.
+function explainWhole(plan, reason, tq, tk) {
+  const sinks = sinksOf(plan.options, plan.grid.frames);
+  if (tq === tk) return say("Visible: a frame sees all of itself (frame {tq}).", { tq });
+  if (reason === REASON.window)
+    return say("Visible: frame {tk} lies in the window next to frame {tq}, which is seen whole.", { tk, tq });
+  if (reason === REASON.own && tk >= sinks)
+    return say("Visible: frames {tq} and {tk} are one chunk, made together, and see each other whole.", { tk, tq });
+  return sinks === 1
+    ? say("Visible: frame 0 is the sink, the reference that every frame sees whole.")
+    : say("Visible: frame {tk} is one of {sinks} references, which every frame sees whole.", { tk, sinks });
+}
 
 // The sentence for query token i of frame tq and key token j of frame tk.
 export function explain(plan, tq, i, tk, j) {
@@ -12,8 +26,8 @@ export function explain(plan, tq, i, tk, j) {
   const reason = reasonOf(plan, tq, i, tk, j),
     mine = plan.bits[tq * n + i],
     other = plan.bits[tk * n + j];
-  if (reason === REASON.own) return say("Visible: a frame sees all of itself (frame {tq}).", { tq });
-  if (reason === REASON.sink) return say("Visible: frame 0 is the sink, the reference that every frame sees whole.");
+  const whole = wholeReason(plan, tq, tk);
+  if (whole) return explainWhole(plan, whole, tq, tk);
   if (options.causal && tk > tq)
     return say("Hidden: frame {tk} lies in the future of frame {tq}; attention is causal.", { tk, tq });
   const S = figure(distance[tq * f + tk]),

@@ -2,7 +2,8 @@
 
 import { PAGE, RULE } from "./data.js";
 import { say } from "./i18n.js";
-import { f, poseChanged, poses, state } from "./state.js";
+import { sinksOf } from "./visibility.js";
+import { aspect, f, poseChanged, poses, state } from "./state.js";
 import { byId, fit } from "./dom.js";
 import { KEY_MARK, MARK } from "./colours.js";
 import { drawPlate, outline, paintCells, tint } from "./picture.js";
@@ -13,27 +14,30 @@ export const HANDLES = PAGE.drawing.handles; // point, name, the points that go 
 const handlePoint = (number) => state.query.t * RULE.points + HANDLES[number].point;
 
 export function drawFrame() {
-  const canvas = byId("frame"),
-    size = canvas.clientWidth || 360,
-    pen = fit(canvas, size, size),
+  const canvas = byId("frame");
+  Object.assign(canvas.style, { aspectRatio: aspect, maxWidth: aspect < 1 ? `${Math.round(100 * aspect)}%` : "" });
+  const w = canvas.clientWidth || 360,
+    h = w / aspect,
+    pen = fit(canvas, w, h),
     { t, i } = state.query;
   canvas.style.width = canvas.style.height = "";
-  drawPlate(pen, t, size);
-  paintCells(pen, 0, 0, size, tint(t, 96));
+  drawPlate(pen, t, w, h);
+  paintCells(pen, 0, 0, w, h, tint(t, 96));
   HANDLES.forEach((_, number) => {
     const at = handlePoint(number);
     if (!(poses.confidence[at] > 0)) return;
     pen.beginPath();
-    pen.arc(poses.xy[2 * at] * size, poses.xy[2 * at + 1] * size, HANDLES[number].joint ? 6 : 3.2, 0, 7);
+    pen.arc(poses.xy[2 * at] * w, poses.xy[2 * at + 1] * h, HANDLES[number].joint ? 6 : 3.2, 0, 7);
     pen.fillStyle = state.handle === number ? KEY_MARK : MARK;
     pen.fill();
     pen.lineWidth = 2;
     pen.strokeStyle = "#10151d";
     pen.stroke();
   });
-  outline(pen, 0, 0, size, i, MARK);
-  if (state.key && state.key.t === t) outline(pen, 0, 0, size, state.key.i, KEY_MARK);
-  const title = t === 0 && state.options.sink ? "Frame {t} of {last}, the sink" : "Frame {t} of {last}";
+  outline(pen, 0, 0, w, h, i, MARK);
+  if (state.key && state.key.t === t) outline(pen, 0, 0, w, h, state.key.i, KEY_MARK);
+  const sinks = sinksOf(state.options, f),
+    title = t >= sinks ? "Frame {t} of {last}" : sinks > 1 ? "Frame {t} of {last}, a reference" : "Frame {t} of {last}, the sink";
   byId("frame-title").textContent = say(title, { t, last: f - 1 });
   byId("scrub").value = t;
   byId("reset-pose").hidden = !state.edited.size;

@@ -1,30 +1,18 @@
 // The mask's rule as iasa/masks/plan.py has it: who sees whom and why, in order, in blocks, and how many pairs that makes.
 //
-// Token i of frame tq sees token j of frame tk if tk = tq, if tk is the sink, or if tk is in tq's frame table and their
-// region bits have one in common. A mask of (f * n)^2 pairs is never built: the frame table and one byte of region bits a
+// Token i of frame tq sees token j of frame tk if tq sees all of tk (its chunk, a sink), or if tk is in tq's frame table
+// and their region bits have one in common. A mask of (f * n)^2 pairs is never built: the frame table and one byte of region bits a
 // token rebuild any row.
 
 import { RULE, range } from "./data.js";
-import { frameTable, poseDistance, rankFrames } from "./similarity.js";
+import { poseDistance } from "./similarity.js";
+import { REASON, REASONS, frameTable, pastFrames, rankFrames, wholeReasons } from "./visibility.js";
 
 export const SIGNATURES = 1 << RULE.regions.length; // values that a token's region bits can take
 export const ALL_REGIONS = SIGNATURES - 1;
 
-// Reasons for which a query sees a key: `chosen` + r is a chosen past frame through region r, `block` a pair that only
-// its block keeps, `whole` a chosen frame without the local mask.
-export const REASON = {
-  none: 0,
-  own: 1,
-  sink: 2,
-  window: 3,
-  chosen: 4,
-  block: 4 + RULE.regions.length,
-  whole: 5 + RULE.regions.length,
-};
-export const REASONS = REASON.whole + 1;
-
 // The package's options, then the explorer's own: bits of the regions that count, the order of the tokens, and so on.
-export const DEFAULTS = { ...RULE.options, causal: true, align: true, permute: true, regions: ALL_REGIONS };
+export const DEFAULTS = { ...RULE.options, align: true, permute: true, regions: ALL_REGIONS };
 
 // Order that makes each frame's region tokens contiguous, Int32Array [f * n]: by bits with the face counting most,
 // background last. `place` is its inverse.
@@ -80,10 +68,6 @@ export function sharedPairs(counts, tq, tk) {
   return pairs;
 }
 
-// Frames that each row of a frame table reaches through the region rule, ascending, without the sink.
-export const pastFrames = (table, options) =>
-  table.map((row) => [...new Set(row)].filter((s) => s >= 0 && !(options.sink && s === 0)).sort((a, b) => a - b));
-
 // Everything about a mask. `bits` are those of all regions; `options.regions` switches some of them off.
 export function makePlan(poses, grid, options, bits, S = null) {
   const f = poses.frames,
@@ -92,7 +76,8 @@ export function makePlan(poses, grid, options, bits, S = null) {
   const ranked = rankFrames(S, f, options),
     table = frameTable(ranked, options);
   const used = options.local ? bits.map((b) => b & options.regions) : new Uint8Array(f * n).fill(ALL_REGIONS);
-  const past = pastFrames(table, options);
+  const whole = wholeReasons(f, options),
+    past = pastFrames(table, whole);
   const identity = () => {
     const all = Int32Array.from({ length: f * n }, (_, i) => i);
     return { order: all, place: all };
@@ -100,12 +85,13 @@ export function makePlan(poses, grid, options, bits, S = null) {
   const { order, place } = options.permute ? permutation(used, f, n) : identity();
   const pooled = options.block > 1 ? pooledBits(used, order, f, n, options.block) : used;
   return {
-    grid: { frames: f, rows: grid.rows, cols: grid.cols },
+    grid: { frames: f, rows: grid.rows, cols: grid.cols, aspect: grid.aspect },
     n,
     options: { ...options },
     distance: S,
     ranked,
     table,
+    whole,
     past,
     bits: used,
     allBits: bits,
@@ -117,18 +103,16 @@ export function makePlan(poses, grid, options, bits, S = null) {
   };
 }
 
-export const hasSink = (plan, t) => plan.options.sink && t !== 0 && (!plan.options.causal || t > 0);
+// Why frame tq sees all of frame tk, as a REASON; none where it does not.
+export const wholeReason = (plan, tq, tk) => plan.whole[tq * plan.grid.frames + tk];
 
 // Pairs kept: token by token, and in whole blocks; and in all.
 function countPairs(plan) {
   const { n } = plan,
     f = plan.grid.frames;
-  let token = 0,
-    block = 0;
+  let token = n * n * plan.whole.reduce((frames, reason) => frames + (reason > 0), 0),
+    block = token;
   for (let t = 0; t < f; t++) {
-    const whole = n * n * (hasSink(plan, t) ? 2 : 1);
-    token += whole;
-    block += whole;
     for (const s of plan.past[t]) {
       token += sharedPairs(plan.counts, t, s);
       block += sharedPairs(plan.pooledCounts, t, s);
@@ -173,8 +157,8 @@ function pastReason(plan, tq, tk, shared) {
 // Why token i of frame tq sees token j of frame tk, as a REASON (+ the region of a chosen frame).
 export function reasonOf(plan, tq, i, tk, j) {
   const { n, options } = plan;
-  if (tq === tk) return REASON.own;
-  if (tk === 0 && hasSink(plan, tq)) return REASON.sink;
+  const whole = wholeReason(plan, tq, tk);
+  if (whole) return whole;
   if (!plan.past[tq].includes(tk)) return REASON.none;
   const shared = plan.bits[tq * n + i] & plan.bits[tk * n + j];
   if (shared) return pastReason(plan, tq, tk, shared);
@@ -186,8 +170,7 @@ export function reasonOf(plan, tq, i, tk, j) {
 export function rowReasons(plan, tq, i) {
   const { n, options } = plan,
     row = new Uint8Array(plan.grid.frames * n);
-  row.fill(REASON.own, tq * n, (tq + 1) * n);
-  if (hasSink(plan, tq)) row.fill(REASON.sink, 0, n);
+  for (let tk = 0; tk < plan.grid.frames; tk++) row.fill(wholeReason(plan, tq, tk), tk * n, (tk + 1) * n);
   const mine = plan.bits[tq * n + i],
     block = options.mode === "pooled" ? plan.pooled[tq * n + i] : 0;
   for (const tk of plan.past[tq]) {
@@ -204,8 +187,8 @@ export function rowReasons(plan, tq, i) {
 export function keysByReason(plan, t) {
   const { n } = plan,
     found = new Float64Array(REASONS);
-  found[REASON.own] = n;
-  if (hasSink(plan, t)) found[REASON.sink] = n;
+  for (let s = 0; s < plan.grid.frames; s++) found[wholeReason(plan, t, s)] += n;
+  found[REASON.none] = 0;
   for (const s of plan.past[t]) {
     let exact = 0;
     for (let a = 1; a < SIGNATURES; a++) {
@@ -240,8 +223,7 @@ export function comparePlans(a, b) {
     }
     return [...counts];
   });
-  const rule = (plan, tq, tk) =>
-    tq === tk || (tk === 0 && hasSink(plan, tq)) ? 2 : plan.past[tq].includes(tk) ? 1 : 0;
+  const rule = (plan, tq, tk) => (wholeReason(plan, tq, tk) ? 2 : plan.past[tq].includes(tk) ? 1 : 0);
   let both = 0;
   for (let tq = 0; tq < f; tq++) {
     for (let tk = 0; tk < f; tk++) {

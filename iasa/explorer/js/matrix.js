@@ -1,16 +1,15 @@
 // The attention matrix as pixels: which share of the pairs under each is kept, and why.
 
 import { RULE } from "./data.js";
-import { REASON, SIGNATURES, hasSink, sharedPairs } from "./mask.js";
+import { REASON } from "./visibility.js";
+import { SIGNATURES, sharedPairs } from "./mask.js";
 import { f, n } from "./state.js";
 import { ink, palette, toRgb } from "./colours.js";
 
-// The rule by which each key frame is visible to frame tq: Uint8Array [f] of none, own, sink or chosen.
+// The rule by which each key frame is visible to frame tq: Uint8Array [f] of chosen (by region) or why it is seen whole.
 function rulesOf(shown, tq) {
-  const rules = new Uint8Array(f);
+  const rules = shown.whole.slice(tq * f, (tq + 1) * f);
   for (const tk of shown.past[tq]) rules[tk] = REASON.chosen;
-  if (hasSink(shown, tq)) rules[0] = REASON.sink;
-  rules[tq] = REASON.own;
   return rules;
 }
 const isWindow = (shown, tq, tk) => shown.table[tq].indexOf(tk) >= shown.options.top_k;

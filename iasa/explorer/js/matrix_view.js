@@ -2,7 +2,8 @@
 
 import { clamp } from "./data.js";
 import { say } from "./i18n.js";
-import { REASON, rowReasons } from "./mask.js";
+import { REASON, chunkOf } from "./visibility.js";
+import { rowReasons } from "./mask.js";
 import { f, n, plan, state } from "./state.js";
 import { about, byId, element, fit, makeCanvas } from "./dom.js";
 import { ink, reasonColour } from "./colours.js";
@@ -136,6 +137,11 @@ function drawFrameLines(pen) {
   }
   pen.strokeStyle = ink.line;
   pen.lineWidth = 1;
+  pen.stroke();
+  if (plan.options.chunk === 1) return;
+  pen.beginPath();
+  for (let t = 0; t < f; t = Math.max(t + 1, chunkOf(t, f, plan.options)[1])) lineAt(pen, t * n);
+  pen.strokeStyle = ink.text;
   pen.stroke();
 }
 

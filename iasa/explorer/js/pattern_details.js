@@ -3,7 +3,7 @@
 
 import { PAGE, clamp, decode, range } from "./data.js";
 import { say } from "./i18n.js";
-import { f, grid, n, state } from "./state.js";
+import { aspect, f, grid, n, state } from "./state.js";
 import { about, byId, element, fit, makeCanvas } from "./dom.js";
 import { COLOURS, QUERY_LINE, ink, mapColour } from "./colours.js";
 import { plate } from "./picture.js";
@@ -64,22 +64,24 @@ function drawClusters(canvas, room, layers, heads) {
   if (!keys) return false;
   const side = grid.cols * Math.max(1, Math.floor(clamp(room / Math.min(f, 8) - 4, 48, 128) / grid.cols)),
     across = Math.max(1, Math.floor(room / (side + 4)));
-  const pen = fit(canvas, room, Math.ceil(f / across) * (side + 4)),
+  const high = Math.round(side / aspect),
+    pen = fit(canvas, room, Math.ceil(f / across) * (high + 4)),
     cell = side / grid.cols,
+    row = high / grid.rows,
     mine = queries.numbers[state.query.i];
   for (let t = 0; t < f; t++) {
     const x = (t % across) * (side + 4),
-      y = Math.floor(t / across) * (side + 4);
-    pen.drawImage(plate(t, side), x, y, side, side);
+      y = Math.floor(t / across) * (high + 4);
+    pen.drawImage(plate(t, side, high), x, y, side, high);
     for (let i = 0; i < n; i++) {
       const cluster = keys.numbers[t * n + i];
       pen.fillStyle = clusterColour(cluster, meet.numbers[mine * meet.sides[1] + cluster] ? 0.78 : 0.25);
-      pen.fillRect(x + (i % grid.cols) * cell, y + Math.floor(i / grid.cols) * cell, cell, cell);
+      pen.fillRect(x + (i % grid.cols) * cell, y + Math.floor(i / grid.cols) * row, cell, row);
     }
     if (t < f - 1) continue;
     pen.strokeStyle = QUERY_LINE;
     pen.lineWidth = 2;
-    pen.strokeRect(x + (state.query.i % grid.cols) * cell, y + Math.floor(state.query.i / grid.cols) * cell, cell, cell);
+    pen.strokeRect(x + (state.query.i % grid.cols) * cell, y + Math.floor(state.query.i / grid.cols) * row, cell, row);
   }
   return true;
 }

@@ -1,8 +1,9 @@
 // One frame: its picture or its skeleton, and the patches that light up on it.
 
 import { PAGE, RULE, clamp } from "./data.js";
-import { REASON, lowestBit } from "./mask.js";
-import { grid, n, plan, poses, state } from "./state.js";
+import { REASON } from "./visibility.js";
+import { lowestBit } from "./mask.js";
+import { aspect, grid, n, plan, poses, state } from "./state.js";
 import { element } from "./dom.js";
 import { COLOURS, palette, toRgb } from "./colours.js";
 
@@ -15,9 +16,10 @@ const CLEAR = [0, 0, 0, 0];
 export const VEIL = { seen: "rgb(8 12 18 / 30%)", unseen: "rgb(8 12 18 / 58%)" }; // over frames that are seen, and that are not
 const ALPHA = { [REASON.own]: 120, [REASON.sink]: 105, [REASON.block]: 120 };
 
-function drawSkeleton(pen, t, size) {
+function drawSkeleton(pen, t, w, h) {
   const { body_bones, face_lines, finger_bones } = PAGE.drawing;
-  const at = (i) => [poses.xy[2 * (t * RULE.points + i)] * size, poses.xy[2 * (t * RULE.points + i) + 1] * size];
+  const at = (i) => [poses.xy[2 * (t * RULE.points + i)] * w, poses.xy[2 * (t * RULE.points + i) + 1] * h],
+    size = Math.min(w, h);
   const seen = (i) => poses.confidence[t * RULE.points + i] > SURE;
   const stroke = (bones, colour, width) => {
     pen.beginPath();
@@ -57,30 +59,34 @@ export function loadImages(redraw) {
 // Frame t is to be drawn anew, without t every frame.
 export const forgetPlate = (t) => (t === undefined ? plates.clear() : plates.delete(t));
 
-export function drawPlate(pen, t, size) {
+// The sides of a picture that covers size * size pixels.
+export const sidesOf = (size) => [size * Math.sqrt(aspect), size / Math.sqrt(aspect)].map(Math.round);
+
+export function drawPlate(pen, t, w, h) {
   pen.fillStyle = PLATE;
-  pen.fillRect(0, 0, size, size);
+  pen.fillRect(0, 0, w, h);
   const image = images[t];
-  if (image && image.complete && image.naturalWidth) pen.drawImage(image, 0, 0, size, size);
+  if (image && image.complete && image.naturalWidth) pen.drawImage(image, 0, 0, w, h);
   if (image && !state.edited.has(t)) return;
   if (image) {
     pen.fillStyle = "rgb(10 14 20 / 62%)";
-    pen.fillRect(0, 0, size, size);
+    pen.fillRect(0, 0, w, h);
   } // the picture is not of this pose
-  drawSkeleton(pen, t, size);
+  drawSkeleton(pen, t, w, h);
 }
 
-export function plate(t, size) {
+export function plate(t, w, h) {
   const ratio = window.devicePixelRatio || 1,
     known = plates.get(t);
-  if (known && known.size === size && known.ratio === ratio) return known.canvas;
+  if (known && known.w === w && known.h === h && known.ratio === ratio) return known.canvas;
   const canvas = known ? known.canvas : document.createElement("canvas");
-  canvas.width = canvas.height = Math.round(size * ratio);
+  canvas.width = Math.round(w * ratio);
+  canvas.height = Math.round(h * ratio);
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
-  drawPlate(pen, t, size);
+  drawPlate(pen, t, w, h);
   plates.delete(t);
-  plates.set(t, { canvas, size, ratio });
+  plates.set(t, { canvas, w, h, ratio });
   if (plates.size > MOST_PLATES) plates.delete(plates.keys().next().value);
   return canvas;
 }
@@ -95,7 +101,7 @@ function tokenPicture() {
 }
 
 // Tokens in the colours [r, g, b, a] that `colourOf` gives.
-export function paintCells(pen, x, y, size, colourOf) {
+export function paintCells(pen, x, y, w, h, colourOf) {
   const { canvas, pen: tokenPen, pixels } = tokenPicture(),
     { data } = pixels;
   let any = false;
@@ -110,17 +116,17 @@ export function paintCells(pen, x, y, size, colourOf) {
   if (!any) return;
   tokenPen.putImageData(pixels, 0, 0);
   pen.imageSmoothingEnabled = false;
-  pen.drawImage(canvas, x, y, size, size);
+  pen.drawImage(canvas, x, y, w, h);
   pen.imageSmoothingEnabled = true;
-  if (size / Math.max(grid.rows, grid.cols) < 4) return;
+  if (Math.min(w / grid.cols, h / grid.rows) < 4) return;
   pen.beginPath();
   for (let c = 1; c < grid.cols; c++) {
-    pen.moveTo(x + (c * size) / grid.cols, y);
-    pen.lineTo(x + (c * size) / grid.cols, y + size);
+    pen.moveTo(x + (c * w) / grid.cols, y);
+    pen.lineTo(x + (c * w) / grid.cols, y + h);
   }
   for (let r = 1; r < grid.rows; r++) {
-    pen.moveTo(x, y + (r * size) / grid.rows);
-    pen.lineTo(x + size, y + (r * size) / grid.rows);
+    pen.moveTo(x, y + (r * h) / grid.rows);
+    pen.lineTo(x + w, y + (r * h) / grid.rows);
   }
   pen.strokeStyle = "rgb(8 12 18 / 30%)";
   pen.lineWidth = 0.6;
@@ -143,15 +149,15 @@ export function tint(t, alpha) {
 }
 
 // A frame around token i, never smaller than a finger's width of pixels and never beyond the picture.
-export function outline(pen, x, y, size, i, colour) {
-  const w = size / grid.cols,
-    h = size / grid.rows,
-    grow = Math.max(0, (7 - Math.min(w, h)) / 2),
+export function outline(pen, x, y, w, h, i, colour) {
+  const across = w / grid.cols,
+    down = h / grid.rows,
+    grow = Math.max(0, (7 - Math.min(across, down)) / 2),
     inset = 2;
-  const width = w + 2 * grow,
-    height = h + 2 * grow;
-  const px = clamp(x + (i % grid.cols) * w - grow, x + inset, x + size - width - inset);
-  const py = clamp(y + Math.floor(i / grid.cols) * h - grow, y + inset, y + size - height - inset);
+  const width = across + 2 * grow,
+    height = down + 2 * grow;
+  const px = clamp(x + (i % grid.cols) * across - grow, x + inset, x + w - width - inset);
+  const py = clamp(y + Math.floor(i / grid.cols) * down - grow, y + inset, y + h - height - inset);
   pen.lineWidth = 4;
   pen.strokeStyle = "#000";
   pen.strokeRect(px, py, width, height);

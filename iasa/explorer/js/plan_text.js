@@ -1,16 +1,18 @@
 // A mask as text: its settings in an address, and the whole plan as JSON.
 
 import { RULE, decode, encode } from "./data.js";
-import { say } from "./i18n.js";
-import { ALL_REGIONS, DEFAULTS, SIGNATURES, makePlan, pastFrames } from "./mask.js";
+import { figure, say } from "./i18n.js";
+import { pastFrames, wholeReasons } from "./visibility.js";
+import { ALL_REGIONS, DEFAULTS, SIGNATURES, makePlan } from "./mask.js";
 
-const FLAGS = { sink: "s", local: "l", causal: "c", align: "a", permute: "p" };
+const FLAGS = { sink: "s", local: "l", causal: "c", align: "a", permute: "p", whole_window: "f" };
 
 // Settings as a short text for the URL, and back; values out of range are left out.
 export function writeSettings(options) {
   const words = [
     `k=${options.top_k}`,
     `w=${options.window}`,
+    `n=${options.chunk}`,
     `b=${options.block}`,
     `r=${options.regions}`,
     `m=${options.method}`,
@@ -32,6 +34,7 @@ export function readSettings(text, start) {
   };
   take("top_k", number("k", 64));
   take("window", number("w", 16));
+  take("chunk", number("n", 16) || null);
   take("regions", number("r", ALL_REGIONS));
   if (RULE.blocks.includes(number("b", 128))) take("block", number("b", 128));
   if (RULE.methods.includes(given.get("m"))) take("method", given.get("m"));
@@ -43,7 +46,7 @@ export function readSettings(text, start) {
   return options;
 }
 
-// The plan as iasa.masks.AttentionPlan.from_json reads it (a causal one; the last entry is the explorer's own).
+// The plan as iasa.masks.AttentionPlan.from_json reads it; the last entry is the explorer's own.
 export function toJson(plan) {
   const o = plan.options;
   return JSON.stringify({
@@ -55,7 +58,7 @@ export function toJson(plan) {
     frame_table: plan.table,
     region_bits: encode(plan.bits),
     distance: encode(Float32Array.from(plan.distance)),
-    explorer: { causal: o.causal, align: o.align, permute: o.permute, regions: o.regions },
+    explorer: { align: o.align, permute: o.permute, regions: o.regions },
   });
 }
 
@@ -72,14 +75,9 @@ export function fromJson(text, grid, permute) {
   const g = data.grid || {},
     f = grid.frames,
     n = grid.rows * grid.cols;
-  if (g.frames !== f || g.rows !== grid.rows || g.cols !== grid.cols) {
-    throw new Error(
-      say("Its grid is {its}; {ours} is shown here.", {
-        its: `${g.frames} × ${g.rows} × ${g.cols}`,
-        ours: `${f} × ${grid.rows} × ${grid.cols}`,
-      }),
-    );
-  }
+  const size = ({ frames, rows, cols, aspect = 1 }) => `${frames} × ${rows} × ${cols}${aspect === 1 ? "" : ` (${figure(aspect)})`}`;
+  if (size(g) !== size(grid))
+    throw new Error(say("Its grid is {its}; {ours} is shown here.", { its: size(g), ours: size(grid) }));
   const bits = decode(String(data.region_bits), Uint8Array);
   const table = data.frame_table,
     options = { ...DEFAULTS, permute, ...data.options, ...data.explorer };
@@ -89,13 +87,11 @@ export function fromJson(text, grid, permute) {
     Array.isArray(table) &&
     table.length === f &&
     table.every((row) => Array.isArray(row) && row.every((s) => Number.isInteger(s) && s >= -1 && s < f)) &&
-    options.block >= 1;
+    ["block", "chunk", "references"].every((name) => options[name] >= 1);
   if (!good) throw new Error(say("The plan's frame table or region bits are damaged."));
   const distance = data.distance
     ? Float64Array.from(decode(String(data.distance), Float32Array))
     : new Float64Array(f * f);
   const plan = makePlan({ frames: f }, grid, options, bits, distance);
-  plan.table = table;
-  plan.past = pastFrames(table, options);
-  return plan;
+  return Object.assign(plan, { table, past: pastFrames(table, wholeReasons(f, options)) });
 }

@@ -1,7 +1,7 @@
 // How much of the attention that a trained network was seen to pay falls on pairs that a mask keeps.
 
 import { RULE, range } from "./data.js";
-import { ALL_REGIONS, SIGNATURES, hasSink } from "./mask.js";
+import { ALL_REGIONS, SIGNATURES, wholeReason } from "./mask.js";
 
 // How much of the attention recorded between two frames a mask keeps, by what the patches had in common then.
 // attention: bits [f * n] of the recorded run and its `signatures`, the sets of common regions. The mask may have other
@@ -45,7 +45,7 @@ export function keptMass(plan, attention, shares, layer, head, q, k) {
   const f = plan.grid.frames,
     at = ((layer * attention.heads + head) * f + q) * f + k,
     S = attention.signatures.length;
-  if (q === k || (k === 0 && hasSink(plan, q))) return attention.mass[at];
+  if (wholeReason(plan, q, k)) return attention.mass[at];
   const share = shares.get(q * f + k);
   let sum = 0;
   if (share) for (let s = 0; s < S; s++) sum += attention.meets[at * S + s] * share[s];

@@ -13,16 +13,18 @@ function shoulderWidth(poses) {
     const a = t * RULE.points + JOINT.left_shoulder,
       b = t * RULE.points + JOINT.right_shoulder;
     if (poses.confidence[a] > 0 && poses.confidence[b] > 0) {
-      const width = Math.hypot(poses.xy[2 * a] - poses.xy[2 * b], poses.xy[2 * a + 1] - poses.xy[2 * b + 1]);
+      const [right, down] = [0, 1].map((c) => poses.extent[c] * (poses.xy[2 * a + c] - poses.xy[2 * b + c])),
+        width = Math.hypot(right, down);
       return { scale: Math.max(width, RULE.narrowest_shoulders), since: t };
     }
   }
   return { scale: RULE.usual_shoulders, since: 0 };
 }
 
-// One frame's coordinates and confidences, in which a hip that is not seen stands square below its shoulder.
+// One frame's coordinates (in units of the picture's shorter side) and confidences, in which a hip that is not seen stands square below its shoulder.
 function withHips(poses, t, scale) {
   const xy = Float64Array.from(poses.xy.subarray(2 * t * RULE.points, 2 * (t + 1) * RULE.points));
+  for (let i = 0; i < xy.length; i++) xy[i] *= poses.extent[i % 2];
   const confidence = Float64Array.from(poses.confidence.subarray(t * RULE.points, (t + 1) * RULE.points));
   let ax = xy[2 * JOINT.left_shoulder] - xy[2 * JOINT.right_shoulder],
     ay = xy[2 * JOINT.left_shoulder + 1] - xy[2 * JOINT.right_shoulder + 1];
@@ -57,7 +59,7 @@ export function regionReference(poses, method) {
     }
     return null;
   });
-  return { scale, since, shapes, method };
+  return { scale, since, shapes, method, extent: poses.extent };
 }
 
 // Rigid moving least squares (Schaefer et al. 2006, alpha = 1) with control points `source` that go to `target`: a
@@ -136,13 +138,14 @@ function makeHull({ x, y }, seen) {
   };
 }
 
-// How far inside a part each token of a frame lies (negative: outside), Float64Array [n] in image units; null where the
+// How far inside a part each token of a frame lies (negative: outside), Float64Array [n] in units of the shorter side; null where the
 // part is absent. For mls the tokens are carried to the part's `shape` first.
 function partMargin(part, shape, pose, grid, reference) {
   const moves = reference.method === "mls";
   if (moves && !shape) return null;
   const { rows, cols } = grid,
-    target = moves ? shape : pose;
+    target = moves ? shape : pose,
+    [ex, ey] = reference.extent;
   const weight = part.points.map((i) => pose.confidence[i] * (moves ? shape.confidence[i] : 1));
   if (weight.filter((w) => w > 0).length < part.fewest) return null;
   const pointsOf = ({ xy }) => ({ x: part.points.map((i) => xy[2 * i]), y: part.points.map((i) => xy[2 * i + 1]) });
@@ -151,12 +154,12 @@ function partMargin(part, shape, pose, grid, reference) {
     pointsOf(target),
     part.points.map((i) => target.confidence[i]),
   );
-  const reach = part.radius * reference.scale + 0.5 * Math.max(1 / rows, 1 / cols);
+  const reach = part.radius * reference.scale + 0.5 * Math.max(ey / rows, ex / cols);
   const margin = new Float64Array(rows * cols),
     place = new Float64Array(2);
   for (let token = 0; token < margin.length; token++) {
-    place[0] = ((token % cols) + 0.5) / cols;
-    place[1] = (Math.floor(token / cols) + 0.5) / rows;
+    place[0] = (ex * ((token % cols) + 0.5)) / cols;
+    place[1] = (ey * (Math.floor(token / cols) + 0.5)) / rows;
     if (warp) warp(place[0], place[1], place);
     margin[token] = reach - beyond(place[0], place[1]);
   }

@@ -1,7 +1,9 @@
 // The sentence under the frames: what the patch sees, or why it sees the second patch.
 
+import { range } from "./data.js";
 import { count, listed, namesOf, say } from "./i18n.js";
-import { hasSink, lowestBit, reasonOf, rowReasons } from "./mask.js";
+import { REASON, sinksOf } from "./visibility.js";
+import { lowestBit, reasonOf, rowReasons, wholeReason } from "./mask.js";
 import { explain } from "./explain.js";
 import { f, n, plan, state } from "./state.js";
 import { byId } from "./dom.js";
@@ -16,8 +18,12 @@ function saySeen() {
   let who = say("a patch");
   if (local) who = mine ? say("a patch of the {parts}", { parts: listed(namesOf(mine)) }) : say("a background patch");
   const where = [say("its own frame")],
-    many = plan.past[t].length;
-  if (hasSink(plan, t)) where.push(say("the sink"));
+    many = plan.past[t].length,
+    sinks = sinksOf(plan.options, f),
+    wholeFor = (why) => range(0, f).filter((s) => s !== t && wholeReason(plan, t, s) === why).length;
+  if (wholeFor(REASON.own)) where.push(say("the others of its chunk"));
+  if (wholeFor(REASON.sink)) where.push(sinks > 1 ? say("{sinks} references", { sinks }) : say("the sink"));
+  if (wholeFor(REASON.window)) where.push(say("the window's frames"));
   if (mine && many === 1) where.push(say(causal ? "1 past frame" : "1 other frame"));
   if (mine && many > 1) where.push(say(causal ? "{many} past frames" : "{many} other frames", { many }));
   const given = { t, who, keys: count(keys), all: count(f * n), where: listed(where) };

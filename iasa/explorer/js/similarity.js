@@ -1,13 +1,16 @@
-// The global mask as iasa/masks/similarity.py has it: S(tq, tk) of every two poses, and the K most similar past frames.
+// The global mask as iasa/masks/similarity.py has it: S(tq, tk) of every two poses.
 
-import { RULE, range } from "./data.js";
+import { RULE } from "./data.js";
+
+// The picture's width and height in units of its shorter side, in which all distances are measured.
+export const extentOf = ({ aspect = 1 }) => [Math.max(aspect, 1), Math.max(1 / aspect, 1)];
 
 // S of every two frames, Float64Array [f * f]. The best rotation of centred points, written as complex numbers, is
 // c / |c| with c = sum w z_q conj(z_k); the squared residual is var_q + var_k - 2 |c|. `align` off leaves the poses
-// where they stand. Given an `old` S, only the row and column of frame `changed` are computed anew.
+// where they stand. `poses` has the picture's `extent`. Given an `old` S, only the row and column of frame `changed` are computed anew.
 export function poseDistance(poses, align = true, old = null, changed = -1) {
-  const { xy, confidence, frames: f } = poses;
-  const P = RULE.upper_body.length;
+  const { xy, confidence, frames: f, extent } = poses,
+    P = RULE.upper_body.length;
   const x = new Float64Array(f * P),
     y = new Float64Array(f * P),
     w = new Float64Array(f * P);
@@ -20,8 +23,8 @@ export function poseDistance(poses, align = true, old = null, changed = -1) {
         c = confidence[at];
       w[t * P + i] = c;
       if (c > 0) {
-        x[t * P + i] = xy[2 * at];
-        y[t * P + i] = xy[2 * at + 1];
+        x[t * P + i] = extent[0] * xy[2 * at];
+        y[t * P + i] = extent[1] * xy[2 * at + 1];
       }
       sum += c;
       mx += c * x[t * P + i];
@@ -100,32 +103,4 @@ function asTheyStand(x, y, w, q, k, P) {
     sum += weight * ((x[q + i] - x[k + i]) ** 2 + (y[q + i] - y[k + i]) ** 2);
   }
   return common < 2 ? Infinity : Math.sqrt((P * sum) / total);
-}
-
-// For each frame its candidates, nearest first; among equals (to within RULE.tie) the more recent frame comes first.
-export function rankFrames(S, f, options) {
-  const first = options.sink ? 1 : 0,
-    rank = S.map((distance) => Math.round(distance / RULE.tie));
-  return range(0, f).map((t) => {
-    const last = options.causal ? t - 1 : f - 1;
-    const frames = range(first, last + 1).filter(
-      (s) => s !== t && S[t * f + s] < Infinity && Math.abs(s - t) <= options.reach,
-    );
-    return frames.sort((a, b) => rank[t * f + a] - rank[t * f + b] || b - a);
-  });
-}
-
-// The frame table: for each frame its K nearest candidates, then those of the window that are not among them.
-export function frameTable(ranked, options) {
-  const f = ranked.length,
-    first = options.sink ? 1 : 0;
-  return ranked.map((frames, t) => {
-    const row = range(0, options.top_k).map((i) => (i < frames.length ? frames[i] : -1));
-    for (let back = 1; back <= options.window; back++) {
-      for (const s of options.causal ? [t - back] : [t - back, t + back]) {
-        row.push(s >= first && s < f && !row.includes(s) ? s : -1);
-      }
-    }
-    return row;
-  });
 }

@@ -1,7 +1,7 @@
 // The page as a picture: frames, matrix and figures on one sheet.
 
 import { rowReasons } from "./mask.js";
-import { f, n, plan, state } from "./state.js";
+import { aspect, f, n, plan, state } from "./state.js";
 import { byId, element, save } from "./dom.js";
 import { MARK, ink } from "./colours.js";
 import { VEIL, drawPlate, outline, paintCells, rowColours } from "./picture.js";
@@ -21,9 +21,10 @@ export function savePicture() {
   const { width, margin, gap, caption, top, rows } = SHEET,
     room = width - 2 * margin;
   const across = Math.floor((room + gap) / (200 + gap)),
-    cell = (room - gap * (across - 1)) / across;
+    cell = (room - gap * (across - 1)) / across,
+    high = cell / aspect;
   const down = Math.min(Math.ceil(f / across), rows),
-    below = top + down * (cell + caption) + 8;
+    below = top + down * (high + caption) + 8;
   const sheet = element("canvas", { width, height: Math.round(below + SHEET.matrix + 60) }),
     pen = sheet.getContext("2d");
   pen.fillStyle = ink.card;
@@ -33,8 +34,8 @@ export function savePicture() {
   drawFrames(
     pen,
     Math.min(f, down * across),
-    (t) => [margin + (t % across) * (cell + gap), top + Math.floor(t / across) * (cell + caption)],
-    cell,
+    (t) => [margin + (t % across) * (cell + gap), top + Math.floor(t / across) * (high + caption)],
+    [cell, high],
   );
   const matrix = document.createElement("canvas");
   paintShares(matrix, SHEET.matrix, matrixShares(plan, SHEET.matrix, { x: 0, y: 0, scale: SHEET.matrix / (f * n) }));
@@ -47,7 +48,7 @@ export function savePicture() {
   sheet.toBlob((blob) => save(blob, "iasa-mask.png"), "image/png");
 }
 
-function drawFrames(pen, frames, placeOf, cell) {
+function drawFrames(pen, frames, placeOf, [w, h]) {
   const { t: tq, i } = state.query,
     row = rowReasons(plan, tq, i),
     colours = rowColours();
@@ -55,13 +56,13 @@ function drawFrames(pen, frames, placeOf, cell) {
     const [x, y] = placeOf(t);
     pen.save();
     pen.translate(x, y);
-    drawPlate(pen, t, cell);
+    drawPlate(pen, t, w, h);
     pen.restore();
     pen.fillStyle = badge(t, tq) ? VEIL.seen : VEIL.unseen;
-    pen.fillRect(x, y, cell, cell);
-    paintCells(pen, x, y, cell, (j) => colours[row[t * n + j]]);
-    if (t === tq) outline(pen, x, y, cell, i, MARK);
-    write(pen, String(t), x, y + cell + 23, "600 18px", ink.text);
+    pen.fillRect(x, y, w, h);
+    paintCells(pen, x, y, w, h, (j) => colours[row[t * n + j]]);
+    if (t === tq) outline(pen, x, y, w, h, i, MARK);
+    write(pen, String(t), x, y + h + 23, "600 18px", ink.text);
   }
 }
 

@@ -1,17 +1,19 @@
 // What the page shows now: the poses, the mask's options, the plan made of both, and where the reader points.
 
 import { PAGE, RULE, decode, range } from "./data.js";
-import { poseDistance } from "./similarity.js";
+import { extentOf, poseDistance } from "./similarity.js";
 import { frameBits, regionBits, regionReference } from "./regions.js";
 import { DEFAULTS, makePlan, measure } from "./mask.js";
 
 export const grid = PAGE.plan.grid,
   f = grid.frames,
-  n = grid.rows * grid.cols;
+  n = grid.rows * grid.cols,
+  aspect = grid.aspect || 1; // of the picture: its width over its height
 export const poses = {
   frames: f,
   xy: decode(PAGE.xy, Float32Array),
   confidence: decode(PAGE.confidence, Float32Array),
+  extent: extentOf(grid),
 };
 const original = poses.xy.slice(); // before any dragging
 export const start = { ...DEFAULTS, ...PAGE.plan.options };

@@ -2,7 +2,8 @@
 
 import { RULE, range } from "./data.js";
 import { count, percent, say } from "./i18n.js";
-import { REASON, keysByReason } from "./mask.js";
+import { REASON } from "./visibility.js";
+import { keysByReason } from "./mask.js";
 import { f, n, plan, state } from "./state.js";
 import { about, byId, element, fit, makeCanvas } from "./dom.js";
 import { QUERY_LINE, ink, reasonColour } from "./colours.js";
