@@ -179,18 +179,36 @@ def _to_jpeg(picture: np.ndarray, grid: TokenGrid) -> str:
 
 
 def _pack(attention: LearnedAttention) -> dict:
-    """Shares of 0..1 as 16-bit and 8-bit numbers; of the sets of common regions those that occur."""
-    layers, heads = attention.mass.shape[:2]
+    """Of every two frames q >= k, in the order (0, 0), (1, 0), (1, 1), ...; nothing goes to the future.
+
+    `mass` as 16-bit numbers, `meets` and `parts` as shares of it in bytes, of the sets of common regions those that
+    occur; `patches`, for each token of q, as bytes of the square root.
+    """
+    layers, heads, frames = attention.mass.shape[:3]
     signatures = np.flatnonzero(attention.meets.any((0, 1, 2, 3)))
+    q, k = np.tril_indices(frames)
+    mass = attention.mass[:, :, q, k]
+    shares = attention.meets[:, :, q, k][..., signatures] / np.maximum(mass[..., None], 1e-12)
     return {
         "layers": layers,
         "heads": heads,
-        "mass": _encode(np.round(attention.mass.clip(0, 1) * 65535), "<u2"),
+        "mass": _encode(np.round(mass.clip(0, 1) * 65535), "<u2"),
         "signatures": signatures.tolist(),
-        "meets": _encode(np.round(attention.meets[..., signatures].clip(0, 1) * 65535), "<u2"),
-        "parts": _encode(np.round(attention.parts.clip(0, 1) * 255), "u1"),
+        "meets": _encode(_to_bytes(shares), "u1"),
+        "parts": _encode(np.round(attention.parts[:, :, q, k].clip(0, 1) * 255), "u1"),
+        "patches": _encode(np.round(np.sqrt(attention.patches[q, :, k].clip(0, 1)) * 255), "u1"),
         "source": attention.source,
     }
+
+
+def _to_bytes(shares: np.ndarray) -> np.ndarray:
+    """Shares [..., s] of 1 as whole numbers that sum to 255, so that many small ones are not lost: the largest remainders
+    are rounded up."""
+    exact = 255 * shares
+    whole = np.floor(exact)
+    missing = np.round(exact.sum(-1, keepdims=True) - whole.sum(-1, keepdims=True))
+    rank = (whole - exact).argsort(-1).argsort(-1)
+    return (whole + (rank < missing)).clip(0, 255)
 
 
 def _pack_patterns(patterns: PatternMaps) -> dict:

@@ -18,15 +18,19 @@ from torch import Tensor, nn
 from iasa.avatar.speaker import Reference
 from iasa.config import FRAMES_PER_LATENT, InputError, check_steps
 from iasa.grid import TokenGrid
+from iasa.inference.conditioning import make_warp, to_tensors, warp_to
 from iasa.inference.rollout import CausalStudent
 from iasa.keypoints import REGIONS, Keypoints, concat_keypoints, fill_latent, pool_to_latent
 from iasa.masks import AttentionPlan, make_plan
+from iasa.masks.computed import token_change
 from iasa.models.transformer import Attend
 from iasa.pipeline import CoSpeechPipeline
+from iasa.warp.reference_warp import ReferenceWarp
 
-MAX_FRAMES = 64  # latent frames: all their keys are kept
+MAX_FRAMES = 128  # latent frames, 10 s: all their keys are kept, and the page grows with their square
 SIGNATURES = 2 ** len(REGIONS)  # sets of regions
 _QUERIES = 256  # handled at once
+_WARPED = 8 * FRAMES_PER_LATENT  # pictures warped at once
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,13 @@ class LearnedAttention:
     meets: float32 [layers, nh, f, f, 32], `mass` by what query and key have in common: entry s is of pairs whose common
     regions are just the bits of s (0: none), so that any switching of regions can be followed. parts: float32
     [layers, nh, f, f, 6], how `mass` divides among the key's first region (REGIONS) and the background, as shares of 1.
-    source: a sentence.
+    patches: float32 [f, n, f], from each query token to each key frame, the mean over layers and heads. source: a sentence.
     """
 
     mass: np.ndarray
     meets: np.ndarray
     parts: np.ndarray
+    patches: np.ndarray
     source: str = ""
 
 
@@ -54,6 +59,7 @@ class RecordedRun:
     plan: AttentionPlan
     keypoints: Keypoints  # at latent rate, frame 0 the reference
     thumbnails: list[np.ndarray]  # uint8 [H, W, 3]
+    change: np.ndarray | None  # float32 [f, n], grey levels by which a drawn reference is warped; None of a photograph
 
 
 def record_attention(
@@ -90,7 +96,23 @@ def record_attention(
         "recorded beside the sparse run"
     )
     thumbnails = [reference.image, *frames[::FRAMES_PER_LATENT]]
-    return RecordedRun(onlooker.result(source), plan, latent, thumbnails)
+    change = measure_change(filled, reference, plan.grid)
+    return RecordedRun(onlooker.result(source), plan, latent, thumbnails, change)
+
+
+@torch.inference_mode()
+def measure_change(filled: Keypoints, reference: Reference, grid: TokenGrid) -> np.ndarray | None:
+    """By how much each token of the warped reference differs from the still one: what region-sparse inference goes by."""
+    warp = make_warp(reference, torch.device("cpu"))
+    if not isinstance(warp, ReferenceWarp):
+        return None
+    n, found = grid.tokens_per_frame, [np.zeros((1, grid.tokens_per_frame), np.float32)]  # of the reference itself
+    for start in range(0, FRAMES_PER_LATENT * (grid.frames - 1), _WARPED):
+        piece = filled[start : start + _WARPED]
+        shown = warp_to(warp, *to_tensors(piece, torch.device("cpu")))
+        change = token_change(shown.small, warp.image[0], FRAMES_PER_LATENT, grid.rows, grid.cols)
+        found.append(change.view(-1, n).float().numpy())
+    return np.concatenate(found)
 
 
 def latent_poses(keypoints: Keypoints, reference: Reference) -> Keypoints:
@@ -108,6 +130,7 @@ class _Onlooker:
         self.calls = 0
         self.keys: list[dict[int, Tensor]] = []  # of each frame so far: layer -> [nh, n, d]
         self.mass = self.meets = self.parts = np.zeros(0)
+        self.patches = np.zeros((self.frames, plan.grid.tokens_per_frame, self.frames), np.float32)
 
     def replace_attend(self, model: nn.Module):
         signature = inspect.signature(model.forward)
@@ -146,24 +169,26 @@ class _Onlooker:
         signatures = bits[frame].unique()  # of the queries
         of_query = (bits[frame][:, None] == signatures).float()  # [n, signatures]
         place = torch.arange(frame + 1, device=keys.device).repeat_interleave(n) * SIGNATURES  # [t * n]
+        seen = frame, slice(0, frame + 1)
         for start in range(0, n, _QUERIES):
-            some = q[:, start : start + _QUERIES].float()
-            share = ((some @ keys.float().mT) / math.sqrt(d)).softmax(-1)  # [nh, queries, t * n]
-            by_query = torch.einsum("hqk,qa->hak", share, of_query[start : start + _QUERIES])
+            some = slice(start, start + _QUERIES)
+            share = ((q[:, some].float() @ keys.float().mT) / math.sqrt(d)).softmax(-1)  # [nh, queries, t * n]
+            by_query = of_query[some].T @ share  # [nh, signatures, t * n]
             meets = share.new_zeros(heads, (frame + 1) * SIGNATURES)
             for i, own in enumerate(signatures):
                 meets.index_add_(1, place + (bits.flatten() & own), by_query[:, i])
-            by_frame = share.view(heads, -1, frame + 1, n)
-            seen = slice(None), frame, slice(0, frame + 1)
-            self.mass[layer][seen] += by_frame.sum((1, 3)).cpu().numpy() / n
-            self.meets[layer][seen] += meets.view(heads, frame + 1, SIGNATURES).cpu().numpy() / n
-            self.parts[layer][seen] += torch.einsum("hqfn,fnr->hfr", by_frame, of_part).cpu().numpy() / n
+            by_frame = by_query.sum(1).view(heads, frame + 1, n)
+            self.mass[layer][:, *seen] += by_frame.sum(2).cpu().numpy() / n
+            self.meets[layer][:, *seen] += meets.view(heads, frame + 1, SIGNATURES).cpu().numpy() / n
+            self.parts[layer][:, *seen] += torch.einsum("hfn,fnr->hfr", by_frame, of_part).cpu().numpy() / n
+            to_frame = share.view(heads, -1, frame + 1, n).sum((0, 3)).cpu().numpy() / (heads * self.layers)
+            self.patches[frame, some, : frame + 1] += to_frame
 
     def result(self, source: str) -> LearnedAttention:
         if self.calls != 1 + self.steps * (self.frames - 1):
             raise RuntimeError(f"{self.calls} calls were seen where {1 + self.steps * (self.frames - 1)} were awaited")
         parts = self.parts / np.maximum(self.mass[..., None], 1e-12)
-        return LearnedAttention(self.mass, self.meets, parts, source)
+        return LearnedAttention(self.mass, self.meets, parts, self.patches, source)
 
 
 def _first_region(bits: Tensor) -> Tensor:

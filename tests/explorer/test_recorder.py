@@ -76,6 +76,7 @@ def test_what_is_recorded_is_the_dense_softmax(model, condition, plan):
     assert found.mass.shape == (LAYERS, HEADS, FRAMES, FRAMES)
     last = [seen[0], *seen[STEPS::STEPS]]  # the reference's call, then each frame's last step
     for t in range(FRAMES):
+        looked = np.zeros((N, t + 1))
         for layer in range(LAYERS):
             q = last[t][layer][0]
             keys = torch.cat([last[s][layer][1] for s in range(t + 1)], 1)
@@ -87,10 +88,13 @@ def test_what_is_recorded_is_the_dense_softmax(model, condition, plan):
                 np.testing.assert_allclose(found.meets[layer, :, t, : t + 1, s], wanted, atol=1e-5)
             background = (share * (plan.region_bits[: t + 1] == 0)).sum(-1).mean(1) / share.sum(-1).mean(1)
             np.testing.assert_allclose(found.parts[layer, :, t, : t + 1, 5], background, atol=1e-5)
+            looked += share.sum(-1).mean(0).numpy() / LAYERS
+        np.testing.assert_allclose(found.patches[t, :, : t + 1], looked, atol=1e-5)
     np.testing.assert_allclose(found.mass.sum(-1), 1, atol=1e-5)
     np.testing.assert_allclose(found.meets.sum(-1), found.mass, atol=1e-5)
     np.testing.assert_allclose(found.parts.sum(-1)[found.mass > 0], 1, atol=1e-4)
     assert not np.triu(found.mass, 1).any()
+    np.testing.assert_allclose(found.patches.sum(-1), 1, atol=1e-5)
 
 
 def test_a_run_that_was_not_followed_is_an_error(plan):
@@ -128,12 +132,12 @@ DRIVER = """
 const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const floats = (name) => decode(given[name], Float32Array);
 const poses = { frames: given.grid.frames, xy: floats("xy"), confidence: floats("confidence"), extent: [1, 1] };
-const attention = { layers: 1, heads: 1, signatures: Array.from({ length: 32 }, (_, s) => s),
+const recorded = { layers: 1, heads: 1, signatures: Array.from({ length: 32 }, (_, s) => s),
   bits: decode(given.bits, Uint8Array), mass: floats("mass"), meets: floats("meets") };
 const answers = given.options.map((changed) => {
   const options = { ...DEFAULTS, ...changed };
   const plan = makePlan(poses, given.grid, options, regionBits(poses, given.grid, options.method));
-  return [recall(plan, attention, keptShares(plan, attention), 0, 0), isExact(plan, attention)];
+  return [recall(plan, recorded, keptShares(plan, recorded), 0, 0), isExact(plan, recorded)];
 });
 process.stdout.write(JSON.stringify(answers));
 """
@@ -163,9 +167,10 @@ def test_recall_of_a_changed_mask_counts_alike_pairs_evenly():
         {}, {"top_k": 1}, {"sink": False, "window": 0}, {"local": False}, {"method": "hull"},
         {"mode": "pooled", "block": 16}, {"mode": "pooled", "block": 32, "method": "hull"},
     ]  # fmt: skip
+    pairs = np.tril_indices(grid.frames)
     given = dict(
         grid=asdict(grid), options=changes, xy=to_text(poses.xy, "<f4"), confidence=to_text(poses.confidence, "<f4"),
-        bits=to_text(bits, "u1"), mass=to_text(meets.sum(-1), "<f4"), meets=to_text(meets, "<f4"),
+        bits=to_text(bits, "u1"), mass=to_text(meets.sum(-1)[pairs], "<f4"), meets=to_text(meets[pairs], "<f4"),
     )  # fmt: skip
     for changed, (recall, exact) in zip(changes, json.loads(run_node(DRIVER, json.dumps(given))), strict=True):
         allowed = make_plan(poses, grid, MaskOptions(**changed)).dense().numpy().reshape(tokens.shape)

@@ -1,22 +1,15 @@
 // The tab of learned attention: where a trained network looked, and how much of that the mask keeps.
 
-import { PAGE, RULE, decode, range } from "./data.js";
+import { RULE, range } from "./data.js";
 import { percent, say } from "./i18n.js";
 import { wholeReason } from "./mask.js";
-import { isExact, keptMass, keptShares, recall } from "./recall.js";
+import { attention, isExact, keptMass, keptShares, massPlace, pairPlace, recall } from "./recall.js";
 import { emit, f, measured, plan, state } from "./state.js";
 import { about, byId, element, fit, makeCanvas } from "./dom.js";
 import { COLOURS, QUERY_LINE, ink, mapColour } from "./colours.js";
 import { drawPairs, pairWidth } from "./similarity_view.js";
 import { drawAxes, plotWidth } from "./time_view.js";
 
-const attention = PAGE.attention && {
-  ...PAGE.attention,
-  mass: Float32Array.from(decode(PAGE.attention.mass, Uint16Array), (v) => v / 65535),
-  meets: Float32Array.from(decode(PAGE.attention.meets, Uint16Array), (v) => v / 65535),
-  bits: decode(PAGE.plan.region_bits, Uint8Array), // as the run had them
-  parts: decode(PAGE.attention.parts, Uint8Array),
-};
 const SIDES = RULE.regions.length + 1; // entries of `parts`: the key's first region, then the background
 
 const choices = {}; // the two select elements
@@ -82,22 +75,22 @@ const chosenHeads = () =>
 export function drawAttention() {
   if (!attention) return;
   const some = chosenHeads(),
-    shares = keptShares(plan, attention),
+    { shares, board } = ofPlan(),
     { t } = state.query;
   const mean = (valueOf) => some.reduce((sum, [l, h]) => sum + valueOf(l, h), 0) / some.length;
-  const massOf = (q, k) => mean((l, h) => attention.mass[((l * attention.heads + h) * f + q) * f + k]);
+  const massOf = meanMass(some);
   const keptOf = (q, k) => mean((l, h) => keptMass(plan, attention, shares, l, h, q, k));
   sayRecall(
-    mean((l, h) => recall(plan, attention, shares, l, h)),
+    mean((l, h) => board[l][h]),
     mean((l, h) => recall(plan, attention, shares, l, h, t)),
   );
   let most = 0.01;
   for (let q = Math.min(3, f - 1); q < f; q++) for (let k = 0; k <= q; k++) most = Math.max(most, massOf(q, k));
   const seen = (q) => range(0, f).filter((k) => k !== q && (wholeReason(plan, q, k) || plan.past[q].includes(k)));
   drawPairs(byId("mass"), pairWidth(), (q, k) => (k > q ? null : Math.sqrt(massOf(q, k))), seen, Math.sqrt(most));
-  showBoard(shares);
+  showBoard(board);
   drawMassBars(
-    range(0, f).map((k) => massOf(t, k)),
+    range(0, f).map((k) => (k > t ? 0 : massOf(t, k))),
     range(0, f).map((k) => keptOf(t, k)),
     some,
   );
@@ -121,8 +114,33 @@ function sayRecall(keptAll, keptHere) {
   for (const [name, select] of Object.entries(choices)) select.value = state[name];
 }
 
+// What hangs on the mask alone, computed once for each: what it keeps of every two frames, and of each layer and head.
+let known = { plan: null, mean: null, some: "" };
+function ofPlan() {
+  if (known.plan === plan) return known;
+  const shares = keptShares(plan, attention),
+    board = range(0, attention.layers).map((l) =>
+      range(0, attention.heads).map((h) => recall(plan, attention, shares, l, h)),
+    );
+  return Object.assign(known, { plan, shares, board });
+}
+
+// Attention from frame q to frame k, the mean over some layers and heads.
+function meanMass(some) {
+  if (known.some !== String(some)) {
+    const pairs = attention.mass.length / attention.layers / attention.heads;
+    known.mean = new Float32Array(pairs);
+    for (const [l, h] of some) {
+      const at = massPlace(attention, f, l, h, 0, 0);
+      for (let p = 0; p < pairs; p++) known.mean[p] += attention.mass[at + p] / some.length;
+    }
+    known.some = String(some);
+  }
+  return (q, k) => known.mean[pairPlace(q, k)];
+}
+
 // The share that the mask keeps, a button for each layer and head.
-function showBoard(shares) {
+function showBoard(board) {
   const heads = range(0, attention.heads);
   const choose = (l, h) => {
     Object.assign(state, { layer: l, head: h });
@@ -130,7 +148,7 @@ function showBoard(shares) {
     emit("settings");
   };
   const button = (l, h) => {
-    const share = recall(plan, attention, shares, l, h),
+    const share = board[l][h],
       rgb = mapColour(share),
       dark = rgb[0] + rgb[1] + rgb[2] < 400;
     const open = state.layer === l && state.head === h;
@@ -158,8 +176,8 @@ function drawMassBars(mass, kept, some) {
     pen = fit(byId("mass-bars"), W, H),
     { t } = state.query;
   const axes = drawAxes(pen, W, H, 8, Math.max(0.02, ...mass), 2, percent);
-  const partAt = (l, h, k, part) => attention.parts[(((l * attention.heads + h) * f + t) * f + k) * SIDES + part];
-  for (let k = 0; k < f; k++) {
+  const partAt = (l, h, k, part) => attention.parts[massPlace(attention, f, l, h, t, k) * SIDES + part];
+  for (let k = 0; k <= t; k++) {
     let y = axes.floor;
     for (let part = 0; part < SIDES; part++) {
       const share = some.reduce((sum, [l, h]) => sum + partAt(l, h, k, part), 0) / some.length / 255;

@@ -1,7 +1,22 @@
 // How much of the attention that a trained network was seen to pay falls on pairs that a mask keeps.
 
-import { RULE, range } from "./data.js";
+import { PAGE, RULE, decode, range } from "./data.js";
 import { ALL_REGIONS, SIGNATURES, wholeReason } from "./mask.js";
+
+const unpack = (packed) => {
+  const mass = Float32Array.from(decode(packed.mass, Uint16Array), (v) => v / 65535),
+    S = packed.signatures.length;
+  return {
+    ...packed,
+    mass,
+    meets: Float32Array.from(decode(packed.meets, Uint8Array), (v, at) => (v / 255) * mass[Math.floor(at / S)]),
+    parts: decode(packed.parts, Uint8Array),
+    patches: decode(packed.patches, Uint8Array),
+    bits: decode(PAGE.plan.region_bits, Uint8Array), // as the run had them
+  };
+};
+// What was recorded in a run of the network; null where the page holds none.
+export const attention = PAGE.attention ? unpack(PAGE.attention) : null;
 
 // How much of the attention recorded between two frames a mask keeps, by what the patches had in common then.
 // attention: bits [f * n] of the recorded run and its `signatures`, the sets of common regions. The mask may have other
@@ -39,11 +54,18 @@ export function keptShares(plan, attention) {
   return shares;
 }
 
-// Attention from frame q to frame k that the mask keeps. mass: [layers * heads * f * f] of 0..1; meets: the same by
-// signature, [layers * heads * f * f * signatures].
+// The place of two frames q >= k among all of them: (0, 0), (1, 0), (1, 1), (2, 0), ...
+export const pairPlace = (q, k) => (q * (q + 1)) / 2 + k;
+// The same in the record of a layer's head.
+export const massPlace = (attention, f, layer, head, q, k) =>
+  (layer * attention.heads + head) * pairPlace(f, 0) + pairPlace(q, k);
+
+// Attention from frame q to frame k that the mask keeps. mass: [layers * heads * pairs] of 0..1; meets: the same by
+// signature, [layers * heads * pairs * signatures].
 export function keptMass(plan, attention, shares, layer, head, q, k) {
+  if (k > q) return 0; // nothing went to the future
   const f = plan.grid.frames,
-    at = ((layer * attention.heads + head) * f + q) * f + k,
+    at = massPlace(attention, f, layer, head, q, k),
     S = attention.signatures.length;
   if (wholeReason(plan, q, k)) return attention.mass[at];
   const share = shares.get(q * f + k);
@@ -58,8 +80,8 @@ export function recall(plan, attention, shares, layer, head, t = -1) {
   let sum = 0,
     all = 0;
   for (const q of t < 0 ? range(1, f) : [t])
-    for (let k = 0; k < f; k++) {
-      all += attention.mass[((layer * attention.heads + head) * f + q) * f + k];
+    for (let k = 0; k <= q; k++) {
+      all += attention.mass[massPlace(attention, f, layer, head, q, k)];
       sum += keptMass(plan, attention, shares, layer, head, q, k);
     }
   return all ? Math.min(1, sum / all) : 1;
