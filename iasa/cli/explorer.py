@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a new or empty folder, which gets index.html and a page for each further clip",
     )
-    parser.add_argument("--seconds", type=duration, default=4.0, help="of each clip, up to 5 (default: 4)")
+    parser.add_argument("--seconds", type=duration, default=10.0, help="of each clip, up to 10 (default: all)")
     add_networks(parser)
 
 

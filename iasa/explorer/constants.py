@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from iasa import keypoints
 from iasa.config import MaskOptions
+from iasa.inference import layered_frames
 from iasa.keypoints import LEFT_HAND, RIGHT_HAND
-from iasa.masks import plan, plot, regions, similarity
+from iasa.masks import computed, plan, plot, regions, similarity
 from iasa.pose import skeleton
 
 BLOCKS = (1, 16, 32, 64, 128)  # tiles of the attention matrix that the page offers
@@ -16,6 +18,8 @@ OWN, WINDOW, WHOLE = (
     "#d55e00",
     "#882255",
 )  # a frame's own tokens, the window's, a chosen frame without regions
+CHANGE_LEVELS = 32  # steps of a grey level in which a token's change is kept, up to 255 of them
+FINGER_BONES = 3  # from a knuckle to the tip
 FINGERS = ("thumb", "index finger", "middle finger", "ring finger", "little finger")
 
 
@@ -43,6 +47,12 @@ def mask_rule() -> dict:
         "methods": list(regions.METHODS),
         "modes": list(plan.MODES),
         "blocks": list(BLOCKS),
+        "computed": {
+            "always": _to_bits(computed.ALWAYS),
+            "moved": computed.MOVED,
+            "levels": CHANGE_LEVELS,
+            "repaired": _to_bits(layered_frames.REPAIRED),
+        },
     }
 
 
@@ -74,7 +84,10 @@ def drawing() -> dict:
 
 
 def _handles() -> list[dict]:
-    """Joints and fingertips: a name, and the points that go along (the face with the head, a hand with its wrist)."""
+    """Joints and fingertips: a name, and the points that go along (the face with the head, a hand with its wrist).
+
+    A fingertip has a `chain` of points, whose bones keep their length.
+    """
     head = [*range(keypoints.LEFT_SHOULDER), *range(keypoints.FACE.start, keypoints.FACE.stop)]
     joints = [
         (keypoints.NOSE, "Head", head),
@@ -89,8 +102,15 @@ def _handles() -> list[dict]:
     for tip, finger in zip(keypoints.FINGERTIPS, FINGERS, strict=True):
         for side, hand in (("Left", LEFT_HAND), ("Right", RIGHT_HAND)):
             point = hand.start + tip
-            handles.append({"point": point, "name": f"{side} {finger}", "followers": [point], "joint": False})
+            chain = list(range(point - FINGER_BONES, point + 1))  # from the knuckle, which stays
+            handles.append(
+                {"point": point, "name": f"{side} {finger}", "followers": chain, "joint": False, "chain": chain}
+            )
     return handles
+
+
+def _to_bits(names: Sequence[str]) -> int:
+    return sum(1 << keypoints.REGIONS.index(name) for name in names)
 
 
 def _to_hex(colour: tuple[int, int, int]) -> str:

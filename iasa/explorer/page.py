@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from iasa.config import STUDENT_LAYERS, InputError, Sentence, TransformerConfig
-from iasa.explorer.constants import drawing, mask_rule
+from iasa.explorer.constants import CHANGE_LEVELS, drawing, mask_rule
 from iasa.explorer.pattern_details import STAYS, PatternDetails, timetables
 from iasa.explorer.pattern_recorder import PatternMaps
 from iasa.explorer.recorder import LearnedAttention
@@ -28,16 +28,18 @@ from iasa.paths import RESULTS
 
 TITLE = "Input-aware sparse attention"
 MAX_FRAMES = 1024  # latent frames of one page
+MAX_DETAILS = 8
 # Files of js/, each after those that it imports from.
 MODULES = (
-    "data", "i18n", "visibility", "similarity", "regions", "mask", "recall", "explain", "plan_text",  # arithmetic and words
-    "state", "dom", "colours", "picture", "strip", "limbs", "frame", "sentence", "tiles", "controls",
-    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "compare_view", "pattern_details",
+    "data", "i18n", "visibility", "similarity", "regions", "mask", "computed", "recall", "explain", "origin",
+    "challenges", "plan_text",  # arithmetic and words
+    "state", "dom", "colours", "picture", "guess", "strip", "limbs", "frame", "sentence", "tiles", "controls",
+    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "origin_view", "lab_view", "compare_view", "pattern_details",
     "patterns_view", "views",
     "pointing", "keys", "pointers", "address", "snapshot", "tour", "main",
 )  # fmt: skip
 _IMPORT = re.compile(r'^import [^;]*? from "\./\w+\.js";\n', re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=const |let |function |async function )", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const |let |function\*? |async function )", re.MULTILINE)
 _THUMBNAIL, _MANY, _SMALL = 192, 120, 96  # pixels; from _MANY frames on they are _SMALL
 
 
@@ -52,6 +54,8 @@ def explorer_html(
     language: str = "",  # "en" or "de"; "": the reader's browser decides
     patterns: PatternMaps | None = None,
     clips: Mapping[str, str] | None = None,  # of a site with several pages: names and addresses, "" for this one's
+    change: np.ndarray | None = None,  # [f, n], of `RecordedRun`: which tokens move
+    details: Mapping[str, np.ndarray] | None = None,  # bool [f, n] each: which tokens show it, exactly; up to 8
 ) -> str:
     """The whole explorer as one HTML text that asks the network for nothing.
 
@@ -72,6 +76,12 @@ def explorer_html(
         raise InputError(
             "the plan has {frames} latent frames; the explorer shows up to {most}", frames=f, most=MAX_FRAMES
         )
+    given = {"change": change, **(details or {})}
+    for name, array in given.items():
+        if array is not None and array.shape != (f, plan.grid.tokens_per_frame):
+            raise InputError(f"{name} has shape {list(array.shape)}; [{f}, {plan.grid.tokens_per_frame}] is needed")
+    if details is not None and len(details) > MAX_DETAILS:
+        raise InputError(f"there are {len(details)} details; up to {MAX_DETAILS} are shown")
     if attention is not None and attention.mass.shape[2] != f:
         raise InputError(
             "the attention is of {count} frames; the plan has {frames}", count=attention.mass.shape[2], frames=f
@@ -92,6 +102,8 @@ def explorer_html(
         "thumbnails": None if thumbnails is None else [_to_jpeg(picture, plan.grid) for picture in thumbnails],
         "attention": None if attention is None else _pack(attention),
         "patterns": None if patterns is None else _pack_patterns(patterns),
+        "change": None if change is None else _encode(np.floor(change * CHANGE_LEVELS).clip(0, 255), "u1"),
+        "details": None if not details else _pack_details_shown(details),
         "bench": bench or [],
         "model": {"width": model.width, "layers": len(STUDENT_LAYERS), "mlp_ratio": model.mlp_ratio},
         "note": note,
@@ -199,6 +211,11 @@ def _pack(attention: LearnedAttention) -> dict:
         "patches": _encode(np.round(np.sqrt(attention.patches[q, :, k].clip(0, 1)) * 255), "u1"),
         "source": attention.source,
     }
+
+
+def _pack_details_shown(details: Mapping[str, np.ndarray]) -> dict:
+    bits = sum(shown.astype(np.uint8) << number for number, shown in enumerate(details.values()))
+    return {"names": list(details), "bits": _encode(bits, "u1")}
 
 
 def _to_bytes(shares: np.ndarray) -> np.ndarray:

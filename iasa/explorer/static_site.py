@@ -15,7 +15,7 @@ from iasa.paths import POSES
 from iasa.pipeline import CoSpeechPipeline
 
 CLIPS = {"welcome": "dana", "library": "femi"}  # whose poses are bundled, and who performs them
-MAX_SECONDS = 5.0  # of a clip: its attention is recorded
+MAX_SECONDS = 10.0  # of a clip: its attention is recorded
 
 
 def write_site(

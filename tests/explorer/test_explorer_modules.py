@@ -32,7 +32,7 @@ def imports(name: str) -> dict[str, set[str]]:
 def declared(name: str, prefix: str = "") -> set[str]:
     """Names of a module's own scope; those after "export " with that prefix."""
     code = code_only(read(name))
-    found = set(re.findall(rf"^{prefix or '(?:export )?'}(?:async )?function (\w+)", code, re.MULTILINE))
+    found = set(re.findall(rf"^{prefix or '(?:export )?'}(?:async )?function\*? (\w+)", code, re.MULTILINE))
     for heads in re.findall(rf"^{prefix or '(?:export )?'}(?:const|let) (.*?); *$", code, re.MULTILINE | re.DOTALL):
         depth, parts = 0, [""]
         for mark in heads:

@@ -21,8 +21,10 @@ from test_explorer_math import random_poses
 from iasa.config import InputError, MaskOptions
 from iasa.explorer import LearnedAttention, explorer_frame, explorer_html, read_bench
 from iasa.grid import TokenGrid
+from iasa.inference.layered_frames import REPAIRED
 from iasa.keypoints import Keypoints
 from iasa.masks import AttentionPlan, make_plan
+from iasa.masks.computed import name_regions
 
 FRAMES, ROWS, COLS = 21, 32, 32
 LAYERS, HEADS = 2, 3
@@ -153,7 +155,9 @@ def test_loading_asks_the_network_for_nothing_and_runs_no_foreign_script(visit, 
     assert there.page.evaluate("document.images.length") == 0
     assert there.figure(0) == percent(plan.density())
     assert there.figure(1) == percent(plan.block_csr().density())
-    assert there.figure(5) == "5.50×"
+    shares = [name_regions(bits, REPAIRED, ROWS, COLS).share for bits in plan.region_bits[1:]]
+    assert there.figure(2) == percent(np.mean(shares))
+    assert there.figure(6) == "5.50×"
     take_screenshot(there.page, "explorer_light")
 
 
@@ -260,9 +264,9 @@ def test_controls_recompute_the_mask(visit, plan, poses):
     there.page.get_by_label("Face", exact=True).uncheck(force=True)
     without = AttentionPlan(hull.grid, hull.frame_table, hull.region_bits & 0b11110, None, hull.options)
     assert there.figure(0) == percent(without.density())
-    before = there.figure(4)
+    before = there.figure(5)
     there.page.get_by_label("Whole blocks").check(force=True)
-    assert there.figure(4) != before
+    assert there.figure(5) != before
     there.page.click("#reset")
     assert there.figure(0) == percent(plan.density())
 
@@ -329,10 +333,17 @@ def test_arms_keep_their_length_when_dragged(visit, poses):
     stretched, xy = xy, pull(8, 0.3, 0.9)
     np.testing.assert_allclose(lengths(xy), lengths(start), atol=1e-4)
     assert np.abs(xy[8] - stretched[8]).max() > 0.05 and np.array_equal(xy[6], start[6])
-    moved = pull(6, 0.3, 0.4) - xy
-    others = [8, 10, *range(112, 133)]
+    before, xy = xy, pull(6, 0.3, 0.4)  # a shoulder turns about the other, and its arm goes along
+    moved, others = xy - before, [8, 10, *range(112, 133)]
     np.testing.assert_allclose(moved[others], np.broadcast_to(moved[6], (len(others), 2)), atol=1e-5)
+    assert np.linalg.norm(xy[6] - xy[5]) == pytest.approx(np.linalg.norm(start[6] - start[5]), abs=1e-4)
     assert np.array_equal(now()[[5, 7, 9, *range(91, 112)]], start[[5, 7, 9, *range(91, 112)]])
+    finger, before = list(range(117, 121)), xy
+    xy = pull(120, *(xy[117] + [0.01, 0.02]))  # the index finger's tip, nearly to its knuckle
+    bones = lambda xy: np.linalg.norm(np.diff(xy[finger], axis=0), axis=1)  # noqa: E731
+    np.testing.assert_allclose(bones(xy), bones(before), atol=1e-4)
+    assert np.array_equal(xy[117], before[117]) and np.abs(xy[120] - before[120]).max() > 0.005
+    assert set(np.flatnonzero(np.abs(xy - before).max(-1))) <= {118, 119, 120}
 
 
 def test_export_as_json_picture_and_link(visit, plan, address, tmp_path):
@@ -401,7 +412,7 @@ def test_every_figure_says_what_it_is(visit):
     figures = ("#frame-card", "#strip-card", "div:has(> #tiles)")
     for place in figures:
         assert there.page.locator(f"{place} details.about").count() == 1, place
-    for view in ("matrix", "similarity", "time", "attention", "compare"):
+    for view in ("matrix", "similarity", "time", "attention", "origin", "compare"):
         there.page.click(f"#tab-{view}")
         details = there.page.locator(f"#panel-{view} details.about")
         assert details.count() == 1 and not details.locator("p").is_visible()
@@ -455,7 +466,7 @@ def test_no_label_is_cut_off(visit):
     for locale in ("en-US", "de-DE"):
         for width in (390, 760, 1440):
             there = visit(viewport={"width": width, "height": 900}, locale=locale)
-            for view in ("similarity", "time", "attention", "compare", "matrix"):
+            for view in ("similarity", "time", "attention", "origin", "compare", "matrix"):
                 there.page.click(f"#tab-{view}")
                 found = [text for text in there.page.evaluate(cut) if EVIL not in text]
                 assert found == [], (locale, width, view)
@@ -507,7 +518,7 @@ def test_dark_mode_and_a_phone(visit, scheme):
     assert there.page.evaluate("[iasaExplorer.state.query.t, iasaExplorer.state.pinned]") == [3, True]
     there.page.touchscreen.tap(*there.at(2, 200))
     assert there.sentence.startswith(("Visible", "Hidden"))
-    for view in ("similarity", "time", "attention", "compare", "matrix"):
+    for view in ("similarity", "time", "attention", "origin", "compare", "matrix"):
         there.page.click(f"#tab-{view}")
         assert there.page.evaluate("document.documentElement.scrollWidth") <= 390, view
     take_screenshot(there.page, f"explorer_phone_{scheme}")
@@ -526,6 +537,7 @@ def test_the_other_views(visit, plan, poses, tmp_path):
         "similarity": ["heat"],
         "time": ["time"],
         "attention": ["mass", "mass-bars"],
+        "origin": ["origin-first", "origin-query", "origin-bars"],
         "compare": ["first", "second", "difference"],
     }
     for view, canvases in views.items():
@@ -617,7 +629,7 @@ def test_in_german(visit, address, plan):
     there.hover(0, 0)
     assert there.sentence.startswith("Sichtbar: Bild 0 ist der Sink")
     text = there.page.inner_text("#explorer")
-    for view in ("similarity", "time", "attention", "compare", "matrix"):
+    for view in ("similarity", "time", "attention", "origin", "compare", "matrix"):
         there.page.click(f"#tab-{view}")
         text += there.page.inner_text(f"#panel-{view}")
     english = (

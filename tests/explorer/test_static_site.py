@@ -32,7 +32,7 @@ def test_a_folder_that_holds_something_is_left_alone(site, capsys):
     assert main(["explorer", "--static", str(site)]) == 2
     assert "a new or empty folder is needed" in capsys.readouterr().err
     assert main(["explorer", "--static", str(site / "index.html")]) == 2
-    assert main(["explorer", "--static", str(site.parent / "other"), "--seconds", "9"]) == 2
+    assert main(["explorer", "--static", str(site.parent / "other"), "--seconds", "11"]) == 2
     assert {path.name: path.stat().st_mtime_ns for path in site.iterdir()} == before
     assert not (site.parent / "other").exists()
 

@@ -8,6 +8,7 @@ import { byId, element, tell } from "./dom.js";
 import { VARIANTS } from "./compare_view.js";
 import { VIEWS } from "./views.js";
 
+const LIT = { patch: 1, regions: 1, computed: 1 }; // what an address may ask the film strip to show
 const WAIT = 250; // milliseconds before the address follows
 const embedded = () => window.parent !== window;
 let later = 0;
@@ -15,12 +16,13 @@ let host = null; // the address of the page around
 
 // Everything that a copied link brings back: the mask, the query, the open tab and what is chosen in it.
 export function settings() {
-  const { options, query, key, pinned, view, layer, head, second, theme, patternA, patternB } = state;
+  const { options, query, key, pinned, view, layer, head, second, theme, patternA, patternB, lit } = state;
   const words = [writeSettings(options), `q=${query.t}.${query.i}`, `v=${view}`];
   if (pinned) words.push(`o=${key ? `${key.t}.${key.i}` : ""}`);
   if (layer >= 0 || head >= 0) words.push(`h=${layer}.${head}`);
   if (second in VARIANTS && second !== "global") words.push(`d=${second}`);
   if (view === "patterns") words.push(`a=${patternA}.${patternB}`);
+  if (lit in LIT && lit !== "patch") words.push(`i=${lit}`);
   if (theme) words.push(`theme=${theme}`);
   if (asked) words.push(`lang=${german ? "de" : "en"}`);
   return words.join("&");
@@ -53,6 +55,7 @@ export function restore(text) {
   const named = String(given.get("a") || "").split(".");
   if (PAGE.patterns && named.every((name) => PAGE.patterns.names.includes(name)) && named.length === 2)
     [state.patternA, state.patternB] = named;
+  state.lit = Object.hasOwn(LIT, given.get("i") || "") ? given.get("i") : "patch";
   const chosen = PAGE.attention && pair("h", -1, [PAGE.attention.layers, PAGE.attention.heads]);
   if (chosen) [state.layer, state.head] = chosen;
   if (["dark", "light"].includes(given.get("theme"))) state.theme = given.get("theme");

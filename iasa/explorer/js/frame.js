@@ -6,7 +6,7 @@ import { sinksOf } from "./visibility.js";
 import { aspect, f, poseChanged, poses, state } from "./state.js";
 import { byId, fit } from "./dom.js";
 import { KEY_MARK, MARK } from "./colours.js";
-import { drawPlate, outline, paintCells, tint } from "./picture.js";
+import { computedTint, drawPlate, outline, paintCells, tint } from "./picture.js";
 import { placeOf, shiftsOf } from "./limbs.js";
 
 export const HANDLES = PAGE.drawing.handles; // point, name, the points that go along, and whether it is a joint or a fingertip
@@ -22,7 +22,7 @@ export function drawFrame() {
     { t, i } = state.query;
   canvas.style.width = canvas.style.height = "";
   drawPlate(pen, t, w, h);
-  paintCells(pen, 0, 0, w, h, tint(t, 96));
+  paintCells(pen, 0, 0, w, h, state.lit === "computed" ? computedTint(t) : tint(t, 96));
   HANDLES.forEach((_, number) => {
     const at = handlePoint(number);
     if (!(poses.confidence[at] > 0)) return;

@@ -6,7 +6,8 @@ import { f, state } from "./state.js";
 import { byId, element, tell } from "./dom.js";
 import { HANDLES, drawFrame, handlePlace, moveHandle } from "./frame.js";
 import { fitScale, panTo, zoomBy } from "./matrix_view.js";
-import { choose, moveBy, placePatch, release, togglePlay } from "./pointing.js";
+import { isGuessing } from "./guess.js";
+import { choose, markPatch, moveBy, placePatch, release, togglePlay } from "./pointing.js";
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const JUMPS = { PageUp: -1, ",": -1, PageDown: 1, ".": 1 };
@@ -52,7 +53,10 @@ function onAnyKey(event) {
   else if (key in JUMPS) placePatch({ t: clamp(t + JUMPS[key], 0, f - 1), i });
   else if (key === "Home" || key === "End") placePatch({ t: key === "Home" ? 0 : f - 1, i });
   else if (key === "Enter" || key === " ") {
-    if (state.pinned) release();
+    if (isGuessing()) {
+      markPatch({ t, i });
+      markPatch(null);
+    } else if (state.pinned) release();
     else choose(state.query);
   } else if (key === "Escape") {
     state.handle = -1;

@@ -13,6 +13,8 @@ import { drawFrame } from "./frame.js";
 import { showSentence } from "./sentence.js";
 import { makeControls, showControls, showKey } from "./controls.js";
 import { forgetMatrix } from "./matrix_view.js";
+import { isGuessing } from "./guess.js";
+import { connectLab } from "./lab_view.js";
 import { drawView, makeViews, openView } from "./views.js";
 import { drawAll, lookFrom, release, togglePlay } from "./pointing.js";
 import { onKey, showKeys } from "./keys.js";
@@ -40,31 +42,42 @@ function makePage() {
   byId("strip-about").append(
     about(
       say(
-        "Every frame of the clip, in latent time. Lit patches are those that the query may attend to, in the colour of the reason; dimmed frames are skipped whole. The figure beside a rank is the distance S of that pose from the query's.",
+        "Every frame of the clip, in latent time. Lit patches are those that the query may attend to, in the colour of the reason; dimmed frames are skipped whole. The figure beside a rank is the distance S of that pose from the query's. Computed tokens: the blue patches pass through the networks, dark ones do not and show the warped reference. Where chunks of frames are made together, a line marks the first of each.",
       ),
     ),
   );
   byId("tiles-about").append(
     about(
       say(
-        "What is left of full attention, in which every patch would see every other. Token density counts the pairs that the rule allows; block density counts whole blocks, since hardware computes blocks. The predicted speed-up follows from the count of operations, the measured one was timed.",
+        "What is left of full attention, in which every patch would see every other. Token density counts the pairs that the rule allows; block density counts whole blocks, since hardware computes blocks. Computed tokens are those that pass through the networks' layers at all when only what moves is computed; the rest of a frame is the warped reference. The predicted speed-up follows from the count of operations, the measured one was timed.",
       ),
     ),
   );
   for (const [value, label] of [
     ["patch", say("What the patch sees")],
     ["regions", say("Regions")],
+    ["computed", say("Computed tokens")],
   ]) {
-    const made = pick("seg", "lit", label, "radio", () => {
-      state.lit = value;
-      drawStrip();
-    });
-    made.firstChild.checked = state.lit === value;
+    const made = pick("seg", "lit", label, "radio", () => showLit(value));
+    made.firstChild.value = value;
     byId("shows").append(made);
   }
+  connectLab(lookFrom, () => {
+    byId("strip").style.touchAction = isGuessing() ? "none" : "";
+    showLit();
+    drawAll();
+  });
   makeControls();
   makeViews();
   makeTour();
+}
+
+function showLit(value = state.lit) {
+  state.lit = value;
+  for (const input of document.getElementsByName("lit")) input.checked = input.value === value;
+  drawStrip();
+  drawFrame();
+  emit("settings");
 }
 
 function useTheme() {
@@ -122,6 +135,7 @@ function mountExplorer() {
   showControls();
   layoutStrip();
   openView(state.view);
+  showLit();
   drawAll();
   on("pose", forgetPlate);
   on("options", showControls);
@@ -135,6 +149,7 @@ function mountExplorer() {
     useTheme();
     showControls();
     openView(state.view);
+    showLit();
     drawAll();
   });
   loadImages(() => {

@@ -87,16 +87,29 @@ function chosenParts() {
     of(state.head, patterns.heads).map((h) => l * patterns.heads + h),
   );
 }
+const means = new Map(); // by pattern and parts, those that were drawn
 function mapOf(name, parts) {
+  const key = `${name} ${parts}`;
+  if (means.has(key)) return means.get(key);
   const size = patterns.side ** 2,
     first = patterns.names.indexOf(name) * patterns.layers * patterns.heads;
   const mean = new Float32Array(size);
   for (const part of parts) for (let i = 0; i < size; i++) mean[i] += patterns.maps[(first + part) * size + i] / parts.length;
+  means.set(key, mean);
   return mean;
 }
 
+// The query is another patch: the maps show its frame alone.
+export function followPatterns() {
+  if (!patterns) return;
+  if (state.query.t !== drawn) drawPatterns();
+  else drawPatternDetails([state.patternA, state.patternB]);
+}
+
+let drawn = -1; // the query's frame in the maps
 export function drawPatterns() {
   if (!patterns) return;
+  drawn = state.query.t;
   for (const name of ["patternA", "patternB"])
     if (!patterns.names.includes(state[name])) state[name] = patterns.names[Math.min(name === "patternA" ? 1 : 2, patterns.names.length - 1)];
   for (const [name, select] of Object.entries(pickers)) select.value = state[name];

@@ -3,7 +3,7 @@
 import { PAGE, RULE, clamp } from "./data.js";
 import { REASON } from "./visibility.js";
 import { lowestBit } from "./mask.js";
-import { aspect, grid, n, plan, poses, state } from "./state.js";
+import { aspect, computed, grid, n, plan, poses, state } from "./state.js";
 import { element } from "./dom.js";
 import { COLOURS, palette, toRgb } from "./colours.js";
 
@@ -12,7 +12,7 @@ const PLATE = "#171c25",
   FACE_LINE = "#dfe5ec",
   FINGER_LINE = "#cfd8e2";
 const SURE = 0.2; // confidence from which a keypoint is drawn
-const CLEAR = [0, 0, 0, 0];
+export const CLEAR = [0, 0, 0, 0];
 export const VEIL = { seen: "rgb(8 12 18 / 30%)", unseen: "rgb(8 12 18 / 58%)" }; // over frames that are seen, and that are not
 const ALPHA = { [REASON.own]: 120, [REASON.sink]: 105, [REASON.block]: 120 };
 
@@ -146,6 +146,13 @@ export function tint(t, alpha) {
     if (b) return colours[lowestBit(b)];
     return state.options.local ? CLEAR : whole;
   };
+}
+
+// Tokens of a frame that region-sparse inference leaves out are darkened, those that it computes are tinted.
+export function computedTint(t) {
+  const lit = [...toRgb(COLOURS.own), 90],
+    dark = [8, 12, 18, 190];
+  return (i) => (computed.named[t * n + i] ? lit : dark);
 }
 
 // A frame around token i, never smaller than a finger's width of pixels and never beyond the picture.

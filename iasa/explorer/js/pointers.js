@@ -9,15 +9,33 @@ import { drawFrame, handleAt, handlePlace, moveHandle } from "./frame.js";
 import { showSentence } from "./sentence.js";
 import { fitScale, matrixAt, panTo, zoomBy } from "./matrix_view.js";
 import { timeAt } from "./time_view.js";
-import { choose, lookFrom, point, pointPair, release, stopPlaying } from "./pointing.js";
+import { isGuessing } from "./guess.js";
+import { choose, lookFrom, markPatch, point, pointPair, release, stopPlaying } from "./pointing.js";
 
 const REACH = { mouse: 15, touch: 26, click: 10 }; // pixels within which a keypoint is meant
 const reachOf = (event) => (event.pointerType === "touch" ? REACH.touch : REACH.mouse);
 
 function onStrip() {
   const canvas = byId("strip");
+  let painting = false;
+  const paint = (event) => {
+    const patch = stripAt(event);
+    if (patch) markPatch(patch);
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (!isGuessing()) return;
+    painting = true;
+    canvas.setPointerCapture(event.pointerId);
+    paint(event);
+  });
+  for (const kind of ["pointerup", "pointercancel"])
+    canvas.addEventListener(kind, () => {
+      if (painting) markPatch(null);
+      painting = false;
+    });
   canvas.addEventListener("pointermove", (event) => {
-    if (event.pointerType !== "touch") point(stripAt(event));
+    if (painting) paint(event);
+    else if (event.pointerType !== "touch") point(stripAt(event));
   });
   canvas.addEventListener("pointerleave", () => point(null));
   canvas.addEventListener("click", (event) => choose(stripAt(event)));

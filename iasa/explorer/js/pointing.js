@@ -9,7 +9,9 @@ import { drawFrame } from "./frame.js";
 import { showSentence } from "./sentence.js";
 import { showTiles } from "./tiles.js";
 import { drawMatrixMarks } from "./matrix_view.js";
-import { drawView } from "./views.js";
+import { drawView, followQuery } from "./views.js";
+import { guess, isGuessing, markAround } from "./guess.js";
+import { showGuess } from "./lab_view.js";
 
 const PLAY_STEP = 280; // milliseconds a frame
 const FOLLOWED = 0.08; // of the picture: a patch this near to a keypoint follows it
@@ -22,13 +24,12 @@ export function drawAll() {
   drawView();
 }
 
-// After pointing: only what depends on the query and the key.
+// After pointing: only what depends on the query and the key. `moved`: the query's frame is another one.
 function drawPointed(moved) {
   drawStrip();
   showSentence();
-  if (moved || state.key) drawFrame();
-  if (state.view === "matrix") drawMatrixMarks();
-  else if (moved) drawView();
+  drawFrame();
+  followQuery(moved);
 }
 
 // The pointer is over a patch, or over none.
@@ -49,20 +50,28 @@ export function point(patch) {
     const moved = state.query.t !== patch.t;
     state.query = patch;
     state.key = null;
-    drawPointed(moved || state.view !== "matrix");
-    if (!moved) drawFrame();
+    drawPointed(moved);
   }
   timings.hover.push(performance.now() - before);
 }
 
 // A click or a tap: first the query, then the second patch.
 export function choose(patch) {
-  if (!patch) return;
+  if (!patch || isGuessing()) return;
   const again = state.keyPinned && state.key.t === patch.t && state.key.i === patch.i;
   if (!state.pinned) Object.assign(state, { query: patch, pinned: true, key: null });
   else if (again) state.keyPinned = false;
   else Object.assign(state, { key: patch, keyPinned: true });
   settle();
+}
+
+// A patch is marked, or no longer; a stroke ends with none.
+export function markPatch(patch) {
+  if (patch) markAround(patch);
+  else guess.adds = null;
+  drawStrip();
+  showSentence();
+  showGuess();
 }
 
 function settle() {
@@ -72,6 +81,7 @@ function settle() {
 }
 
 export function release() {
+  if (isGuessing()) return;
   Object.assign(state, { pinned: false, keyPinned: false, key: null });
   drawPointed(false);
   showSentence(true);

@@ -8,6 +8,7 @@ import { explain } from "./explain.js";
 import { f, n, plan, state } from "./state.js";
 import { byId } from "./dom.js";
 import { COLOURS, reasonColour } from "./colours.js";
+import { GUESS, isGuessing, sayGuess } from "./guess.js";
 
 function saySeen() {
   const { t, i } = state.query,
@@ -35,7 +36,10 @@ export function showSentence(aloud = false) {
   const { query, key } = state,
     mine = plan.bits[query.t * n + query.i];
   let text, colour;
-  if (key) {
+  if (state.lit === "guess" && (isGuessing() || !key)) {
+    text = sayGuess();
+    colour = `rgb(${GUESS.mark})`;
+  } else if (key) {
     text = explain(plan, query.t, query.i, key.t, key.i);
     colour = reasonColour(reasonOf(plan, query.t, query.i, key.t, key.i));
   } else {
@@ -45,6 +49,6 @@ export function showSentence(aloud = false) {
   }
   byId("sentence").textContent = text;
   byId("dot").style.background = colour;
-  byId("release").hidden = !state.pinned;
+  byId("release").hidden = !state.pinned || state.lit === "guess";
   if (aloud) byId("announce").textContent = text;
 }

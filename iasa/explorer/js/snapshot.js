@@ -9,7 +9,7 @@ import { FONT, badge } from "./strip.js";
 import { tileTexts } from "./tiles.js";
 import { matrixShares, paintShares } from "./matrix.js";
 
-const SHEET = { width: 1600, margin: 40, gap: 12, caption: 36, top: 125, matrix: 620, rows: 6, tile: 102 }; // pixels
+const SHEET = { width: 1600, margin: 40, gap: 12, caption: 36, top: 125, matrix: 620, rows: 6, tile: 90 }; // pixels
 
 function write(pen, text, x, y, font, colour, most) {
   pen.font = `${font} ${FONT}`;

@@ -4,6 +4,7 @@ import { PAGE, RULE, decode, range } from "./data.js";
 import { extentOf, poseDistance } from "./similarity.js";
 import { frameBits, regionBits, regionReference } from "./regions.js";
 import { DEFAULTS, makePlan, measure } from "./mask.js";
+import { nameComputed } from "./computed.js";
 
 export const grid = PAGE.plan.grid,
   f = grid.frames,
@@ -23,7 +24,7 @@ export const state = {
   key: null, // the second patch
   pinned: false, // the query stays where it is
   keyPinned: false,
-  lit: "patch", // or "regions": what lights up on the film strip
+  lit: "patch", // or "regions", "computed", "guess": what lights up on the film strip
   view: "matrix", // the open tab
   zoom: { x: 0, y: 0, scale: 1 }, // of the matrix: its first token across and down, pixels a token
   layer: -1, // of the learned attention; -1: all
@@ -48,13 +49,15 @@ export const emit = (event, value) => listeners[event].forEach((act) => act(valu
 export let bits = start.local ? decode(PAGE.plan.region_bits, Uint8Array) : regionBits(poses, grid, start.method);
 export let distance = poseDistance(poses, start.align);
 export let plan = null,
-  measured = null;
+  measured = null,
+  computed = null; // which tokens region-sparse inference computes, and their share
 const dirty = new Set(); // frames whose regions are not those of the dragged poses yet
 
 function rebuild() {
   const before = performance.now();
   plan = makePlan(poses, grid, state.options, bits, distance);
   measured = measure(plan, PAGE.model);
+  computed = nameComputed(plan);
   timings.rebuild.push(performance.now() - before);
 }
 
@@ -109,11 +112,13 @@ function relabel(first) {
   if (dirty.size) state.slice = requestAnimationFrame(() => relabel(first));
 }
 
-// A patch that has much to show: one of a hand, else of the face, in the last frame that has it.
+const OPENING = 20;
+// A patch that has much to show: one of a hand, else of the face, in the last frame that has it and stands, with its past,
+// in the part of the film strip that is seen at first.
 export function firstQuery() {
   for (const name of ["hands", "arms", "face", "shoulders"]) {
     const bit = 1 << RULE.regions.indexOf(name);
-    for (let t = f - 1; t > 0; t--) {
+    for (let t = Math.min(f - 1, OPENING); t > 0; t--) {
       const own = bits.subarray(t * n, (t + 1) * n),
         tokens = range(0, n);
       const alone = tokens.filter((i) => own[i] === bit),
@@ -121,7 +126,7 @@ export function firstQuery() {
       if (found.length) return { t, i: found[found.length >> 1] };
     }
   }
-  return { t: f - 1, i: n >> 1 };
+  return { t: Math.min(f - 1, OPENING), i: n >> 1 };
 }
 
 // The patch of frame t at a place of its picture, 0..1 across and down.

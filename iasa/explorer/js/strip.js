@@ -7,7 +7,8 @@ import { rowReasons, wholeReason } from "./mask.js";
 import { centreOf, distance, f, n, patchAt, plan, state } from "./state.js";
 import { byId, fit } from "./dom.js";
 import { COLOURS, KEY_MARK, MARK, ink } from "./colours.js";
-import { VEIL, outline, paintCells, plate, rowColours, sidesOf, tint } from "./picture.js";
+import { guessColours, isGiven, isGuessing } from "./guess.js";
+import { VEIL, computedTint, outline, paintCells, plate, rowColours, sidesOf, tint } from "./picture.js";
 
 const GAP = 9,
   LABEL = 20,
@@ -58,10 +59,15 @@ export function badge(t, tq) {
 function drawStripFrame(pen, t, x, y, row, colours) {
   const { t: tq, i } = state.query,
     { w, h } = strip,
-    mark = badge(t, tq);
+    mark = isGuessing() && !isGiven(t) ? null : badge(t, tq);
   pen.drawImage(plate(t, w, h), x, y, w, h);
   if (state.lit === "regions") paintCells(pen, x, y, w, h, tint(t, 165));
-  else {
+  else if (state.lit === "computed") paintCells(pen, x, y, w, h, computedTint(t));
+  else if (state.lit === "guess" && !isGiven(t)) {
+    pen.fillStyle = VEIL.seen;
+    pen.fillRect(x, y, w, h);
+    paintCells(pen, x, y, w, h, guessColours(t, row));
+  } else {
     pen.fillStyle = mark ? VEIL.seen : VEIL.unseen;
     pen.fillRect(x, y, w, h);
     paintCells(pen, x, y, w, h, (j) => colours[row[t * n + j]]);

@@ -2,7 +2,8 @@
 
 import { PAGE } from "./data.js";
 import { count, flops, percent, say, times } from "./i18n.js";
-import { measured, state } from "./state.js";
+import { change } from "./computed.js";
+import { computed, measured, state } from "./state.js";
 import { byId, element } from "./dom.js";
 
 // The measured row that is nearest to this mask in tokens and density.
@@ -36,6 +37,14 @@ export function tileTexts() {
   return [
     [say("Token density"), percent(measured.tokenDensity), pairs, measured.tokenDensity],
     [say("Block density"), percent(measured.blockDensity), say(blocks, { b: options.block }), measured.blockDensity],
+    [
+      say("Computed tokens"),
+      (change && state.edited.size ? "≈ " : "") + percent(computed.share),
+      change
+        ? say("By region-sparse inference: face, hands, what moves")
+        : say("Of a photograph: face, hands, arms and a rim"),
+      computed.share,
+    ],
     [
       say("Computed, not needed"),
       percent(measured.wastedShare),

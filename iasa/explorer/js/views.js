@@ -3,20 +3,25 @@
 import { say } from "./i18n.js";
 import { emit, state } from "./state.js";
 import { byId, element } from "./dom.js";
-import { drawMatrix, makeMatrixView } from "./matrix_view.js";
+import { drawMatrix, drawMatrixMarks, makeMatrixView } from "./matrix_view.js";
 import { drawSimilarity, makeSimilarityView } from "./similarity_view.js";
 import { drawTime, makeTimeView } from "./time_view.js";
 import { drawAttention, makeAttentionView } from "./attention_view.js";
+import { drawOrigin, makeOriginView } from "./origin_view.js";
+import { drawLab, makeLabView } from "./lab_view.js";
 import { drawCompare, makeCompareView } from "./compare_view.js";
-import { drawPatterns, makePatternsView } from "./patterns_view.js";
+import { drawPatterns, followPatterns, makePatternsView } from "./patterns_view.js";
 
+// `follow` draws anew what shows the query patch; where there is none a view shows the query's frame alone.
 export const VIEWS = {
-  matrix: { title: "Matrix", make: makeMatrixView, draw: drawMatrix },
+  matrix: { title: "Matrix", make: makeMatrixView, draw: drawMatrix, follow: drawMatrixMarks },
   similarity: { title: "Similarity", make: makeSimilarityView, draw: drawSimilarity },
   time: { title: "Density over time", make: makeTimeView, draw: drawTime },
   attention: { title: "Learned attention", make: makeAttentionView, draw: drawAttention },
-  compare: { title: "Compare", make: makeCompareView, draw: drawCompare },
-  patterns: { title: "Patterns", make: makePatternsView, draw: drawPatterns },
+  origin: { title: "Who showed it first", make: makeOriginView, draw: drawOrigin, follow: drawOrigin },
+  lab: { title: "Lab", make: makeLabView, draw: drawLab, follow: () => {} },
+  compare: { title: "Compare", make: makeCompareView, draw: drawCompare, follow: () => {} },
+  patterns: { title: "Patterns", make: makePatternsView, draw: drawPatterns, follow: followPatterns },
 };
 
 export function makeViews() {
@@ -37,6 +42,13 @@ export function makeViews() {
 }
 
 export const drawView = () => VIEWS[state.view].draw();
+
+// The query is another patch, of another frame if it `moved`: what of the open view shows it is drawn anew.
+export function followQuery(moved) {
+  const { draw, follow } = VIEWS[state.view];
+  if (follow) follow();
+  else if (moved) draw();
+}
 
 export function openView(name) {
   state.view = name;
