@@ -18,6 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a new or empty folder, which gets index.html and a page for each further clip",
     )
     parser.add_argument("--seconds", type=duration, default=10.0, help="of each clip, up to 10 (default: all)")
+    parser.add_argument(
+        "--webcam",
+        action="store_true",
+        help="let visitors ask for their own pose by camera, for which their browsers load mediapipe from the web",
+    )
     add_networks(parser)
 
 
@@ -32,8 +37,9 @@ def run(arguments: argparse.Namespace) -> dict:
         raise InputError(f"--seconds is {arguments.seconds:g}; 0.1 to {MAX_SECONDS:g} are accepted")
     pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, teacher=None)
     files = write_site(
-        folder, pipeline, arguments.seconds, lambda name: tell(arguments, f"{name} is made again, looking on")
-    )
+        folder, pipeline, arguments.seconds, lambda name: tell(arguments, f"{name} is made again, looking on"),
+        arguments.webcam,
+    )  # fmt: skip
     size = sum(file.stat().st_size for file in files)
     tell(
         arguments, f"{folder}: {', '.join(file.name for file in files)}, {size / 2**20:.1f} MB, nothing else is needed"

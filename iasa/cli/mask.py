@@ -175,18 +175,19 @@ def _explore_run(
     patterns = None
     if arguments.patterns:
         patterns = record_patterns(pipeline, poses, reference, seed=arguments.seed, masks=blocks)
-    _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention, patterns)
+    _write_explorer(arguments.out, run.plan, run.keypoints, run.thumbnails, run.attention, patterns, run.change)
     return run.plan
 
 
 def _write_explorer(
-    path: str, plan: AttentionPlan, latent: Keypoints, pictures=None, attention=None, patterns=None
+    path: str, plan: AttentionPlan, latent: Keypoints, pictures=None, attention=None, patterns=None, change=None
 ) -> None:
     from iasa.explorer import explorer_html, read_bench
 
     with atomic_write(path) as partial:
         partial.write_text(
-            explorer_html(plan, latent, pictures, attention, read_bench(), patterns=patterns), encoding="utf-8"
+            explorer_html(plan, latent, pictures, attention, read_bench(), patterns=patterns, change=change),
+            encoding="utf-8",
         )
 
 

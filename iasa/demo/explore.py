@@ -54,11 +54,11 @@ def explore(
 
     The clip is a pose file (npz) or a video of a person (up to 30 seconds); without one, that of an example speaker by
     name, the video made last, or else an example. `record` also shows what the student attends to, for clips of up to
-    5 seconds. Returns the page in a frame, and as a file of its own.
+    10 seconds. Returns the page in a frame, and as a file of its own.
     """
     language = language_of(request)
     with plain_errors(request):
-        thumbnails = attention = None
+        thumbnails = attention = change = None
         title = translate("Input-aware sparse attention", language)
         if clip is None:
             progress(0.1, desc=translate("Reading the clip", language))
@@ -79,10 +79,11 @@ def explore(
                 raise InputError("what the student attends to is recorded on a clip made here; make one in Speak first")
             progress(0.3, desc=translate("Making the clip again, looking on", language))
             run = record_attention(pipeline, poses, reference)
-            plan, latent, thumbnails, attention = run.plan, run.keypoints, run.thumbnails, run.attention
+            plan, latent, thumbnails = run.plan, run.keypoints, run.thumbnails
+            attention, change = run.attention, run.change
         else:
             plan = make_plan(latent, TokenGrid(len(latent)), pipeline.mask)
-        page = explorer_html(plan, latent, thumbnails, attention, read_bench(), title, language=language)
+        page = explorer_html(plan, latent, thumbnails, attention, read_bench(), title, language=language, change=change)
     file = new_output(".html", "explorer")
     file.write_text(page, encoding="utf-8")
     return explorer_frame(page), str(file)

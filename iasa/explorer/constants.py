@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import numpy as np
+
 from iasa import keypoints
 from iasa.config import MaskOptions
 from iasa.inference import layered_frames
@@ -12,6 +14,13 @@ from iasa.keypoints import LEFT_HAND, RIGHT_HAND
 from iasa.masks import computed, plan, plot, regions, similarity
 from iasa.pose import skeleton
 
+HOLISTIC = (478, 33, 21, 21)  # landmarks of mediapipe's face, pose and hands
+# Where mediapipe for JavaScript and its model are, loaded when a visitor asks for the camera.
+CAMERA = {
+    "library": "https://cdn.jsdelivr.net/npm/@mediapipe/tasks-vision@0.10.21",
+    "model": "https://storage.googleapis.com/mediapipe-models/holistic_landmarker/holistic_landmarker/float16/1/"
+    "holistic_landmarker.task",
+}
 BLOCKS = (1, 16, 32, 64, 128)  # tiles of the attention matrix that the page offers
 OWN, WINDOW, WHOLE = (
     "#0072b2",
@@ -47,6 +56,7 @@ def mask_rule() -> dict:
         "methods": list(regions.METHODS),
         "modes": list(plan.MODES),
         "blocks": list(BLOCKS),
+        "holistic": _holistic_points(),
         "computed": {
             "always": _to_bits(computed.ALWAYS),
             "moved": computed.MOVED,
@@ -54,6 +64,13 @@ def mask_rule() -> dict:
             "repaired": _to_bits(layered_frames.REPAIRED),
         },
     }
+
+
+def _holistic_points() -> list[list[int]]:
+    """For each of the 133 points mediapipe's part (face, pose, left hand, right hand) and the landmark's number in it."""
+    numbers = [np.stack([np.arange(count), np.full(count, part)], 1)[None] for part, count in enumerate(HOLISTIC)]
+    found = keypoints.from_holistic(*numbers).xy[0].astype(int)  # each landmark stands at (its number, its part)
+    return found[:, ::-1].tolist()
 
 
 def drawing() -> dict:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from iasa.config import STUDENT_LAYERS, InputError, Sentence, TransformerConfig
-from iasa.explorer.constants import CHANGE_LEVELS, drawing, mask_rule
+from iasa.explorer.constants import CAMERA, CHANGE_LEVELS, drawing, mask_rule
 from iasa.explorer.pattern_details import STAYS, PatternDetails, timetables
 from iasa.explorer.pattern_recorder import PatternMaps
 from iasa.explorer.recorder import LearnedAttention
@@ -32,9 +32,10 @@ MAX_DETAILS = 8
 # Files of js/, each after those that it imports from.
 MODULES = (
     "data", "i18n", "visibility", "similarity", "regions", "mask", "computed", "recall", "explain", "origin",
-    "challenges", "plan_text",  # arithmetic and words
+    "challenges", "holistic", "plan_text",  # arithmetic and words
     "state", "dom", "colours", "picture", "guess", "strip", "limbs", "frame", "sentence", "tiles", "controls",
-    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "origin_view", "lab_view", "compare_view", "pattern_details",
+    "matrix", "matrix_view", "similarity_view", "time_view", "attention_view", "origin_view", "camera", "lab_view",
+    "compare_view", "pattern_details",
     "patterns_view", "views",
     "pointing", "keys", "pointers", "address", "snapshot", "tour", "main",
 )  # fmt: skip
@@ -56,8 +57,9 @@ def explorer_html(
     clips: Mapping[str, str] | None = None,  # of a site with several pages: names and addresses, "" for this one's
     change: np.ndarray | None = None,  # [f, n], of `RecordedRun`: which tokens move
     details: Mapping[str, np.ndarray] | None = None,  # bool [f, n] each: which tokens show it, exactly; up to 8
+    webcam: bool = False,  # the page may load mediapipe, if the reader asks for it, to take a pose from a camera
 ) -> str:
-    """The whole explorer as one HTML text that asks the network for nothing.
+    """The whole explorer as one HTML text that asks the network for nothing, but with `webcam` on request.
 
     Without thumbnails the frames show skeletons. Whatever the texts hold, none of it can become markup or script: data
     travel as JSON with every < > and & escaped, and the page's policy runs only the script whose hash it names. Raises
@@ -105,6 +107,7 @@ def explorer_html(
         "change": None if change is None else _encode(np.floor(change * CHANGE_LEVELS).clip(0, 255), "u1"),
         "details": None if not details else _pack_details_shown(details),
         "bench": bench or [],
+        "camera": CAMERA if webcam else None,
         "model": {"width": model.width, "layers": len(STUDENT_LAYERS), "mlp_ratio": model.mlp_ratio},
         "note": note,
         "language": language,
@@ -116,10 +119,19 @@ def explorer_html(
         "title": html.escape(title),
         "data": _to_safe_json(data),
         "script": script,
-        "script_hash": f"sha256-{digest}",
+        "policy": _to_policy(f"'sha256-{digest}'", webcam),
         "clips": "".join(_to_link(name, address) for name, address in (clips or {}).items()),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("template.html"))
+
+
+def _to_policy(script: str, webcam: bool) -> str:
+    """What the page may do: run its own script, show pictures of its own; with a camera run mediapipe's program too."""
+    rules = {"default-src": "'none'", "img-src": "data: blob:", "style-src": "'unsafe-inline'", "script-src": script}
+    if webcam:
+        rules["script-src"] = f"{script} {CAMERA['library']}/ 'wasm-unsafe-eval'"
+        rules["connect-src"] = f"{CAMERA['library']}/ {CAMERA['model']}"
+    return "; ".join(f"{name} {allowed}" for name, allowed in rules.items())
 
 
 def join_modules(names: Sequence[str] = MODULES) -> str:

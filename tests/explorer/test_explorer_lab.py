@@ -14,7 +14,7 @@ from iasa.config import MaskOptions
 from iasa.explorer.constants import CHANGE_LEVELS
 from iasa.grid import TokenGrid
 from iasa.inference.layered_frames import REPAIRED
-from iasa.keypoints import Keypoints
+from iasa.keypoints import Keypoints, from_holistic
 from iasa.masks import AttentionPlan, make_plan
 from iasa.masks.computed import name_moving, name_regions
 
@@ -114,6 +114,7 @@ def test_who_showed_it_first():
         if not marks[t, i]:
             assert by_detail == by_attention
             continue
+        assert by_detail["kind"] == "detail"
         shows = (marks & (marks[t, i] & -marks[t, i].astype(np.int8)).astype(np.uint8)) > 0
         assert by_detail["shown"] == [s for s in range(t) if shows[s].any()]
         first = next((s for s in range(t) if (allowed[t, i, s] & shows[s]).any()), -1)
@@ -148,10 +149,14 @@ def test_the_fewest_blocks_are_found_among_all_settings():
     q, k = np.tril_indices(frames)
     mean = meets.mean(0)
 
+    tables = {
+        key: make_plan(poses, plan.grid, MaskOptions(top_k=key[0], window=key[1])).frame_table
+        for key in np.ndindex(4, 3)
+    }
+
     def judge(top_k: int, window: int, regions: int) -> tuple[float, float, float]:
         """Mass, pairs in blocks, pairs."""
-        table = make_plan(poses, plan.grid, MaskOptions(top_k=top_k, window=window, block=4)).frame_table
-        some = AttentionPlan(plan.grid, table, plan.region_bits & regions, None, plan.options)
+        some = AttentionPlan(plan.grid, tables[top_k, window], plan.region_bits & regions, None, plan.options)
         whole = sum(len(frames) for frames in some.whole) * n * n
         mass = sum(mean[t, s, (np.arange(32) & regions) > 0].sum() for t, past in enumerate(some.past) for s in past)
         every = (frames * n) ** 2
@@ -193,3 +198,37 @@ def test_hands_see_hands_eight_frames_back():
     assert task["pairs"] == sum(int(hands[t] * hands[s]) for t, s in enumerate(nearest) if s >= 0)
     assert [now, window, without_hands, many] == [False, True, False, True]
     assert scores == [25, 100, 100]
+
+
+HOLISTIC_JS = """
+const points = readHolistic(given.found, given.width, given.height);
+const unseen = points.map(([x, y]) => [x, y, 0]);
+answer([points, fitToShoulders(points, [0.7, 0.6], [0.4, 0.5]), fitToShoulders(unseen, [0, 0], [1, 1])]);
+"""
+
+
+def test_a_cameras_pose_is_read_as_python_reads_holistic():
+    """Landmark by landmark; then the shoulders are the speaker's."""
+    rng = np.random.default_rng(8)
+    poses, plan = make_clip(1, 2, 4, 4)
+    face, pose, left = rng.random((1, 478, 2)), rng.random((1, 33, 2)), rng.random((1, 21, 2))
+    visibility = rng.uniform(0.5, 1, (1, 33))
+    named = [[{"x": x, "y": y} for x, y in part[0]] for part in (face, pose, left)]
+    for point, sure in zip(named[1], visibility[0], strict=True):
+        point["visibility"] = sure
+    found = {"faceLandmarks": [named[0]], "poseLandmarks": [named[1]], "leftHandLandmarks": [named[2]],
+             "rightHandLandmarks": []}  # fmt: skip
+    points, fitted, unseen = ask_node(HOLISTIC_JS, poses, plan, found=found, width=640, height=480)
+    scale = [640 / 480, 1]
+    wanted = from_holistic(face * scale, pose * scale, left * scale, None, 1.0, visibility, 1.0)
+    seen = wanted.confidence[0] > 0
+    points, fitted = np.array(points), np.array(fitted)
+    np.testing.assert_allclose(points[:, 2], wanted.confidence[0], atol=1e-6)
+    np.testing.assert_allclose(points[seen, :2], wanted.xy[0, seen], atol=1e-6)
+    assert seen.sum() == 133 - 21 and unseen is None
+    middle, width = (fitted[5] + fitted[6])[:2] / 2, np.linalg.norm((fitted[5] - fitted[6])[:2])
+    np.testing.assert_allclose(middle, [0.55, 0.55])
+    assert width == pytest.approx(np.hypot(0.3, 0.1))
+    turned = (fitted[:, :2] - middle) / width
+    before = (points[:, :2] - points[5:7, :2].mean(0)) / np.linalg.norm(points[5, :2] - points[6, :2])
+    np.testing.assert_allclose(turned[seen], before[seen], atol=1e-9)

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import open_browser, take_screenshot
+from browser import open_another, open_browser, take_screenshot
 from PIL import Image
 from test_explorer_math import random_poses
 
 from iasa.config import InputError, MaskOptions
 from iasa.explorer import LearnedAttention, explorer_frame, explorer_html, read_bench
+from iasa.explorer.constants import CAMERA
 from iasa.grid import TokenGrid
 from iasa.inference.layered_frames import REPAIRED
 from iasa.keypoints import Keypoints
@@ -673,6 +674,94 @@ def test_in_a_frame_it_reaches_nothing_around_it(browser, plan, poses):
         )  # scrolled by whole pixels
         inner.evaluate("document.getElementById('tour-next').click()")
     page.close()
+
+
+def test_the_lab_scores_challenges_and_guesses(visit, plan):
+    there, n = visit(), ROWS * COLS
+    there.page.click("#tab-lab")
+    there.page.click("#fewest-answer")
+    there.until("document.getElementById('fewest-best').textContent.startsWith('Perfect: K ')")
+    perfect = re.match(r"Perfect: K (\d+), window (\d+), (.*) alone: ", there.page.inner_text("#fewest-best"))
+    there.page.fill("#option-top_k", perfect[1])
+    there.page.fill("#option-window", perfect[2])
+    for name in ("Face", "Hands", "Arms", "Body", "Shoulders"):
+        if name.lower() not in perfect[3]:
+            there.page.get_by_label(name, exact=True).uncheck(force=True)
+    assert there.page.inner_text("#fewest-score").endswith("Score 100 of 100.")
+    there.page.click("#reset")
+    assert there.page.inner_text("#hands-score").startswith("Not yet") or "Reached" in there.page.inner_text(
+        "#hands-score"
+    )
+    there.page.click("#hands-frame")
+    t, s = map(int, re.findall(r"frame (\d+)", there.page.inner_text("#hands-task")))
+    assert t - s == 8 and there.page.evaluate("iasaExplorer.state.query.t") == t
+    there.page.fill("#option-top_k", "16")
+    score = re.search(
+        r"Reached, with [\d,]+ pairs of past frames. Score (\d+) of 100", there.page.inner_text("#hands-score")
+    )
+    assert 0 < int(score[1]) < 100
+    there.page.click("#reset")
+    # a guess: nothing is given away before, then one right stroke and one wrong
+    there.hover(15, int(((plan.region_bits[15] & 2) != 0).nonzero()[0]))
+    there.page.click("#guess-start")
+    query = there.page.evaluate("iasaExplorer.state.query")
+    allowed = plan.allowed(query["t"] * n + query["i"], torch.arange(plan.grid.tokens)).view(FRAMES, n).numpy()
+    past = [s for s in plan.past[query["t"]] if allowed[s].any()]
+    hidden = next(s for s in range(1, query["t"]) if s not in plan.past[query["t"]])
+    there.hover(past[0], 3)
+    assert there.sentence.startswith("Guess: ")
+    marks = np.zeros((FRAMES, n), bool)
+    for s, i in ((past[0], int(allowed[past[0]].argmax())), (hidden, 5 * COLS + 5)):
+        there.click(s, i)
+        row, col = divmod(i, COLS)
+        near = np.zeros((ROWS, COLS), bool)
+        near[max(0, row - 1) : row + 2, max(0, col - 1) : col + 2] = True
+        marks[s] |= near.ravel()
+    assert f" {marks.sum()} marked" in there.page.inner_text("#guess-score")
+    there.page.click("#guess-show")
+    needed = np.isin(np.arange(FRAMES), past)[:, None] & allowed
+    right, wrong, missed = (marks & needed).sum(), (marks & ~needed).sum(), (needed & ~marks).sum()
+    share = percent(right / (right + wrong + missed))
+    assert right > 0 and there.sentence.startswith(f"Score {share}: {right} right (green), {missed:,} missed")
+    take_screenshot(there.page, "explorer_guess")
+    there.page.click("#guess-end")
+    assert "sees" in there.sentence
+
+
+LANDMARKS = """export const FilesetResolver = { forVisionTasks: async () => ({}) };
+const points = (count, place) => [Array.from({ length: count }, (_, i) => ({ ...place(i), visibility: 1 }))];
+export const HolisticLandmarker = { createFromOptions: async () => ({ detectForVideo: () => ({
+  faceLandmarks: [], leftHandLandmarks: [], rightHandLandmarks: [],
+  poseLandmarks: points(33, (i) => ({ x: 0.3 + 0.01 * i, y: i === 15 || i === 16 ? 0.1 : 0.5 })) }) }) };"""
+
+
+def test_a_camera_is_asked_for_and_loaded_on_request_alone(browser, plan, poses, tmp_path):
+    """With mediapipe's place taken by a few landmarks; without `webcam` the page's policy lets nothing in."""
+    (tmp_path / "page.html").write_text(explorer_html(plan, poses, webcam=True), encoding="utf-8")
+    assert "https:" not in re.search('Policy" content="([^"]*)"', explorer_html(plan, poses))[1]
+    arguments = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with open_another(browser, *arguments) as other:
+        page = other.new_context(permissions=["camera"]).new_page()
+        asked, errors = [], []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.route(re.compile("^https:"), lambda route: (asked.append(route.request.url), route.fulfill(
+            body=LANDMARKS, content_type="text/javascript", headers={"access-control-allow-origin": "*"})))  # fmt: skip
+        page.goto((tmp_path / "page.html").as_uri())
+        page.click("#tab-lab")
+        assert "never sent" in page.inner_text("#camera-task") and not asked
+        before = page.evaluate("Array.from(iasaExplorer.poses.xy)")
+        page.click("#camera-start")
+        page.locator("#camera-score", has_text="Your pose").wait_for()
+        assert asked == [f"{CAMERA['library']}/vision_bundle.mjs"] and not errors
+        t = page.evaluate("iasaExplorer.state.query.t")
+        after = np.array(page.evaluate("Array.from(iasaExplorer.poses.xy)")).reshape(FRAMES, 133, 2)
+        old = np.array(before).reshape(FRAMES, 133, 2)
+        assert np.array_equal(np.delete(after, t, 0), np.delete(old, t, 0))
+        np.testing.assert_allclose(after[t, 5] + after[t, 6], old[t, 5] + old[t, 6], atol=1e-5)  # the shoulders' middle
+        assert after[t, 9, 1] < after[t, 5, 1] and page.evaluate(f"iasaExplorer.poses.confidence[{133 * t + 100}]") == 0
+        page.click("#camera-stop")
+        page.click("#reset-pose")
+        assert page.evaluate("Array.from(iasaExplorer.poses.xy)") == before
 
 
 VIDEO = MaskOptions(top_k=2, window=1, references=2, chunk=3, causal=False, whole_window=True, block=128)

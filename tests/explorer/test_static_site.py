@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from browser import open_browser, take_screenshot
+from test_explorer_math import decode
 
+from iasa.avatar.details import DETAILS
 from iasa.cli.main import main
+from iasa.config import HELDOUT_IDENTITY
+from iasa.explorer.detail_clip import make_detail_clip
+from iasa.training.memory_data import make_clip
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +25,28 @@ def site(tmp_path_factory):
 
 
 def test_each_bundled_clip_has_a_page_of_its_own(site):
-    assert sorted(path.name for path in site.iterdir()) == ["index.html", "library.html"]
+    assert sorted(path.name for path in site.iterdir()) == ["badge.html", "index.html", "library.html"]
     for path in site.iterdir():
         text = path.read_text(encoding="utf-8")
         data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
-        assert data["plan"]["grid"]["frames"] == 6 == len(data["thumbnails"]) and data["attention"]["layers"] > 0
+        frames = data["plan"]["grid"]["frames"]
+        assert frames == len(data["thumbnails"]) == (2 if path.name == "badge.html" else 6) and data["camera"] is None
+        if path.name == "badge.html":
+            assert data["details"]["names"] == list(DETAILS) and data["attention"] is None
+        else:
+            assert data["attention"]["layers"] > 0 and len(decode(data["change"], "u1")) == 6 * 256
         assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text) and len(text) < 5_000_000
+
+
+def test_a_token_shows_a_detail_where_a_twentieth_of_it_does():
+    pictures, _, masks, *_ = make_clip(HELDOUT_IDENTITY + 1, 4)
+    clip = make_detail_clip(1, 4)
+    assert np.array_equal(clip.thumbnails, pictures) and clip.plan.grid.frames == 5
+    for d, name in enumerate(DETAILS):
+        for t, i in np.ndindex(5, 64):
+            token = masks[t, d, 16 * (i // 8) : 16 * (i // 8) + 16, 16 * (i % 8) : 16 * (i % 8) + 16]
+            assert clip.details[name][t, i] == (token.sum() >= 0.05 * 256)
+    assert any(shown.any() for shown in clip.details.values())
 
 
 def test_a_folder_that_holds_something_is_left_alone(site, capsys):

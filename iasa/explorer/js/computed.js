@@ -41,6 +41,19 @@ export function nameRegions(bits, { cols }) {
   return beside(wide, cols, false).map((v, i) => v | wide[i]);
 }
 
+const namedLast = []; // of each frame what was named last, and by which bits
+
+// Of one frame, as `named`; a frame whose regions are the same is not gone through again.
+function nameFrame(t, bits, changed, grid) {
+  const old = namedLast[t];
+  if (old && old.changed === changed && old.bits.every((b, i) => b === bits[i])) return old;
+  const named = changed
+    ? nameMoving(bits, changed.subarray(t * bits.length, (t + 1) * bits.length), grid)
+    : nameRegions(bits, grid);
+  namedLast[t] = { bits: bits.slice(), changed, named, count: named.reduce((sum, v) => sum + v, 0) };
+  return namedLast[t];
+}
+
 // Of a whole plan: which tokens, Uint8Array [f * n], and their share of all but the references', which are whole.
 export function nameComputed(plan, changed = change) {
   const { n, grid, options } = plan,
@@ -49,10 +62,9 @@ export function nameComputed(plan, changed = change) {
     named = new Uint8Array(f * n).fill(1);
   let count = 0;
   for (let t = first; t < f; t++) {
-    const of = (array) => array.subarray(t * n, (t + 1) * n),
-      own = changed ? nameMoving(of(plan.bits), of(changed), grid) : nameRegions(of(plan.bits), grid);
-    named.set(own, t * n);
-    for (const v of own) count += v;
+    const own = nameFrame(t, plan.bits.subarray(t * n, (t + 1) * n), changed, grid);
+    named.set(own.named, t * n);
+    count += own.count;
   }
   return { named, share: f > first ? count / ((f - first) * n) : 1 };
 }

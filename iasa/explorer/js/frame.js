@@ -73,5 +73,4 @@ export function moveHandle(number, x, y) {
     poses.xy[2 * (t * RULE.points + point) + 1] += dy;
   }
   poseChanged(t);
-  drawFrame();
 }

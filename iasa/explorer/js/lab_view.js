@@ -7,6 +7,7 @@ import { BACK, GOAL, handsMeet, handsTask, meanRecord, oracleMass, pastMass, pas
 import { DEFAULTS, makePlan } from "./mask.js";
 import { bits, distance, f, grid, plan, poses, state } from "./state.js";
 import { about, byId, element } from "./dom.js";
+import { startCamera, stopCamera } from "./camera.js";
 import { endGuess, guess, revealGuess, sayGuess, startGuess } from "./guess.js";
 
 const opened = { plan: null, mean: null, wanted: 0, hands: null }; // what the challenges start from
@@ -27,6 +28,7 @@ export function makeLabView(panel) {
         button("guess-show", say("Show"), () => afterGuess(revealGuess)),
         button("guess-end", say("Stop"), () => afterGuess(endGuess)),
       ]),
+      ...(PAGE.camera ? [cameraSection()] : []),
     ),
     about(
       say(
@@ -46,6 +48,19 @@ const section = (id, title, buttons) =>
     element("p", { class: "hint", id: `${id}-best` }),
     element("div", { class: "row" }, ...buttons),
   );
+
+function cameraSection() {
+  const made = section("camera", say("Your own pose"), [
+    button("camera-start", say("Use my camera"), startCamera),
+    button("camera-stop", say("Stop the camera"), stopCamera),
+  ]);
+  made.querySelector("#camera-task").textContent = say(
+    "Your pose becomes the query frame's. This loads mediapipe from {library} and its model from {model}, which are not files of this page; your pictures stay in this browser and are never sent.",
+    { library: new URL(PAGE.camera.library).host, model: new URL(PAGE.camera.model).host },
+  );
+  made.querySelector("#camera-stop").hidden = true;
+  return made;
+}
 
 function openLab() {
   if (opened.plan) return;

@@ -8,7 +8,7 @@ import { emit, f, grid, measured, on, plan, poses, state, timings, undoDragging 
 import { about, byId, pick, save } from "./dom.js";
 import { readTheme } from "./colours.js";
 import { forgetPlate, loadImages } from "./picture.js";
-import { drawStrip, layoutStrip, strip, whereIs } from "./strip.js";
+import { drawStrip, layoutStrip, scrollToFrame, strip, whereIs } from "./strip.js";
 import { drawFrame } from "./frame.js";
 import { showSentence } from "./sentence.js";
 import { makeControls, showControls, showKey } from "./controls.js";
@@ -16,7 +16,7 @@ import { forgetMatrix } from "./matrix_view.js";
 import { isGuessing } from "./guess.js";
 import { connectLab } from "./lab_view.js";
 import { drawView, makeViews, openView } from "./views.js";
-import { drawAll, lookFrom, release, togglePlay } from "./pointing.js";
+import { drawAll, drawMask, lookFrom, release, togglePlay } from "./pointing.js";
 import { onKey, showKeys } from "./keys.js";
 import { onPointers } from "./pointers.js";
 import { copyLink, onAddress, restore, settings } from "./address.js";
@@ -135,13 +135,14 @@ function mountExplorer() {
   showControls();
   layoutStrip();
   openView(state.view);
+  scrollToFrame(state.query.t);
   showLit();
   drawAll();
   on("pose", forgetPlate);
   on("options", showControls);
   on("mask", () => {
     forgetMatrix();
-    drawAll();
+    drawMask();
   });
   onButtons();
   onSurroundings();

@@ -16,7 +16,7 @@ export function attentionOf({ patches }, n, t, i) {
   return Float64Array.from(range(0, t + 1), (k) => (patches[pairPlace(t, k) * n + i] / 255) ** 2);
 }
 
-// kind: "detail" | "attention" | "region" | "none"; first: the earliest earlier frame that shows it and may be seen, -1 if
+// kind: "detail" | "attention" | "region" | "plain" (no marked detail) | "none"; first: the earliest earlier frame that shows it and may be seen, -1 if
 // there is none; shown: all earlier frames that show it, whether they may be seen or not; lit: Uint8Array [n], the patches of
 // `first` that show it; shares: of its attention, for each frame so far; detail: its number.
 export function originOf(plan, t, i, recorded = attention, marks = details) {
@@ -47,8 +47,9 @@ export function originOf(plan, t, i, recorded = attention, marks = details) {
       shown = seen.filter((k) => shares[k] > 0 && shares[k] >= ENOUGH * most);
     return found("attention", shown[0] ?? -1, all, { shown, shares });
   }
-  const mine = plan.bits[t * n + i],
-    shared = (at) => (mine ? mine & plan.bits[at] : plan.bits[at] === 0),
+  if (marks) return found("plain", -1, all);
+  const mine = plan.allBits[t * n + i],
+    shared = (at) => (mine ? mine & plan.allBits[at] : plan.allBits[at] === 0),
     shown = seenWith(shared);
   return found("region", shown[0] ?? -1, shared, { shown });
 }

@@ -47,6 +47,7 @@ function sayOrigin(found) {
       ? say("{name}: frame {first} showed it first, and this patch may see it there.", given)
       : say("{name}: frame {earliest} showed it first; of the frames that this patch may see, frame {first} did.", given);
   }
+  if (kind === "plain") return say("This patch shows none of the marked details; point at one that does.");
   if (first < 0) return say("No earlier frame that this patch may see shows it.");
   return kind === "attention"
     ? say("Frame {first} is the earliest that the network looked back to from this patch ({share} of its attention).", given)
@@ -83,6 +84,7 @@ export function drawOrigin() {
     detail: "By the clip's exact masks of this detail.",
     attention: "By recorded attention, of every layer and head; the bright patches are those that may be seen.",
     region: "By regions alone: this page holds no record of attention.",
+    plain: "",
     none: "",
   };
   byId("origin-note").textContent = notes[found.kind] && say(notes[found.kind]);

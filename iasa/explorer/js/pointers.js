@@ -65,7 +65,7 @@ function onFrame() {
     const [x, y] = shareOf(event, frame),
       [px, py] = handlePlace(number);
     held = { number, aside: [x - px, y - py], moved: false };
-    state.handle = number;
+    Object.assign(state, { handle: number, held: true });
     frame.setPointerCapture(event.pointerId);
     stopPlaying();
     drawFrame();
@@ -84,6 +84,7 @@ function onFrame() {
     if (!held) return;
     dropped = held.moved;
     held = null;
+    state.held = false;
     drawFrame();
     frame.releasePointerCapture(event.pointerId);
   };

@@ -13,22 +13,37 @@ import { drawView, followQuery } from "./views.js";
 import { guess, isGuessing, markAround } from "./guess.js";
 import { showGuess } from "./lab_view.js";
 
+const REST = 90; // milliseconds without a move
 const PLAY_STEP = 280; // milliseconds a frame
 const FOLLOWED = 0.08; // of the picture: a patch this near to a keypoint follows it
 
-export function drawAll() {
-  showTiles();
+function drawQuery() {
   drawFrame();
   drawStrip();
   showSentence();
+}
+export function drawAll() {
+  showTiles();
+  drawQuery();
   drawView();
+}
+
+// Another mask: frames at once, the open tab too, but while a keypoint is held when the hand rests.
+let resting = 0;
+export function drawMask() {
+  clearTimeout(resting);
+  if (!state.held) {
+    drawAll();
+    return;
+  }
+  showTiles();
+  drawQuery();
+  resting = setTimeout(drawView, REST);
 }
 
 // After pointing: only what depends on the query and the key. `moved`: the query's frame is another one.
 function drawPointed(moved) {
-  drawStrip();
-  showSentence();
-  drawFrame();
+  drawQuery();
   followQuery(moved);
 }
 

@@ -5,6 +5,7 @@ import { extentOf, poseDistance } from "./similarity.js";
 import { frameBits, regionBits, regionReference } from "./regions.js";
 import { DEFAULTS, makePlan, measure } from "./mask.js";
 import { nameComputed } from "./computed.js";
+import { details } from "./origin.js";
 
 export const grid = PAGE.plan.grid,
   f = grid.frames,
@@ -16,7 +17,7 @@ export const poses = {
   confidence: decode(PAGE.confidence, Float32Array),
   extent: extentOf(grid),
 };
-const original = poses.xy.slice(); // before any dragging
+const original = { xy: poses.xy.slice(), confidence: poses.confidence.slice() }; // before any dragging
 export const start = { ...DEFAULTS, ...PAGE.plan.options };
 export const state = {
   options: { ...start },
@@ -34,6 +35,7 @@ export const state = {
   patternB: "svg2",
   loaded: null, // the plan that was kept or read from a file for it
   handle: -1, // the chosen keypoint
+  held: false, // whether a pointer drags it
   edited: new Set(), // frames whose pose was dragged
   theme: "", // "light" or "dark"; "": as the system is set
   slice: 0, // the animation frame that will relabel regions
@@ -51,6 +53,7 @@ export let distance = poseDistance(poses, start.align);
 export let plan = null,
   measured = null,
   computed = null; // which tokens region-sparse inference computes, and their share
+const SLICE = 5; // milliseconds
 const dirty = new Set(); // frames whose regions are not those of the dragged poses yet
 
 function rebuild() {
@@ -75,7 +78,8 @@ export function useOptions(options, again = false) {
 export const setOption = (name, value) => useOptions({ ...state.options, [name]: value });
 
 export function undoDragging() {
-  poses.xy.set(original);
+  poses.xy.set(original.xy);
+  poses.confidence.set(original.confidence);
   state.edited.clear();
   dirty.clear();
   emit("pose");
@@ -100,7 +104,7 @@ export function poseChanged(t) {
 function relabel(first) {
   state.slice = 0;
   const reference = regionReference(poses, state.options.method),
-    until = performance.now() + 10;
+    until = performance.now() + SLICE;
   bits = bits.slice();
   for (const t of [first, ...dirty]) {
     if (!dirty.delete(t)) continue;
@@ -116,6 +120,8 @@ const OPENING = 20;
 // A patch that has much to show: one of a hand, else of the face, in the last frame that has it and stands, with its past,
 // in the part of the film strip that is seen at first.
 export function firstQuery() {
+  const marked = details ? details.bits.subarray(0, (OPENING + 1) * n).findLastIndex((mark) => mark > 0) : -1;
+  if (marked >= 0) return { t: Math.floor(marked / n), i: marked % n };
   for (const name of ["hands", "arms", "face", "shoulders"]) {
     const bit = 1 << RULE.regions.indexOf(name);
     for (let t = Math.min(f - 1, OPENING); t > 0; t--) {

@@ -67,24 +67,32 @@ export function tileTexts() {
   ];
 }
 
+// Made once; afterwards only what has changed is written, so that dragging does not lay the page out anew.
 export function showTiles() {
-  const tiles = tileTexts().map(([name, big, note, share], number) =>
-    element(
-      "div",
-      { class: "card tile" },
-      element("dt", {}, name),
-      element("dd", { class: big.length > 9 ? "big long" : "big", id: `figure-${number}` }, big),
-      ...(share === undefined
-        ? []
-        : [
-            element(
-              "dd",
-              { class: "meter", "aria-hidden": "true" },
-              element("i", { style: `width:${Math.max(0.5, 100 * share)}%` }),
-            ),
-          ]),
-      element("dd", { class: "note" }, note),
-    ),
+  const box = byId("tiles");
+  tileTexts().forEach(([name, big, note, share], number) => {
+    if (!box.children[number]) box.append(makeTile(name, number, share !== undefined));
+    const figure = byId(`figure-${number}`),
+      tile = figure.parentElement;
+    rewrite(figure, big);
+    figure.className = big.length > 9 ? "big long" : "big";
+    rewrite(tile.querySelector(".note"), note);
+    if (share !== undefined) tile.querySelector("i").style.width = `${Math.max(0.5, 100 * share)}%`;
+  });
+}
+
+const rewrite = (place, text) => {
+  if (place.textContent !== text) place.textContent = text;
+};
+
+function makeTile(name, number, metered) {
+  const meter = element("dd", { class: "meter", "aria-hidden": "true" }, element("i"));
+  return element(
+    "div",
+    { class: "card tile" },
+    element("dt", {}, name),
+    element("dd", { id: `figure-${number}` }),
+    ...(metered ? [meter] : []),
+    element("dd", { class: "note" }),
   );
-  byId("tiles").replaceChildren(...tiles);
 }
