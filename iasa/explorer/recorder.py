@@ -29,7 +29,7 @@ from iasa.warp.reference_warp import ReferenceWarp
 
 MAX_FRAMES = 128  # latent frames, 10 s: all their keys are kept, and the page grows with their square
 SIGNATURES = 2 ** len(REGIONS)  # sets of regions
-_QUERIES = 256  # handled at once
+_QUERIES = 64  # handled at once: bounds the memory to 30 MB at the longest clip
 _WARPED = 8 * FRAMES_PER_LATENT  # pictures warped at once
 
 

@@ -1,6 +1,6 @@
 // The lab's challenges in figures: what is asked, how far a mask is, and the best that the controls can do.
 
-import { RULE, range } from "./data.js";
+import { RULE, clamp, range } from "./data.js";
 import { sinksOf } from "./visibility.js";
 import { SIGNATURES, makePlan, sharedPairs } from "./mask.js";
 import { keptMass, keptShares, pairPlace } from "./recall.js";
@@ -139,5 +139,5 @@ export const handsMeet = (plan, { t, s }) =>
   showsHands(plan, s) &&
   (!plan.options.local || Boolean(plan.options.regions & HANDS));
 
-// 0..100: how near to the fewest possible.
-export const scoreOf = (best, yours) => (yours > 0 ? Math.min(100, Math.round((100 * best) / yours)) : 100);
+// 1..100 of who has reached the goal: how near to the fewest possible.
+export const scoreOf = (best, yours) => (yours > 0 ? clamp(Math.round((100 * best) / yours), 1, 100) : 100);

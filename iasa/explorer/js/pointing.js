@@ -104,6 +104,7 @@ export function release() {
 
 // The query goes to frame t and keeps its place in the picture.
 export function lookFrom(t, aloud = true) {
+  if (isGuessing()) return;
   state.query = { t: clamp(t, 0, f - 1), i: state.query.i };
   scrollToFrame(state.query.t);
   drawPointed(true);
@@ -128,7 +129,7 @@ export function moveBy(dx, dy) {
 
 // A query and a key at once, as the matrix gives them; `keep`: they stay.
 export function pointPair(pair, keep = false) {
-  if (!pair || (state.pinned && !keep)) return;
+  if (!pair || isGuessing() || (state.pinned && !keep)) return;
   const before = performance.now();
   state.query = pair.query;
   state.key = pair.key;
@@ -160,6 +161,7 @@ function nearestKeypoint({ t, i }) {
 // The query moves on frame by frame, and follows the keypoint that it is near.
 let timer = 0;
 export function togglePlay() {
+  if (isGuessing() && !timer) return;
   if (timer) {
     clearInterval(timer);
     timer = 0;
