@@ -24,7 +24,11 @@ SUFFIXES = (".npz", ".json", ".png", ".html")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = MaskOptions()
-    parser.add_argument("--pose", required=True, metavar="P.npz", help="poses, of iasa pose or iasa motion")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pose", metavar="P.npz", help="poses, of iasa pose or iasa motion")
+    source.add_argument(
+        "--plan", metavar="FILE", help="a plan made before, .json or .npz, of a video model too, to be shown as it is"
+    )
     parser.add_argument("--rows", type=int, default=16, help="token rows of a frame (default: 16)")
     parser.add_argument("--cols", type=int, default=16, help="token columns of a frame (default: 16)")
     parser.add_argument(
@@ -71,7 +75,6 @@ def run(arguments: argparse.Namespace) -> dict:
     if arguments.out:
         suffix = check_output(arguments.out, SUFFIXES, input_files(arguments)).suffix.lower()
     options = _check(arguments, suffix)
-    poses = read_poses(arguments.pose)
     from iasa.grid import TokenGrid
     from iasa.keypoints import fill_latent, pool_to_latent
     from iasa.masks import make_plan
@@ -79,10 +82,12 @@ def run(arguments: argparse.Namespace) -> dict:
 
     blocks = _read_blocks(arguments.blocks)
     started = time.perf_counter()
-    if arguments.attention:
-        plan = _explore_run(arguments, poses, options, blocks)
+    if arguments.plan:
+        plan = _show_plan(arguments, suffix, blocks)
+    elif arguments.attention:
+        plan = _explore_run(arguments, read_poses(arguments.pose), options, blocks)
     else:
-        latent = pool_to_latent(fill_latent(poses))
+        latent = pool_to_latent(fill_latent(read_poses(arguments.pose)))
         plan = make_plan(latent, TokenGrid(len(latent), arguments.rows, arguments.cols), options)
         if suffix == ".html":
             pictures = None if arguments.video is None else _read_thumbnails(arguments.video, len(latent))
@@ -98,7 +103,7 @@ def run(arguments: argparse.Namespace) -> dict:
     report |= {"seconds": round(time.perf_counter() - started, 3), "out": arguments.out}
     tell(
         arguments,
-        f"{report['frames']} latent frames of {FRAMES_PER_LATENT} pictures each, {report['tokens']} tokens: "
+        f"{report['frames']} latent frames, {report['tokens']} tokens: "
         f"{report['token_density']:.1%} of the token pairs, {report['block_density']:.1%} of the "
         f"{report['block']} x {report['block']} blocks ({report['block_density_unpermuted']:.1%} in picture order)",
     )
@@ -109,6 +114,8 @@ def _check(arguments: argparse.Namespace, suffix: str) -> MaskOptions:
     for name in ("video", "attention"):
         if getattr(arguments, name) and suffix != ".html":
             raise InputError(f"--{name} is for the explorer; give it an --out that ends in .html")
+    if arguments.plan:
+        _check_alone(arguments)
     if arguments.patterns and not arguments.attention:
         raise InputError("--patterns are recorded in a run of the student; add --attention")
     if arguments.blocks and suffix in (".npz", ".json"):
@@ -125,6 +132,33 @@ def _check(arguments: argparse.Namespace, suffix: str) -> MaskOptions:
         method=arguments.method,
         block=arguments.block,
     )
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    """A plan that is made already takes no options. Raises InputError."""
+    default, used = MaskOptions(), arguments
+    changed = {
+        "video": used.video, "attention": used.attention, "no-sink": used.no_sink, "rows": used.rows != 16,
+        "cols": used.cols != 16, "top-k": used.top_k != default.top_k, "window": used.window != default.window,
+        "method": used.method != default.method, "block": used.block != default.block,
+    }  # fmt: skip
+    for name, given in changed.items():
+        if given:
+            raise InputError(f"--plan is shown as it is; leave --{name} out, or give --pose to make a plan anew")
+
+
+def _show_plan(arguments: argparse.Namespace, suffix: str, blocks: dict[str, ForeignBlocks]) -> AttentionPlan:
+    """The plan of a file, written as --out asks for."""
+    from iasa.masks.export import load_plan, save_plan
+
+    plan = load_plan(arguments.plan)
+    if suffix == ".html":
+        _write_explorer(arguments.out, plan, None, patterns=_map_blocks(plan, blocks))
+    elif blocks:
+        _draw_blocks(arguments.out, plan, blocks)
+    elif arguments.out:
+        save_plan(arguments.out, plan)
+    return plan
 
 
 def _read_blocks(path: str | None) -> dict[str, ForeignBlocks]:
@@ -180,7 +214,7 @@ def _explore_run(
 
 
 def _write_explorer(
-    path: str, plan: AttentionPlan, latent: Keypoints, pictures=None, attention=None, patterns=None, change=None
+    path: str, plan: AttentionPlan, latent: Keypoints | None, pictures=None, attention=None, patterns=None, change=None
 ) -> None:
     from iasa.explorer import explorer_html, read_bench
 

@@ -68,8 +68,10 @@ def mask_rule() -> dict:
 
 def _holistic_points() -> list[list[int]]:
     """For each of the 133 points mediapipe's part (face, pose, left hand, right hand) and the landmark's number in it."""
-    numbers = [np.stack([np.arange(count), np.full(count, part)], 1)[None] for part, count in enumerate(HOLISTIC)]
-    found = keypoints.from_holistic(*numbers).xy[0].astype(int)  # each landmark stands at (its number, its part)
+    face, pose, left, right = (
+        np.stack([np.arange(count), np.full(count, part)], 1)[None] for part, count in enumerate(HOLISTIC)
+    )
+    found = keypoints.from_holistic(face, pose, left, right).xy[0].astype(int)  # each stands at (its number, its part)
     return found[:, ::-1].tolist()
 
 

@@ -46,7 +46,7 @@ _THUMBNAIL, _MANY, _SMALL = 192, 120, 96  # pixels; from _MANY frames on they ar
 
 def explorer_html(
     plan: AttentionPlan,
-    keypoints: Keypoints,  # at latent rate, one pose for each of the plan's frames
+    keypoints: Keypoints | None,  # at latent rate, one pose for each of the plan's frames; None: the plan as it is
     thumbnails: Sequence[np.ndarray] | None = None,  # uint8 [H, W, 3], one for each frame
     attention: LearnedAttention | None = None,
     bench: list[dict] | None = None,  # rows of `read_bench`
@@ -61,16 +61,16 @@ def explorer_html(
 ) -> str:
     """The whole explorer as one HTML text that asks the network for nothing, but with `webcam` on request.
 
-    Without thumbnails the frames show skeletons. Whatever the texts hold, none of it can become markup or script: data
-    travel as JSON with every < > and & escaped, and the page's policy runs only the script whose hash it names. Raises
-    InputError if poses, pictures or attention do not fit the plan.
+    Without thumbnails the frames show skeletons, without poses the regions alone. Whatever the texts hold, none of it can
+    become markup or script: data travel as JSON with every < > and & escaped, and the page's policy runs only the script
+    whose hash it names. Raises InputError if poses, pictures or attention do not fit the plan.
     """
     f = plan.grid.frames
-    for name, count in (("poses", len(keypoints)), ("thumbnails", f if thumbnails is None else len(thumbnails))):
-        if count != f:
+    for name, given in (("poses", keypoints), ("thumbnails", thumbnails)):
+        if given is not None and len(given) != f:
             raise InputError(
                 "there are {count} {name} for {frames} latent frames; one for each is needed",
-                count=count,
+                count=len(given),
                 name=Sentence(name),
                 frames=f,
             )
@@ -78,12 +78,11 @@ def explorer_html(
         raise InputError(
             "the plan has {frames} latent frames; the explorer shows up to {most}", frames=f, most=MAX_FRAMES
         )
-    given = {"change": change, **(details or {})}
-    for name, array in given.items():
-        if array is not None and array.shape != (f, plan.grid.tokens_per_frame):
-            raise InputError(f"{name} has shape {list(array.shape)}; [{f}, {plan.grid.tokens_per_frame}] is needed")
     if details is not None and len(details) > MAX_DETAILS:
-        raise InputError(f"there are {len(details)} details; up to {MAX_DETAILS} are shown")
+        raise ValueError(f"there are {len(details)} details; up to {MAX_DETAILS} are shown")
+    for name, array in {"change": change, **(details or {})}.items():
+        if array is not None and array.shape != (f, plan.grid.tokens_per_frame):
+            raise ValueError(f"{name} has shape {list(array.shape)}; [{f}, {plan.grid.tokens_per_frame}] is needed")
     if attention is not None and attention.mass.shape[2] != f:
         raise InputError(
             "the attention is of {count} frames; the plan has {frames}", count=attention.mass.shape[2], frames=f
@@ -98,9 +97,10 @@ def explorer_html(
     data = {
         "rule": mask_rule(),
         "drawing": drawing(),
-        "plan": json.loads(plan.to_json()) | {"distance": None},  # the page computes the distances itself
-        "xy": _encode(keypoints.xy, "<f4"),
-        "confidence": _encode(keypoints.confidence, "<f4"),
+        "plan": json.loads(plan.to_json())
+        | ({} if keypoints is None else {"distance": None}),  # the page computes them
+        "xy": None if keypoints is None else _encode(keypoints.xy, "<f4"),
+        "confidence": None if keypoints is None else _encode(keypoints.confidence, "<f4"),
         "thumbnails": None if thumbnails is None else [_to_jpeg(picture, plan.grid) for picture in thumbnails],
         "attention": None if attention is None else _pack(attention),
         "patterns": None if patterns is None else _pack_patterns(patterns),
@@ -226,7 +226,7 @@ def _pack(attention: LearnedAttention) -> dict:
 
 
 def _pack_details_shown(details: Mapping[str, np.ndarray]) -> dict:
-    bits = sum(shown.astype(np.uint8) << number for number, shown in enumerate(details.values()))
+    bits = np.packbits(np.stack(list(details.values()), -1), -1, "little")[..., 0]  # a bit for each, the first lowest
     return {"names": list(details), "bits": _encode(bits, "u1")}
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from test_explorer_math import NODE, decode, encode, random_poses, run_node
+from test_explorer_math import NODE, Case, ask, decode, encode, random_poses, run_node
 
 from iasa.config import MaskOptions
 from iasa.explorer.constants import CHANGE_LEVELS
@@ -232,3 +232,17 @@ def test_a_cameras_pose_is_read_as_python_reads_holistic():
     turned = (fitted[:, :2] - middle) / width
     before = (points[:, :2] - points[5:7, :2].mean(0)) / np.linalg.norm(points[5, :2] - points[6, :2])
     np.testing.assert_allclose(turned[seen], before[seen], atol=1e-9)
+
+
+def test_sentences_of_frames_that_are_seen_whole():
+    """Of a plan as video models have them: two references, chunks of three, whole neighbours on both sides."""
+    options = MaskOptions(top_k=1, window=1, references=2, chunk=3, causal=False, whole_window=True)
+    poses = random_poses(np.random.default_rng(3), 12)
+    plan = make_plan(poses, TokenGrid(12, 4, 6, 1.5), options)
+    chunk, reference, window, between = ask(
+        [Case(poses, plan, [], {})], [(6, 0, 5, 0), (6, 0, 1, 3), (6, 0, 8, 0), (1, 0, 0, 0)]
+    )[0]["sentences"]
+    assert chunk == "Visible: frames 6 and 5 are one chunk, made together, and see each other whole."
+    assert reference == "Visible: frame 1 is one of 2 references, which every frame sees whole."
+    assert window == "Visible: frame 8 lies in the window next to frame 6, which is seen whole."
+    assert between == "Visible: frame 0 is one of 2 references, which every frame sees whole."

@@ -331,20 +331,6 @@ def test_sentences(cases):
     assert n == 64
 
 
-def test_sentences_of_frames_that_are_seen_whole():
-    """Of a plan as video models have them: two references, chunks of three, whole neighbours on both sides."""
-    options = MaskOptions(top_k=1, window=1, references=2, chunk=3, causal=False, whole_window=True)
-    poses = random_poses(np.random.default_rng(3), 12)
-    plan = make_plan(poses, TokenGrid(12, 4, 6, 1.5), options)
-    chunk, reference, window, between = ask(
-        [Case(poses, plan, [], {})], [(6, 0, 5, 0), (6, 0, 1, 3), (6, 0, 8, 0), (1, 0, 0, 0)]
-    )[0]["sentences"]
-    assert chunk == "Visible: frames 6 and 5 are one chunk, made together, and see each other whole."
-    assert reference == "Visible: frame 1 is one of 2 references, which every frame sees whole."
-    assert window == "Visible: frame 8 lies in the window next to frame 6, which is seen whole."
-    assert between == "Visible: frame 0 is one of 2 references, which every frame sees whole."
-
-
 def test_without_pythons_bits_the_plan_is_the_same(cases):
     """From poses alone, as after a drag: tables and densities of whole plans."""
     some = [c for c in cases[2:30]]

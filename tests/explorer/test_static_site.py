@@ -33,6 +33,8 @@ def test_each_bundled_clip_has_a_page_of_its_own(site):
         assert frames == len(data["thumbnails"]) == (2 if path.name == "badge.html" else 6) and data["camera"] is None
         if path.name == "badge.html":
             assert data["details"]["names"] == list(DETAILS) and data["attention"] is None
+            bits, clip = decode(data["details"]["bits"], "u1").reshape(2, 64), make_detail_clip(1, 1)
+            assert all(np.array_equal(bits >> d & 1, clip.details[name]) for d, name in enumerate(DETAILS))
         else:
             assert data["attention"]["layers"] > 0 and len(decode(data["change"], "u1")) == 6 * 256
         assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text) and len(text) < 5_000_000

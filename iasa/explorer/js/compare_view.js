@@ -6,7 +6,7 @@ import { poseDistance } from "./similarity.js";
 import { regionBits } from "./regions.js";
 import { comparePlans, makePlan, measure } from "./mask.js";
 import { fromJson } from "./plan_text.js";
-import { bits, distance, emit, f, grid, measured, n, plan, poses, state } from "./state.js";
+import { bits, distance, emit, f, grid, hasPoses, measured, n, plan, poses, state } from "./state.js";
 import { about, byId, element, makeCanvas, tell } from "./dom.js";
 import { COLOURS, ink, toRgb } from "./colours.js";
 import { matrixShares, mix, paintPixels, paintShares } from "./matrix.js";
@@ -21,7 +21,8 @@ export const VARIANTS = {
 };
 
 export function makeCompareView(panel) {
-  const variants = Object.entries(VARIANTS).map(([value, [title]]) => element("option", { value }, say(title)));
+  const shown = Object.entries(VARIANTS).filter(([name]) => hasPoses || !["align", "shapes"].includes(name));
+  const variants = shown.map(([value, [title]]) => element("option", { value }, say(title)));
   const select = element("select", { id: "second-kind", "aria-label": say("Mask B") }, ...variants);
   select.value = state.second;
   select.addEventListener("change", () => {

@@ -2,7 +2,7 @@
 
 import { RULE } from "./data.js";
 import { capital, say } from "./i18n.js";
-import { f, setOption, start, state, useOptions } from "./state.js";
+import { f, hasPoses, setOption, start, state, useOptions } from "./state.js";
 import { byId, element, pick } from "./dom.js";
 import { COLOURS, ink } from "./colours.js";
 
@@ -23,12 +23,14 @@ function slider(title, name, most, least = 0) {
 }
 
 function segments(title, name, choices, label = String) {
+  const fixed = name === "method" && !hasPoses;
   const picks = choices.map((value) =>
     pick("seg", `option-${name}`, label(value), "radio", () => setOption(name, value)),
   );
   refresh.push(() =>
     picks.forEach((made, at) => {
       made.firstChild.checked = state.options[name] === choices[at];
+      made.firstChild.disabled = fixed;
     }),
   );
   return group(title, rowOf(...picks));
@@ -38,6 +40,7 @@ function toggle(name, label) {
   const made = pick("switch", `option-${name}`, label, "checkbox", (yes) => setOption(name, yes));
   refresh.push(() => {
     made.firstChild.checked = state.options[name];
+    made.firstChild.disabled = name === "align" && !hasPoses;
   });
   return made;
 }

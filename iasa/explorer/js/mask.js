@@ -103,6 +103,9 @@ export function makePlan(poses, grid, options, bits, S = null) {
   };
 }
 
+// A plan with a frame table of its own instead of the one that its poses give.
+export const withTable = (plan, table) => Object.assign(plan, { table, past: pastFrames(table, plan.whole) });
+
 // Why frame tq sees all of frame tk, as a REASON; none where it does not.
 export const wholeReason = (plan, tq, tk) => plan.whole[tq * plan.grid.frames + tk];
 

@@ -3,7 +3,7 @@
 import { PAGE, RULE, clamp } from "./data.js";
 import { REASON } from "./visibility.js";
 import { lowestBit } from "./mask.js";
-import { aspect, computed, grid, n, plan, poses, state } from "./state.js";
+import { aspect, computed, grid, hasPoses, n, plan, poses, state } from "./state.js";
 import { element } from "./dom.js";
 import { COLOURS, palette, toRgb } from "./colours.js";
 
@@ -67,7 +67,8 @@ export function drawPlate(pen, t, w, h) {
   pen.fillRect(0, 0, w, h);
   const image = images[t];
   if (image && image.complete && image.naturalWidth) pen.drawImage(image, 0, 0, w, h);
-  if (image && !state.edited.has(t)) return;
+  if (!image && !hasPoses) paintCells(pen, 0, 0, w, h, tint(t, 90));
+  if (!hasPoses || (image && !state.edited.has(t))) return;
   if (image) {
     pen.fillStyle = "rgb(10 14 20 / 62%)";
     pen.fillRect(0, 0, w, h);

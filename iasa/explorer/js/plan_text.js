@@ -2,8 +2,7 @@
 
 import { RULE, decode, encode } from "./data.js";
 import { figure, say } from "./i18n.js";
-import { pastFrames, wholeReasons } from "./visibility.js";
-import { ALL_REGIONS, DEFAULTS, SIGNATURES, makePlan } from "./mask.js";
+import { ALL_REGIONS, DEFAULTS, SIGNATURES, makePlan, withTable } from "./mask.js";
 
 const FLAGS = { sink: "s", local: "l", causal: "c", align: "a", permute: "p", whole_window: "f" };
 
@@ -92,6 +91,5 @@ export function fromJson(text, grid, permute) {
   const distance = data.distance
     ? Float64Array.from(decode(String(data.distance), Float32Array))
     : new Float64Array(f * f);
-  const plan = makePlan({ frames: f }, grid, options, bits, distance);
-  return Object.assign(plan, { table, past: pastFrames(table, wholeReasons(f, options)) });
+  return withTable(makePlan({ frames: f }, grid, options, bits, distance), table);
 }

@@ -3,7 +3,8 @@
 import { PAGE, RULE, decode, range } from "./data.js";
 import { extentOf, poseDistance } from "./similarity.js";
 import { frameBits, regionBits, regionReference } from "./regions.js";
-import { DEFAULTS, makePlan, measure } from "./mask.js";
+import { chooseAlike } from "./visibility.js";
+import { DEFAULTS, makePlan, measure, withTable } from "./mask.js";
 import { nameComputed } from "./computed.js";
 import { details } from "./origin.js";
 
@@ -11,10 +12,13 @@ export const grid = PAGE.plan.grid,
   f = grid.frames,
   n = grid.rows * grid.cols,
   aspect = grid.aspect || 1; // of the picture: its width over its height
+export const hasPoses = Boolean(PAGE.xy); // else the plan of a file, whose frames and regions are given
+const pointsOf = (text, numbers) =>
+  text ? decode(text, Float32Array) : new Float32Array(numbers * f * RULE.points);
 export const poses = {
   frames: f,
-  xy: decode(PAGE.xy, Float32Array),
-  confidence: decode(PAGE.confidence, Float32Array),
+  xy: pointsOf(PAGE.xy, 2),
+  confidence: pointsOf(PAGE.confidence, 1),
   extent: extentOf(grid),
 };
 const original = { xy: poses.xy.slice(), confidence: poses.confidence.slice() }; // before any dragging
@@ -48,8 +52,11 @@ const listeners = { pose: [], options: [], mask: [], settings: [] };
 export const on = (event, act) => listeners[event].push(act);
 export const emit = (event, value) => listeners[event].forEach((act) => act(value));
 
-export let bits = start.local ? decode(PAGE.plan.region_bits, Uint8Array) : regionBits(poses, grid, start.method);
-export let distance = poseDistance(poses, start.align);
+const givenDistance = () =>
+  PAGE.plan.distance ? Float64Array.from(decode(PAGE.plan.distance, Float32Array)) : new Float64Array(f * f);
+export let bits =
+  start.local || !hasPoses ? decode(PAGE.plan.region_bits, Uint8Array) : regionBits(poses, grid, start.method);
+export let distance = hasPoses ? poseDistance(poses, start.align) : givenDistance();
 export let plan = null,
   measured = null,
   computed = null; // which tokens region-sparse inference computes, and their share
@@ -59,6 +66,7 @@ const dirty = new Set(); // frames whose regions are not those of the dragged po
 function rebuild() {
   const before = performance.now();
   plan = makePlan(poses, grid, state.options, bits, distance);
+  if (!hasPoses && chooseAlike(state.options, start)) withTable(plan, PAGE.plan.frame_table);
   measured = measure(plan, PAGE.model);
   computed = nameComputed(plan);
   timings.rebuild.push(performance.now() - before);
@@ -68,6 +76,7 @@ function rebuild() {
 export function useOptions(options, again = false) {
   const old = state.options;
   state.options = options;
+  if (!hasPoses) Object.assign(options, { method: start.method, align: start.align });
   if (again || options.method !== old.method) bits = regionBits(poses, grid, options.method);
   if (again || options.align !== old.align) distance = poseDistance(poses, options.align);
   rebuild();

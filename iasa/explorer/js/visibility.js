@@ -74,6 +74,10 @@ export function frameTable(ranked, options) {
   });
 }
 
+// The same frames are chosen and seen whole under both options, whatever else differs.
+const CHOICE = ["top_k", "window", "sink", "reach", "references", "chunk", "causal", "whole_window"];
+export const chooseAlike = (a, b) => CHOICE.every((name) => a[name] === b[name]);
+
 // Frames that each row of a frame table reaches through the region rule, ascending, without those it sees whole.
 export function pastFrames(table, whole) {
   const f = table.length;
