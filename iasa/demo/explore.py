@@ -41,7 +41,7 @@ element.querySelectorAll("iframe").forEach(greet);
 """
 
 
-@gpu(30)
+@gpu(60)
 def explore(
     clip: str | None = None,
     record: bool = False,
