@@ -62,7 +62,7 @@ MOVEMENT = {"amount": 1.5, "blink": 0.5, "height": 2, "lock": True, "motion": "r
 
 BACKDROP = {"backdrop": "Color", "color": "#224466"}
 FIRST = {"pattern": "dense", "model": "student", "steps": 2}
-SECOND = {"other_pattern": "pab", "other_model": "teacher", "other_steps": 2}
+SECOND = {"other_pattern": "pab", "other_model": "teacher", "other_steps": 5}
 
 
 def make_calls(poses: str) -> list[tuple[str, dict, str]]:
