@@ -11,9 +11,9 @@ import numpy as np
 
 from iasa.config import HELDOUT_IDENTITY, InputError
 from iasa.demo.compare import add_label
-from iasa.demo.measured import translate_table
 from iasa.demo.service import language_of, new_output, plain_errors, show_progress
 from iasa.demo.speaker_choice import check_seed
+from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
 from iasa.masks.frame_choice import CHOICES
 from iasa.media.content_credentials import sign_if_asked
@@ -41,14 +41,18 @@ def compare_memory(
     with plain_errors(request):
         for name in (choice, other):
             if name not in CHOICES:
-                raise InputError(f"the choice of frames is {name!r}; {', '.join(CHOICES)} are accepted")
+                raise InputError(
+                    "the choice of frames is {name!r}; {names} are accepted", name=name, names=", ".join(CHOICES)
+                )
         if frames != int(frames) or not 1 <= frames <= MOST_FRAMES:
-            raise InputError(f"{frames} remembered frames are asked for; 1 to {MOST_FRAMES} are accepted")
+            raise InputError(
+                "{frames:g} remembered frames are asked for; 1 to {most} are accepted", frames=frames, most=MOST_FRAMES
+            )
         seed = check_seed(number)
         video = new_output(".mp4", f"memory-{choice}-{other}-{seed}")
-        table = draw_memories(video, seed, (choice, other), int(frames), show_progress(progress, language))
+        table = draw_memories(video, seed, (choice, other), int(frames), show_progress(progress, language), language)
         sign_if_asked(video)
-    return str(video), translate_table(table, language)
+    return str(video), table
 
 
 @lru_cache(maxsize=1)
@@ -68,9 +72,10 @@ def draw_memories(
     choices: tuple[str, ...],
     top_k: int,
     progress: Callable[[str, float], None] | None = None,
+    language: str = "en",
 ) -> str:
     """Write the truth and the teacher's frames under each choice side by side; returns their figures as Markdown."""
-    from iasa.evaluation.memory_report import draw_targets, enlarge, later_showings, whole_window
+    from iasa.evaluation.memory_report import draw_targets, enlarge, whole_window
     from iasa.inference.remembered import RememberedFrames
     from iasa.media.writer import VideoWriter
     from iasa.metrics.memory_quality import decided_by_past, psnr_inside
@@ -80,24 +85,28 @@ def draw_memories(
     pictures, warped, masks, *pose = make_clip(HELDOUT_IDENTITY + seed)
     clip = MemoryClip(pictures, warped, np.packbits(masks.reshape(*masks.shape[:2], -1), axis=-1), *pose)
     teacher, codec = load_memory_bed()
-    window, shown, decided = whole_window(clip, codec, prior=True), later_showings(clip), decided_by_past(masks)
+    window, decided = whole_window(clip, codec, prior=True), decided_by_past(masks)[1:]
     memory = RememberedFrames(teacher, make_condition(teacher, window), window.latents[:, 1:])
     every = range(1, len(pictures))
     columns = [add_label(enlarge(pictures[1:]), "truth")]
-    lines = ["| | remembered | PSNR dB |", "|---|---|---|"]
+    names = ("remembered frames", "PSNR dB")
+    lines = [f"| | {' | '.join(translate(name, language) for name in names)} |", "|---|---|---|"]
+    lines.append(f"| {translate('truth', language)} | | {translate('exact', language)} |")
     for number, choice in enumerate(choices):
         if progress:
             progress(choice, (1 + number) / (1 + len(choices)))
         plan = chosen_plans(window, choice, top_k, REACH, seed=seed)[0]
         made = draw_targets(memory, codec, window, plan, every, seed)
-        inside = psnr_inside(made[[t - 1 for t in shown]], pictures[shown], decided[shown]) if shown else float("nan")
+        inside = psnr_inside(made, pictures[1:], decided)
         columns.append(add_label(enlarge(made), choice))
         lines.append(f"| {choice} | {top_k} | {inside:.2f} |")
     with VideoWriter(out, RATE, mark=True) as writer:
         writer.describe({"memory": list(choices), "remembered": top_k, "number": seed})
         writer.add_frames(np.concatenate(columns, axis=2))
-    lines.append(
-        f"\nPSNR inside the details that an earlier frame showed, in the {len(shown)} frames that show most of them again. The "
-        f"teacher is small and was trained on drawn speakers; {RATE:g} frames a second."
+    said = translate(
+        "PSNR inside the details that an earlier frame showed. The teacher is small and was trained on drawn speakers; {rate:g} "
+        "frames a second.",
+        language,
+        rate=RATE,
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, f"\n{said}"])

@@ -10,6 +10,7 @@ from iasa.avatar.speaker import speaker_names
 from iasa.config import IMAGE_SIZE, MAX_STEPS, MODELS, MaskOptions
 from iasa.demo.clip_actions import to_comparison
 from iasa.demo.compare import LABEL, MAX_COMPARED, NO_PATTERN, PATTERNS, SHORT_TEACHER, compare
+from iasa.demo.compare_memory import MOST_FRAMES, compare_memory
 from iasa.demo.events import QUIET, hand_over_unopened
 from iasa.demo.explore import EXPLORER_SCRIPT, explore, mask
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights, client_code, title
@@ -19,6 +20,7 @@ from iasa.demo.speaker_choice import MAX_SEED
 from iasa.demo.translations import translate
 from iasa.demo.wipe import make_wipe
 from iasa.demo.words import language_switch, words
+from iasa.masks.frame_choice import CHOICES
 
 CSS = """.gradio-container {
   width: 100% !important; min-width: 0 !important; max-width: 1480px !important;
@@ -133,6 +135,7 @@ def compare_tab() -> dict[str, Any]:
             with gr.Row():
                 go = gr.Button(words("Compare"), variant="primary", elem_id="compare")
                 cancel = gr.Button(words("Cancel"))
+            remember, memory = choose_memory()
         with gr.Column(min_width=280, scale=2):
             video = gr.Video(
                 label=words("Side by side (AI-generated)"), show_label=False, format=None, elem_id="compared"
@@ -141,6 +144,14 @@ def compare_tab() -> dict[str, Any]:
             table = gr.Markdown(elem_id="compared-table", label="Table")
     job: dict[str, Any] = {"inputs": [audio, example, seconds, steps, seed, *sides], "outputs": [video, table]}
     running = go.click(compare, api_name="compare", concurrency_id="heavy", show_progress_on=video, **job)
+    remember.click(
+        compare_memory,
+        memory,
+        [video, table],
+        api_name="compare_memory",
+        concurrency_id="heavy",
+        show_progress_on=video,
+    )
     cancel.click(request_stop, None, table, cancels=[running], **QUIET)
     return job
 
@@ -153,6 +164,26 @@ def choose_side(name: str) -> list[gr.components.Component]:
             gr.Radio(MODELS, value="student", label=words("Model"), min_width=120),
             gr.Slider(1, MAX_STEPS["teacher"], 1, step=1, label=words("Denoising steps"), min_width=120),
         ]
+
+
+def choose_memory() -> tuple[gr.Button, list[gr.components.Component]]:
+    """A button and its inputs: what the past is for."""
+    with gr.Accordion(words("What the past is for: a badge that the reference hides"), open=False, elem_id="memory"):
+        gr.Markdown(
+            words(
+                "A small teacher draws a held-out speaker and remembers few true frames of the last ten seconds. Watch the "
+                "badge, the palm and the watch: whose frames hold them?"
+            )
+        )
+        with gr.Row():
+            number = gr.Number(3, label=words("Speaker"), precision=0, minimum=0, maximum=MAX_SEED, min_width=90)
+            frames = gr.Slider(1, MOST_FRAMES, 1, step=1, label=words("Frames in memory"), min_width=120)
+        with gr.Row():
+            sides = [
+                gr.Dropdown(CHOICES, value=value, label=words(name), min_width=120)
+                for name, value in (("First", "pose"), ("Second", "last"))
+            ]
+        return gr.Button(words("Remember"), elem_id="remember"), [number, *sides, frames]
 
 
 def explore_tab(made: gr.State) -> dict[str, Any]:

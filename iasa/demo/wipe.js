@@ -7,7 +7,7 @@ const STRIP = Number(box.dataset.strip) / Number(box.dataset.height); // of the 
 let video = null, count = 0;
 
 const names = () => [...document.querySelectorAll("#compared-table tbody tr")].map((row) =>
-  [...row.cells].slice(0, 2).map((cell) => cell.textContent.trim()).join(", "));
+  [...row.cells].slice(0, 2).map((cell) => cell.textContent.trim()).filter(Boolean).join(", "));
 
 const draw = () => {
   if (!video || !video.videoWidth || !count) return;

@@ -189,6 +189,15 @@ def test_comparing_in_the_dark(visit, speech):
     line.fill("50")
     assert page.evaluate(colour.replace("X", "60")) == student
     take_screenshot(page, "app_compare_dark")
+    # what the past is for: the frames that hold the badge serve better than the last ones
+    page.get_by_role("button", name="What the past is for").click()
+    page.click("#remember")
+    page.wait_for_selector("#compared-table td:has-text('pose')")
+    rows = page.locator("#compared-table tbody tr").all_inner_texts()
+    _, (pose, _, good), (last, _, poor) = (row.split("\t") for row in rows)
+    assert (pose, last) == ("pose", "last") and float(good) > float(poor) + 0.3
+    page.wait_for_function("document.querySelector('.wipe select').options[1]?.text == 'pose, 1'")
+    take_screenshot(page, "app_compare_memory")
 
 
 @pytest.mark.parametrize("phase", ["at once", "before the first piece", "while it plays"])
