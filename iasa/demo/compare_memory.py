@@ -75,7 +75,7 @@ def draw_memories(
     language: str = "en",
 ) -> str:
     """Write the truth and the teacher's frames under each choice side by side; returns their figures as Markdown."""
-    from iasa.evaluation.memory_report import draw_targets, enlarge, whole_window
+    from iasa.evaluation.memory_report import draw_targets, enlarge, later_showings, whole_window
     from iasa.inference.remembered import RememberedFrames
     from iasa.media.writer import VideoWriter
     from iasa.metrics.memory_quality import decided_by_past, psnr_inside
@@ -85,7 +85,7 @@ def draw_memories(
     pictures, warped, masks, *pose = make_clip(HELDOUT_IDENTITY + seed)
     clip = MemoryClip(pictures, warped, np.packbits(masks.reshape(*masks.shape[:2], -1), axis=-1), *pose)
     teacher, codec = load_memory_bed()
-    window, decided = whole_window(clip, codec, prior=True), decided_by_past(masks)[1:]
+    window, shown, decided = whole_window(clip, codec, prior=True), later_showings(clip), decided_by_past(masks)
     memory = RememberedFrames(teacher, make_condition(teacher, window), window.latents[:, 1:])
     every = range(1, len(pictures))
     columns = [add_label(enlarge(pictures[1:]), "truth")]
@@ -97,16 +97,17 @@ def draw_memories(
             progress(choice, (1 + number) / (1 + len(choices)))
         plan = chosen_plans(window, choice, top_k, REACH, seed=seed)[0]
         made = draw_targets(memory, codec, window, plan, every, seed)
-        inside = psnr_inside(made, pictures[1:], decided)
+        inside = psnr_inside(made[[t - 1 for t in shown]], pictures[shown], decided[shown]) if shown else float("nan")
         columns.append(add_label(enlarge(made), choice))
         lines.append(f"| {choice} | {top_k} | {inside:.2f} |")
     with VideoWriter(out, RATE, mark=True) as writer:
         writer.describe({"memory": list(choices), "remembered": top_k, "number": seed})
         writer.add_frames(np.concatenate(columns, axis=2))
     said = translate(
-        "PSNR inside the details that an earlier frame showed. The teacher is small and was trained on drawn speakers; {rate:g} "
-        "frames a second.",
+        "PSNR inside the details that an earlier frame showed, in the {count} frames that show most of them again. The "
+        "teacher is small and was trained on drawn speakers; {rate:g} frames a second.",
         language,
+        count=len(shown),
         rate=RATE,
     )
     return "\n".join([*lines, f"\n{said}"])
