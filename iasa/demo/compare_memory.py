@@ -24,7 +24,7 @@ REACH = 25  # frames, 10 s
 
 @gpu(60)
 def compare_memory(
-    number: float = 0,
+    number: float = 1,
     choice: str = "pose",
     other: str = "last",
     frames: float = 1,

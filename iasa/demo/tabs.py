@@ -176,7 +176,7 @@ def choose_memory() -> tuple[gr.Button, list[gr.components.Component]]:
             )
         )
         with gr.Row():
-            number = gr.Number(3, label=words("Speaker"), precision=0, minimum=0, maximum=MAX_SEED, min_width=90)
+            number = gr.Number(1, label=words("Speaker"), precision=0, minimum=0, maximum=MAX_SEED, min_width=90)
             frames = gr.Slider(1, MOST_FRAMES, 1, step=1, label=words("Frames in memory"), min_width=120)
         with gr.Row():
             sides = [
