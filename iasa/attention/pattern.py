@@ -22,7 +22,7 @@ from torch import Tensor
 from iasa.attention.dense import dense_attention
 from iasa.attention.patterns import register
 from iasa.attention.token_blocks import TokenBlocks, attend_blocks
-from iasa.config import InputError
+from iasa.config import InputError, Sentence
 from iasa.grid import TokenGrid
 from iasa.masks.plan import AttentionPlan
 
@@ -105,7 +105,9 @@ class Pattern(ABC):
     def check_run(self, steps: int, causal: bool) -> None:
         """What can be refused before the clip is known. Raises InputError."""
         if causal and not self.rolls_out:
-            self.refuse("makes a clip as a whole, and this one is made frame by frame", "dense or svg2")
+            self.refuse(
+                Sentence("makes a clip as a whole, and this one is made frame by frame"), Sentence("dense or svg2")
+            )
 
     def plan(self, clip: Clip) -> None:  # noqa: B027 (many have nothing to plan)
         """What can be decided before the first call."""
@@ -143,7 +145,7 @@ class Pattern(ABC):
     def __call__(self, layer: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """`Attend`: q [b, nh, fq, n, d], the last frames of k and v [b, nh, fk, n, d] -> [b, nh, fq, n, d]."""
         if not self.trains and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
-            self.refuse("has no backward pass", "sparse_forcing or monarch")
+            self.refuse(Sentence("has no backward pass"), Sentence("sparse_forcing or monarch"))
         own = self.references_among(q, k)
         with self.computed.clock("attending"):
             out = self.attend(layer, *(x.flatten(2, 3) for x in (q[:, :, own:], k, v)))
@@ -164,13 +166,16 @@ class Pattern(ABC):
         self.computed.pairs += pairs
         self.computed.flops += 2.0 * products * q.shape[-1] * q.shape[0] * q.shape[1] * pairs
 
-    def refuse(self, why: str, instead: str) -> NoReturn:
+    def refuse(self, why: Sentence, instead: Sentence) -> NoReturn:
         """Raises the InputError of what this pattern cannot do, and of those that can."""
-        raise InputError(f"{self.name} {why}; {instead} could serve")
+        raise InputError("{name} {why}; {instead} could serve", name=self.name, why=why, instead=instead)
 
     def need_frames(self, clip: Clip) -> None:
         if clip.video_frames < 2:
-            self.refuse(f"chooses among frames, and there is {clip.video_frames}", "dense or monarch")
+            self.refuse(
+                Sentence("chooses among frames, and there is {frames}", frames=clip.video_frames),
+                Sentence("dense or monarch"),
+            )
 
 
 class BlockPattern(Pattern):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
@@ -16,11 +17,13 @@ from iasa.config import (
     AUDIO_RATE,
     DEFAULT_STEPS,
     FRAMES_PER_LATENT,
+    MODELS,
     VIDEO_FPS,
     InputError,
     MaskOptions,
     Sentence,
     TransformerConfig,
+    check_steps,
 )
 from iasa.demo.service import (
     language_of,
@@ -44,9 +47,10 @@ from iasa.speech import to_speech
 
 SHORT_TEACHER = 8  # steps, where a visitor waits
 MAX_COMPARED = 4.0  # seconds of speech
+NO_PATTERN = ""  # the networks as they are
 LABEL = 22  # pixels of the strip under each picture
-PATTERNS = (  # of the gallery, under which the student can roll out from a clip of MAX_COMPARED seconds
-    "dense", "input_aware", "sparse_forcing", "monarch", "svg2", "oracle", "radial", "local_window", "random_blocks",
+PATTERNS = (  # of the gallery; which of them can serve is theirs to say
+    "dense", "input_aware", "sparse_forcing", "monarch", "svg2", "pab", "oracle", "radial", "local_window", "random_blocks",
 )  # fmt: skip
 
 
@@ -97,7 +101,12 @@ def compare(
     seconds: float = 2.0,
     teacher_steps: float = SHORT_TEACHER,
     seed: float = 0,
-    patterns: list[str] | None = None,
+    pattern: str = NO_PATTERN,
+    model: str = "student",
+    steps: float = 1,
+    other_pattern: str = NO_PATTERN,
+    other_model: str = "student",
+    other_steps: float = 1,
     request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> tuple[str | None, str]:
@@ -105,8 +114,9 @@ def compare(
 
     Returns one mp4 with all three and a table: frames a second, density, FLOP of the attention, and quality against
     the ground truth. Takes the first 0.4 to 4 seconds of the speech, an example speaker's name, and 1 to 100 steps
-    of the teacher. With two `patterns` of attention (dense, input_aware, sparse_forcing, monarch, svg2, oracle, radial,
-    local_window, random_blocks) the student under each of the two takes the place of the three.
+    of the teacher. With two patterns of attention (dense, input_aware, sparse_forcing, monarch, svg2, pab, oracle, radial,
+    local_window, random_blocks), each with its model and steps (student: 1 to 4, teacher: 1 to 100), these two take the
+    place of the three.
     """
     stopped, language = watch_stop(request), language_of(request)
     with plain_errors(request):
@@ -114,14 +124,14 @@ def compare(
             raise InputError(
                 "{seconds} seconds are asked for; 0.4 to {most:g} are accepted", seconds=seconds, most=MAX_COMPARED
             )
-        check_patterns(patterns)
+        pair = read_pair((pattern, model, steps), (other_pattern, other_model, other_steps))
         recording = read_recording(audio)
         sound = to_speech(recording)[: int(seconds * AUDIO_RATE)]
         reference, pipeline, seed = load_speaker(example or ""), load_pipeline(), check_seed(seed)
         video, watch = new_output(".mp4", f"{reference.name}-compared-seed{seed}"), show_progress(progress, language)
         try:
             rows = make_comparison(
-                pipeline, sound, reference, video, seed, int(teacher_steps), watch, stopped, recording, patterns
+                pipeline, sound, reference, video, seed, int(teacher_steps), watch, stopped, recording, pair
             )
         except Cancelled:
             video.parent.rmdir()
@@ -130,14 +140,27 @@ def compare(
     return str(video), to_table(rows, f"{pipeline.device.type}, {pipeline.precision}", language)
 
 
-def check_patterns(patterns: list[str] | None) -> None:
-    """Raises InputError unless they are none, or two that can be compared."""
-    if patterns and (len(patterns) != 2 or not set(patterns) <= set(PATTERNS)):
+class Side(NamedTuple):
+    """One of two that are compared."""
+
+    pattern: str
+    model: str
+    steps: int
+
+
+def read_pair(*given: tuple[str, str, float]) -> tuple[Side, Side] | None:
+    """Two sides; None where neither has a pattern. Raises InputError."""
+    names = [pattern for pattern, *_ in given if pattern]
+    if not names:
+        return None
+    if len(names) < 2 or not set(names) <= set(PATTERNS):
         raise InputError(
-            "the patterns are {given}; two of {names} are accepted",
-            given=", ".join(patterns),
-            names=", ".join(PATTERNS),
+            "the patterns are {given}; two of {names} are accepted", given=", ".join(names), names=", ".join(PATTERNS)
         )
+    if unknown := [model for _, model, _ in given if model not in MODELS]:
+        raise InputError("the model is {model!r}; accepted: {names}", model=unknown[0], names=", ".join(MODELS))
+    one, other = (Side(pattern, model, check_steps(model, int(steps))) for pattern, model, steps in given)
+    return one, other
 
 
 def make_comparison(
@@ -150,9 +173,9 @@ def make_comparison(
     progress: Callable[[str, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     recording: Sound | None = None,  # what is heard in the video; `audio` itself for None
-    patterns: Sequence[str] | None = None,  # the student under these, instead of the three
+    pair: tuple[Side, Side] | None = None,  # these, instead of the three
 ) -> list[ComparisonRow]:
-    """Write the three side by side, with the sound, and return their figures.
+    """Write the three, or the pair, side by side, with the sound, and return their figures.
 
     PSNR and SSIM compare with the ground truth; they are left out for a photo, and where Skia is missing.
     """
@@ -167,8 +190,12 @@ def make_comparison(
     truth = draw_truth(reference, motion)
     latent = 1 + -(-len(poses) // FRAMES_PER_LATENT)
     few = DEFAULT_STEPS["student"]
-    if patterns:
-        runs = [(name, "student", pipeline, few, name) for name in patterns]
+    if pair:
+        alike = len({side.model for side in pair}) == 1
+        runs = [
+            (side.pattern if alike else f"{side.model}, {side.pattern}", side.model, pipeline, side.steps, side.pattern)
+            for side in pair
+        ]
     else:
         runs = [
             ("teacher", "teacher", pipeline, teacher_steps, None),

@@ -7,9 +7,10 @@ from typing import Any
 import gradio as gr
 
 from iasa.avatar.speaker import speaker_names
-from iasa.config import MAX_STEPS, MaskOptions
+from iasa.config import IMAGE_SIZE, MAX_STEPS, MODELS, MaskOptions
 from iasa.demo.clip_actions import to_comparison
-from iasa.demo.compare import MAX_COMPARED, PATTERNS, SHORT_TEACHER, compare
+from iasa.demo.compare import LABEL, MAX_COMPARED, NO_PATTERN, PATTERNS, SHORT_TEACHER, compare
+from iasa.demo.compare_memory import MOST_FRAMES, compare_memory
 from iasa.demo.events import QUIET, hand_over_unopened
 from iasa.demo.explore import EXPLORER_SCRIPT, explore, mask
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights, client_code, title
@@ -17,7 +18,9 @@ from iasa.demo.service import KEPT_SECONDS, missing_parts, request_stop
 from iasa.demo.speak_tab import ClipButtons, example_speech, speak_tab
 from iasa.demo.speaker_choice import MAX_SEED
 from iasa.demo.translations import translate
+from iasa.demo.wipe import make_wipe
 from iasa.demo.words import language_switch, words
+from iasa.masks.frame_choice import CHOICES
 
 CSS = """.gradio-container {
   width: 100% !important; min-width: 0 !important; max-width: 1480px !important;
@@ -97,7 +100,7 @@ def lead_on(
         lambda: (gr.Tabs(selected="explore"), None, ""), None, [tabs, clip, example], **QUIET
     )
     opened.success(explore, show_progress_on=exploration["outputs"][0], **exploration, **heavy)
-    audio, speaker, *_, seed, _ = comparison["inputs"]
+    audio, speaker, _, _, seed, *_ = comparison["inputs"]
     filled = buttons.compare.click(to_comparison, made, [audio, speaker, seed], **QUIET)
     opened = filled.success(lambda: gr.Tabs(selected="compare"), None, tabs, **QUIET)
     opened.success(compare, show_progress_on=comparison["outputs"][0], **comparison, **heavy)
@@ -127,24 +130,60 @@ def compare_tab() -> dict[str, Any]:
             seconds = gr.Slider(0.4, MAX_COMPARED, 2, step=0.2, label=words("Seconds of the speech"))
             steps = gr.Slider(1, MAX_STEPS["teacher"], SHORT_TEACHER, step=1, label=words("Steps of the teacher"))
             seed = gr.Number(0, label=words("Seed of gestures and noise"), precision=0, minimum=0, maximum=MAX_SEED)
-            patterns = gr.Dropdown(
-                PATTERNS,
-                multiselect=True,
-                max_choices=2,
-                label=words("Instead of the three: the student under two patterns of attention"),
-            )
+            with gr.Accordion(words("Instead of the three: two patterns of attention"), open=False):
+                sides = [*choose_side("First"), *choose_side("Second")]
             with gr.Row():
                 go = gr.Button(words("Compare"), variant="primary", elem_id="compare")
                 cancel = gr.Button(words("Cancel"))
+            remember, memory = choose_memory()
         with gr.Column(min_width=280, scale=2):
             video = gr.Video(
                 label=words("Side by side (AI-generated)"), show_label=False, format=None, elem_id="compared"
             )
+            make_wipe(LABEL, IMAGE_SIZE + LABEL)
             table = gr.Markdown(elem_id="compared-table", label="Table")
-    job: dict[str, Any] = {"inputs": [audio, example, seconds, steps, seed, patterns], "outputs": [video, table]}
+    job: dict[str, Any] = {"inputs": [audio, example, seconds, steps, seed, *sides], "outputs": [video, table]}
     running = go.click(compare, api_name="compare", concurrency_id="heavy", show_progress_on=video, **job)
+    remember.click(
+        compare_memory,
+        memory,
+        [video, table],
+        api_name="compare_memory",
+        concurrency_id="heavy",
+        show_progress_on=video,
+    )
     cancel.click(request_stop, None, table, cancels=[running], **QUIET)
     return job
+
+
+def choose_side(name: str) -> list[gr.components.Component]:
+    """A pattern of attention, the model that it serves, and its steps."""
+    with gr.Row():
+        return [
+            gr.Dropdown([("-", NO_PATTERN), *PATTERNS], value=NO_PATTERN, label=words(name), min_width=120),
+            gr.Radio(MODELS, value="student", label=words("Model"), min_width=120),
+            gr.Slider(1, MAX_STEPS["teacher"], 1, step=1, label=words("Denoising steps"), min_width=120),
+        ]
+
+
+def choose_memory() -> tuple[gr.Button, list[gr.components.Component]]:
+    """A button and its inputs: what the past is for."""
+    with gr.Accordion(words("What the past is for: a badge that the reference hides"), open=False, elem_id="memory"):
+        gr.Markdown(
+            words(
+                "A small teacher draws a held-out speaker and remembers few true frames of the last ten seconds. Watch the "
+                "badge, the palm and the watch: whose frames hold them?"
+            )
+        )
+        with gr.Row():
+            number = gr.Number(1, label=words("Speaker"), precision=0, minimum=0, maximum=MAX_SEED, min_width=90)
+            frames = gr.Slider(1, MOST_FRAMES, 1, step=1, label=words("Frames in memory"), min_width=120)
+        with gr.Row():
+            sides = [
+                gr.Dropdown(CHOICES, value=value, label=words(name), min_width=120)
+                for name, value in (("First", "pose"), ("Second", "last"))
+            ]
+        return gr.Button(words("Remember"), elem_id="remember"), [number, *sides, frames]
 
 
 def explore_tab(made: gr.State) -> dict[str, Any]:

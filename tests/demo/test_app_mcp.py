@@ -27,7 +27,7 @@ from iasa.paths import SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-TOOLS = {"speak", "poses", "compare", "explore", "mask"}
+TOOLS = {"speak", "poses", "compare", "compare_memory", "explore", "mask"}
 PATIENCE = timedelta(seconds=200)
 
 
@@ -61,6 +61,8 @@ MOVEMENT = {"amount": 1.5, "blink": 0.5, "height": 2, "lock": True, "motion": "r
 
 
 BACKDROP = {"backdrop": "Color", "color": "#224466"}
+FIRST = {"pattern": "dense", "model": "student", "steps": 2}
+SECOND = {"other_pattern": "pab", "other_model": "teacher", "other_steps": 5}
 
 
 def make_calls(poses: str) -> list[tuple[str, dict, str]]:
@@ -78,7 +80,8 @@ def make_calls(poses: str) -> list[tuple[str, dict, str]]:
         ("poses", speech, ".npz"),
         ("poses", speech | SPEAKER | MOVEMENT | {"driving": poses}, ".npz"),
         ("compare", speech | {"seconds": 0.4, "teacher_steps": 1, "example": "dana", "seed": 2}, "sparse student"),
-        ("compare", speech | {"seconds": 0.4, "patterns": ["dense", "monarch"]}, "monarch"),
+        ("compare", speech | {"seconds": 0.4} | FIRST | SECOND, "teacher, pab"),
+        ("compare_memory", {"number": 1, "choice": "oracle", "other": "last", "frames": 1}, "| oracle | 1 |"),
         ("explore", {}, "iframe"),
         ("explore", {"clip": poses, "record": False}, "iframe"),
         ("explore", {"example": "emre", "record": False}, "emre"),

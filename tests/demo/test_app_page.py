@@ -174,7 +174,30 @@ def test_comparing_in_the_dark(visit, speech):
     page.click("#compare")
     page.wait_for_selector("#compared-table td:has-text('sparse student')")
     page.wait_for_function("document.querySelector('#compared video')?.readyState > 1")
+    # the wipe: the teacher left of the line, the sparse student right of it, and the other way round
+    colour = "() => [...document.querySelector('.wipe canvas').getContext('2d').getImageData(X, 0, 1, 256).data]"
+    line, (left, right) = page.locator(".wipe input"), page.locator(".wipe select").all()
+    page.wait_for_function("document.querySelector('.wipe select').options[0]?.text.startsWith('teacher, 8')")
+    assert right.locator("option:checked").inner_text() == "sparse student, 1"
+    line.fill("100")
+    teacher = page.evaluate(colour.replace("X", "60"))
+    line.fill("0")
+    student = page.evaluate(colour.replace("X", "60"))
+    assert len(set(teacher)) > 20 and teacher != student
+    left.select_option("2"), right.select_option("0")
+    assert page.evaluate(colour.replace("X", "60")) == teacher
+    line.fill("50")
+    assert page.evaluate(colour.replace("X", "60")) == student
     take_screenshot(page, "app_compare_dark")
+    # what the past is for: the frames that hold the badge serve better than the last ones
+    page.get_by_role("button", name="What the past is for").click()
+    page.click("#remember")
+    page.wait_for_selector("#compared-table td:has-text('pose')")
+    rows = page.locator("#compared-table tbody tr").all_inner_texts()
+    _, (pose, _, good), (last, _, poor) = (row.split("\t") for row in rows)
+    assert (pose, last) == ("pose", "last") and float(good) > float(poor) + 0.3
+    page.wait_for_function("document.querySelector('.wipe select').options[1]?.text == 'pose, 1'")
+    take_screenshot(page, "app_compare_memory")
 
 
 @pytest.mark.parametrize("phase", ["at once", "before the first piece", "while it plays"])

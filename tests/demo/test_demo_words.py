@@ -32,7 +32,8 @@ REACHED = (
     "avatar/photograph.py", "avatar/drawing.py", "avatar/moving_parts.py", "pose/extract.py",
     "speech/features.py", "speech/streaming.py", "explorer/page.py", "explorer/recorder.py",
     "media/container.py", "media/reader.py", "media/sound.py", "media/picture.py", "media/backdrop.py",
-    "media/content_credentials.py", "masks/plan.py:check_options",
+    "media/content_credentials.py", "masks/plan.py:check_options", "attention/patterns/pab.py:check_run",
+    "attention/pattern.py:refuse", "attention/pattern.py:check_run",
     "models/checkpoint.py:load_weights", "files.py:atomic_write", "files.py:_unwritable", "media/writer.py:_unwritable",
     *(f"demo/{path.name}" for path in sorted((CHECKOUT / "iasa" / "demo").glob("*.py"))),
 )  # fmt: skip

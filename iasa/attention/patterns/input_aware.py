@@ -19,7 +19,7 @@ from iasa.attention.gathered import once, plan_frame_gather
 from iasa.attention.pattern import Clip, Pattern, masked_softmax
 from iasa.attention.patterns import register
 from iasa.attention.token_blocks import TokenBlocks, attend_blocks
-from iasa.config import InputError, MaskOptions
+from iasa.config import InputError, MaskOptions, Sentence
 from iasa.masks.plan import AttentionPlan
 from iasa.masks.similarity import top_k_frames
 from iasa.masks.visibility import add_window, candidates
@@ -40,7 +40,9 @@ class InputAware(Pattern):
     def plan(self, clip: Clip) -> None:
         plan = self.follow or clip.plan
         if plan is None:
-            self.refuse("needs the poses of the clip, and there are none", "svg2, monarch or sparse_forcing")
+            self.refuse(
+                Sentence("needs the poses of the clip, and there are none"), Sentence("svg2, monarch or sparse_forcing")
+            )
         if plan.grid != clip.grid:
             raise InputError(f"{self.name} was given a plan for {plan.grid}, and the clip is {clip.grid}")
         self._plan = self.adapt(plan)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from iasa.attention.pattern import Clip, Pattern
 from iasa.attention.patterns import register
-from iasa.config import InputError
+from iasa.config import InputError, Sentence
 
 
 @register
@@ -39,8 +39,12 @@ class Monarch(Pattern):
         self._rows, self._cols = self.b1 or grid.rows, self.b2 or grid.cols
         if grid.rows % self._rows or grid.cols % self._cols:
             self.refuse(
-                f"cuts frames into tiles of {self._rows} x {self._cols} tokens, which do not fill {grid.rows} x {grid.cols}",
-                "sparse_forcing or svg2",
+                Sentence(
+                    "cuts frames into tiles of {tile} tokens, which do not fill {frame}",
+                    tile=f"{self._rows} x {self._cols}",
+                    frame=f"{grid.rows} x {grid.cols}",
+                ),
+                Sentence("svg2 or sparse_forcing"),
             )
 
     @classmethod

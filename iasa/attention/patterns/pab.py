@@ -21,7 +21,7 @@ from torch import Tensor
 from iasa.attention.dense import dense_attention
 from iasa.attention.pattern import Clip, Pattern, masked_softmax
 from iasa.attention.patterns import register
-from iasa.config import InputError
+from iasa.config import InputError, Sentence
 
 
 @register
@@ -35,7 +35,10 @@ class PAB(Pattern):
 
     def check_run(self, steps: int, causal: bool) -> None:
         if steps < 2:
-            self.refuse("uses outputs of earlier denoising steps again, and there is 1 step", "svg2 or sparse_forcing")
+            self.refuse(
+                Sentence("uses outputs of earlier denoising steps again, and there is 1 step"),
+                Sentence("svg2 or sparse_forcing"),
+            )
         super().check_run(steps, causal)
 
     def plan(self, clip: Clip) -> None:
@@ -43,9 +46,14 @@ class PAB(Pattern):
         self._computed = self.timetable(clip.levels)
         if self.range > 1 and all(self._computed):
             self.refuse(
-                f"finds none of {clip.steps} steps to leave out between the levels {self.window[0]:g} and "
-                f"{self.window[1]:g} with a range of {self.range}",
-                "svg2 or sparse_forcing",
+                Sentence(
+                    "finds none of {steps} steps to leave out between the levels {low:g} and {high:g} with a range of {range}",
+                    steps=clip.steps,
+                    low=self.window[0],
+                    high=self.window[1],
+                    range=self.range,
+                ),
+                Sentence("svg2 or sparse_forcing"),
             )
 
     def timetable(self, levels: tuple[float, ...]) -> list[bool]:
@@ -90,6 +98,7 @@ class PAB(Pattern):
         """The dense map of a step that is computed; one that is left out has none of its own."""
         if not self.has_map:
             self.refuse(
-                f"leaves step {self.call.step} out, which has no map of its own; see `timetable`", "another step"
+                Sentence("leaves step {step} out, which has no map of its own; see `timetable`", step=self.call.step),
+                Sentence("another step"),
             )
         return masked_softmax(q, k, torch.ones(1, 1, dtype=torch.bool, device=q.device))

@@ -23,6 +23,7 @@ from torch import Tensor
 from iasa.attention.pattern import BlockPattern, Clip
 from iasa.attention.patterns import register
 from iasa.attention.token_blocks import TokenBlocks, sizes
+from iasa.config import Sentence
 
 Means = tuple[Tensor, Tensor]  # of queries [b, nh, Cq, d] and of keys [b, nh, Ck, d]
 
@@ -54,7 +55,8 @@ class SVG2(BlockPattern):
             return all_together(q, k)
         if self.clip.causal and q.shape[2] > self.clip.grid.tokens_per_frame:
             self.refuse(
-                "mixes frames in its clusters, so a causal clip must come frame by frame", "sparse_forcing or monarch"
+                Sentence("mixes frames in its clusters, so a causal clip must come frame by frame"),
+                Sentence("sparse_forcing or monarch"),
             )
         key = (layer, self.call.branch)
         before = self._means.get(key, (None, None))
