@@ -6,7 +6,8 @@ Needs this folder, PyTorch and Triton, nothing else of the project. In this orde
 - speed: the dense kernels of torch, FlexAttention and these kernels, forward and backward, at the paper's 21,504 tokens,
   the 12,800 of IASA's own model, 32,760 and 75,600: with 10 % of the blocks at random places, and at the structure of
   IASA's plans (own frame and first frame whole, few blocks of four past frames tested by bits), in blocks of 64 and 128,
-  in one pass and two, with the sorting of tokens and without, the backward pass in five products and seven; rows of every timed call are compared with the definition;
+  in one pass and two, with the sorting of tokens and without, the backward pass in five products and seven; rows of every
+  timed call are compared with the definition;
 - correctness: types, head widths, block sizes and kinds of mask against the reference in float64, outputs and gradients.
 
 Every case is a process of its own (cases.py) with a time limit: what fails, hangs or takes the process down is a row with
