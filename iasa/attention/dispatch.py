@@ -8,13 +8,15 @@ Backends of `sparse_attention`; all give the same result, that of the plan's mod
 - "flex": torch's FlexAttention, compiled, with the plan as a BlockMask. No gradients on a processor.
 - "triton": the kernels of `kernels/iasa_kernels`. Needs a GPU (or Triton's interpreter, to test).
 - "two-pass": the same, but each frame over itself by torch's dense kernel, and the rest by Triton on top of it.
-- "auto": one of these by device, size and density; `choose_backend` says which and why.
+- "auto": one of these by device, size and density; `choose_backend` says which and why. On a GPU, where its rule is not
+  measured, the candidates are timed at the first call of a size (`iasa.attention.measured_choice`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,7 @@ from iasa.attention.dense import dense_attention, match_types
 from iasa.attention.finite import attend_finite
 from iasa.attention.flex import attend_flex
 from iasa.attention.gathered import GatherPlan, gathered_attention, once, plan_gather
+from iasa.attention.measured_choice import fastest
 from iasa.attention.reference import reference_attention
 from iasa.attention.triton import attend_triton, why_no_kernels
 from iasa.config import InputError
@@ -87,6 +90,22 @@ def _one_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, backend: str
     name = choose_backend(plan, backend, q.device, q.dtype, q.shape[0] * q.shape[1]).backend
     if not q.numel():
         return q + k + v  # nothing, that can be differentiated
+    if backend == "auto" and q.device.type == "cuda" and not torch.compiler.is_compiling():
+        name = measured_backend(q, k, v, plan, name)
+    return _run(q, k, v, plan, name)
+
+
+def measured_backend(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, by_rule: str) -> str:
+    """The fastest backend for these tensors on their device; `by_rule` where none of those in question runs."""
+    density = plan.block_csr().density()
+    names = dict.fromkeys([by_rule, *(["dense"] if plan.grid.tokens <= MAX_DENSE_TOKENS else [])])
+    if why_no_kernels() is None and q.dtype != torch.float64 and plan.options.block <= 128:
+        names |= dict.fromkeys(["triton"] if q.dtype == torch.float32 else ["triton", "two-pass"])
+    key = (q.device, q.dtype, *q.shape, round(density, 2), plan.options.mode)
+    return fastest(key, {name: partial(_run, q, k, v, plan, name) for name in names}, q.device)
+
+
+def _run(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, name: str) -> Tensor:
     if name in ("triton", "two-pass"):  # the kernels keep apart by themselves what is not finite
         return attend_triton(q, k, v, plan, two_pass=name == "two-pass")
     return attend_finite(q, k, v, plan, lambda q, k, v: _attend(q, k, v, plan, name))

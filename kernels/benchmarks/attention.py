@@ -6,7 +6,8 @@ Needs this folder, PyTorch and Triton, nothing else of the project. In this orde
 - speed: the dense kernels of torch, FlexAttention and these kernels, forward and backward, at the paper's 21,504 tokens,
   the 12,800 of IASA's own model, 32,760 and 75,600: with 10 % of the blocks at random places, and at the structure of
   IASA's plans (own frame and first frame whole, few blocks of four past frames tested by bits), in blocks of 64 and 128,
-  in one pass and two, with the sorting of tokens and without; rows of every timed call are compared with the definition;
+  in one pass and two, with the sorting of tokens and without, the backward pass in five products and seven; rows of every
+  timed call are compared with the definition;
 - correctness: types, head widths, block sizes and kinds of mask against the reference in float64, outputs and gradients.
 
 Every case is a process of its own (cases.py) with a time limit: what fails, hangs or takes the process down is a row with
@@ -59,6 +60,7 @@ def speed_cases(device: str, quick: bool) -> Iterator[dict]:
             ]
         block, tile = blocks[0]
         methods.append({"method": "frames", "block": block, "tile": tile, "sorts": True})
+        methods += [{"method": "frames", "block": block, "tile": tile, "products": count} for count in (5, 7)]
         methods += [{"method": "blocks", "density": 0.1, "block": block, "tile": tile} for block, tile in blocks[:2]]
         yield from (size | method for method in methods)
 
@@ -108,7 +110,8 @@ def name_of(row: dict) -> str:
     what = f"{row['density']:.0%} of the blocks" if row["method"] == "blocks" else "frames"
     passes = ", two passes" if row.get("two_pass") else ""
     sorting = ", tokens sorted in the call" if row.get("sorts") else ""
-    return f"ours, {what}, blocks of {row['block']}, tiles of {row['tile']}{passes}{sorting}"
+    products = f", backward in {row['products']} products" if "products" in row else ""
+    return f"ours, {what}, blocks of {row['block']}, tiles of {row['tile']}{passes}{sorting}{products}"
 
 
 def add_rates(rows: list[dict]) -> None:

@@ -28,6 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from iasa_kernels import BlockLayout, block_sparse_attention, make_layout, reference_attention, stack_layouts
 
 DENSE = {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION, "math": SDPBackend.MATH}
+KEPT_MB = {5: "65536", 7: "0"}  # that the backward pass may keep, so that it has so many products
 SAMPLED = 64  # queries of a timed call that are compared with the definition
 
 Call = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -168,8 +169,9 @@ def compile_ahead(call: Call, tensors: list[Tensor], backward: bool) -> None:
     """Compiles every configuration that tuning will try, without running one."""
     from iasa_kernels.backward import dkv_kernel, dq_kernel
     from iasa_kernels.forward import forward_kernel
+    from iasa_kernels.kept_gradients import kept_dq_kernel
 
-    kernels = (forward_kernel, dq_kernel, dkv_kernel)
+    kernels = (forward_kernel, dq_kernel, dkv_kernel, kept_dq_kernel)
     run = {kernel: kernel.run for kernel in kernels}
     for kernel in kernels:
         kernel.run = lambda *arguments, grid, warmup, kernel=kernel, **options: kernel.warmup(
@@ -319,6 +321,8 @@ def run_case(case: dict) -> dict:
     """The case's row."""
     if case["kind"] == "correct":
         os.environ["IASA_KERNELS_TUNE"] = "0"
+    if "products" in case:
+        os.environ["IASA_KERNELS_KEPT_MB"] = KEPT_MB[case["products"]]
     return case | KINDS[case["kind"]](case)
 
 

@@ -24,6 +24,7 @@ import triton
 from iasa_kernels.backward import dkv_kernel, dq_kernel
 from iasa_kernels.csr import TAIL
 from iasa_kernels.forward import forward_kernel
+from iasa_kernels.kept_gradients import kept_dq_kernel
 from iasa_kernels.primitives import split_width
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
@@ -31,10 +32,12 @@ from triton.compiler import ASTSource
 
 HOPPER = GPUTarget("cuda", 90, 32)
 SHARED = 232_448  # bytes of shared memory that a program may have there
-KERNELS = {"forward": forward_kernel, "dq": dq_kernel, "dkv": dkv_kernel}
-TOKENS = {"q", "k", "v", "out", "grad", "dq", "dk", "dv"}
+KERNELS = {
+    "forward": forward_kernel, "dq": dq_kernel, "dkv": dkv_kernel, "dkv keeping": dkv_kernel, "dq of kept": kept_dq_kernel,
+}  # fmt: skip
+TOKENS = {"q", "k", "v", "out", "grad", "dq", "dk", "dv", "kept"}
 FLOATS = {"lse", "grad_lse", "level", "delta"}
-NUMBERS = {"rows", "plans", "queries", "keys"}
+NUMBERS = {"rows", "plans", "queries", "keys", "kept_rows"}
 SERIALISED = "C7515"  # ptxas: wgmma instructions are serialised
 
 
@@ -63,6 +66,10 @@ def compile_kernel(
     main, rest = split_width(width)
     constants = {"BLOCK": block, "TILE": tile, "TAIL": min(tile, TAIL), "WIDTH": width, "MAIN": main, "REST": rest}
     constants |= {"PARTS": 1, "TESTED": tested, "PRECISION": "tf32x3" if dtype == "fp32" else "ieee"}
+    constants |= {"KEEPS": 0 if name == "dkv" else block}
+    if name == "dkv":
+        constants |= {"kept": None, "offset": None, "tested_offset": None}
+    constants = {key: value for key, value in constants.items() if key in function.arg_names}
     shapes = {}  # of the copy engine's boxes
     if name == "forward":
         constants |= {"CONTINUES": False, "BOXES": boxes}
@@ -157,7 +164,7 @@ def make_row(case: tuple, use: dict) -> str:
 def make_cases(quick: bool) -> list[tuple]:
     """(kernel, type, block, tile, width, warps, stages, whether bits are tested, whether the copy engine loads)."""
     if quick:
-        return [(name, "bf16", 64, 64, 64, 4, 2, True, False) for name in KERNELS]
+        return [(name, "bf16", 64, 64, 64, 4, 2, name != "dq of kept", False) for name in KERNELS]
     forward = (
         ("bf16", 128, 128, 128, 8, 2, False, False), ("bf16", 128, 128, 128, 8, 2, True, False),
         ("bf16", 128, 128, 128, 8, 2, True, True), ("bf16", 128, 64, 128, 8, 3, True, False),
@@ -171,7 +178,7 @@ def make_cases(quick: bool) -> list[tuple]:
         ("fp32", 64, 64, 64, 4, 2), ("fp32", 64, 64, 128, 4, 1),
     )  # fmt: skip
     return [("forward", *one) for one in forward] + [
-        (name, *one, True, False) for name in ("dq", "dkv") for one in backward
+        (name, *one, name != "dq of kept", False) for name in KERNELS if name != "forward" for one in backward
     ]
 
 

@@ -42,11 +42,11 @@ def block_sparse_attention(
         q, scale = (-q, -scale) if scale < 0 else (0 * q, 1.0)
     sizes = [
         layout.block_q, layout.block_k, layout.tile, layout.tile_back,
-        int(layout.complete_q), int(layout.complete_k), layout.segments, int(layout.sink),
+        int(layout.complete_q), int(layout.complete_k), layout.segments, int(layout.sink), layout.kept_rows,
     ]  # fmt: skip
     out, lse = _attention(
         q.contiguous(), k.contiguous(), v.contiguous(),
-        layout.forward.tensors(), layout.backward_q.tensors(), layout.backward_k.tensors(),
+        layout.forward.tensors(), layout.backward_q.tensors(), layout.backward_k.tensors(), layout.kept.tensors(),
         layout.q_bits, layout.k_bits, scale, sizes,
     )  # fmt: skip
     return (out, lse) if return_lse else out
@@ -71,6 +71,7 @@ def _attention(
     forward: list[Tensor],
     backward_q: list[Tensor],
     backward_k: list[Tensor],
+    kept: list[Tensor],
     q_bits: Tensor | None,
     k_bits: Tensor | None,
     scale: float,
@@ -78,7 +79,7 @@ def _attention(
 ) -> tuple[Tensor, Tensor]:
     from iasa_kernels.forward import run_forward
 
-    block_q, _, tile, _, complete, _, segments, sink = sizes
+    block_q, _, tile, _, complete, _, segments, sink, _ = sizes
     if not q.numel():
         return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     if segments:
@@ -92,7 +93,7 @@ def _attention(
 
 
 @_attention.register_fake
-def _(q, k, v, forward, backward_q, backward_k, q_bits, k_bits, scale, sizes):
+def _(q, k, v, forward, backward_q, backward_k, kept, q_bits, k_bits, scale, sizes):
     return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
@@ -139,6 +140,7 @@ def _attention_backward(
     grad_lse: Tensor,
     backward_q: list[Tensor],
     backward_k: list[Tensor],
+    kept: list[Tensor],
     q_bits: Tensor | None,
     k_bits: Tensor | None,
     scale: float,
@@ -146,31 +148,31 @@ def _attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     from iasa_kernels.backward import run_backward
 
-    block_q, block_k, _, tile, complete_q, complete_k, *_ = sizes
+    block_q, block_k, _, tile, complete_q, complete_k, _, _, kept_rows = sizes
     if not q.numel():
         return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
     dq = q.new_empty(q.shape) if complete_q else q.new_zeros(q.shape)
     dk, dv = (x.new_empty(x.shape) if complete_k else x.new_zeros(x.shape) for x in (k, v))
     run_backward(
         q, k, v, out, lse, grad.contiguous(), grad_lse.contiguous(), dq, dk, dv,
-        backward_q, backward_k, q_bits, k_bits, scale, block_q, block_k, tile,
+        backward_q, backward_k, kept, kept_rows, q_bits, k_bits, scale, block_q, block_k, tile,
     )  # fmt: skip
     return dq, dk, dv
 
 
 @_attention_backward.register_fake
-def _(q, k, v, out, lse, grad, grad_lse, backward_q, backward_k, q_bits, k_bits, scale, sizes):
+def _(q, k, v, out, lse, grad, grad_lse, backward_q, backward_k, kept, q_bits, k_bits, scale, sizes):
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
 def _save(ctx, inputs, output) -> None:
-    q, k, v, forward, ctx.backward_q, ctx.backward_k, ctx.q_bits, ctx.k_bits, ctx.scale, ctx.sizes = inputs
+    q, k, v, forward, ctx.backward_q, ctx.backward_k, ctx.kept, ctx.q_bits, ctx.k_bits, ctx.scale, ctx.sizes = inputs
     ctx.save_for_backward(q, k, v, *output)
-    ctx.unused = [None] * len(forward), [None] * len(ctx.backward_q), [None] * len(ctx.backward_k)
+    ctx.unused = [[None] * len(lists) for lists in (forward, ctx.backward_q, ctx.backward_k, ctx.kept)]
 
 
 def _differentiate(ctx, grad: Tensor, grad_lse: Tensor):
-    lists = (ctx.backward_q, ctx.backward_k, ctx.q_bits, ctx.k_bits, ctx.scale, ctx.sizes)
+    lists = (ctx.backward_q, ctx.backward_k, ctx.kept, ctx.q_bits, ctx.k_bits, ctx.scale, ctx.sizes)
     gradients = _attention_backward(*ctx.saved_tensors, grad, grad_lse, *lists)
     return (*gradients, *ctx.unused, None, None, None, None)
 

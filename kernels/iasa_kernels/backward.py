@@ -1,11 +1,17 @@
-"""The backward kernels: dq over each block of queries' tiles of keys, dk and dv over the transposed list.
+"""The backward kernels: dk and dv over each block of keys' tiles of queries, dq over the transposed list.
 
 Weights are made again from the log-sum-exp, P = exp(logits - lse), as in flash attention. With delta = sum(out * grad)
 - grad_lse the gradient of the logits is dS = P (grad v^T - delta); dq = scale dS k, dk = scale dS^T q, dv = P^T grad.
 Accumulation in float32; the scale is applied in float32 after the products, as in the forward pass.
+
+That is five products of a tile. Where memory allows the pass for keys keeps its dS, rounded as for its own product, and dq
+is one product with it (`kept_gradients`); else dq makes logits, weights and dS again, seven products in all. No sum is
+left to chance in either: the same input gives the same bits.
 """
 
 from __future__ import annotations
+
+import os
 
 import triton
 import triton.language as tl
@@ -13,6 +19,7 @@ from torch import Tensor
 
 from iasa_kernels.csr import TAIL as MASKED_TILE
 from iasa_kernels.forward import LOG2_E, SIZES, dot_precision, drop_configs, make_configs, parts_of
+from iasa_kernels.kept_gradients import keep_gradients, kept_dq_kernel
 from iasa_kernels.primitives import (
     any_nan,
     find_row,
@@ -28,6 +35,29 @@ from iasa_kernels.primitives import (
     store_tokens,
     zeros,
 )
+
+KEPT_MEGABYTES = 2048  # that the backward pass may keep; IASA_KERNELS_KEPT_MB in the environment says otherwise
+PREPARED = 64  # queries of a program
+
+
+@triton.jit
+def prepare_kernel(
+    out, lse, grad, grad_lse, level, delta, queries,
+    BLOCK: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+):  # fmt: skip
+    """level, the log-sum-exp to base 2, and delta [b*nh, queries]: what every tile of a query needs."""
+    head, start = tl.program_id(1).to(tl.int64), tl.program_id(0) * BLOCK
+    size, to_row = queries - start, head * queries
+    result, result_rest = load_tokens(out + to_row * WIDTH, start, size, BLOCK, WIDTH, MAIN, REST)
+    gradient, gradient_rest = load_tokens(grad + to_row * WIDTH, start, size, BLOCK, WIDTH, MAIN, REST)
+    sums = tl.sum(result.to(tl.float32) * gradient.to(tl.float32), 1)
+    if REST:
+        sums += tl.sum(result_rest.to(tl.float32) * gradient_rest.to(tl.float32), 1)
+    sums -= load_numbers(grad_lse + to_row, start, size, 0.0, BLOCK)
+    store_numbers(delta + to_row, sums, start, size, BLOCK)
+    base = load_numbers(lse + to_row, start, size, 0.0, BLOCK) * LOG2_E
+    base = tl.where(base == float("-inf"), float("inf"), base)  # a query without keys has no weights
+    store_numbers(level + to_row, base, start, size, BLOCK)
 
 
 @triton.jit
@@ -99,13 +129,13 @@ def dq_row(
 )
 @triton.jit(do_not_specialize=SIZES)
 def dq_kernel(
-    q, k, v, out, lse, grad, grad_lse, dq, level, delta, q_bits,
+    q, k, v, grad, level, delta, dq, q_bits,
     row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,
     rows, plans, queries, keys, scale,
     BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
     PARTS: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dq [b*nh, queries, WIDTH] of one block of queries; its level and delta [b*nh, queries] for the other kernel."""
+    """dq [b*nh, queries, WIDTH] of one block of queries."""
     plan, start, size, whole, ragged, end, tested, tested_end = find_row(
         row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
     )
@@ -115,16 +145,8 @@ def dq_kernel(
 
     query, query_rest = load_tokens(q + to_query, start, size, BLOCK, WIDTH, MAIN, REST)
     gradient, gradient_rest = load_tokens(grad + to_query, start, size, BLOCK, WIDTH, MAIN, REST)
-    result, result_rest = load_tokens(out + to_query, start, size, BLOCK, WIDTH, MAIN, REST)
-    sums = tl.sum(result.to(tl.float32) * gradient.to(tl.float32), 1)
-    if REST:
-        sums += tl.sum(result_rest.to(tl.float32) * gradient_rest.to(tl.float32), 1)
-    sums -= load_numbers(grad_lse + to_row, start, size, 0.0, BLOCK)
-    store_numbers(delta + to_row, sums, start, size, BLOCK)
-    base = load_numbers(lse + to_row, start, size, float("inf"), BLOCK) * LOG2_E
-    base = tl.where(base == float("-inf"), float("inf"), base)  # a query without keys has no weights
-    store_numbers(level + to_row, base, start, size, BLOCK)
-
+    base = load_numbers(level + to_row, start, size, float("inf"), BLOCK)
+    sums = load_numbers(delta + to_row, start, size, 0.0, BLOCK)
     bits = 0
     if TESTED:
         bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK)
@@ -146,9 +168,9 @@ def dq_kernel(
 @triton.jit
 def add_dkv(
     dk, dk_rest, dv, dv_rest, key, key_rest, value, value_rest, k_bits, q, grad, level, delta,
-    tile_start, tile_size, tile_bits, first, end, scale,
+    tile_start, tile_size, tile_bits, first, end, scale, kept, tile_offset,
     TILE: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
-    KIND: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr,
+    KIND: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr, KEEPS: tl.constexpr,
 ):  # fmt: skip
     """Rows are keys here and columns queries, so every matrix is the transpose of the forward pass's."""
     WHOLE: tl.constexpr = KIND == "whole"
@@ -183,6 +205,10 @@ def add_dkv(
         if CAREFUL and KIND == "tested":
             sums = tl.where(broken == 0.0, sums, 0.0)
         d_logits = (weights * (d_weights - sums[None, :])).to(query.dtype)
+        if KEEPS:
+            if CAREFUL and KIND == "tested":  # a value that is not finite
+                d_logits = tl.where(unseen == 0.0, d_logits, 0.0)
+            keep_gradients(kept, d_logits, tl.load(tile_offset + tile), size, KEEPS)
         dk = product(d_logits, query, PRECISION, dk)
         if REST:
             dv_rest = product(rounded, gradient_rest, PRECISION, dv_rest)
@@ -194,25 +220,28 @@ def add_dkv(
 def dkv_row(
     key, key_rest, value, value_rest, bits, q, grad, level, delta,
     tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+    kept, offset, tested_offset,
     BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
-    TESTED: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr,
+    TESTED: tl.constexpr, PRECISION: tl.constexpr, CAREFUL: tl.constexpr, KEEPS: tl.constexpr,
 ):  # fmt: skip
     """Both parts of dk, but for the scale, and of dv over all tiles of a row."""
     dk, dk_rest = zeros(BLOCK, MAIN, REST)
     dv, dv_rest = zeros(BLOCK, MAIN, REST)
     dk, dk_rest, dv, dv_rest = add_dkv(
         dk, dk_rest, dv, dv_rest, key, key_rest, value, value_rest, 0, q, grad, level, delta,
-        tile_start, tile_size, 0, whole, ragged, scale, TILE, WIDTH, MAIN, REST, "whole", PRECISION, CAREFUL,
+        tile_start, tile_size, 0, whole, ragged, scale, kept, offset,
+        TILE, WIDTH, MAIN, REST, "whole", PRECISION, CAREFUL, KEEPS,
     )  # fmt: skip
     dk, dk_rest, dv, dv_rest = add_dkv(
         dk, dk_rest, dv, dv_rest, key, key_rest, value, value_rest, 0, q, grad, level, delta,
-        tile_start, tile_size, 0, ragged, end, scale, TAIL, WIDTH, MAIN, REST, "ragged", PRECISION, CAREFUL,
+        tile_start, tile_size, 0, ragged, end, scale, kept, offset,
+        TAIL, WIDTH, MAIN, REST, "ragged", PRECISION, CAREFUL, KEEPS,
     )  # fmt: skip
     if TESTED:
         dk, dk_rest, dv, dv_rest = add_dkv(
             dk, dk_rest, dv, dv_rest, key, key_rest, value, value_rest, bits, q, grad, level, delta,
-            tested_start, tested_size, tested_bits, tested, tested_end, scale,
-            TAIL, WIDTH, MAIN, REST, "tested", PRECISION, CAREFUL,
+            tested_start, tested_size, tested_bits, tested, tested_end, scale, kept, tested_offset,
+            TAIL, WIDTH, MAIN, REST, "tested", PRECISION, CAREFUL, KEEPS,
         )  # fmt: skip
     return dk, dk_rest, dv, dv_rest
 
@@ -224,19 +253,21 @@ def dkv_row(
 )
 @triton.jit(do_not_specialize=SIZES)
 def dkv_kernel(
-    q, k, v, grad, level, delta, dk, dv, k_bits,
+    q, k, v, grad, level, delta, dk, dv, k_bits, kept, offset, tested_offset,
     row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,
-    rows, plans, queries, keys, scale,
+    rows, plans, queries, keys, kept_rows, scale,
     BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
-    PARTS: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr,
+    PARTS: tl.constexpr, TESTED: tl.constexpr, PRECISION: tl.constexpr, KEEPS: tl.constexpr,
 ):  # fmt: skip
-    """dk and dv [b*nh, keys, WIDTH] of one block of keys."""
+    """dk and dv [b*nh, keys, WIDTH] of one block of keys; KEEPS is the width of the matrix that holds its dS, or 0."""
     plan, start, size, whole, ragged, end, tested, tested_end = find_row(
         row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
     )
     head = tl.program_id(1).to(tl.int64)
     to_query, to_key, to_row = head * queries * WIDTH, head * keys * WIDTH, head * queries
     q, grad, level, delta = q + to_query, grad + to_query, level + to_row, delta + to_row
+    if KEEPS:  # this head's matrix, and in it the columns of this part of the block
+        kept += head // plans * kept_rows * KEEPS + tl.program_id(0) % PARTS * BLOCK
 
     key, key_rest = load_tokens(k + to_key, start, size, BLOCK, WIDTH, MAIN, REST)
     value, value_rest = load_tokens(v + to_key, start, size, BLOCK, WIDTH, MAIN, REST)
@@ -246,14 +277,14 @@ def dkv_kernel(
     d_key, d_key_rest, d_value, d_value_rest = dkv_row(
         key, key_rest, value, value_rest, bits, q, grad, level, delta,
         tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end,
-        scale * LOG2_E, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, False,
+        scale * LOG2_E, kept, offset, tested_offset, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, False, KEEPS,
     )  # fmt: skip
     if TESTED:
         if any_nan(d_key, d_key_rest, REST) | any_nan(d_value, d_value_rest, REST):
             d_key, d_key_rest, d_value, d_value_rest = dkv_row(
                 key, key_rest, value, value_rest, bits, q, grad, level, delta,
                 tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end,
-                scale * LOG2_E, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, True,
+                scale * LOG2_E, kept, offset, tested_offset, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, True, KEEPS,
             )  # fmt: skip
     store_tokens(dk + to_key, d_key * scale, d_key_rest * scale, start, size, BLOCK, WIDTH, MAIN, REST)
     store_tokens(dv + to_key, d_value, d_value_rest, start, size, BLOCK, WIDTH, MAIN, REST)
@@ -272,6 +303,8 @@ def run_backward(
     dv: Tensor,
     by_query: list[Tensor],  # of a TileList
     by_key: list[Tensor],
+    lists: list[Tensor],  # of a KeptList
+    kept_rows: int,
     q_bits: Tensor | None,  # int32 [p, queries]
     k_bits: Tensor | None,  # int32 [p, keys]
     scale: float,
@@ -279,22 +312,55 @@ def run_backward(
     block_k: int,
     tile: int,
 ) -> None:
-    level, delta = lse.new_empty(lse.shape), lse.new_empty(lse.shape)
     heads, width = q.shape[0] * q.shape[1], q.shape[-1]
     main, rest = split_width(width)
-    shared = {
-        "TILE": tile, "TAIL": min(tile, MASKED_TILE), "WIDTH": width, "MAIN": main, "REST": rest,
-        "TESTED": q_bits is not None, "PRECISION": dot_precision(q.dtype),
+    columns = {"WIDTH": width, "MAIN": main, "REST": rest}
+    shared = columns | {
+        "TILE": tile, "TAIL": min(tile, MASKED_TILE), "TESTED": q_bits is not None, "PRECISION": dot_precision(q.dtype),
     }  # fmt: skip
-    plans, rows = by_query[0].shape
-    parts = parts_of(block_q, width, q.dtype)
-    dq_kernel[(rows * parts, heads)](
-        q, k, v, out, lse, grad, grad_lse, dq, level, delta, q_bits, *by_query,
-        rows, plans, q.shape[2], k.shape[2], scale, BLOCK=block_q // parts, PARTS=parts, **shared,
-    )  # fmt: skip
+    level, delta = lse.new_empty(lse.shape), lse.new_empty(lse.shape)
+    prepare_kernel[(triton.cdiv(q.shape[2], PREPARED), heads)](
+        out, lse, grad, grad_lse, level, delta, q.shape[2], BLOCK=PREPARED, **columns
+    )
     plans, rows = by_key[0].shape
+    keeps = may_keep(heads // plans * kept_rows * block_k * q.element_size())
+    offset, tested_offset, *of_queries = lists
+    kept = q.new_empty((heads // plans, kept_rows, block_k)) if keeps else None
     parts = parts_of(block_k, width, q.dtype)
     dkv_kernel[(rows * parts, heads)](
-        q, k, v, grad, level, delta, dk, dv, k_bits, *by_key,
-        rows, plans, q.shape[2], k.shape[2], scale, BLOCK=block_k // parts, PARTS=parts, **shared,
+        q, k, v, grad, level, delta, dk, dv, k_bits, kept, offset, tested_offset, *by_key,
+        rows, plans, q.shape[2], k.shape[2], kept_rows, scale,
+        BLOCK=block_k // parts, PARTS=parts, KEEPS=block_k if keeps else 0, **shared,
     )  # fmt: skip
+    plans, rows = by_query[0].shape
+    parts = parts_of(block_q, width, q.dtype)
+    sizes = {"BLOCK": block_q // parts, "PARTS": parts}
+    if keeps:
+        kept_dq_kernel[(rows * parts, heads)](
+            kept, k, dq, *by_query[:2], by_query[3], *of_queries, rows, plans, q.shape[2], k.shape[2], kept_rows, scale,
+            **sizes, KEEPS=block_k, PRECISION=shared["PRECISION"], **columns,
+        )  # fmt: skip
+    else:
+        dq_kernel[(rows * parts, heads)](
+            q,
+            k,
+            v,
+            grad,
+            level,
+            delta,
+            dq,
+            q_bits,
+            *by_query,
+            rows,
+            plans,
+            q.shape[2],
+            k.shape[2],
+            scale,
+            **sizes,
+            **shared,
+        )
+
+
+def may_keep(size: int) -> bool:
+    """Whether so many bytes are kept between the two kernels rather than made again."""
+    return 0 < size <= float(os.environ.get("IASA_KERNELS_KEPT_MB", KEPT_MEGABYTES)) * 2**20

@@ -60,6 +60,30 @@ class TileList:
 
 
 @dataclass(frozen=True, eq=False)
+class KeptList:
+    """Where the gradients of the logits lie that the backward pass keeps, block by block of keys, for dq to read.
+
+    They are a matrix [rows, block_k]: each block of keys has a row for every query that it meets. A tile of `backward_k`
+    begins at row offset[i] (tested_offset[i]). Part i of a kept block, at most TAIL keys of it, begins at row first[i] and
+    column column[i]; row r of queries of plan p reads the parts pointer[p, r, 0] to pointer[p, r, 1].
+    """
+
+    offset: Tensor  # int32 [tiles of backward_k]
+    tested_offset: Tensor  # int32 [tested tiles of it]
+    pointer: Tensor  # int32 [p, rows, 2]
+    first: Tensor  # int32 [parts]
+    column: Tensor  # int32 [parts]
+    key_start: Tensor  # int32 [parts], token
+    key_size: Tensor  # int32 [parts], 1 to TAIL
+
+    def tensors(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def to(self, device: torch.device | str) -> KeptList:
+        return KeptList(*(x.to(device) for x in self.tensors()))
+
+
+@dataclass(frozen=True, eq=False)
 class BlockLayout:
     """A mask in the form that the kernels read. Build it with `make_layout`, per head with `stack_layouts`.
 
@@ -77,6 +101,8 @@ class BlockLayout:
     forward: TileList
     backward_q: TileList
     backward_k: TileList
+    kept: KeptList
+    kept_rows: int  # of the matrix, all plans together
     q_bits: Tensor | None = None  # int32 [p, queries]
     k_bits: Tensor | None = None  # int32 [p, keys]
     complete_q: bool = True  # whether every query is in some block
@@ -121,6 +147,7 @@ class BlockLayout:
             forward=self.forward.to(device),
             backward_q=self.backward_q.to(device),
             backward_k=self.backward_k.to(device),
+            kept=self.kept.to(device),
             q_bits=None if self.q_bits is None else self.q_bits.to(device),
             k_bits=None if self.k_bits is None else self.k_bits.to(device),
         )
@@ -167,6 +194,7 @@ def make_layout(
     rows = torch.repeat_interleave(torch.arange(len(q_start), device=columns.device), row_pointer.diff())
     by_query = _make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile_back, k_bits)
     by_key = _make_tiles(columns, full, q_start[rows], q_size[rows], k_start, k_size, tile_back, q_bits)
+    kept = _make_kept(rows, columns, full, q_start, q_size, k_start, k_size, by_key)
     if segments:
         rest = _outside_segments(rows, columns, full, q_start, q_size, k_start, k_size, (queries, keys), segments, sink)
         rows, columns, full = rows[rest], columns[rest], full[rest]
@@ -175,7 +203,7 @@ def make_layout(
         first = _make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile, k_bits)
     return BlockLayout(
         queries, keys, _tile_rows(q_size), _tile_rows(k_size), tile, tile_back,
-        first, by_query, by_key, q_bits, k_bits,
+        first, by_query, by_key, kept, int(by_key.tile_size.sum() + by_key.tested_size.sum()), q_bits, k_bits,
         int(q_size.sum()) == queries, int(k_size.sum()) == keys, segments, sink,
     )  # fmt: skip
 
@@ -199,6 +227,8 @@ def stack_layouts(layouts: list[BlockLayout]) -> BlockLayout:
         forward=_stack_tiles([layout.forward for layout in layouts]),
         backward_q=_stack_tiles([layout.backward_q for layout in layouts]),
         backward_k=_stack_tiles([layout.backward_k for layout in layouts]),
+        kept=_stack_kept(layouts),
+        kept_rows=sum(layout.kept_rows for layout in layouts),
         q_bits=_stack_bits([layout.q_bits for layout in layouts], first.queries, first) if tested else None,
         k_bits=_stack_bits([layout.k_bits for layout in layouts], first.keys, first) if tested else None,
         complete_q=all(layout.complete_q for layout in layouts),
@@ -256,6 +286,40 @@ def _make_tiles(
         *(x.int() for x in tiles),
         _bits_of_tiles(start[tested], size[tested], bits, tail),
     )
+
+
+def _make_kept(
+    rows: Tensor, columns: Tensor, full: Tensor,  # [kept]
+    q_start: Tensor, q_size: Tensor, k_start: Tensor, k_size: Tensor,
+    by_key: TileList,
+) -> KeptList:  # fmt: skip
+    """A block of keys' tiles lie in the matrix by their tokens, full runs before tested ones: a run is one piece of it."""
+    pointer = by_key.pointer[0].long()
+    row = _row_of_tile(pointer[:, 0], pointer[:, 2])
+    tested_row = _row_of_tile(pointer[:, 3], pointer[:, 4])
+    group = torch.cat([2 * row, 2 * tested_row + 1])
+    start = torch.cat([by_key.tile_start, by_key.tested_start]).long()
+    size = torch.cat([by_key.tile_size, by_key.tested_size]).long()
+    length = int((q_start + q_size).max()) + 1
+    key, by_place = torch.sort(group * length + start)
+    offset = torch.empty_like(size)
+    offset[by_place] = size[by_place].cumsum(0) - size[by_place]
+    # The rows of a kept block begin in the last tile of its run that begins before it does.
+    some = (q_size[rows] > 0) & (k_size[columns] > 0)
+    rows, columns, full = rows[some], columns[some], full[some]
+    order = torch.argsort(rows * (int(k_start.max()) + 1) + k_start[columns])
+    rows, columns, full = rows[order], columns[order], full[order]
+    wanted = (2 * columns + (~full).long()) * length + q_start[rows]
+    tile = by_place[torch.searchsorted(key, wanted, right=True) - 1]
+    first = offset[tile] + q_start[rows] - start[tile]
+    of, part = _count_off((k_size[columns] + TAIL - 1) // TAIL)
+    ends = torch.bincount(rows[of], minlength=len(q_start)).cumsum(0)
+    begins = torch.nn.functional.pad(ends[:-1], (1, 0))
+    column = part * TAIL
+    parts = (first[of], column, k_start[columns][of] + column, (k_size[columns][of] - column).clamp_max(TAIL))
+    tiles = len(by_key.tile_start)
+    lists = (offset[:tiles], offset[tiles:], torch.stack([begins, ends], 1)[None], *parts)
+    return KeptList(*(x.int().contiguous() for x in lists))
 
 
 def _bits_of_tiles(start: Tensor, size: Tensor, bits: Tensor | None, tail: int) -> Tensor:
@@ -353,6 +417,18 @@ def _stack_tiles(lists: list[TileList]) -> TileList:
         shift += torch.tensor(3 * [len(one.tile_start)] + 2 * [len(one.tested_start)], dtype=torch.int32)
     joined = {name.name: torch.cat([getattr(one, name.name) for one in lists]) for name in fields(TileList)}
     return TileList(**(joined | {"pointer": torch.cat(pointers)}))
+
+
+def _stack_kept(layouts: list[BlockLayout]) -> KeptList:
+    """The matrices one under the other."""
+    parts = rows = 0
+    moved = []
+    for layout in layouts:
+        kept = layout.kept
+        at = {name: getattr(kept, name) + rows for name in ("offset", "tested_offset", "first")}
+        moved.append(replace(kept, pointer=kept.pointer + parts, **at))
+        parts, rows = parts + len(kept.first), rows + layout.kept_rows
+    return KeptList(*(torch.cat(column) for column in zip(*(one.tensors() for one in moved), strict=True)))
 
 
 def _stack_bits(bits: list[Tensor | None], tokens: int, layout: BlockLayout) -> Tensor:

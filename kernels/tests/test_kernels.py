@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 triton = pytest.importorskip("triton", reason="the kernels need Triton: pip install triton")
 
-from iasa_kernels import forward  # noqa: E402
+from iasa_kernels import backward, forward  # noqa: E402
 from kernel_cases import DEVICE, compare, kernels, random_layout, random_qkv, results  # noqa: E402
 
 QUICK = settings(max_examples=8, deadline=None)
@@ -112,8 +112,20 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("dtype, d, sizes, tested", CASES, ids=lambda x: str(x).replace("torch.", ""))
-def test_results_and_gradients_stay_within_their_rounding(dtype, d, sizes, tested):
+@pytest.fixture
+def products(request, monkeypatch):
+    """Of a tile of the backward pass: 5, dS is kept for dq, or 7, it is made again."""
+    if request.param == 7:
+        monkeypatch.setenv("IASA_KERNELS_KEPT_MB", "0")
+
+
+@pytest.mark.parametrize(
+    "dtype, d, sizes, tested, products",
+    [(*case, 5) for case in CASES] + [(*CASES[i], 7) for i in (1, 3, 6)],
+    indirect=["products"],
+    ids=lambda x: str(x).replace("torch.", ""),
+)
+def test_results_and_gradients_stay_within_their_rounding(dtype, d, sizes, tested, products):
     layout, mask = random_layout(sizes, seed=d, tested=tested)
     np.testing.assert_array_equal(layout.dense_mask()[0].cpu(), mask)
     compare(random_qkv(sum(sizes), d, dtype=dtype), layout)
@@ -283,12 +295,31 @@ def test_a_scale_below_zero_and_of_zero(scale):
     compare(random_qkv(25), layout, scale=scale)
 
 
+def test_what_is_kept_is_limited(monkeypatch):
+    """76 rows of 32 numbers of four bytes for each of two heads: 19,456 bytes."""
+    layout, _ = random_layout([16, 22], density=1.0, tested=False)
+    assert layout.kept_rows == 76 and layout.block_k == 32
+    ran = []
+    for name in ("dq_kernel", "kept_dq_kernel"):
+        kernel = getattr(backward, name)
+        monkeypatch.setattr(kernel, "run", lambda *a, run=kernel.run, name=name, **o: (ran.append(name), run(*a, **o)))
+    for megabytes in (19456 / 2**20, 19455 / 2**20):
+        monkeypatch.setenv("IASA_KERNELS_KEPT_MB", str(megabytes))
+        leaves = [t.requires_grad_() for t in random_qkv(38)]
+        kernels.block_sparse_attention(*leaves, layout).sum().backward()
+    assert ran == ["kept_dq_kernel", "dq_kernel"]
+
+
 # numbers that are not finite
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("which", [1, 2], ids=["key", "value"])
-def test_what_is_not_finite_reaches_those_that_see_it_alone(which, bad):
+@pytest.mark.parametrize(
+    "which, bad, products",
+    [(which, bad, 5) for which in (1, 2) for bad in (math.nan, math.inf, -math.inf)]
+    + [(1, math.nan, 7), (2, math.nan, 7)],
+    indirect=["products"],
+)
+def test_what_is_not_finite_reaches_those_that_see_it_alone(which, bad, products):
     """Within a tested tile, where unseen keys are loaded and multiplied too; dense rows of other blocks beside it."""
     layout, mask = random_layout([16, 9, 16], seed=5, density=0.7)
     seen = mask[:, 20]
@@ -316,7 +347,8 @@ def test_what_is_not_finite_reaches_those_that_see_it_alone(which, bad):
     torch.testing.assert_close(dq[:, :, ~seen], wanted_dq[:, :, ~seen], atol=1e-6, rtol=0)
 
 
-def test_a_query_that_is_not_finite_spoils_its_own_row_and_the_keys_that_it_sees():
+@pytest.mark.parametrize("products", [5, 7], indirect=True)
+def test_a_query_that_is_not_finite_spoils_its_own_row_and_the_keys_that_it_sees(products):
     layout, mask = random_layout([16, 9, 16], seed=5, density=0.7)
     tensors = random_qkv(41)
     clean = [t.clone().requires_grad_() for t in tensors]

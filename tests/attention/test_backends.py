@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from functools import partial
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from sample_plans import performance, plans, random_plan
 from torch.nn.attention.flex_attention import flex_attention
 
+import iasa.attention.dispatch as dispatch
 import iasa.attention.flex as flex
+import iasa.attention.measured_choice as measured_choice
 import iasa.attention.triton as triton_backend
 from iasa.attention.dispatch import BACKENDS, choose_backend, sparse_attention
 from iasa.attention.finite import sees_any
@@ -129,6 +132,46 @@ def test_auto_takes_no_kernels_that_are_not_there(monkeypatch, tmp_path):
     assert choice.backend == "cpu" and "iasa_kernels is neither installed nor in" in choice.reason
     with pytest.raises(ImportError, match="iasa_kernels is neither installed"):
         triton_backend.import_kernels()
+
+
+def test_the_fastest_is_measured_once_for_a_size(monkeypatch):
+    """Two candidates of which one sleeps, and one that refuses."""
+    monkeypatch.setattr(measured_choice, "_fastest", {})
+    calls = []
+
+    def candidate(name, seconds=0.0):
+        def call():
+            calls.append(name)
+            if seconds is None:
+                raise InputError("not here")
+            time.sleep(seconds)
+
+        return call
+
+    ran = {"dense": candidate("dense", 0.01), "two-pass": candidate("two-pass", None), "triton": candidate("triton")}
+    here = torch.device("cpu")
+    assert measured_choice.fastest("a size", ran, here) == "triton"
+    assert calls.count("dense") == calls.count("triton") == 7 and calls.count("two-pass") == 1
+    assert measured_choice.fastest("a size", ran, here) == "triton" and len(calls) == 15
+    assert measured_choice.fastest("another", {"cpu": candidate("cpu", None)}, here) == "cpu"
+
+
+def test_what_is_measured_on_a_gpu_are_those_that_can_serve(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(dispatch, "fastest", lambda key, candidates, device: asked.update({key: candidates}) or "dense")
+    monkeypatch.setattr(dispatch, "why_no_kernels", lambda: None)
+    plan = random_plan(0)
+    for dtype, names in (
+        (torch.float32, ["cpu", "dense", "triton"]),
+        (torch.bfloat16, ["cpu", "dense", "triton", "two-pass"]),
+        (torch.float64, ["cpu", "dense"]),
+    ):
+        q, k, v = torch.randn(3, 1, 2, 24, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+        assert dispatch.measured_backend(q, k, v, plan, "cpu") == "dense"
+        *_, found = asked.values()
+        assert list(found) == names
+        torch.testing.assert_close(found["cpu"](), found["dense"](), atol=0.02, rtol=0)  # each runs its own
+    assert len(asked) == 3
 
 
 # one plan, many uses
