@@ -82,15 +82,18 @@ class LoraRoles:
         self.become(then or "teacher")
 
 
-def save_adapter(roles: LoraRoles, folder: Path, adapter: str = "student") -> Path:
-    """The adapter alone as diffusers' pipelines load it (`generate --lora`)."""
+def save_adapter(roles: LoraRoles, folder: Path, adapter: str = "student", write: bool = True) -> Path:
+    """The adapter alone as diffusers' pipelines load it (`generate --lora`); all processes call it and one writes."""
     from diffusers import WanPipeline
 
     state = _peft().utils.get_peft_model_state_dict(roles.model, adapter_name=adapter)
     state: dict[str, Any] = {name: full_tensor(value).contiguous().cpu() for name, value in state.items()}
-    name = f"{adapter}.safetensors"
-    WanPipeline.save_lora_weights(folder, transformer_lora_layers=state, weight_name=name)
-    return folder / name
+    file = folder / f"{adapter}.safetensors"
+    if write:
+        partial = f".{file.name}"
+        WanPipeline.save_lora_weights(folder, transformer_lora_layers=state, weight_name=partial)
+        (folder / partial).replace(file)  # whole or not at all
+    return file
 
 
 def full_tensor(value: Any) -> Tensor:
@@ -106,7 +109,9 @@ def copy_into(parameter: Any, value: Tensor) -> None:
         if hasattr(parameter, "full_tensor"):
             from torch.distributed.tensor import distribute_tensor
 
-            value = distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
+            value = distribute_tensor(
+                value.to(parameter.device, parameter.dtype), parameter.device_mesh, parameter.placements
+            )
         parameter.copy_(value)
 
 

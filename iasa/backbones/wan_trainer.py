@@ -40,7 +40,7 @@ class BackboneTrainer:
     """Distils a transformer under the plan; its own weights are never written.
 
     Several processes share the batches when `torch.distributed` is set up. `prepare` spreads the model's weights over
-    them (accelerate's, with FSDP2), which then averages the gradients itself.
+    them (accelerate's `fsdp2_prepare_model`), which then averages the gradients itself.
     """
 
     def __init__(
@@ -68,9 +68,10 @@ class BackboneTrainer:
         if prepare is not None:
             self.roles.model = prepare(transformer)
         rates = {"student": settings.lr, "critic": settings.critic_lr}
+        self.masters = {name: _masters(self.roles.named_parameters(name)) for name in ADAPTERS}
         self.optimizers = {
-            name: torch.optim.AdamW(self.roles.parameters(name), lr=rates[name], betas=(0.0, 0.999), weight_decay=0.01)
-            for name in ADAPTERS
+            name: torch.optim.AdamW(masters.values(), lr=rates[name], betas=(0.0, 0.999), weight_decay=0.01)
+            for name, masters in self.masters.items()
         }
         self.step = 0
 
@@ -100,9 +101,20 @@ class BackboneTrainer:
             plan = plan_clip(clip, options)
             total += share * clip_losses(self.roles, clip, plan, self.settings, student, counter, self.region, share)
         self._average(weights, total)
-        nn.utils.clip_grad_norm_(weights, 10.0)
+        masters = list(self.masters[adapter].values())
+        for master, weight in zip(masters, weights, strict=True):
+            master.grad = None if weight.grad is None else weight.grad.to(master.dtype)
+        nn.utils.clip_grad_norm_(masters, 10.0)
         self.optimizers[adapter].step()
+        self._use_masters(adapter)
         return float(total)
+
+    def _use_masters(self, adapter: str) -> None:
+        """The adapter computes with its masters' values, rounded."""
+        with torch.no_grad():
+            for name, weight in self.roles.named_parameters(adapter).items():
+                if weight is not self.masters[adapter][name]:
+                    weight.copy_(self.masters[adapter][name])
 
     def _next_clips(self, turn: int) -> Iterator[LatentClip]:
         """This process's part of a batch that depends on the step alone."""
@@ -134,9 +146,9 @@ class BackboneTrainer:
 
         state = {}
         for adapter in ADAPTERS:
-            for name, weight in self.roles.named_parameters(adapter).items():
-                state[name] = full_tensor(weight)
-                moments = self.optimizers[adapter].state.get(weight, {})
+            for name, master in self.masters[adapter].items():
+                state[name] = full_tensor(master)
+                moments = self.optimizers[adapter].state.get(master, {})
                 state |= {f"{kind} {name}": full_tensor(moments[kind]) for kind in _MOMENTS if kind in moments}
         state = {name: value.clone().contiguous().cpu() for name, value in state.items()}
         if self.rank == 0:
@@ -148,7 +160,7 @@ class BackboneTrainer:
             (partial / "settings.json").write_text(settings)
             shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
             partial.rename(self.folder / "checkpoint")
-        save_adapter(self.roles, self.folder)
+        save_adapter(self.roles, self.folder, write=self.rank == 0)
         if self.world > 1:
             dist.barrier()
 
@@ -166,15 +178,27 @@ class BackboneTrainer:
         self.step = known["step"]
         for adapter in ADAPTERS:
             optimizer = self.optimizers[adapter]
-            for name, weight in self.roles.named_parameters(adapter).items():
+            for name, master in self.masters[adapter].items():
                 if name not in state:
                     raise InputError(f"the checkpoint in {self.folder} is for another model: it lacks {name}")
-                copy_into(weight, state[name].to(weight))
+                copy_into(master, state[name])
                 if f"exp_avg {name}" in state:
                     done = self.step * (self.settings.critic_updates if adapter == "critic" else 1)
-                    optimizer.state[weight] = {"step": torch.tensor(float(done))}
+                    optimizer.state[master] = {"step": torch.tensor(float(done))}
                     for kind in _MOMENTS:
-                        moment = torch.zeros_like(weight)
-                        copy_into(moment, state[f"{kind} {name}"].to(weight))
-                        optimizer.state[weight][kind] = moment
+                        moment = torch.zeros_like(master)
+                        copy_into(moment, state[f"{kind} {name}"])
+                        optimizer.state[master][kind] = moment
+            self._use_masters(adapter)
         return self.step
+
+
+def _masters(weights: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """What an optimizer changes: the weights if they are float32, else float32 copies.
+
+    Steps of 1e-5 on weights of 0.1 are smaller than bfloat16 can tell apart: its weights alone would never move.
+    """
+    return {
+        name: weight if weight.dtype == torch.float32 else nn.Parameter(weight.detach().float())
+        for name, weight in weights.items()
+    }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ def load_pipeline(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     tokens: int = 0,  # of the video that is to be made, for the estimate of memory
+    place: torch.device | str | None = None,  # where the weights stay until they are spread; None: on the device
+    without: Sequence[str] = (),  # parts that are left out, "text_encoder" say
 ) -> DiffusionPipeline:
     """The pipeline of a backbone with the user's weights. Raises InputError before anything large is read."""
     if backbone not in PIPELINES:
@@ -50,7 +53,7 @@ def load_pipeline(
     folder, device = Path(weights), torch.device(device)
     if folder.is_dir():
         _check_folder(folder, PIPELINES[backbone])
-        _check_size(folder, device, dtype, tokens)
+        _check_size(folder, device, dtype, tokens, without)
     elif not _HUB_ID.fullmatch(weights):
         raise InputError(
             f"there is no folder {weights}; a diffusers folder or a repository of the Hub, OWNER/NAME, is accepted"
@@ -58,10 +61,12 @@ def load_pipeline(
     import diffusers
 
     try:
-        pipe = getattr(diffusers, PIPELINES[backbone]).from_pretrained(weights, torch_dtype=dtype)
+        pipe = getattr(diffusers, PIPELINES[backbone]).from_pretrained(
+            weights, torch_dtype=dtype, **dict.fromkeys(without)
+        )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{weights} cannot be loaded as a {PIPELINES[backbone]}: {first_line(error)}") from error
-    return pipe.to(device)
+    return pipe.to(device if place is None else place)
 
 
 def load_lora(pipe: DiffusionPipeline, path: str, name: str = "iasa") -> None:
@@ -161,7 +166,9 @@ def _check_folder(folder: Path, wanted: str) -> None:
             )
 
 
-def _check_size(folder: Path, device: torch.device, dtype: torch.dtype, tokens: int) -> None:
+def _check_size(
+    folder: Path, device: torch.device, dtype: torch.dtype, tokens: int, without: Sequence[str] = ()
+) -> None:
     config_file = folder / "transformer" / "config.json"
     config = _read_json(config_file)
     try:
@@ -172,7 +179,8 @@ def _check_size(folder: Path, device: torch.device, dtype: torch.dtype, tokens: 
         raise InputError(
             f"{folder} has {parameters / 1e9:.0f} billion parameters and there is no CUDA device; one is needed"
         )
-    others = sum(file.stat().st_size for file in folder.glob("*/*.safetensors") if file.parent.name != "transformer")
+    left_out = ("transformer", *without)
+    others = sum(file.stat().st_size for file in folder.glob("*/*.safetensors") if file.parent.name not in left_out)
     need, free = estimate_memory(config, parameters, others, tokens, dtype), available_memory(device)
     if free is not None and need.total > free:
         raise InputError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from iasa.cli.arguments import add_seed, count, input_folder, tell
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict:
     from accelerate import Accelerator
+    from accelerate.utils import fsdp2_prepare_model
 
     from iasa.backbones.latent_shards import ShardClips
     from iasa.backbones.wan_distill import DistillSettings
@@ -50,7 +52,11 @@ def run(arguments: argparse.Namespace) -> dict:
     clips = ShardClips(Path(arguments.data))
     accelerator = Accelerator()
     device, dtype = accelerator.device, pick_precision(device=accelerator.device).dtype
-    pipe = load_pipeline(arguments.weights, "vace", "cpu" if accelerator.is_fsdp2 else device, dtype)
+    sharded = accelerator.is_fsdp2  # no one device holds the weights: they are read into memory and spread from there
+    pipe = load_pipeline(
+        arguments.weights, "vace", device, dtype, place="cpu" if sharded else device,
+        without=("text_encoder", "tokenizer"),  # shards hold what they would give
+    )  # fmt: skip
     if arguments.causal_weights:
         load_causal_weights(pipe.transformer, arguments.causal_weights)
     settings = DistillSettings(
@@ -61,7 +67,7 @@ def run(arguments: argparse.Namespace) -> dict:
     folder = Path(arguments.run)
     trainer = BackboneTrainer(
         pipe.transformer, clips, settings, folder, arguments.batch, region=region,
-        prepare=accelerator.prepare if accelerator.is_fsdp2 else None,
+        prepare=partial(fsdp2_prepare_model, accelerator) if sharded else None,
     )  # fmt: skip
     if arguments.resume:
         trainer.resume()

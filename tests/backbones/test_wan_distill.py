@@ -132,6 +132,24 @@ def test_resume_goes_on_exactly(tmp_path):
     assert all(torch.equal(p, own[name.replace(".iasa.", ".student.")]) for name, p in loaded.items())
 
 
+def test_small_steps_are_not_lost_to_bfloat16(tmp_path):
+    """A step of 1e-5 is below the resolution of bfloat16 at most weights: float32 masters take it, and checkpoints hold them."""
+    settings = SETTINGS.__class__(**{**SETTINGS.__dict__, "lr": 1e-5})
+    model = tiny_models.tiny_vace(2).transformer.to(torch.bfloat16)
+    one = BackboneTrainer(model, Clips(), settings, tmp_path)
+    name = next(name for name in one.roles.named_parameters("student") if "lora_B" in name)
+    one.roles.named_parameters("student")[name].data.fill_(0.1)  # as late in a training; it begins at zero
+    one.masters["student"][name].data.fill_(0.1)
+    next(one.fit(1))
+    moved = (one.masters["student"][name] - 0.1).abs()
+    assert 5e-6 < moved.median() < 2e-5, moved.median()  # one step of Adam's
+    weights = one.roles.named_parameters("student")
+    assert all(weight.dtype == torch.bfloat16 for weight in weights.values())
+    assert all(torch.equal(weight, one.masters["student"][own].bfloat16()) for own, weight in weights.items())
+    saved = load_file(tmp_path / "checkpoint" / "state.safetensors")
+    assert torch.equal(saved[name], one.masters["student"][name].detach()) and saved[name].dtype == torch.float32
+
+
 WORKER = """
 import sys
 from pathlib import Path
@@ -166,6 +184,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(tmp_path):
     """With averaged gradients, and with the weights spread over both (FSDP2), whose checkpoint is the same too."""
     alone = trainer(tmp_path / "alone", batch=2)

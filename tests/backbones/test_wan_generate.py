@@ -216,6 +216,17 @@ def test_what_does_not_fit_is_refused_before_it_is_read(weights, tmp_path, monke
     assert 4.0 < need.weights / 2**30 < 4.1
 
 
+def test_weights_that_are_spread_later_stay_in_memory(weights, monkeypatch):
+    """14B over several GPUs: no one of them is asked to hold the whole, and none is not asked for."""
+    monkeypatch.setattr("iasa.backbones.wan_weights.NEEDS_GPU", 1)
+    monkeypatch.setattr("iasa.backbones.wan_weights.available_memory", lambda device: None)
+    pipe = load_pipeline(str(weights), device="cuda", place="cpu", without=("text_encoder",))
+    assert pipe.text_encoder is None and pipe.tokenizer is not None
+    assert {weight.device.type for weight in pipe.transformer.parameters()} == {"cpu"}
+    with pytest.raises(InputError, match="there is no CUDA device"):
+        load_pipeline(str(weights), device="cpu", place="cpu")
+
+
 def test_causal_weights_go_into_the_main_blocks(tmp_path):
     from diffusers import WanTransformer3DModel
     from safetensors.torch import save_file
