@@ -5,6 +5,7 @@
     python notebooks/make_notebooks.py --execute 02 05      only these
     python notebooks/make_notebooks.py --check              change nothing; exit status 1 if a written notebook is out of date
     python notebooks/make_notebooks.py --nbgrader DIR       a course folder for nbgrader, outside the checkout
+    python notebooks/make_notebooks.py --otter DIR          the same for otter-grader: student copies beside their tests
     IASA_REPOSITORY=me/fork python notebooks/make_notebooks.py     the same notebooks for a fork
 
 A source is a jupytext `py:percent` file. A cell tagged `setup` stands for src/_setup.py; a cell tagged `exercise` holds a
@@ -136,22 +137,64 @@ c.ExecutePreprocessor.timeout = 600
 """
 
 
+OTTER_TEST = """from otter.test_files import test_case
+
+OK_FORMAT = False  # tests are functions that raise
+name, points = "{name}", 1
+
+
+@test_case()
+def test_{name}({name}):
+    from iasa.teaching import check_{name}
+    from iasa.teaching.unseen import check_unseen
+
+    check_{name}({name})
+    check_unseen({name})
+"""
+
+
+def checked(cell: NotebookNode) -> str | None:
+    """The exercise that a cell checks."""
+    found = re.search(r"^check_(\w+)\(\1\)$", cell.source, re.M)
+    return found[1] if found and "check" in cell.metadata.get("tags", []) else None
+
+
 def to_graded(notebook: NotebookNode) -> NotebookNode:
     """An instructor's source for nbgrader: solutions between their markers, unseen numbers in hidden tests."""
     copy = deepcopy(notebook)
     for cell in copy.cells:
-        found = re.search(r"^check_(\w+)\(\1\)$", cell.source, re.M)
-        if "check" in cell.metadata.get("tags", []) and found:
-            hidden = f"from iasa.teaching.unseen import check_unseen\n\ncheck_unseen({found[1]})"
+        if name := checked(cell):
+            hidden = f"from iasa.teaching.unseen import check_unseen\n\ncheck_unseen({name})"
             cell.source += f"\n### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
     return copy
 
 
-def write_course(folder: Path, paths: list[Path]) -> None:
-    """A course folder for nbgrader. Raises ValueError for a place inside the checkout, which students could see."""
+def make_course_folder(folder: Path) -> Path:
+    """The folder with rubric and answers. Raises ValueError for a place inside the checkout, which students could see."""
     folder = folder.resolve()
     if HERE.parent in (folder, *folder.parents):
         raise ValueError(f"{folder} lies inside the checkout; a folder outside {HERE.parent} is accepted")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("rubric.md", "instructors.md"):  # beside what is released, never in it
+        shutil.copy(HERE / name, folder / name)
+    return folder
+
+
+def write_otter(folder: Path, paths: list[Path]) -> None:
+    """For otter-grader: of each notebook the copy for students, and tests that `otter generate` packs for grading."""
+    folder = make_course_folder(folder)
+    for path in paths:
+        notebook = read_source(path)
+        tests = folder / path.stem / "tests"
+        tests.mkdir(parents=True, exist_ok=True)
+        (folder / path.stem / f"{path.stem}.ipynb").write_bytes(to_bytes(to_student(notebook)))
+        for name in filter(None, map(checked, notebook.cells)):
+            (tests / f"{name}.py").write_text(OTTER_TEST.format(name=name))
+
+
+def write_course(folder: Path, paths: list[Path]) -> None:
+    """A course folder for nbgrader."""
+    folder = make_course_folder(folder)
     for path in paths:
         target = folder / "source" / path.stem / f"{path.stem}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,8 +202,6 @@ def write_course(folder: Path, paths: list[Path]) -> None:
     config = folder / "nbgrader_config.py"
     if not config.exists():  # an instructor may have changed it
         config.write_text(NBGRADER_CONFIG)
-    for name in ("rubric.md", "instructors.md"):  # beside what is released, never in it
-        shutil.copy(HERE / name, folder / name)
 
 
 def keep_outputs(solution: NotebookNode, written: Path) -> None:
@@ -311,18 +352,23 @@ def main() -> int:
     parser.add_argument("--execute", action="store_true", help="run the solutions to renew their pictures")
     parser.add_argument("--jobs", type=int, default=2, help="how many run at a time (default 2)")
     parser.add_argument("--check", action="store_true", help="only say whether the written notebooks are up to date")
-    parser.add_argument("--nbgrader", type=Path, metavar="DIR", help="write a course folder for nbgrader there")
+    grader = parser.add_mutually_exclusive_group()
+    grader.add_argument("--nbgrader", type=Path, metavar="DIR", help="write a course folder for nbgrader there")
+    grader.add_argument(
+        "--otter", type=Path, metavar="DIR", help="write student copies and tests for otter-grader there"
+    )
     options = parser.parse_args()
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", REPOSITORY):
         parser.error(f"IASA_REPOSITORY is {REPOSITORY!r}; accepted: owner/name, as on GitHub")
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     paths = source_paths(options.names)
-    if options.nbgrader:
+    if options.nbgrader or options.otter:
         try:
-            write_course(options.nbgrader, paths)
+            (write_course if options.nbgrader else write_otter)(options.nbgrader or options.otter, paths)
         except ValueError as error:
             parser.error(str(error))
-        print(f"{options.nbgrader}: {len(paths)} assignments; next, there: nbgrader generate_assignment NAME")
+        following = "nbgrader generate_assignment NAME" if options.nbgrader else "otter generate -t tests, in NAME"
+        print(f"{options.nbgrader or options.otter}: {len(paths)} assignments; next, there: {following}")
         return 0
     if options.check:
         made = {target: content for path in paths for target, content in build(path).items()}

@@ -29,7 +29,7 @@ MEETINGS = {  # as in syllabus.md; the last two are taken up again at home
     3: ("Speed", ("04",)),
     4: ("Teacher", ("05", "06")),
     5: ("Student", ("06", "12")),
-    6: ("In the world", ("08", "13")),
+    6: ("In the world", ("08", "09", "10", "11", "13")),
 }
 MOST_FIGURES = 2  # on a slide
 

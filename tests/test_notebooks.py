@@ -82,6 +82,38 @@ def test_answers_for_instructors_are_in_the_course_folder_and_in_no_notebook(tmp
     assert not re.search(r"^\d+\. .*\*$", bank, re.M), "an answer in italics, for students to read"
 
 
+def test_a_folder_for_otter_holds_students_copies_and_tests_apart(tmp_path, monkeypatch):
+    """What `otter generate -t tests` packs and `otter run` calls with what the notebook defines, tried without otter.
+
+    By otter-grader 7.0.0 itself: 4 of 4 points for right answers, 0 for an empty copy.
+    """
+    (source,) = build.source_paths(["02"])
+    monkeypatch.setattr(sys, "argv", ["make_notebooks.py", "--otter", str(tmp_path), "02"])
+    assert build.main() == 0 and (tmp_path / "rubric.md").exists()
+    folder = tmp_path / source.stem
+    assert (folder / f"{source.stem}.ipynb").read_bytes() == (NOTEBOOKS / f"{source.stem}.ipynb").read_bytes()
+    stand_in = types.ModuleType("otter.test_files")
+    stand_in.test_case = lambda: lambda function: function
+    monkeypatch.setitem(sys.modules, "otter.test_files", stand_in)
+    tests = {}
+    for file in (folder / "tests").iterdir():
+        names: dict = {}
+        exec(file.read_text(), names)
+        assert names["name"] == file.stem and names["points"] == 1 and names["OK_FORMAT"] is False
+        tests[file.stem] = names[f"test_{file.stem}"]
+    assert set(tests) == {"rigid_fit", "pose_distance", "choose_past", "frame_mask"}
+    from iasa.teaching import WrongAnswer, answers
+
+    for name, test in tests.items():
+        test(getattr(answers, name))
+        with pytest.raises(WrongAnswer, match="a function is needed here, not None"):
+            test(None)  # the notebook's cell was taken out
+    monkeypatch.setattr(sys, "argv", ["make_notebooks.py", "--otter", str(NOTEBOOKS / "course")])
+    with pytest.raises(SystemExit):
+        build.main()
+    assert not (NOTEBOOKS / "course").exists()
+
+
 @each
 def test_solutions_hold_small_pictures_and_no_errors(path):
     file = NOTEBOOKS / "solutions" / f"{path.stem}.ipynb"

@@ -13,6 +13,7 @@ from iasa.teaching.gesture import (
     check_nearest_entry,
 )
 from iasa.teaching.lab import check_drift_rate, check_forced_mask, check_free_run, check_student_turns
+from iasa.teaching.large_model import check_attend, check_pool_poses, check_speed_up, check_step_flops
 from iasa.teaching.neighbours import (
     check_broadcast_table,
     check_cluster_blocks,
@@ -61,6 +62,7 @@ from iasa.teaching.verdict import WrongAnswer
 
 __all__ = [
     "WrongAnswer",
+    "check_attend",
     "check_best_lag",
     "check_block_attention",
     "check_broadcast_table",
@@ -98,6 +100,7 @@ __all__ = [
     "check_paired_interval",
     "check_passes",
     "check_pool_blocks",
+    "check_pool_poses",
     "check_pose_distance",
     "check_pose_pairs",
     "check_psnr_inside",
@@ -107,7 +110,9 @@ __all__ = [
     "check_score",
     "check_share_region",
     "check_sort_tokens",
+    "check_speed_up",
     "check_start_delay",
+    "check_step_flops",
     "check_student_turns",
     "check_surrogate",
     "check_to_csr",

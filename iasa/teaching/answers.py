@@ -322,6 +322,32 @@ def paired_interval(a: np.ndarray, b: np.ndarray, draws: np.ndarray) -> tuple[fl
     return float(low), float(high)
 
 
+# Notebook 11, the real thing
+
+
+def pool_poses(xy: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    groups = [range(max(0, 4 * i - 3), 4 * i + 1) for i in range((len(xy) + 3) // 4)]
+    sums = np.stack([np.einsum("tpc,tp->pc", xy[group], confidence[group]) for group in groups])
+    return sums / np.stack([confidence[group].sum(0) for group in groups]).clip(1e-6)[..., None]
+
+
+def step_flops(tokens: int, width: int, ffn: int, blocks: int, text: int = 512) -> tuple[int, int, int]:
+    products = (6 * width * width + 2 * width * ffn, 2 * tokens * width, 2 * text * width)  # of one token in one block
+    linear, attention, cross = (2 * blocks * tokens * each for each in products)
+    return linear, attention, cross
+
+
+def speed_up(share: float, kept: float, rate: float = 1.0) -> float:
+    return 1 / (1 - share * (1 - kept / rate))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, angle: Tensor, allowed: Tensor) -> Tensor:
+    pairs = (torch.view_as_complex(x.float().unflatten(1, (-1, 2)).contiguous()) for x in (q, k))
+    turned = (torch.view_as_real(x * torch.polar(torch.ones_like(angle), angle)).flatten(1).to(v) for x in pairs)
+    q, k = turned
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=allowed)[0]
+
+
 # Notebook 12, a training lab
 
 
