@@ -13,7 +13,7 @@
 # - derive the online softmax, and read a Triton kernel that uses it (run here on the CPU, by Triton's interpreter);
 # - find by measurement where sparse attention loses.
 #
-# **Time** 60 minutes. **Needs** PyTorch basics, softmax. No GPU. **Paper** [arXiv 2510.02617](https://arxiv.org/abs/2510.02617), section 3.2, blocks of 128 x 128; the kernels:
+# **Time** 90 minutes. **Needs** PyTorch basics, softmax. No GPU. **Paper** [arXiv 2510.02617](https://arxiv.org/abs/2510.02617), section 3.2, blocks of 128 x 128; the kernels:
 # [FlashAttention](https://arxiv.org/abs/2205.14135), [FlashInfer](https://arxiv.org/abs/2501.01005).
 
 # %% tags=["setup"]

@@ -12,7 +12,7 @@
 # - compare them at one density on a network's own queries and keys, with controls;
 # - explain why the choice that keeps the most attention need not have the smallest error.
 #
-# **Time** 75 minutes. **Needs** notebooks 3 and 4 (masks, softmax), and 5 for the last pattern. No GPU. **Papers** [input-aware](https://arxiv.org/abs/2510.02617), [Sparse Forcing](https://arxiv.org/abs/2604.21221),
+# **Time** 90 minutes. **Needs** notebooks 3 and 4 (masks, softmax), and 5 for the last pattern. No GPU. **Papers** [input-aware](https://arxiv.org/abs/2510.02617), [Sparse Forcing](https://arxiv.org/abs/2604.21221),
 # [MonarchRT](https://arxiv.org/abs/2602.12271), [Sparse VideoGen2](https://arxiv.org/abs/2505.18875), [Pyramid Attention Broadcast](https://arxiv.org/abs/2408.12588).
 
 # %% tags=["setup"]

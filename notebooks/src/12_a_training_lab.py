@@ -660,7 +660,7 @@ show_films(films)
 
 # %% [markdown]
 # ## Stage 6: the region loss
-# Read the hand in the printed lines: its error has doubled, from 0.0012 with one step before DMD to 0.0027. Matching *distributions* asks whether a hand is plausible; the small pull away from the exact one costs nothing there. That is the fault the paper's
+# Read the hand in the printed lines: its error has more than doubled, from 0.001 with one step before DMD to 0.003. Matching *distributions* asks whether a hand is plausible; the small pull away from the exact one costs nothing there. That is the fault the paper's
 # region loss is for.
 #
 # **Predict**: with the region loss on the hand, weight 2, what becomes of hand, shirt, face?

@@ -236,7 +236,7 @@ for chance in (0.01, 0.05):
 
 # %% [markdown]
 # ## S and the mask, on found poses
-# The plan asks nothing of the poses but that there are some. **Predict**: of the four frames that each frame chooses by pose, how many are simply the last four? (Drawn clip of notebook 2: 72 %.)
+# The plan asks nothing of the poses but that there are some. (In the picture on the right a token of two regions is striped, as in notebook 3.) **Predict**: of the four frames that each frame chooses by pose, how many are simply the last four? (Drawn clip of notebook 2: 72 %.)
 #
 # <details><summary>Answer</summary>
 #
