@@ -25,6 +25,7 @@ EDGE = 0.14  # of the picture's height, from its lower edge, over which the body
 NECK = 0.62  # heights of the face below the chin over which the head's movement fades into the trunk's
 BESIDE = (1.25, 2.1)  # widths of half a face: hair within follows the head, what is beyond does not
 NARROWER, FROM = 0.5, (-0.6, 0.1)  # that of these widths below the chin, where shoulders are; from where to where
+WIDER, HAIR = 2.0, -0.9  # and so far above the chin wider: there is nothing but hair
 SLEEVE = (0.13, 0.27)  # distances between the shoulders: what is nearer to the upper arm's bone follows it
 FORESHORTENED = (0.12, 0.34)  # of that distance: a shorter bone points at the camera and shows no direction
 STRETCH = (0.6, 1.7)  # of a bone
@@ -266,7 +267,7 @@ def _head_share(rest: np.ndarray, points: np.ndarray) -> np.ndarray:
     across = np.array([-down[1], down[0]])
     below = (points - chin) @ down / height
     beside = np.abs((points - (chin + brow) / 2) @ across) / (0.72 * height)
-    width = np.interp(below, FROM, (1.0, NARROWER))
+    width = np.interp(below, (HAIR, *FROM), (WIDER, 1.0, NARROWER))
     return smoothstep(NECK, -0.05, below) * smoothstep(BESIDE[1], BESIDE[0], beside / width)
 
 

@@ -103,6 +103,9 @@ def test_shoulders_do_not_go_with_the_head_but_hair_at_their_height_above_the_ch
     _, skin = body(np.stack([(chin + brow) / 2 + beside, chin + beside + [0, 0.15 * height]]))
     hair, shoulder = skin.place(rest, skin.points + (0, -20)) - skin.points
     assert hair[1] < -18 and abs(shoulder[1]) < 3
+    _, skin = body(np.stack([chin - [0, 1.2 * height] + 1.4 * beside, chin + [0, 0.1 * height] + 1.4 * beside]))
+    curls, arm = skin.place(rest, skin.points + (0, -20)) - skin.points
+    assert curls[1] < -18 and abs(arm[1]) < 3, "wide hair above the chin does too"
 
 
 def test_the_body_keeps_its_height_at_the_pictures_lower_edge():
