@@ -68,5 +68,7 @@ def make_video_shards(
                     continue
             made += 1
     if not made:
-        raise InputError("none of the videos shows a person who could be animated: " + "; ".join(refused[:3]))
+        raise InputError(
+            "none of the videos shows a person who could be animated: {first}", first="; ".join(refused[:3])
+        )
     return refused
