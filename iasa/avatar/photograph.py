@@ -17,7 +17,6 @@ SIDE = 512  # pixels: everything is found and cut out at this size
 FOREHEAD, CHIN = 10, 152  # of mediapipe's face mesh
 CUT = 0.04  # of the face's height that may lie beyond the picture
 SEEN = 0.3  # of a point's confidence
-FACING = 0.25  # of half a face's width: how far its nose may lie from the middle before it counts as turned away
 STANDS_OUT = 0.5  # of the face's box that has to be the person
 BEYOND = 0.03  # image units outside of the picture in which a point still counts
 SIDES = ("left", "right")
@@ -86,27 +85,6 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
         for hand, where in zip((found.left, found.right), HANDS, strict=True)
     )
     return Photograph(small, find_person(small), keypoints, found.face, (left, right), square, len(faces), upright)
-
-
-def choose_frame(found: Keypoints) -> int:
-    """The frame that looks at the camera with open eyes, a closed mouth and visible hands.
-
-    Raises InputError if no face is found.
-    """
-    faces = (found.confidence[:, kp.FACE] > 0).all(1)
-    if not faces.any():
-        raise InputError("no face was found in the clip")
-    face = found.xy[:, kp.FACE].astype(np.float64)
-    brows, chin = face[:, [19, 24]].mean(1), face[:, 8]
-    height = np.linalg.norm(chin - brows, axis=-1).clip(1e-6)  # a turn of the head leaves it as it is
-    lids = [np.linalg.norm(face[:, a] - face[:, b], axis=-1) for a, b in ((37, 41), (38, 40), (43, 47), (44, 46))]
-    lips = np.linalg.norm(found.xy[:, kp.UPPER_LIP] - found.xy[:, kp.LOWER_LIP], axis=-1)
-    across = face[:, 16] - face[:, 0]
-    nose = ((face[:, 30] - face[:, 0]) * across).sum(-1) / (across**2).sum(-1).clip(1e-9)  # 0.5 between the ears
-    hands = sum((found.confidence[:, hand].max(1) > 0).astype(float) for hand in (kp.LEFT_HAND, kp.RIGHT_HAND))
-    aside = np.maximum(np.abs(2 * nose - 1) - FACING, 0)
-    score = 10 * np.mean(lids, 0) / height - 4 * lips / height - 4 * aside + 0.5 * hands
-    return int(np.where(faces, score, -np.inf).argmax())
 
 
 def _is_upright(mesh: np.ndarray) -> bool:  # [478, 3]

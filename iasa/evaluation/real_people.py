@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from iasa import keypoints as kp
-from iasa.avatar.photograph import SIDE, Photograph, choose_frame, find_person, forget_unseen
+from iasa.avatar.photograph import SIDE, Photograph, find_person, forget_unseen
 from iasa.avatar.speaker import Reference, photograph_speaker
 from iasa.config import AUDIO_RATE, LAYERS, MODELS, RESTORED, VIDEO_FPS, InputError
 from iasa.device import describe_machine
@@ -27,6 +27,7 @@ from iasa.metrics.video_quality import detection_rates, flicker, mouth_correlati
 from iasa.paths import SPEECH
 from iasa.pipeline import CoSpeechPipeline
 from iasa.pose import extract_keypoints
+from iasa.pose.filter import choose_frame
 
 ROWS = ("static", LAYERS, RESTORED, "student")
 DEFAULT_ROWS = ("static", LAYERS, "student")  # no restorer ships

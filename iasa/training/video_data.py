@@ -12,10 +12,11 @@ import numpy as np
 
 from iasa import keypoints as kp
 from iasa.avatar.moving_parts import find_parts
-from iasa.avatar.photograph import SIDE, Photograph, choose_frame, forget_unseen, take_photograph
+from iasa.avatar.photograph import SIDE, Photograph, forget_unseen, take_photograph
 from iasa.backbones.video_clips import PoseFinder, VideoClip, find_videos, read_clips
 from iasa.config import VIDEO_FPS, InputError
 from iasa.pose import extract_keypoints
+from iasa.pose.filter import choose_frame
 from iasa.training.restore_data import FRAMES, collect, cut_pairs
 
 LENGTH = 50  # frames of a clip: two seconds
