@@ -21,7 +21,7 @@ PACKAGE = ROOT / "iasa"
 ORDER = (
     "paths", "config", "device", "grid", "sampling", "files", "keypoints",
     "media", "pose", "avatar", "speech", "warp", "masks", "models", "losses", "attention", "motion", "teaching",
-    "metrics", "inference", "training", "pipeline", "session", "explorer", "evaluation", "backbones",
+    "metrics", "inference", "backbones", "training", "pipeline", "session", "explorer", "evaluation",
     "benchmarks", "demo", "cli", "__main__",
 )  # fmt: skip
 LONGEST_FUNCTION, LONGEST_FILE = 80, 400  # lines

@@ -119,7 +119,7 @@ class Driver:
         """Arms and hands, where the shoulders have moved by [f, 2, 3]."""
         t = self.target
         moves = [self._moves([HANDS[side].start])[:, 0] * self.size * t.flip for side in range(2)]
-        wanted = [limit_wrist(move, FILMED_REACH * t.unit) for move in moves]
+        wanted = [limit_wrist(move, FILMED_REACH * t.unit, *t.outwards(side)) for side, move in enumerate(moves)]
         if t.parts.hands == (TOGETHER, TOGETHER):
             wanted = [SHIFT * (wanted[0] + wanted[1]) / 2] * 2
         for side, arm in enumerate(t.arms):

@@ -33,6 +33,11 @@ from iasa.keypoints import MESH_TO_FACE, Keypoints
 BODY_SEED = 7  # of the rig's body that makes the motion; its proportions do not reach the picture
 REACH = 7.5  # cm: a wrist comes no farther from where the photograph has it
 DOWN = 0.4  # of what a wrist sinks
+OUT = 0.4  # of what a wrist moves away from the body, where the forearm points at the camera
+FLAT = (
+    0.3,
+    0.8,
+)  # of a forearm's length that the picture shows: from where on it counts as pointing, and as lying flat
 SHIFT = 0.45  # of that: hands that touch move together, and less
 SHOULDER_REACH = 3.0  # cm
 HAND_TURN = 0.4  # radians: no hand turns farther from where the photograph has it
@@ -53,11 +58,12 @@ def soft_limit(x: np.ndarray, reach: float | np.ndarray) -> np.ndarray:
     return x * (reach * np.tanh(length / reach) / np.maximum(length, 1e-9))
 
 
-def limit_wrist(move: np.ndarray, reach: float) -> np.ndarray:
-    """Movements [f, 2 or 3] of a wrist, y up, softly limited; downwards less, for there the forearm would have to be seen that
-    a hand held before the body hides."""
-    down = np.minimum(move[:, 1:2], 0)
-    move = move - np.concatenate([np.zeros_like(down), (1 - DOWN) * down, np.zeros_like(move[:, 2:])], 1)
+def limit_wrist(move: np.ndarray, reach: float, outwards: float = 0.0, out_share: float = 1.0) -> np.ndarray:
+    """Movements [f, 2 or 3] of a wrist, y up, softly limited; downwards less, and by `out_share` to the side `outwards` (-1
+    or 1), for there the forearm would have to be seen that a hand held before it hides."""
+    move = move.copy()
+    move[:, 1] -= (1 - DOWN) * np.minimum(move[:, 1], 0)
+    move[:, 0] -= (1 - out_share) * outwards * np.maximum(outwards * move[:, 0], 0)
     return soft_limit(move, reach)
 
 
@@ -161,7 +167,9 @@ class Retarget:
         self._put_face(out, face)
         shoulders = soft_limit((new.shoulders - rest.shoulders) / _size(identity), SHOULDER_REACH) * self.unit
         self._put_trunk(out, shoulders[:, ::-1], 0.3 * lean)
-        wanted = [limit_wrist((new.wrists - rest.wrists)[:, 1 - side], REACH) for side in range(2)]
+        wanted = [
+            limit_wrist((new.wrists - rest.wrists)[:, 1 - side], REACH, *self.outwards(side)) for side in range(2)
+        ]
         if self.parts.hands == (TOGETHER, TOGETHER):
             wanted = [SHIFT * (wanted[0] + wanted[1]) / 2] * 2
         for side, arm in enumerate(self.arms):
@@ -180,6 +188,15 @@ class Retarget:
         pivot = NECK_PIVOT * size
         moved = (moved - pivot) @ np.swapaxes(turns, 1, 2) + pivot
         return self.unit * moved @ self.rotation.T + self.center + shift[:, None]
+
+    def outwards(self, side: int) -> tuple[float, float]:
+        """To which side of the picture the arm's outer side is, y up, and how much of a movement there can be shown."""
+        arm, (left, right) = self.arms[side], self.rest[list(SHOULDERS), 0]
+        if arm is None:
+            return 0.0, 1.0
+        flat = np.linalg.norm((arm.wrist - arm.elbow)[:2]) / np.linalg.norm(arm.wrist - arm.elbow)
+        share = OUT + (1 - OUT) * np.interp(flat, FLAT, (0.0, 1.0))
+        return float(np.sign(left - right) * (1 if side == 0 else -1)), float(share)
 
     def _put_face(self, out: np.ndarray, face: np.ndarray) -> None:
         """The face, and the body's points on the head, from the mesh [f, 478, >= 2]."""

@@ -43,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="data: pairs for restore of the photographs in this folder, instead of clips",
     )
     parser.add_argument(
+        "--videos",
+        type=input_folder,
+        metavar="DIR",
+        help="data: pairs for restore of the people in this folder's videos, instead of clips",
+    )
+    parser.add_argument(
         "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
     )
     parser.add_argument(

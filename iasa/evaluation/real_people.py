@@ -27,11 +27,11 @@ from iasa.metrics.video_quality import detection_rates, flicker, mouth_correlati
 from iasa.paths import SPEECH
 from iasa.pipeline import CoSpeechPipeline
 from iasa.pose import extract_keypoints
+from iasa.pose.filter import choose_frame
 
 ROWS = ("static", LAYERS, RESTORED, "student")
 DEFAULT_ROWS = ("static", LAYERS, "student")  # no restorer ships
 SPEAKING = "tea"  # the clip of speech
-FACING = 0.25  # of half a face's width: how far its nose may lie from the middle before it counts as turned away
 SAMPLED = 10  # frames: every so many are looked at for identity and room
 ASIDE = 14  # pixels at SIDE around the person in which the room is not judged
 HAND_SQUARE, FACE_SQUARE = 0.2, 0.15  # of a part's extent, added around it
@@ -135,27 +135,6 @@ def photo_of(reference: Reference) -> Photograph:
     if reference.photo is None:
         raise ValueError(f"the speaker {reference.name} is drawn; a photograph is needed")
     return reference.photo
-
-
-def choose_frame(found: Keypoints) -> int:
-    """The frame that looks at the camera with open eyes, a closed mouth and visible hands.
-
-    Raises InputError if no face is found.
-    """
-    faces = (found.confidence[:, kp.FACE] > 0).all(1)
-    if not faces.any():
-        raise InputError("no face was found in the clip")
-    face = found.xy[:, kp.FACE].astype(np.float64)
-    brows, chin = face[:, [19, 24]].mean(1), face[:, 8]
-    height = np.linalg.norm(chin - brows, axis=-1).clip(1e-6)  # a turn of the head leaves it as it is
-    lids = [np.linalg.norm(face[:, a] - face[:, b], axis=-1) for a, b in ((37, 41), (38, 40), (43, 47), (44, 46))]
-    lips = np.linalg.norm(found.xy[:, kp.UPPER_LIP] - found.xy[:, kp.LOWER_LIP], axis=-1)
-    across = face[:, 16] - face[:, 0]
-    nose = ((face[:, 30] - face[:, 0]) * across).sum(-1) / (across**2).sum(-1).clip(1e-9)  # 0.5 between the ears
-    hands = sum((found.confidence[:, hand].max(1) > 0).astype(float) for hand in (kp.LEFT_HAND, kp.RIGHT_HAND))
-    aside = np.maximum(np.abs(2 * nose - 1) - FACING, 0)
-    score = 10 * np.mean(lids, 0) / height - 4 * lips / height - 4 * aside + 0.5 * hands
-    return int(np.where(faces, score, -np.inf).argmax())
 
 
 def measure(pipeline: CoSpeechPipeline, judge: FaceDistance, subject: Subject, row: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The paper's filter on poses: which frames of a real video are good enough to learn from."""
+"""The paper's filter on poses: which frames of a real video are good enough to learn from; and the one to be a photograph."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iasa.keypoints import BODY, FACE, LEFT_HIP, Keypoints
+from iasa.config import InputError
+from iasa.keypoints import BODY, FACE, LEFT_HAND, LEFT_HIP, LOWER_LIP, RIGHT_HAND, UPPER_LIP, Keypoints
 
+FACING = 0.25  # of half a face's width: how far its nose may lie from the middle before it counts as turned away
 UPPER_BODY_POINTS = slice(BODY.start, LEFT_HIP)  # head, shoulders, elbows, wrists: 11 points
 
 
@@ -39,3 +41,24 @@ def find_runs(keep: np.ndarray, shortest: int = 1) -> list[tuple[int, int]]:
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2) if b - a >= shortest]
+
+
+def choose_frame(found: Keypoints) -> int:
+    """The frame that looks at the camera with open eyes, a closed mouth and visible hands.
+
+    Raises InputError if no face is found.
+    """
+    faces = (found.confidence[:, FACE] > 0).all(1)
+    if not faces.any():
+        raise InputError("no face was found in the clip")
+    face = found.xy[:, FACE].astype(np.float64)
+    brows, chin = face[:, [19, 24]].mean(1), face[:, 8]
+    height = np.linalg.norm(chin - brows, axis=-1).clip(1e-6)  # a turn of the head leaves it as it is
+    lids = [np.linalg.norm(face[:, a] - face[:, b], axis=-1) for a, b in ((37, 41), (38, 40), (43, 47), (44, 46))]
+    lips = np.linalg.norm(found.xy[:, UPPER_LIP] - found.xy[:, LOWER_LIP], axis=-1)
+    across = face[:, 16] - face[:, 0]
+    nose = ((face[:, 30] - face[:, 0]) * across).sum(-1) / (across**2).sum(-1).clip(1e-9)  # 0.5 between the ears
+    hands = sum((found.confidence[:, hand].max(1) > 0).astype(float) for hand in (LEFT_HAND, RIGHT_HAND))
+    aside = np.maximum(np.abs(2 * nose - 1) - FACING, 0)
+    score = 10 * np.mean(lids, 0) / height - 4 * lips / height - 4 * aside + 0.5 * hands
+    return int(np.where(faces, score, -np.inf).argmax())

@@ -35,6 +35,7 @@ class TrainOptions:
     clips: int = 2000  # stage data: training clips, or speakers of --pairs
     pairs: bool = False  # stage data: drawn speakers' pairs for stage restore, instead of clips
     photos: Path | None = None  # stage data: a folder of photographs whose pairs stage restore learns from
+    videos: Path | None = None  # stage data: a folder of videos, likewise
     first: int = 0  # stage data: the first clip's number; another number is another speaker
     resume: bool = False  # go on from the checkpoint under `run`; refused where there is none
     from_scratch: bool = (

@@ -51,7 +51,7 @@ GENERATORS = ("distill_region", "distill", "student", "teacher")  # whose latent
 def run_stage(options: TrainOptions) -> dict:
     """Run one stage; returns a report for --json."""
     data = options.run / "data"
-    if options.stage == "data" and (options.pairs or options.photos):
+    if options.stage == "data" and (options.pairs or options.photos or options.videos):
         return _make_pairs(options, data / "pairs")
     if options.stage == "restore":
         return _train_restorer(options, data / "pairs")
@@ -97,14 +97,21 @@ def _make_pairs(options: TrainOptions, folder: Path) -> dict:
     """Data of stage restore."""
     from iasa.training.restore_data import make_photo_shards, make_speaker_shards, read_photos
     from iasa.training.speech_data.corpus import make_corpus
+    from iasa.training.video_data import make_video_shards
 
-    refused: list[str] = []
+    refused = make_video_shards(folder, options.videos) if options.videos else []
+    if not (options.photos or options.pairs):
+        return _describe_pairs(folder, refused)
     corpus = make_corpus("train", options.run / "corpus", PAIR_UTTERANCES)
     if options.photos:
-        refused = make_photo_shards(folder, read_photos(options.photos), corpus, PHOTO_ROUNDS)
+        refused += make_photo_shards(folder, read_photos(options.photos), corpus, PHOTO_ROUNDS)
     if options.pairs:
         make_speaker_shards(folder, options.clips, corpus)
         make_speaker_shards(folder, HELDOUT_SPEAKERS, make_corpus("heldout", options.run / "corpus"), heldout=True)
+    return _describe_pairs(folder, refused)
+
+
+def _describe_pairs(folder: Path, refused: list[str]) -> dict:
     return {"stage": "data", "shards": len(list(folder.glob("restore_*.npz"))), "refused": refused}
 
 
@@ -123,18 +130,23 @@ def _train_restorer(options: TrainOptions, data: Path) -> dict:
         model, trainer = train_restorer(data, run, schedule, preset.batch, start, resume, options.stop_after)
     except FloatingPointError as error:
         raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
-    photos = sorted(
-        {path.stem.rsplit("_", 1)[0].removeprefix("restore_photo_") for path in data.glob("restore_photo_*.npz")}
-    )
+    seen = {word: _people(data, kind) for kind, word in (("photo", "photographs"), ("video", "videos"))}
+    people = [f"{len(names)} {word}: {', '.join(names)}" for word, names in seen.items() if names]
     card = {
         **make_card("restore", trainer, data, "restore", read_card(shipped) if shipped else None),
         "data": "drawn speakers (iasa.avatar) at 512 x 512, warped by their layers"
-        + (f"; {len(photos)} photographs: {', '.join(photos)}" if photos else "; no real people"),
+        + "".join(f"; {of}" for of in people or ["no real people"]),
         "clips": SPEAKERS * len(list(data.glob("restore_speakers_*.npz"))),
     }  # fmt: skip
     if trainer.accelerator.is_main_process:
         export(model, run, options, card)
     return {"stage": "restore", "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
+
+
+def _people(data: Path, kind: str) -> list[str]:
+    """The names of the photographs or videos that the shards of a folder were made of."""
+    start = f"restore_{kind}_"
+    return sorted({path.stem.rsplit("_", 1)[0].removeprefix(start) for path in data.glob(f"{start}*.npz")})
 
 
 def export(model: ModelMixin, run: Path, options: TrainOptions, card: dict) -> None:

@@ -24,6 +24,7 @@ from iasa.warp.matting import (
 ROOM_MARGIN = 0.018  # image units around the person in which the room is not trusted
 FADE = 0.1  # distances between the shoulders over which the forearm's layer sets in at the elbow
 FRINGE = 6  # pixels around a forearm in which the segmentation's soft edge is the forearm's
+ROUND = 4.0  # pixels: spikes at the ends of upper arms are thinner
 UPPER_ARM = 0.17  # distances between the shoulders: half an upper arm's width, sleeve included
 SOLID = 4.0  # pixels within the person's outline to which it may be soft: no room shines through a face
 SURE, OWN = 0.92, 0.6  # of a pixel that is the person's alone; that keeps its own colour
@@ -68,13 +69,20 @@ def cut_layers(photo: Photograph, moving: tuple[bool, bool]) -> Layers:
     if hole.any():
         ring = ndimage.binary_dilation(hole, iterations=FRINGE) & ~_upper_arms(photo)
         alpha = np.where(hole, trunk, np.where(ring, np.minimum(person, trunk), person))
-        alpha = alpha * _main_part(alpha)
+        alpha = round_ends(alpha * _main_part(alpha), hole)
         beyond = ~np.asarray(ndimage.binary_dilation(hole, iterations=FRINGE), bool)
         color = fill(image, hole & (trunk > 0.02), (photo.person > SURE) & beyond)
         sure = (alpha > OWN) & ((photo.person > OWN) | hole)
     body = Layer(bleed(color, sure), alpha.astype(np.float32))
     left, right = (None if m is None else Layer(bleed(image, m[0] > SURE), m[0]) for m in mattes)
     return Layers(room, body, (left, right))
+
+
+def round_ends(alpha: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """A body's layer whose edges near a hole have no spikes: what the cut left of a sleeve or an elbow is rounded off."""
+    smooth = np.clip((ndimage.gaussian_filter(alpha, ROUND) - 0.5) * ROUND + 0.5, 0, 1)
+    near = ndimage.gaussian_filter(ndimage.binary_dilation(hole, iterations=2 * FRINGE).astype(np.float32), 2)
+    return alpha + near * (np.minimum(smooth, alpha) - alpha)
 
 
 def _main_part(alpha: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ the person's edges are those of the segmentation; head and hair turn as one agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,6 +52,11 @@ class _Sheet:
         points, triangles = grid_mesh(alpha > 2, max(2, size // cells))
         return cls(np.dstack([color, alpha]), border, points - border, triangles)
 
+    def without_ends(self, ends: np.ndarray, size: int) -> _Sheet:
+        """Without what goes on beyond the picture at the points `ends` [v]: an arm does, a hand would be stretched."""
+        beyond = ((self.points < -1) | (self.points > size + 1)).any(1) & ends
+        return replace(self, triangles=self.triangles[~beyond[self.triangles].any(1)])
+
     def read(self, flow: np.ndarray) -> np.ndarray:  # [h, w, 2] pixels of the picture -> uint8 [h, w, 4]
         cv2 = load_cv2()
         return cv2.remap(self.texture, flow + (self.border - 0.5), None, cv2.INTER_LINEAR)
@@ -96,7 +101,8 @@ class LayeredWarp:
             if layer is not None:
                 sheet = _Sheet.of(layer, size, FOREARM_CELLS)
                 if len(sheet.points):
-                    self.forearms.append((sheet, ForearmSkin.of(side, self.rest, sheet.points)))
+                    skin = ForearmSkin.of(side, self.rest, sheet.points)
+                    self.forearms.append((sheet.without_ends(skin.hand > 0, size), skin))
 
     def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
         """Poses [1, m, 133, 2], image units, and [1, m, 133] -> pictures [1, m, 3, size, size] in [-1, 1].
@@ -122,7 +128,10 @@ class LayeredWarp:
         self._lay_face(frame, mesh)
         self.mouth.paint(frame[..., :3], mesh, _flat(turn, self.depth[UPPER]), moves[LOWER])
         for sheet, skin in self.forearms:
-            self._lay_sheet(frame, sheet, rasterise(skin.place(pose), sheet.points, sheet.triangles, self.size))
+            for points, shown in skin.place(pose):
+                triangles = sheet.triangles[shown[sheet.triangles].all(1)]
+                flow = rasterise(points, sheet.points, triangles, self.size, both_sides=True)
+                self._lay_sheet(frame, sheet, flow)
         return frame
 
     def mesh(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> [468, 2]

@@ -16,12 +16,16 @@ HIPS = (kp.LEFT_HIP, kp.RIGHT_HIP)
 CALM_FACE = (0, 1, 2, 14, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)  # of the face's 68
 HEAD = [*range(5), *range(kp.FACE.start, kp.FACE.stop)]
 HAND_POINTS = [list(range(hand.start, hand.stop)) for hand in HANDS]
+LEFT_SIDE, RIGHT_SIDE = (
+    [SHOULDERS[side], ELBOWS[side], WRISTS[side], HIPS[side], *HAND_POINTS[side]] for side in range(2)
+)
 CHIN, BROW = kp.FACE.start + 8, (kp.FACE.start + 19, kp.FACE.start + 24)
 TURN_RIDGE = 0.001  # of the head's turns out of the picture's plane
 EDGE = 0.14  # of the picture's height, from its lower edge, over which the body neither rises nor sinks
 NECK = 0.62  # heights of the face below the chin over which the head's movement fades into the trunk's
 BESIDE = (1.25, 2.1)  # widths of half a face: hair within follows the head, what is beyond does not
 NARROWER, FROM = 0.5, (-0.6, 0.1)  # that of these widths below the chin, where shoulders are; from where to where
+WIDER, HAIR = 2.0, -0.9  # and so far above the chin wider: there is nothing but hair
 SLEEVE = (0.13, 0.27)  # distances between the shoulders: what is nearer to the upper arm's bone follows it
 FORESHORTENED = (0.12, 0.34)  # of that distance: a shorter bone points at the camera and shows no direction
 STRETCH = (0.6, 1.7)  # of a bone
@@ -30,7 +34,18 @@ NARROWEST = (
 )
 JOIN = 0.5  # of the forearm, from the elbow, over which it takes over from the upper arm
 HELD = (0.16, 0.05)  # distances between the shoulders from a hand's bones: what is nearer moves as the hand does
-AFFINE_RIDGE = 0.1  # of a hand's movement as a whole
+BEYOND_WRIST = (
+    -0.05,
+    0.08,
+)  # of these, by which the hand's bones are nearer than the forearm's: so does that, however far
+OVERLAP = 0.3  # of the way over the wrist, by which a forearm goes on under a hand that is turned over
+PALM = [0, 1, 5, 9, 13, 17]  # of a hand's points: what does not bend
+HAND_SIZE = (0.85, 1.4)  # of the photograph's: a hand seen from its edge or closed to a fist shrinks no more
+MIRROR = np.array([-1.0, 1.0])
+BENT = (
+    0.4,
+    0.15,
+)  # of a hand's size: fingers that move by more than this from it are folded, which no picture of open ones shows
 FINGER_WIDTH, RIDGE = 0.5, 0.25  # of what its fingers do besides: in widths of the palm, and how stiff
 
 
@@ -72,11 +87,16 @@ def keep_together(
 ) -> np.ndarray:  # [133, 2], [133, 2], bool [133]
     """A pose that tears nobody: what is unseen goes with what holds it, and the trunk is seen from the front.
 
-    A face goes with the shoulders, a hand with its wrist, else its elbow; all else stays where the photograph has it. Arms
-    of somebody seen from behind, whose left is the picture's left, hang from their shoulders as in the photograph.
+    A face goes with the shoulders, a hand with its forearm, else with the elbow; all else stays where the photograph has
+    it. Of somebody seen from behind, whose left is the picture's left, each side of the picture shows the other side's arm.
     """
     pose = np.where(unseen[:, None], rest, pose)
-    behind = (pose[SHOULDERS[0]] - pose[SHOULDERS[1]]) @ (rest[SHOULDERS[0]] - rest[SHOULDERS[1]]) < 0
+    if (pose[SHOULDERS[0]] - pose[SHOULDERS[1]]) @ (rest[SHOULDERS[0]] - rest[SHOULDERS[1]]) < 0:
+        pose[[*LEFT_SIDE, *RIGHT_SIDE]] = pose[[*RIGHT_SIDE, *LEFT_SIDE]]
+        unseen = unseen.copy()
+        unseen[[*LEFT_SIDE, *RIGHT_SIDE]] = unseen[[*RIGHT_SIDE, *LEFT_SIDE]]
+        lost = [point for point in (*LEFT_SIDE, *RIGHT_SIDE) if unseen[point]]
+        pose[lost] = rest[lost]
     for left, right in (SHOULDERS, HIPS):
         span, now, middle = rest[left] - rest[right], pose[left] - pose[right], (pose[left] + pose[right]) / 2
         width = max(float(np.linalg.norm(span)), 1e-6)
@@ -87,15 +107,50 @@ def keep_together(
             aside *= min(1.0, along / max(float(np.linalg.norm(aside)), 1e-6))
             now = along * span / width + aside
             pose[left], pose[right] = middle + now / 2, middle - now / 2
-    for shoulder, *arm in zip(SHOULDERS, ELBOWS, WRISTS, HAND_POINTS, strict=True) if behind else ():
-        pose[np.hstack(arm)] = rest[np.hstack(arm)] + pose[shoulder] - rest[shoulder]
-    holders = [(HEAD, SHOULDERS)] + [(hand, ends) for hand, *ends in zip(HAND_POINTS, WRISTS, ELBOWS, strict=True)]
-    for part, ends in holders:
-        held = [end for end in ends if not unseen[end]]
-        if unseen[part].all() and held:
-            held = held if part is HEAD else held[:1]
-            pose[part] += (pose[held] - rest[held]).mean(0)
+    shoulders = [end for end in SHOULDERS if not unseen[end]]
+    if unseen[HEAD].all() and shoulders:
+        pose[HEAD] += (pose[shoulders] - rest[shoulders]).mean(0)
+    unit = float(np.linalg.norm(rest[SHOULDERS[0]] - rest[SHOULDERS[1]]))
+    for hand, elbow, wrist in zip(HAND_POINTS, ELBOWS, WRISTS, strict=True):
+        held = [end for end in (wrist, elbow) if not unseen[end]]
+        if unseen[hand].all() and held:
+            pose[hand] = rest[hand] + pose[held[0]] - rest[held[0]]
+        if unseen[hand].all() and len(held) == 2:
+            forearm = carry_bone(rest[elbow], rest[wrist], pose[elbow], pose[wrist], unit)
+            pose[hand] = (
+                pose[wrist] + (rest[hand] - rest[wrist]) @ _rotation(_turn_of(forearm, rest[wrist] - rest[elbow])).T
+            )
     return pose
+
+
+def _turn_of(matrix: np.ndarray, axis: np.ndarray) -> float:
+    """By how much [2, 3] turns the direction `axis`, radians."""
+    after = matrix[:, :2] @ axis
+    return float(np.arctan2(axis[0] * after[1] - axis[1] * after[0], axis @ after))
+
+
+def _rotation(angle: float | np.ndarray) -> np.ndarray:  # [...] radians -> [..., 2, 2]
+    c, s = np.cos(angle), np.sin(angle)
+    return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+
+
+def join_bones(
+    points: np.ndarray,  # [v, 2]
+    share: np.ndarray,  # [v]
+    first: np.ndarray,  # [2, 3]
+    second: np.ndarray,  # [2, 3]
+    joint: np.ndarray,  # [2]
+    axis: np.ndarray,  # [2] along the limb
+) -> np.ndarray:  # [v, 2]
+    """Points that go with `first` where `share` is 0 and with `second` where it is 1, and turn about the joint in between:
+    it bends as a hose does, where a mean of both places would fold flat at half a turn."""
+    turns = [_turn_of(matrix, axis) for matrix in (first, second)]
+    flat = [_rotation(-turn) @ matrix[:, :2] for turn, matrix in zip(turns, (first, second), strict=True)]
+    bend = np.angle(np.exp(1j * (turns[1] - turns[0])))
+    shape = flat[0] + share[:, None, None] * (flat[1] - flat[0])
+    linear = _rotation(turns[0] + share * bend) @ shape
+    middle = apply(first, joint) + share[:, None] * (apply(second, joint) - apply(first, joint))
+    return middle + np.einsum("vij,vj->vi", linear, points - joint)
 
 
 def fit_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -116,14 +171,13 @@ def fit_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, (mb - linear @ ma)[:, None]], 1)
 
 
-def fit_affine(a: np.ndarray, b: np.ndarray, ridge: float) -> np.ndarray:
-    """The affine map [2, 3] of points a [n, 2] onto b, drawn towards `fit_similarity` by `ridge` times the points' spread."""
-    base = fit_similarity(a, b)
-    p = a - a.mean(0)
-    rest = b - apply(base, a)
-    gram = p.T @ p
-    extra = np.linalg.solve(gram + ridge * np.trace(gram) * np.eye(2), p.T @ (rest - rest.mean(0))).T
-    linear = base[:, :2] + extra
+def fit_hand(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The turn, size and shift [2, 3] that bring a palm's points a [n, 2] closest to b; of a hand that is turned over, whose
+    other side the picture does not have, its mirror image."""
+    over = fit_similarity(a * MIRROR, b) @ np.diag([*MIRROR, 1.0])
+    linear = min(fit_similarity(a, b), over, key=lambda m: float(((apply(m, a) - b) ** 2).sum()))[:, :2]
+    size = np.sqrt(abs(np.linalg.det(linear)))
+    linear *= np.clip(size, *HAND_SIZE) / max(size, 1e-6)
     return np.concatenate([linear, (b.mean(0) - linear @ a.mean(0))[:, None]], 1)
 
 
@@ -213,7 +267,7 @@ def _head_share(rest: np.ndarray, points: np.ndarray) -> np.ndarray:
     across = np.array([-down[1], down[0]])
     below = (points - chin) @ down / height
     beside = np.abs((points - (chin + brow) / 2) @ across) / (0.72 * height)
-    width = np.interp(below, FROM, (1.0, NARROWER))
+    width = np.interp(below, (HAIR, *FROM), (WIDER, 1.0, NARROWER))
     return smoothstep(NECK, -0.05, below) * smoothstep(BESIDE[1], BESIDE[0], beside / width)
 
 
@@ -237,30 +291,41 @@ class ForearmSkin:
         length = max(float(np.linalg.norm(hand[0] - elbow)), 0.3 * unit)
         to_elbow = np.linalg.norm(points - elbow, axis=-1)
         to_hand = np.min([distance_to_bone(points, hand[a], hand[b])[0] for a, b in _HAND_BONES], 0)
+        to_forearm, _ = distance_to_bone(points, elbow, hand[0])
         palm = max(float(np.linalg.norm(hand[5] - hand[17])), float(np.linalg.norm(hand[0] - hand[9])), 0.12 * unit)
         return cls(
             side, rest, points,
             forearm=smoothstep(0.0, JOIN * length, to_elbow),
             along=smoothstep(0.1, 0.9, to_elbow / (to_elbow + to_hand + 1e-6)),
-            hand=smoothstep(*HELD, to_hand / unit),
+            hand=np.maximum(smoothstep(*HELD, to_hand / unit), smoothstep(*BEYOND_WRIST, (to_forearm - to_hand) / unit)),
             fingers=spread(hand, points, FINGER_WIDTH * palm, RIDGE),
             unit=unit,
         )  # fmt: skip
 
-    def place(self, pose: np.ndarray) -> np.ndarray:
-        """Points [v, 2] of a pose [133, 2]."""
+    def place(self, pose: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Points [v, 2] of a pose [133, 2], and which of them [v] show: all at once, or first the forearm and then a hand
+        that is turned over, for between a thing and its mirror image there is no way."""
         rest, where = self.rest, HANDS[self.side]
         shoulder, elbow = SHOULDERS[self.side], ELBOWS[self.side]
         hand, new = rest[where], pose[where]
-        upper = apply(carry_bone(rest[shoulder], rest[elbow], pose[shoulder], pose[elbow], self.unit), self.points)
+        upper = carry_bone(rest[shoulder], rest[elbow], pose[shoulder], pose[elbow], self.unit)
         bone = (rest[elbow], hand[0], pose[elbow], new[0])
         shown = direction_shown(*bone, self.unit)
+        fore = carry_bone(*bone, self.unit)
         shift = pose[elbow] - rest[elbow] + self.along[:, None] * (new[0] - hand[0] - pose[elbow] + rest[elbow])
-        fore = shown * apply(carry_bone(*bone, self.unit), self.points) + (1 - shown) * (self.points + shift)
-        palm = fit_affine(hand, new, AFFINE_RIDGE)
-        held = apply(palm, self.points) + self.fingers @ (new - apply(palm, hand))
-        moved = upper + self.forearm[:, None] * (fore - upper)
-        return moved + self.hand[:, None] * (held - moved)
+        pointing = (1 - shown) * (self.points + shift - apply(fore, self.points))  # at the camera: both ends shift
+        axis = hand[0] - rest[elbow]
+        arm = join_bones(self.points, self.forearm, upper, fore, rest[elbow], axis) + self.forearm[:, None] * pointing
+        palm = fit_hand(hand[PALM], new[PALM])
+        bend = new - apply(palm, hand)
+        farthest = np.linalg.norm(bend, axis=-1).max() / np.ptp(hand, axis=0).max()
+        fingers = smoothstep(*BENT, farthest) * self.fingers @ bend
+        if np.linalg.det(palm[:, :2]) < 0:
+            own = apply(palm, self.points) + fingers
+            return [(arm, self.hand < 0.5 + OVERLAP), (own, self.hand > 0.5 - OVERLAP)]
+        moved = join_bones(self.points, self.hand, fore, palm, hand[0], axis) + self.hand[:, None] * fingers
+        moved += (1 - self.hand[:, None]) * (arm - apply(fore, self.points))
+        return [(moved, np.ones(len(moved), bool))]
 
 
 _HAND_BONES = tuple(

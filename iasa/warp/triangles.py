@@ -26,16 +26,19 @@ def rasterise(
     rest: np.ndarray,  # [v, 2] pixels of the photograph
     triangles: np.ndarray,  # int [t, 3], those in front last
     size: int,
+    both_sides: bool = False,
 ) -> Flow | None:
-    """The flow of what the mesh covers of a frame of `size` pixels; of triangles over one another the last one counts, and
-    those that have turned over show nothing.
+    """The flow of what the mesh covers of a frame of `size` pixels; of triangles over one another the last one counts.
+
+    Those that have turned over show nothing, or with `both_sides` their mirror image.
 
     None where nothing is in the frame. Pixel (0, 0) has its middle at (0.5, 0.5), in the frame and in the photograph.
     """
     cv2 = load_cv2()
     corners = posed[triangles]  # [t, 3, 2]
     low, high = corners.min(1), corners.max(1)
-    inside = ((high > 0) & (low < size)).all(1) & (_area(corners) * _area(rest[triangles]) > 0)
+    shown = _area(corners) * _area(rest[triangles])
+    inside = ((high > 0) & (low < size)).all(1) & ((shown != 0) if both_sides else (shown > 0))
     if not inside.any():
         return None
     index = np.flatnonzero(inside)

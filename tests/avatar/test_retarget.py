@@ -13,7 +13,7 @@ from iasa.avatar.driver import FILMED_REACH, DrawnTarget, carry_poses
 from iasa.avatar.identity import make_identity
 from iasa.avatar.moving_parts import HIDDEN, HOLDS, MOVES, TOGETHER, Parts, find_parts
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, WRISTS
-from iasa.avatar.retarget import REACH, Retarget, soft_limit, two_link
+from iasa.avatar.retarget import OUT, REACH, Retarget, limit_wrist, soft_limit, two_link
 from iasa.avatar.rig import FACE_CHANNELS, make_keypoints, rest_motion
 from iasa.keypoints import Keypoints
 
@@ -58,6 +58,22 @@ def test_wrists_follow_softly_within_their_reach_and_bones_keep_their_length(tar
         upper = np.linalg.norm(arm.elbow - arm.shoulder)
         flat = np.linalg.norm(poses.xy[:, ELBOWS[side]] - poses.xy[:, SHOULDERS[side]], axis=-1)
         assert (flat <= upper * 1.001).all()
+
+
+def test_a_hand_leaves_the_body_less_where_its_forearm_points_at_the_camera():
+    moves = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    held = limit_wrist(moves, 1e6, 1.0, OUT)
+    assert np.allclose(held, moves * [[OUT, 1], [1, 1], [1, 1]])
+    photo = avatar_photograph()
+    xy = photo.xy.copy()
+    for hand, elbow in zip(HANDS, ELBOWS, strict=True):
+        xy[hand] += xy[elbow] - xy[hand.start] + (0.001, -0.001)  # the hand before its elbow
+    pointing = Retarget(replace(photo, keypoints=Keypoints(xy[None], photo.keypoints.confidence)), PARTS)
+    flat = Retarget(photo, PARTS)
+    for side, to_the_right in ((0, 1), (1, -1)):
+        assert pointing.outwards(side) == (to_the_right, OUT), "the left hand is at the picture's right"
+        assert flat.outwards(side)[1] > OUT
+    assert Retarget(photo, Parts((HIDDEN, MOVES))).outwards(0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("state", [HIDDEN, HOLDS])

@@ -518,6 +518,7 @@ def test_a_terminal_sees_a_progress_bar(monkeypatch):
         (["evaluate", "--real", "nowhere"], "there is no folder nowhere"),
         (["evaluate", "--real", "."], ". holds neither clips/ nor halfbody/ nor portraits/"),
         (["train", "data", "--photos", "nowhere"], "there is no folder nowhere"),
+        (["train", "data", "--videos", "nowhere"], "there is no folder nowhere"),
         (["bench", "patterns", "--real", "nowhere"], "there is no folder nowhere"),
         (["backbone-data", "--videos", "nowhere", "--weights", "w", "--out", "o"], "there is no folder nowhere"),
     ],

@@ -169,3 +169,16 @@ def test_a_strip_of_ear_within_the_faces_outline_belongs_to_the_head(warp):
             for inwards in (0.04, 0.12, 0.6)
         )
         assert rim < 0.5 and cheek < 0.95 and nose == 1
+
+
+def test_spikes_at_the_end_of_an_upper_arm_are_rounded_off_and_nothing_else_is():
+    from iasa.warp.cutout import round_ends
+
+    alpha = np.zeros((128, 128), np.float32)
+    alpha[:70] = 1
+    alpha[70:84, 30:33] = alpha[70:84, 100:103] = 1
+    hole = np.zeros((128, 128), bool)
+    hole[75:95, 20:45] = True
+    rounded = round_ends(alpha, hole)
+    assert rounded[74:84, 30:33].max() < 0.1 and (rounded[70:84, 100:103] > 0.99).all()
+    assert (rounded <= alpha).all() and rounded[:64].min() > 0.99

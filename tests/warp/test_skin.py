@@ -13,9 +13,10 @@ from iasa.warp.skin import (
     ForearmSkin,
     apply,
     carry_bone,
-    fit_affine,
+    fit_hand,
     fit_similarity,
     fit_turn,
+    join_bones,
     keep_together,
     spread,
 )
@@ -40,14 +41,31 @@ def test_a_heads_turn_in_depth_is_recovered(angles):
     assert np.abs(turn_points(turn, far[:, :2], far[:, 2]) - wanted).max() < 5
 
 
-def test_similarity_and_affine_maps_are_recovered():
+def turned(points, angle, size=1.0):
+    c, s = size * np.cos(angle), size * np.sin(angle)
+    return points @ np.array([[c, -s], [s, c]]).T + [3, 4]
+
+
+def test_similarities_are_recovered_and_those_of_a_hand_turned_over():
     points = np.random.default_rng(2).normal(0, 50, (21, 2))
-    c, s = 0.9 * np.cos(0.4), 0.9 * np.sin(0.4)
-    turned = points @ np.array([[c, -s], [s, c]]).T + [3, 4]
-    assert np.allclose(apply(fit_similarity(points, turned), points), turned)
-    sheared = points @ np.array([[1.0, 0.2], [0.0, 0.8]]).T
-    loose, stiff = (np.abs(apply(fit_affine(points, sheared, r), points) - sheared).max() for r in (1e-6, 10.0))
-    assert loose < 1e-3 < stiff
+    assert np.allclose(apply(fit_similarity(points, turned(points, 0.4, 0.9)), points), turned(points, 0.4, 0.9))
+    palm = points[:6]
+    for shown in (palm, palm * [1, -1]):  # the palm, and the back of the hand
+        assert np.allclose(apply(fit_hand(palm, turned(shown, 2.5, 1.1)), palm), turned(shown, 2.5, 1.1))
+    edge = fit_hand(palm, palm * [0.1, 0.3])
+    assert np.allclose(edge[:, :2].T @ edge[:, :2], 0.85**2 * np.eye(2)), "seen from its edge it is a hand as before"
+
+
+def test_a_joint_bends_at_half_a_turn_without_getting_thin():
+    limb = np.stack(np.meshgrid(np.linspace(-60, 60, 25), [-10.0, 10.0]), -1).reshape(-1, 2)
+    share = np.clip(limb[:, 0] / 60 + 0.5, 0, 1)
+    still = np.eye(2, 3)
+    over = np.concatenate([-np.eye(2), [[0.0], [0.0]]], 1)
+    bent = join_bones(limb, share, still, over, np.zeros(2), np.array([1.0, 0.0]))
+    assert np.allclose(np.linalg.norm(bent, axis=1), np.linalg.norm(limb, axis=1))
+    assert np.allclose(bent[share == 0], limb[share == 0]) and np.allclose(bent[share == 1], -limb[share == 1])
+    width = np.linalg.norm(bent[:25] - bent[25:], axis=1)
+    assert width.min() > 18, "a mean of both places has no width in the middle"
 
 
 def test_a_bone_reaches_its_new_ends_unless_it_points_at_the_camera():
@@ -85,6 +103,9 @@ def test_shoulders_do_not_go_with_the_head_but_hair_at_their_height_above_the_ch
     _, skin = body(np.stack([(chin + brow) / 2 + beside, chin + beside + [0, 0.15 * height]]))
     hair, shoulder = skin.place(rest, skin.points + (0, -20)) - skin.points
     assert hair[1] < -18 and abs(shoulder[1]) < 3
+    _, skin = body(np.stack([chin - [0, 1.2 * height] + 1.4 * beside, chin + [0, 0.1 * height] + 1.4 * beside]))
+    curls, arm = skin.place(rest, skin.points + (0, -20)) - skin.points
+    assert curls[1] < -18 and abs(arm[1]) < 3, "wide hair above the chin does too"
 
 
 def test_the_body_keeps_its_height_at_the_pictures_lower_edge():
@@ -106,9 +127,13 @@ def test_a_trunk_that_turns_away_is_not_turned_inside_out():
         [kp.RIGHT_ELBOW, kp.RIGHT_WRIST, *range(133)[kp.RIGHT_HAND]],
     )
     pose[arms[0] + arms[1]] = rest[arms[1] + arms[0]]  # arms would cross the trunk
+    pose[arms[0]] += (0, -40)  # the one at the picture's left is raised
+    unseen = np.zeros(133, bool)
+    unseen[range(133)[kp.LEFT_HAND]] = True
     kept = keep_together(rest, pose, np.zeros(133, bool))
-    for shoulder, arm in zip((kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER), arms, strict=True):
-        assert np.allclose(kept[arm] - rest[arm], kept[shoulder] - rest[shoulder])
+    assert np.allclose(kept[arms[1]], rest[arms[1]] + (0, -40)) and np.allclose(kept[arms[0]], rest[arms[0]])
+    pose[unseen] = 1e6
+    assert np.allclose(keep_together(rest, pose, unseen)[arms[1][2:]], kept[arms[1][2:]])
     left, right = skin.place(kept, skin.points)
     assert right[0] - left[0] > 50 and abs((left + right)[0] / 2 - 261) < 10
     nodded = rest + (3, 2)
@@ -121,12 +146,15 @@ def test_what_is_unseen_goes_with_what_holds_it():
     unseen = np.zeros(133, bool)
     unseen[[*range(5), *range(133)[kp.FACE], *range(133)[kp.LEFT_HAND], kp.LEFT_HIP]] = True
     pose[unseen] = 1e6
-    pose[kp.LEFT_WRIST] += (0, -12)
     kept = keep_together(rest, pose, unseen)
     assert np.allclose(kept[kp.FACE], rest[kp.FACE] + (30, 0))
-    assert np.allclose(kept[kp.LEFT_HAND], rest[kp.LEFT_HAND] + (30, -12))
+    assert np.allclose(kept[kp.LEFT_HAND], rest[kp.LEFT_HAND] + (30, 0))
     assert np.allclose(kept[kp.RIGHT_HAND], rest[kp.RIGHT_HAND] + (30, 0))
     assert np.abs(kept - rest).max() < 40
+    elbow, wrist = rest[kp.LEFT_ELBOW], rest[kp.LEFT_WRIST]
+    pose[kp.LEFT_ELBOW], pose[kp.LEFT_WRIST] = elbow, elbow - (wrist - elbow)  # half a turn of the forearm
+    kept = keep_together(rest, pose, unseen)
+    assert np.allclose(kept[kp.LEFT_HAND] - elbow, elbow - rest[kp.LEFT_HAND])
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -137,12 +165,38 @@ def test_a_hand_moves_as_its_points_do_and_the_elbow_as_the_upper_arm(side):
     elbow = (kp.LEFT_ELBOW, kp.RIGHT_ELBOW)[side]
     points = np.concatenate([rest[where], rest[[elbow]]])
     skin = ForearmSkin.of(side, rest, points)
-    assert np.allclose(skin.place(rest), points, atol=1e-6)
+    (still, shown), *others = skin.place(rest)
+    assert np.allclose(still, points, atol=1e-6) and shown.all() and not others
     pose = rest.copy()
     pose[where] += (9, -14)
-    moved = skin.place(pose) - points
+    moved = skin.place(pose)[0][0] - points
     assert np.abs(moved[:21] - (9, -14)).max() < 1.0
     assert np.abs(moved[21]).max() < 1.0
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_hand_turned_over_is_its_mirror_image_on_its_forearm_and_a_fist_keeps_its_fingers(side):
+    photo = avatar_photograph()
+    rest = photo.xy.astype(np.float64) * SIZE
+    where = (kp.LEFT_HAND, kp.RIGHT_HAND)[side]
+    hand = rest[where]
+    far = hand[12] + 0.2 * (hand[12] - hand[0])  # nothing, beyond the fingers
+    elbow = rest[(kp.LEFT_ELBOW, kp.RIGHT_ELBOW)[side]]
+    skin = ForearmSkin.of(side, rest, np.concatenate([hand, [far, (elbow + hand[0]) / 2]]))
+    axis = (hand[9] - hand[0]) / np.linalg.norm(hand[9] - hand[0])
+    over = hand[0] + (hand - hand[0]) @ (2 * np.outer(axis, axis) - np.eye(2))  # about its length
+    pose = rest.copy()
+    pose[where] = over
+    (arm, below), (palm, above) = skin.place(pose)
+    assert np.abs(palm[:21] - over).max() < 2 and above[:22].all() and not below[4:22].any()
+    assert below[22] and not above[22] and np.abs(arm[22] - skin.points[22]).max() < 1
+    assert np.linalg.norm(palm[21] - over[12]) < np.linalg.norm(far - hand[12]) + 2, (
+        "it does not fold back over the hand"
+    )
+    pose[where] = hand
+    for first in (5, 9, 13, 17):
+        pose[where][first + 1 : first + 4] = hand[first] + 0.1 * (hand[first + 1 : first + 4] - hand[first])
+    assert np.abs(skin.place(pose)[0][0][:21] - hand).max() < 2
 
 
 def test_movements_are_spread_from_their_sources_and_end():

@@ -43,9 +43,13 @@ def test_an_affine_map_is_inverted_exactly(matrix):
     assert np.abs(flow.source[rows, columns] - wanted)[inside].max() < 0.1
 
 
-def test_triangles_that_have_turned_over_show_nothing():
+def test_triangles_that_have_turned_over_show_nothing_or_their_mirror_image():
     _, points, triangles = mesh()
-    assert rasterise(points * [-1, 1] + [64, 0], points, triangles, 64) is None
+    over = points * [-1, 1] + [64, 0]
+    assert rasterise(over, points, triangles, 64) is None
+    flow = rasterise(over, points, triangles, 64, both_sides=True)
+    rows, columns, middles = pixels(flow)
+    assert len(rows) > 500 and np.abs(flow.source[rows, columns] - (middles * [-1, 1] + [64, 0])).max() < 1e-3
 
 
 def test_nothing_is_read_outside_of_the_mesh():
