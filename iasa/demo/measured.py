@@ -33,7 +33,7 @@ def quality_table(path: Path | None = None, language: str = "en") -> str:
     lines = [f"| | {' | '.join(titles)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, row in report["rows"].items():
         cells = [_cell(row.get(key), digits, language) for key, _, digits in COLUMNS]
-        called = Sentence(NAMES.get(name, name))
+        called = Sentence(NAMES[name] if name in NAMES else name)
         if "steps" in row:
             called = Sentence("{model}, steps: {steps}", model=called, steps=row["steps"])
         cells = [translate(called, language), *cells, _cell(row.get(speed), 1, language)]

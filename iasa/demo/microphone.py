@@ -24,7 +24,7 @@ from iasa.avatar.speaker import Reference
 from iasa.config import AUDIO_RATE, InputError, Sentence
 from iasa.demo.player import LiveVideo, still
 from iasa.demo.service import language_of, load_pipeline, plain_errors, session_name
-from iasa.demo.speaker_choice import check_seed, choose_speaker
+from iasa.demo.speaker_choice import Crop, check_seed, choose_speaker
 from iasa.demo.translations import translate
 from iasa.pipeline import CoSpeechPipeline
 from iasa.session import LiveSpeaker
@@ -211,6 +211,7 @@ def listen(
     photo: str | None,
     consent: bool,
     seed: float,
+    crop: str | None = None,
     request: gr.Request | None = None,
 ) -> str | dict:
     """One piece of the microphone's sound (a WAV file) -> what the live player has to know."""
@@ -222,7 +223,7 @@ def listen(
 
         def start() -> MicrophoneSession:
             def choose() -> Reference:
-                return choose_speaker(kind, example, number, photo, consent)
+                return choose_speaker(kind, example, number, photo, consent, crop=Crop.read(crop))
 
             return MicrophoneSession(session_name(request), load_pipeline(), choose, check_seed(seed))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,19 @@ from iasa.avatar.speaker import speaker_names
 from iasa.config import LAYERS, MAX_STEPS, MODELS, MOTION_MODELS, InputError
 from iasa.demo.motion_edits import MotionEdits
 from iasa.demo.service import language_of, plain_errors
-from iasa.demo.speaker_choice import BACKDROPS, COLOR, DRAWN, EXAMPLE, MAX_SEED, OWN, PHOTO, Backdrop, to_hex
+from iasa.demo.speaker_choice import (
+    BACKDROPS,
+    COLOR,
+    DRAWN,
+    EXAMPLE,
+    MAX_SEED,
+    OWN,
+    PHOTO,
+    PUPPET,
+    Backdrop,
+    Crop,
+    to_hex,
+)
 from iasa.demo.translations import translate
 from iasa.media.reader import read_metadata
 
@@ -26,7 +39,7 @@ NEEDED = {
 
 
 def name_settings(
-    wishes: MotionEdits, audio: str, photo: str | None, driving: str | None, backdrop: Backdrop
+    wishes: MotionEdits, audio: str, photo: str | None, driving: str | None, backdrop: Backdrop, crop: Crop
 ) -> dict[str, Any]:
     """What the video's file says of the wishes, and of the files that the same run needs again."""
     files = {"speech": audio, "photo": photo, "driving": driving, "backdrop": backdrop.file if photo else None}
@@ -34,15 +47,17 @@ def name_settings(
         "amount": wishes.amount, "blink": wishes.blink, "hand_height": wishes.hand_height, "head_lock": wishes.head_lock,
         **({"backdrop": backdrop.kind} if photo else {}),
         **({"color": to_hex(backdrop.color)} if photo and backdrop.kind == COLOR else {}),
+        **({"crop": crop.box} if photo and not crop.is_whole else {}),
         "files": {name: Path(path).name for name, path in files.items() if path},
     }  # fmt: skip
 
 
 def restore_settings(video: str | None, request: gr.Request | None = None) -> tuple:
     """The settings that a video made here holds, for the controls: kind, example, number, model, steps, seed, motion,
-    amount, blink, height, lock, driving (emptied), backdrop, its color, and a line about what the same run needs besides."""
+    amount, blink, height, lock, driving (emptied), backdrop, its color, the photo's crop, and a line about what the same run
+    needs besides."""
     if video is None:
-        return (*(gr.skip(),) * 14, "")
+        return (*(gr.skip(),) * 15, "")
     with plain_errors(request):
         given = read_metadata(video)
         model, steps, seed = given.get("model"), given.get("steps"), given.get("seed")
@@ -59,15 +74,24 @@ def restore_settings(video: str | None, request: gr.Request | None = None) -> tu
         kind, example = EXAMPLE, name
     elif name.startswith("avatar ") and name[7:].isdigit() and int(name[7:]) <= MAX_SEED:
         kind, number = DRAWN, int(name[7:])
-    elif layers:
-        kind = PHOTO
+    elif layers or name == "photo":
+        kind = PHOTO if layers else PUPPET
     motion = given.get("motion") if given.get("motion") in MOTION_MODELS else gr.skip()
     known = restore_wishes(given)
     backdrop = given.get("backdrop") if given.get("backdrop") in BACKDROPS else OWN
     pick = (gr.skip(), gr.skip()) if layers else (model, gr.update(maximum=MAX_STEPS[model], value=steps))
     color = to_hex(str(given["color"])) if "color" in given else gr.skip()
     missing = name_missing(given, language_of(request))
-    return kind, example, number, *pick, seed, motion, *known, None, backdrop, color, missing
+    return kind, example, number, *pick, seed, motion, *known, None, backdrop, color, restore_crop(given), missing
+
+
+def restore_crop(given: dict) -> str:
+    """The message for the handles; where no photograph is there yet, it is the next one's."""
+    try:
+        box = Crop.read(json.dumps({"box": given.get("crop")})).box
+    except InputError:  # another program's
+        box = Crop().box
+    return json.dumps({"box": box, "restored": True})
 
 
 def restore_wishes(given: dict) -> tuple:

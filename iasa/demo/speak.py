@@ -31,7 +31,7 @@ from iasa.demo.service import (
     until_stopped,
     watch_stop,
 )
-from iasa.demo.speaker_choice import EXAMPLE, OWN, Backdrop, check_seed, choose_speaker
+from iasa.demo.speaker_choice import EXAMPLE, OWN, PHOTO, PUPPET, Backdrop, Crop, check_seed, choose_speaker
 from iasa.demo.translations import to_sentence, translate
 from iasa.demo.zerogpu import gpu
 from iasa.inference.generation import Cancelled, remarks, summarise, write
@@ -46,8 +46,8 @@ TOLD_EVERY = 0.4  # seconds between two words about the progress
 
 
 def speak_steps(
-    audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, backdrop, request, progress, stopped,
-    live: LiveVideo,
+    audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, backdrop, crop, request, progress,
+    stopped, live: LiveVideo,
 ) -> Iterator[tuple]:  # fmt: skip
     """Messages for the player, (message,); last (message, figures, SessionClip), or (message,) if it was stopped."""
     language = language_of(request)
@@ -55,7 +55,8 @@ def speak_steps(
     progress(0.0, desc=translate("Reading", language))
     recording = read_recording(audio)
     sound = to_speech(recording)
-    reference, seed = choose_speaker(kind, example, number, photo, consent, backdrop), check_seed(seed)
+    crop, seed = Crop.read(crop), check_seed(seed)
+    reference = choose_speaker(kind, example, number, photo, consent, backdrop, crop)
     live.hear(sound)
     live.poster = still(reference.image)
     progress(0.0, desc=translate("Reading", language))
@@ -74,7 +75,8 @@ def speak_steps(
             if reference.photo is None:  # a photograph moves in layers
                 given |= {"model": model, "num_inference_steps": None if steps is None else int(steps)}
             generation = pipeline.stream(sound, reference, seed=seed, progress=watch, should_stop=stopped, **given)
-            generation.settings |= name_settings(wishes, audio, photo if reference.photo else None, driving, backdrop)
+            used = photo if kind in (PHOTO, PUPPET) else None
+            generation.settings |= name_settings(wishes, audio, used, driving, backdrop, crop)
             waiting, first = [], None
             for frames in write(generation, writer):
                 first = first or time.perf_counter() - started
@@ -127,6 +129,7 @@ def speak(
     backdrop: str = OWN,
     color: str | None = None,
     picture: str | None = None,
+    crop: str | None = None,
     request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 (gradio finds it by its default)
 ) -> tuple[str | None, str, str | None]:
@@ -139,11 +142,27 @@ def speak(
     comes from the speech (performed by "rules", or by "learned", which begins later; amount of gestures and blinking
     0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person. Behind
     the person of a photo stands its "Own room", the "Whole photo" around what moves, a "Color" (#rrggbb), "Another
-    picture", or nothing ("Transparent", a webm).
+    picture", or nothing ("Transparent", a webm). Of the photo the part between left, top, right and bottom is used,
+    shares of its width and height: {"box": [0.2, 0, 0.8, 0.9]}.
     """
     with plain_errors(request):
         wishes, behind = MotionEdits(amount, blink, height, bool(lock), motion), Backdrop(backdrop, color, picture)
-        asked = (audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, behind, request)
+        asked = (
+            audio,
+            kind,
+            example,
+            number,
+            photo,
+            consent,
+            model,
+            steps,
+            seed,
+            driving,
+            wishes,
+            behind,
+            crop,
+            request,
+        )
         *_, last = speak_steps(*asked, progress, watch_stop(request), LiveVideo("program"))
         if len(last) == 1:
             return None, translate("Stopped.", language_of(request)), None
@@ -154,7 +173,7 @@ def speak(
 @gpu(60)
 def speak_live(
     audio, kind, example, number, photo, consent, model, steps, seed, driving, amount, blink, height, lock, motion,
-    backdrop=OWN, color=None, picture=None,
+    backdrop=OWN, color=None, picture=None, crop=None,
     turn: int | None = None,  # of `begin_run`
     request: gr.Request | None = None,
 ) -> Iterator[tuple]:  # fmt: skip
@@ -164,7 +183,22 @@ def speak_live(
     try:
         with plain_errors(request):
             wishes, behind = MotionEdits(amount, blink, height, bool(lock), motion), Backdrop(backdrop, color, picture)
-            asked = (audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, behind, request)
+            asked = (
+                audio,
+                kind,
+                example,
+                number,
+                photo,
+                consent,
+                model,
+                steps,
+                seed,
+                driving,
+                wishes,
+                behind,
+                crop,
+                request,
+            )
             yield live.message("", share=0.0), "", keep
             for last in until_stopped(
                 lambda stop, tell: speak_steps(*asked, tell_page(live, tell), stop, live), stopped
@@ -223,6 +257,7 @@ def preview_poses(
     height: float = 0.0,
     lock: bool = False,
     motion: str = DEFAULT_MOTION,
+    crop: str | None = None,
     request: gr.Request | None = None,
 ) -> tuple[str, str]:
     """The movement alone, before any picture is made: an mp4 of skeletons with the speech, and the poses as npz.
@@ -230,7 +265,8 @@ def preview_poses(
     Takes the same speech, speaker, seed and wishes as `speak`; the file can be edited and given back as `driving`.
     """
     with plain_errors(request):
-        recording, reference = read_recording(audio), choose_speaker(kind, example, number, photo, consent)
+        recording = read_recording(audio)
+        reference = choose_speaker(kind, example, number, photo, consent, crop=Crop.read(crop))
         poses = choose_poses(
             to_speech(recording),
             reference,

@@ -64,14 +64,7 @@ def speak_tab(made: gr.State) -> ClipButtons:
     """Returns what leads out of the tab."""
     with gr.Row(elem_id="speak-columns"):
         with gr.Column(min_width=280, elem_id="inputs"):
-            audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label=words("Speech"))
-            expected = gr.Markdown(elem_id="expected")
-            example_speech(audio)
-            other = gr.UploadButton(
-                words("The sound of another file, or of a video"), size="sm", type="filepath", elem_id="other-sound"
-            )
-            hand_over_unopened(other).upload(take_sound, other, audio, **QUIET)
-            typed = type_speech(audio)
+            audio, typed, expected = speech_box()
             speaker, behind = choose_speaker_controls()
             movement = movement_controls()
             settings = settings_controls()
@@ -84,7 +77,7 @@ def speak_tab(made: gr.State) -> ClipButtons:
             stored = stored_examples()
         with gr.Column(min_width=280, elem_id="more"):
             if not LENT:
-                live_microphone([*speaker, settings.seed], player)
+                live_microphone([*speaker, settings.seed, behind[-1]], player)
             figures = gr.Markdown(elem_id="figures", label="Figures")
     inputs = [audio, *speaker, *settings[:3], *movement.wishes, *behind]
     run_on_click(go, cancel, typed, inputs, [player, figures, made])
@@ -117,7 +110,7 @@ def connect_controls(audio, speaker, behind, movement: Movement, settings: Setti
     """What changes with what: the preview, the settings of a file, the steps of a model, the time that is expected."""
     model, steps, seed, restore, missing = settings
     movement.preview.click(
-        name_tool(preview_poses, "poses"), [audio, *speaker, seed, *movement.wishes], movement.shown,
+        name_tool(preview_poses, "poses"), [audio, *speaker, seed, *movement.wishes, behind[-1]], movement.shown,
         api_name="poses", concurrency_id="heavy",
     )  # fmt: skip
     kind, example, number, *_ = speaker
@@ -136,6 +129,7 @@ def connect_controls(audio, speaker, behind, movement: Movement, settings: Setti
         lock,
         driving,
         *behind[:2],
+        behind[-1],
         missing,
     ]
     restore.change(restore_settings, restore, restored, **QUIET)
@@ -234,22 +228,38 @@ def example_speech(audio: gr.Audio) -> None:
         gr.Examples([[clip] for clip in clips], [audio], label=words("Or one of these"), example_labels=names)
 
 
-def type_speech(audio: gr.Audio) -> list[Any]:
-    """Where a voice is installed, a text that it reads: [text, voice, the text that was read last], else []."""
+def speech_box() -> tuple[gr.Audio, list[Any], gr.Markdown]:
+    """All ways to give the speech: a file, the microphone, an example, any file with sound, a text that a voice reads.
+    Returns the speech, the text with its voice and what was read last where there are voices, and the line about it."""
+    with gr.Group(elem_id="speech"):
+        audio = gr.Audio(sources=["upload", "microphone"], type="filepath", label=words("Speech"))
+        example_speech(audio)
+        text = type_speech()
+        with gr.Row(elem_id="speech-ways"):
+            typed = [text, *choose_voice(text, audio)] if text else []
+            other = gr.UploadButton(
+                words("Another file, or a video's sound"), size="sm", type="filepath", elem_id="other-sound"
+            )
+        hand_over_unopened(other).upload(take_sound, other, audio, **QUIET)
+    return audio, typed, gr.Markdown(elem_id="expected")
+
+
+def type_speech() -> gr.Textbox | None:
+    """A text to be read aloud, where a voice is installed; else a line that says how to have one."""
     if not importlib.util.find_spec("espeakng_loader"):
-        gr.Markdown(words("Typed text needs a voice: `pip install espeakng-loader` (eSpeak NG, GPL)."))
-        return []
-    text = gr.Textbox(
-        label=words("Or type what is to be said (a synthetic voice reads it)"),
-        max_length=MAX_TEXT,
-        lines=2,
-        elem_id="typed",
-    )
-    read = gr.Button(words("Read it aloud"), size="sm")
+        gr.Markdown(words("Typed text needs a voice: `pip install espeakng-loader` (eSpeak NG, GPL)."), padding=True)
+        return None
+    label = words("Or type what is to be said (a synthetic voice reads it)")
+    return gr.Textbox(label=label, max_length=MAX_TEXT, lines=1, max_lines=4, elem_id="typed")
+
+
+def choose_voice(text: gr.Textbox, audio: gr.Audio) -> list[Any]:
+    """[voice, the text that was read last]."""
     voices = [(words("The language of the text"), "auto"), *((words(LANGUAGES[code]), code) for code in VOICES)]
-    voice, last = gr.Dropdown(voices, value="auto", label=words("Voice")), gr.State("")
+    voice, last = gr.Dropdown(voices, value="auto", label=words("Voice"), min_width=150), gr.State("")
+    read = gr.Button(words("Read it aloud"), size="sm", min_width=90)
     read.click(read_what_is_typed, [text, voice], [audio, last], api_visibility="private")
-    return [text, voice, last]
+    return [voice, last]
 
 
 def for_programs(inputs: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,12 @@ from iasa.avatar.speaker import (
     puppet_would_do,
 )
 from iasa.config import PHOTO_SIZE, InputError, Sentence
+from iasa.files import display_name
 from iasa.media.backdrop import TRANSPARENT, read_backdrop
 from iasa.media.reader import read_image
 
 MAX_SEED = 2**32 - 1
+UNUSABLE_CROP = "the crop is {given}; left, top, right and bottom are needed, shares of the photo from 0 to 1"
 EXAMPLE, DRAWN, PHOTO = "Example speaker", "Drawn from a number", "My photo"
 PUPPET = "Puppet of my photo"  # drawn, with the picture's face: for cartoons and bodies that are not seen
 OWN, WHOLE, COLOR, PICTURE, CLEAR = "Own room", "Whole photo", "Color", "Another picture", "Transparent"
@@ -61,6 +64,44 @@ class Backdrop:
         return None
 
 
+@dataclass(frozen=True)
+class Crop:
+    """The part of a photograph that is used: left, top, right and bottom as shares of its width and height."""
+
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    @classmethod
+    def read(cls, text: str | None) -> Crop:
+        """Of JSON, {"box": [0.2, 0, 0.8, 0.9]}; the whole picture where there is none. Raises InputError."""
+        if not text:
+            return cls()
+        try:
+            given = json.loads(text)["box"]
+            left, top, right, bottom = (float(share) for share in (given or cls().box))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(UNUSABLE_CROP, given=display_name(text)) from error
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise InputError(UNUSABLE_CROP, given=given)
+        return cls((left, top, right, bottom))
+
+    def cut(self, picture: np.ndarray) -> np.ndarray:  # uint8 [H, W, 3]
+        """That part of the picture, a pixel at least."""
+        height, width = picture.shape[:2]
+        left, top, right, bottom = self.box
+        rows = slice(int(top * height), max(int(top * height) + 1, round(bottom * height)))
+        columns = slice(int(left * width), max(int(left * width) + 1, round(right * width)))
+        return np.ascontiguousarray(picture[rows, columns])
+
+    @property
+    def is_whole(self) -> bool:
+        return self == Crop()
+
+
+def is_restored(text: str | None) -> bool:
+    """Whether a crop comes from a video's settings, so that it is the next photograph's."""
+    return bool(text) and json.loads(text).get("restored", False)
+
+
 def to_hex(color: str | None) -> str:
     """The color as #rrggbb; gradio's picker also says rgba(r, g, b, a)."""
     text = (color or "").strip()
@@ -80,6 +121,7 @@ def choose_speaker(
     photo: str | None,
     consent: bool,
     backdrop: Backdrop | None = None,
+    crop: Crop | None = None,
 ) -> Reference:
     """The speaker that a visitor has chosen. Raises InputError."""
     if kind == DRAWN:
@@ -90,7 +132,12 @@ def choose_speaker(
         raise InputError("there is no photo; upload a portrait that shows one face from the front")
     if not consent:
         raise InputError("a photo may be used only with the consent of the person in it; tick the box to confirm that")
-    picture = read_image(photo)
+    return take_speaker(kind, photo, backdrop, crop)
+
+
+def take_speaker(kind: str, photo: str, backdrop: Backdrop | None = None, crop: Crop | None = None) -> Reference:
+    """The person of a photograph, or its PUPPET. Raises InputError."""
+    picture = (crop or Crop()).cut(read_image(photo))
     if kind == PUPPET:
         return photo_speaker(picture)
     backdrop = backdrop or Backdrop()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
-from iasa.avatar.speaker import speaker_names
+from iasa.avatar.speaker import draw_speaker, speaker_names
 from iasa.demo.events import QUIET, hand_over_unopened
+from iasa.demo.photo_frame import FRAME, FRAME_SCRIPT, FRAME_STYLE, look_at_photo, offer_crop
+from iasa.demo.service import plain_errors
 from iasa.demo.speaker_choice import (
     BACKDROPS,
     COLOR,
@@ -18,6 +22,7 @@ from iasa.demo.speaker_choice import (
     PHOTO,
     PICTURE,
     PUPPET,
+    check_seed,
 )
 from iasa.demo.words import words
 from iasa.paths import SPEAKERS
@@ -40,24 +45,74 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any]]:
         )  # fmt: skip
         example = gr.Radio(names, value=names[0] if names else None, label=words("Click on a picture, or on a name"))
     with gr.Column(visible=not names) as drawn:
-        number = gr.Number(7, label=words("Seed: each gives a new person"), precision=0, minimum=0, maximum=MAX_SEED)
+        number = drawn_controls(kind)
     with gr.Column(visible=False) as photographed:
         photo = hand_over_unopened(
             gr.Image(
-                sources=["upload", "webcam"], type="filepath", label=words("A picture of one person, from the front")
+                sources=["upload", "webcam"],
+                type="filepath",
+                label=words("A picture of one person, from the front"),
+                height=200,
             )
         )
+        crop, seen, said = frame_controls()
         consent = gr.Checkbox(
             label=words("This is me, or the person in the picture agreed to this use"), elem_id="consent"
         )
     with gr.Column(visible=False) as surrounded:
         behind = backdrop_controls()
     photo.change(lambda: False, None, consent, **QUIET)  # given for one picture
+    look: dict[str, Any] = {"concurrency_id": "look", "api_visibility": "private", "show_progress_on": seen}
+    offered = photo.change(offer_crop, [photo, crop], crop, show_progress="hidden", **QUIET)
+    for changed in (offered.then, crop.release, kind.change):
+        changed(look_at_photo, [kind, photo, crop], [seen, said], trigger_mode="always_last", **look)
     columns, shown_for = [examples, drawn, photographed, surrounded], ((EXAMPLE,), (DRAWN,), (PHOTO, PUPPET), (PHOTO,))
     kind.change(lambda kind: [gr.update(visible=kind in kinds) for kinds in shown_for], kind, columns, **QUIET)
     gallery.select(pick_example, None, example, **QUIET)
     example.change(show_example, example, gallery, **QUIET)
-    return [kind, example, number, photo, consent], behind
+    return [kind, example, number, photo, consent], [*behind, crop]
+
+
+def drawn_controls(kind: gr.Radio) -> gr.Number:
+    """The seed of a drawn person, who is shown; the die throws another one."""
+    with gr.Row(equal_height=True, elem_id="drawn"):
+        number = gr.Number(7, label=words("Seed: each gives a new person"), precision=0, minimum=0, maximum=MAX_SEED)
+        die = gr.Button(words("Draw another person"), size="sm", min_width=90, elem_id="die")
+    portrait = gr.Image(
+        interactive=False, show_label=False, label=words("The drawn person"), height=220, buttons=[], elem_id="portrait"
+    )
+    die.click(throw_die, None, number, **QUIET)
+    for changed in (kind.change, number.change):
+        changed(
+            draw_portrait, [kind, number], portrait, concurrency_id="look", trigger_mode="always_last",
+            api_visibility="private", show_progress="hidden",
+        )  # fmt: skip
+    return number
+
+
+def frame_controls() -> tuple[gr.HTML, gr.Image, gr.Markdown]:
+    """Handles on the photograph, the frame with what will move, and that in words."""
+    with gr.Row(elem_id="framing"):
+        crop = gr.HTML(
+            "{}", label="Crop", show_label=False, html_template=FRAME, css_template=FRAME_STYLE,
+            js_on_load=FRAME_SCRIPT, elem_id="crop", min_height=0,
+        )  # fmt: skip
+        seen = gr.Image(
+            interactive=False, show_label=False, label=words("What will move"), height=320, buttons=[], elem_id="seen"
+        )
+    return crop, seen, gr.Markdown(elem_id="said")
+
+
+def throw_die() -> int:
+    return random.randrange(MAX_SEED + 1)
+
+
+def draw_portrait(kind: str, number: float | None, request: gr.Request | None = None) -> np.ndarray | None:
+    """The drawn person of a seed."""
+    if kind != DRAWN:
+        return None
+    with plain_errors(request):
+        return draw_speaker(check_seed(number)).image
 
 
 def backdrop_controls() -> list[Any]:

@@ -26,7 +26,11 @@ CSS = """.gradio-container {
   width: 100% !important; min-width: 0 !important; max-width: 1480px !important;
   margin: 0 auto !important; box-sizing: border-box;
 }
+#top { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 12px; }
 #header h1 { margin: 0 0 2px; }
+#language { width: auto; font-size: 14px; }
+#language a { margin-left: 10px; color: var(--link-text-color); }
+#language a[aria-current] { color: inherit; text-decoration: none; font-weight: 600; }
 #header p { margin: 0 0 2px; font-size: 14px; line-height: 1.4; }
 #speak-columns { display: grid; grid-template: "inputs play" auto "inputs more" 1fr / minmax(0, 1fr) minmax(0, 1fr); }
 #inputs { grid-area: inputs; }
@@ -40,11 +44,21 @@ CSS = """.gradio-container {
 .dark :is(button[role="tab"].selected, .or) { color: #a5b4fc; }
 [id^="about"] { overflow: visible !important; overflow-wrap: anywhere; }
 #made-before p { margin: 0; font-size: 14px; }
+#speech > .styler { background: var(--block-background-fill); gap: 0; }
+#speech .block { border-width: 0 !important; box-shadow: none; }
+#speech .audio-container .wrap { min-height: 110px; }
+#speech .gallery { padding: 0 8px 4px; gap: 6px; }
+#speech .gallery > * { border: 1px solid var(--border-color-primary); border-radius: 6px; }
+#speech-ways { align-items: end; gap: 8px; padding: 0 10px 10px; background: none; }
+#speech-ways > * { flex: 1 1 auto; width: auto; }
 #compared-table { overflow-x: auto; }
 #compared-table :is(th, td) { white-space: nowrap; padding-inline: 8px !important; }
 #speakers .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
 :is(.block-info, label > span, .label-wrap), #figures, #expected, #missing { overflow-wrap: anywhere; }
 @media (max-width: 640px) {
+  #top { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  #language { order: -1; justify-self: end; }
+  #framing { flex-direction: column; }
   #header h1 { font-size: 20px; }
   #header p { font-size: 12.5px; }
   #speak-columns { grid-template: "play" auto "inputs" auto "more" auto / minmax(0, 1fr); }

@@ -8,6 +8,7 @@ import os
 import re
 import time
 import wave
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,8 @@ from PIL import Image
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 import app  # noqa: E402
-from iasa.avatar.speaker import speaker_names  # noqa: E402
+from iasa.avatar.moving_parts import Parts  # noqa: E402
+from iasa.avatar.speaker import load_speaker, speaker_names  # noqa: E402
 from iasa.cli.arguments import read_reference  # noqa: E402
 from iasa.cli.main import make_parser  # noqa: E402
 from iasa.config import InputError  # noqa: E402
@@ -27,10 +29,11 @@ from iasa.demo.clip_actions import hand_out, made_before, play_stored, to_compar
 from iasa.demo.compare import compare  # noqa: E402
 from iasa.demo.explore import explore, mask  # noqa: E402
 from iasa.demo.given_speech import begin_run, estimate, read_text, read_what_is_typed, take_sound  # noqa: E402
+from iasa.demo.photo_frame import MOVES, STILL, draw_parts, look_at_photo, offer_crop  # noqa: E402
 from iasa.demo.run_settings import restore_settings  # noqa: E402
 from iasa.demo.service import STAGES, missing_parts, new_output, stop_flag  # noqa: E402
 from iasa.demo.speak import preview_poses, speak_live  # noqa: E402
-from iasa.demo.speaker_choice import BACKDROPS, DRAWN, EXAMPLE, PHOTO, Backdrop, choose_speaker  # noqa: E402
+from iasa.demo.speaker_choice import BACKDROPS, DRAWN, EXAMPLE, PHOTO, PUPPET, Backdrop, choose_speaker  # noqa: E402
 from iasa.demo.tabs import list_missing  # noqa: E402
 from iasa.demo.words import translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
@@ -103,7 +106,8 @@ def test_the_public_endpoints(page):
         assert len(about["description"]) > 60, name
     names = [p["parameter_name"] for p in public(page)["/speak"]["parameters"]]
     assert names[:9] == ["audio", "kind", "example", "number", "photo", "consent", "model", "steps", "seed"]
-    assert names[9:] == ["driving", "amount", "blink", "height", "lock", "motion", "backdrop", "color", "picture"]
+    assert names[9:15] == ["driving", "amount", "blink", "height", "lock", "motion"]
+    assert names[15:] == ["backdrop", "color", "picture", "crop"]
 
 
 def test_heavy_work_waits_in_one_line(page):
@@ -285,7 +289,7 @@ def test_a_restored_run_is_the_same_run(speech, tmp_path):
     """Frame by frame; what the file cannot hold is named."""
     wishes = {"amount": 1.7, "blink": 0.0, "height": 6.0, "lock": True, "motion": "rules", "seed": 5}
     first, *_ = speak(speech, example="dana", **wishes)
-    *settings, _, _, missing = restore_settings(first)
+    *settings, _, _, _, missing = restore_settings(first)
     kind, example, _, model, steps, seed, motion, amount, blink, height, lock, driving = settings
     assert (kind, example, model, seed, motion, driving) == (EXAMPLE, "dana", "student", 5, "rules", None)
     assert "the speech (speech.wav)" in missing and "photo" not in missing and "movement" not in missing
@@ -300,6 +304,94 @@ def test_a_restored_run_is_the_same_run(speech, tmp_path):
     assert "the movement (alba-seed1-poses.npz)" in restore_settings(driven)[-1]
     assert "The lips follow the poses" in figures and "fitted" not in figures
     assert Path(first).name == "dana-seed5.mp4" and Path(poses).name == "alba-seed3-poses.npz"
+
+
+@pytest.fixture
+def photograph(monkeypatch, tmp_path) -> tuple[str, list[np.ndarray]]:
+    """A picture's file, and the pictures that were taken as a photograph: an avatar's points stand for what is found."""
+    from sample_photographs import avatar_photograph
+
+    from iasa.avatar.identity import make_identity
+    from iasa.avatar.retarget import BODY_SEED
+    from iasa.avatar.speaker import Reference
+
+    taken: list[np.ndarray] = []
+
+    def take(picture, name, room=None, keep_frame=False):
+        taken.append(picture)
+        photo = avatar_photograph()
+        person = np.zeros(photo.person.shape, np.float32)
+        person[64:, 128:384] = 1
+        small = np.array(Image.fromarray(picture).resize(photo.image.shape[:2]))
+        photo = replace(photo, person=person, image=small, whole=small)
+        body, still = make_identity(BODY_SEED), np.array(Image.fromarray(small).resize((256, 256)))
+        return Reference(still, photo.keypoints, body, name, photo, 128, room)
+
+    monkeypatch.setattr(speaker_choice, "photograph_speaker", take)
+    shades = np.random.default_rng(1).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    Image.fromarray(np.kron(shades, np.ones((20, 20, 1), np.uint8))).save(tmp_path / "me.png")
+    return str(tmp_path / "me.png"), taken
+
+
+def test_the_crop_is_the_part_of_the_photo_that_is_used(photograph):
+    file, taken = photograph
+    whole = np.asarray(Image.open(file))
+    crop = json.dumps({"box": [0.25, 0.5, 0.75, 1], "picture": "/etc/passwd"})  # the picture is the server's own
+    picture, said = look_at_photo(PHOTO, file, crop)
+    np.testing.assert_array_equal(taken[-1], whole[120:, 80:240])
+    assert picture.shape == (512, 512, 3) and said.startswith("- Head, face and shoulders move\n- The left")
+    assert look_at_photo(PHOTO, file)[1] and (taken[-1] == whole).all()
+    assert look_at_photo(EXAMPLE, file) == look_at_photo(PHOTO, None) == (None, "")
+    german = SimpleNamespace(query_params={"lang": "de"})
+    assert look_at_photo(PHOTO, file, None, german)[1].startswith("- Kopf, Gesicht und Schultern")
+    for bad in ("[0.5, 0, 0.5, 1]", "[0, 0, 1]", "[0, 0, 1, 1e9]", '"abcd"', "[0, 0, 1, NaN]", "1", ""):
+        picture, said = look_at_photo(PHOTO, file, f'{{"box": {bad}}}')
+        assert picture is None and said.startswith("⚠️ The crop is ") and "<" not in said
+    offered = json.loads(offer_crop(file))
+    assert offered["box"] == [0, 0, 1, 1] and Image.open(offered["picture"]).size == (320, 240)
+    assert json.loads(offer_crop(None)) == {"picture": None, "box": None}
+    noise = _write(Path(file).with_name("<i>.png"), "no picture")
+    assert json.loads(offer_crop(str(noise)))["picture"] is None
+    assert look_at_photo(PHOTO, str(noise))[1].startswith("⚠️ &lt;i&gt;.png is not a readable picture")
+
+
+def test_what_keeps_still_is_dashed():
+    """The same outline, in another colour, and about half of it."""
+    from sample_photographs import avatar_photograph
+
+    photo = replace(avatar_photograph(), image=np.zeros((512, 512, 3), np.uint8))
+    moving, still = (draw_parts(photo, Parts((state, state))) for state in ("moves", "cut off"))
+    teal, amber = ((picture == color).all(-1).sum() for picture, color in ((moving, MOVES), (still, STILL)))
+    assert not (moving == STILL).all(-1).any() and 0 < amber < 0.8 * teal
+    assert 0 < (still == MOVES).all(-1).sum() < teal  # face and shoulders move in any photograph
+
+
+def test_a_restored_run_of_a_photograph_is_the_same_run(photograph, speech, tmp_path):
+    """Frame by frame, out of the same file and what the mp4 says: crop, wishes, backdrop and seed among it."""
+    file, taken = photograph
+    crop = json.dumps({"box": [0.25, 0, 1, 0.75]})
+    behind = {"backdrop": "Color", "color": "rgba(61, 107.4, 142, 1)", "crop": crop}
+    first, *_ = speak(speech, PHOTO, photo=file, consent=True, seed=11, amount=1.6, lock=True, **behind)
+    restored = restore_settings(first)
+    kind, _, _, _, _, seed, motion, amount, blink, height, lock, driving, backdrop, color, kept, missing = restored
+    assert (kind, seed, motion, amount, lock, driving, backdrop) == (PHOTO, 11, "rules", 1.6, True, None, "Color")
+    assert "the speech (speech.wav), the photo (me.png)" in missing
+    assert json.loads(kept) == {"box": [0.25, 0, 1, 0.75], "restored": True}
+    offered = offer_crop(file, kept)  # the photograph comes after the settings
+    assert json.loads(offered)["box"] == [0.25, 0, 1, 0.75] and "restored" not in json.loads(offered)
+    assert json.loads(offer_crop(file, offered))["box"] == [0, 0, 1, 1]  # and another one after it
+    given = dict(seed=seed, motion=motion, amount=amount, blink=blink, height=height, lock=lock, backdrop=backdrop)
+    again, *_ = speak(speech, kind, photo=file, consent=True, driving=driving, color=color, crop=offered, **given)
+    np.testing.assert_array_equal(read_video(first)[0], read_video(again)[0])
+    np.testing.assert_array_equal(taken[0], taken[1])
+    assert taken[0].shape == (180, 240, 3)
+
+
+def test_a_puppet_comes_back_as_a_puppet(monkeypatch, speech, photograph):
+    monkeypatch.setattr(speaker_choice, "photo_speaker", lambda picture: replace(load_speaker("alba"), name="photo"))
+    made, *_ = speak(speech, PUPPET, photo=photograph[0], consent=True)
+    restored = restore_settings(made)
+    assert restored[0] == PUPPET and "the photo (me.png)" in restored[-1]
 
 
 def test_an_upload_that_cannot_be_used_is_told_where_it_is(speech, tmp_path):
@@ -319,9 +411,11 @@ def test_an_upload_that_cannot_be_used_is_told_where_it_is(speech, tmp_path):
 
 def test_another_picture_needs_another_consent(page):
     photo = next(block for block in page.blocks.values() if isinstance(block, gr.Image) and block.type == "filepath")
-    consent = next(block for block in page.blocks.values() if getattr(block, "elem_id", None) == "consent")
+    named = {block.elem_id: block._id for block in page.blocks.values() if getattr(block, "elem_id", None)}
     changed = [fn for fn in page.fns.values() if (photo._id, "change") in fn.targets]
-    assert [([out._id for out in fn.outputs], fn.fn()) for fn in changed] == [([consent._id], False)]
+    emptied, offered = sorted(changed, key=lambda fn: fn.fn.__name__)
+    assert ([out._id for out in emptied.outputs], emptied.fn()) == ([named["consent"]], False)
+    assert ([out._id for out in offered.outputs], offered.fn.__name__) == ([named["crop"]], "offer_crop")
 
 
 def test_cancel_stops_what_runs_and_nothing_that_comes_later():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import wave
 from contextlib import suppress
 
@@ -421,3 +422,46 @@ def test_the_language_is_chosen_in_the_page(visit):
     page.wait_for_selector("#generate >> text=Erzeugen")
     page.click("#generate")
     page.wait_for_selector("#player p:has-text('Es fehlt die Sprache')")
+
+
+def test_a_photograph_is_framed_looked_at_and_made_to_speak(visit, tmp_path, speech):
+    """From an upload to a video: what will move is shown, the handles choose a part, and another picture starts anew."""
+    data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
+    pytest.importorskip("mediapipe", reason="finding a person is optional: pip install mediapipe==0.10.21")
+    from PIL import Image
+
+    Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+    page = visit()
+    give_speech(page, speech)
+    page.get_by_label("My photo", exact=True).click()
+    upload = page.locator("input[type=file][accept*='image']").first
+    upload.set_input_files(tmp_path / "astronaut.png")
+    page.wait_for_selector("#said li:has-text('Head, face and shoulders move')")
+    page.wait_for_selector("#said li:has-text('No hands were found')")
+    seen = page.get_attribute("#seen img", "src")
+    handle, frame = page.locator("#crop i[data-at='2 3']"), page.locator("#crop .frame")
+    handle.scroll_into_view_if_needed()
+    at, area = handle.bounding_box(), frame.bounding_box()
+    page.mouse.move(at["x"] + at["width"] - 4, at["y"] + at["height"] - 4)
+    page.mouse.down()
+    page.mouse.move(area["x"] + 0.8 * area["width"], area["y"] + 0.7 * area["height"], steps=3)
+    page.mouse.up()
+    page.wait_for_function("(old) => document.querySelector('#seen img').src !== old", arg=seen)
+    box = page.locator("#crop .box").bounding_box()
+    assert abs(box["width"] / area["width"] - 0.8) < 0.02 and abs(box["height"] / area["height"] - 0.7) < 0.02
+    take_screenshot(page, "app_photo")
+    page.keyboard.press("ArrowRight")
+    page.click("#consent input")
+    page.click("#generate")
+    wait_for_video(page)
+    with page.expect_download() as download:
+        page.click("[id='take.json']")
+    download.value.save_as(tmp_path / "settings.json")
+    left, top, right, bottom = json.loads((tmp_path / "settings.json").read_text())["crop"]
+    assert (left, top) == (0.02, 0) and abs(right - 0.82) < 0.02 and abs(bottom - 0.7) < 0.02
+    page.get_by_label("Drawn from a number", exact=True).click()
+    page.wait_for_selector("#portrait img")
+    before, portrait = page.input_value("#drawn input"), page.get_attribute("#portrait img", "src")
+    page.click("#die")
+    page.wait_for_function("(old) => document.querySelector('#portrait img').src !== old", arg=portrait)
+    assert page.input_value("#drawn input") != before

@@ -62,7 +62,9 @@ def empty_room(monkeypatch):
 def say(tmp_path, chunk: bytes, session: str = "a", kind: str = EXAMPLE) -> str:
     path = tmp_path / f"{time.monotonic_ns()}.wav"
     path.write_bytes(chunk)
-    answer = listen(str(path), kind, speaker_names()[0], None, None, True, 0, SimpleNamespace(session_hash=session))
+    answer = listen(
+        str(path), kind, speaker_names()[0], None, None, True, 0, request=SimpleNamespace(session_hash=session)
+    )
     assert not path.exists()  # nothing is kept
     return answer
 
@@ -138,7 +140,7 @@ def test_whatever_ends_the_run_reaches_the_visitor_once(tmp_path, chunks, monkey
     with pytest.raises(gr.Error, match=rf"{sentence} \(RuntimeError: out of memory\)"):
         for _ in range(2):
             path.write_bytes(chunks[0])
-            listen(str(path), EXAMPLE, speaker_names()[0], None, None, True, 0, request)
+            listen(str(path), EXAMPLE, speaker_names()[0], None, None, True, 0, request=request)
             wait([live._current[0]._run], 30)
     (run,) = live._current
     deadline = time.monotonic() + 30
