@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -22,6 +23,7 @@ from iasa.demo.speaker_choice import (
     PHOTO,
     PICTURE,
     PUPPET,
+    Crop,
     check_seed,
 )
 from iasa.demo.words import words
@@ -94,7 +96,7 @@ def frame_controls() -> tuple[gr.HTML, gr.Image, gr.Markdown]:
     """Handles on the photograph, the frame with what will move, and that in words."""
     with gr.Row(elem_id="framing"):
         crop = gr.HTML(
-            "{}", label="Crop", show_label=False, html_template=FRAME, css_template=FRAME_STYLE,
+            json.dumps({"box": Crop().box}), label="Crop", show_label=False, html_template=FRAME, css_template=FRAME_STYLE,
             js_on_load=FRAME_SCRIPT, elem_id="crop", min_height=0,
         )  # fmt: skip
         seen = gr.Image(

@@ -58,7 +58,7 @@ def write_poses(path) -> str:
 
 SPEAKER = {"kind": EXAMPLE, "example": "dana", "number": 7, "consent": False, "seed": 3}
 MOVEMENT = {"amount": 1.5, "blink": 0.5, "height": 2, "lock": True, "motion": "rules"}
-
+CROP = {"crop": '{"box": [0, 0, 1, 1]}'}
 
 BACKDROP = {"backdrop": "Color", "color": "#224466"}
 FIRST = {"pattern": "dense", "model": "student", "steps": 2}
@@ -72,13 +72,13 @@ def make_calls(poses: str) -> list[tuple[str, dict, str]]:
         ("speak", speech, "15 frames"),
         (
             "speak",
-            speech | SPEAKER | MOVEMENT | BACKDROP | {"model": "student", "steps": 2, "driving": poses},
+            speech | SPEAKER | MOVEMENT | BACKDROP | CROP | {"model": "student", "steps": 2, "driving": poses},
             "student, steps: 2",
         ),
         ("speak", speech | {"model": "teacher", "steps": 5}, "teacher, steps: 5"),
         ("speak", speech | {"kind": DRAWN, "number": 11}, "15 frames"),
         ("poses", speech, ".npz"),
-        ("poses", speech | SPEAKER | MOVEMENT | {"driving": poses}, ".npz"),
+        ("poses", speech | SPEAKER | MOVEMENT | CROP | {"driving": poses}, ".npz"),
         ("compare", speech | {"seconds": 0.4, "teacher_steps": 1, "example": "dana", "seed": 2}, "sparse student"),
         ("compare", speech | {"seconds": 0.4} | FIRST | SECOND, "teacher, pab"),
         ("compare_memory", {"number": 1, "choice": "oracle", "other": "last", "frames": 1}, "| oracle | 1 |"),
@@ -102,6 +102,7 @@ def test_an_agent_calls_every_tool_with_every_argument(address, tmp_path):
     calls = make_calls(write_poses(tmp_path / "driver.npz"))
     refused = [
         ("poses", {"audio": write_speech(), "example": "nobody"}, "nobody"),
+        ("poses", {"audio": write_speech(), "crop": "all of it"}, "The crop is all of it; left, top"),
         ("mask", {}, "There are no poses"),
         ("speak", {"audio": write_speech(), "model": "teacher", "steps": 101}, "1 to 100"),
     ]
