@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
 from iasa.avatar.speaker import speaker_names
 from iasa.config import InputError
-from iasa.demo.service import SessionClip, language_of, plain_errors
+from iasa.demo.service import SessionClip, language_of, new_output, plain_errors
 from iasa.demo.speaker_choice import EXAMPLE
 from iasa.demo.translations import translate
 from iasa.files import atomic_write
@@ -85,7 +87,16 @@ def play_stored(name: str, request: gr.Request | None = None) -> tuple[str, str,
     return json.dumps(message), str(SPEECH / f"{speech}.mp3"), EXAMPLE, speaker, seed
 
 
-def show_still(name: str | None) -> str | dict:
+def show_still(name: str | None, kind: str = EXAMPLE) -> str | dict:
     """The example speaker for the player, which shows it where nothing else is shown."""
     path = SPEAKERS / f"{name}.png"
-    return json.dumps({"still": str(path)}) if name in speaker_names() else gr.skip()
+    return json.dumps({"still": str(path)}) if kind == EXAMPLE and name in speaker_names() else gr.skip()
+
+
+def show_picture(picture: np.ndarray | None) -> str | dict:  # uint8 [H, W, 3]
+    """A photograph or a drawn person for the player, as `show_still`."""
+    if picture is None:
+        return gr.skip()
+    file = new_output(".jpg", "still")
+    Image.fromarray(picture).save(file, quality=90)
+    return json.dumps({"still": str(file)})

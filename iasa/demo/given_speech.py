@@ -8,7 +8,7 @@ import wave
 
 import gradio as gr
 
-from iasa.config import AUDIO_RATE, VIDEO_FPS, InputError, Sentence, check_steps
+from iasa.config import AUDIO_RATE, LAYERS, VIDEO_FPS, InputError, Sentence, check_steps
 from iasa.demo.measured import measured_fps
 from iasa.demo.service import (
     language_of,
@@ -19,6 +19,7 @@ from iasa.demo.service import (
     run_name,
     take_turn,
 )
+from iasa.demo.speaker_choice import EXAMPLE, PHOTO
 from iasa.demo.translations import to_sentence, translate
 from iasa.speech.language import LANGUAGES, detect_language
 
@@ -84,18 +85,20 @@ def take_sound(path: str | None, request: gr.Request | None = None) -> str | dic
     return path
 
 
-def estimate(audio: str | None, model: str, steps: float, request: gr.Request | None = None) -> str:
+def estimate(
+    audio: str | None, model: str, steps: float, kind: str = EXAMPLE, request: gr.Request | None = None
+) -> str:
     """How long the run will take, before it; or why this speech cannot be used."""
     if audio is None:
         return ""
     language = language_of(request)
     try:
         seconds = len(read_speech(audio)) / AUDIO_RATE
-        steps = check_steps(model, int(steps))
+        model, steps = (LAYERS, 0) if kind == PHOTO else (model, check_steps(model, int(steps)))
     except InputError as error:
         return "⚠️ " + html.escape(to_sentence(error.args[0], language), quote=False)
     speed, where = REMEMBERED_SPEED.get((model, steps)), Sentence("by the last run here")
-    if speed is None:
+    if speed is None and model != LAYERS:
         speed = measured_fps(model, steps)
         where = Sentence("by the machine of the table in Learn; the first run also loads the networks")
     if not speed:

@@ -10,7 +10,16 @@ import gradio as gr
 
 from iasa.avatar.speaker import speaker_names
 from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS
-from iasa.demo.clip_actions import FORMATS, POSES, SETTINGS, hand_out, made_before, play_stored, show_still
+from iasa.demo.clip_actions import (
+    FORMATS,
+    POSES,
+    SETTINGS,
+    hand_out,
+    made_before,
+    play_stored,
+    show_picture,
+    show_still,
+)
 from iasa.demo.events import QUIET, answer, hand_over_unopened, name_tool
 from iasa.demo.given_speech import MAX_TEXT, begin_run, estimate, read_what_is_typed, take_sound
 from iasa.demo.microphone import MAX_LIVE_SECONDS, finish_listening, listen, stop_listening
@@ -65,7 +74,7 @@ def speak_tab(made: gr.State) -> ClipButtons:
     with gr.Row(elem_id="speak-columns"):
         with gr.Column(min_width=280, elem_id="inputs"):
             audio, typed, expected = speech_box()
-            speaker, behind = choose_speaker_controls()
+            speaker, behind, pictures = choose_speaker_controls()
             movement = movement_controls()
             settings = settings_controls()
         with gr.Column(min_width=280, elem_id="play"):
@@ -86,7 +95,10 @@ def speak_tab(made: gr.State) -> ClipButtons:
         outputs = [player, audio, *speaker[:2], settings.seed]
         button.click(answer(play_stored, name), None, outputs, **QUIET)
     save_on_click(buttons, made)
-    speaker[1].change(show_still, speaker[1], player, show_progress="hidden", **QUIET)
+    for changed in speaker[:2]:
+        changed.change(show_still, [speaker[1], speaker[0]], player, show_progress="hidden", **QUIET)
+    for picture in pictures:
+        picture.change(show_picture, picture, player, show_progress="hidden", **QUIET)
     connect_controls(audio, speaker, behind, movement, settings, expected)
     return buttons
 
@@ -134,8 +146,8 @@ def connect_controls(audio, speaker, behind, movement: Movement, settings: Setti
     ]
     restore.change(restore_settings, restore, restored, **QUIET)
     model.input(lambda name: gr.update(maximum=MAX_STEPS[name], value=DEFAULT_STEPS[name]), model, steps, **QUIET)
-    for changed in (audio, model, steps):
-        changed.change(estimate, [audio, model, steps], expected, show_progress="hidden", **QUIET)
+    for changed in (audio, model, steps, kind):
+        changed.change(estimate, [audio, model, steps, kind], expected, show_progress="hidden", **QUIET)
 
 
 def movement_controls() -> Movement:

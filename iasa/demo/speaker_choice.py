@@ -78,7 +78,7 @@ class Crop:
         try:
             given = json.loads(text)["box"]
             left, top, right, bottom = (float(share) for share in (given or cls().box))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(UNUSABLE_CROP, given=display_name(text)) from error
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise InputError(UNUSABLE_CROP, given=given)
@@ -99,7 +99,11 @@ class Crop:
 
 def is_restored(text: str | None) -> bool:
     """Whether a crop comes from a video's settings, so that it is the next photograph's."""
-    return bool(text) and json.loads(text).get("restored", False)
+    try:
+        given = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(given, dict) and given.get("restored") is True
 
 
 def to_hex(color: str | None) -> str:

@@ -30,9 +30,9 @@ from iasa.demo.words import words
 from iasa.paths import SPEAKERS
 
 
-def choose_speaker_controls() -> tuple[list[Any], list[Any]]:
-    """Who speaks (kind, example, number, photo, consent), and what is behind a photo's person (kind, color, picture); only
-    what the choice needs is shown."""
+def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.Image]]:
+    """Who speaks (kind, example, number, photo, consent), what is behind a photo's person with the part of it that is used
+    (kind, color, picture, crop), and pictures of who is chosen; only what the choice needs is shown."""
     names = speaker_names()
     kinds = [
         (words("Example speaker"), EXAMPLE), (words("Drawn from a number"), DRAWN),
@@ -47,7 +47,7 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any]]:
         )  # fmt: skip
         example = gr.Radio(names, value=names[0] if names else None, label=words("Click on a picture, or on a name"))
     with gr.Column(visible=not names) as drawn:
-        number = drawn_controls(kind)
+        number, portrait = drawn_controls(kind)
     with gr.Column(visible=False) as photographed:
         photo = hand_over_unopened(
             gr.Image(
@@ -55,6 +55,7 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any]]:
                 type="filepath",
                 label=words("A picture of one person, from the front"),
                 height=200,
+                elem_id="photo",
             )
         )
         crop, seen, said = frame_controls()
@@ -72,10 +73,10 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any]]:
     kind.change(lambda kind: [gr.update(visible=kind in kinds) for kinds in shown_for], kind, columns, **QUIET)
     gallery.select(pick_example, None, example, **QUIET)
     example.change(show_example, example, gallery, **QUIET)
-    return [kind, example, number, photo, consent], [*behind, crop]
+    return [kind, example, number, photo, consent], [*behind, crop], [seen, portrait]
 
 
-def drawn_controls(kind: gr.Radio) -> gr.Number:
+def drawn_controls(kind: gr.Radio) -> tuple[gr.Number, gr.Image]:
     """The seed of a drawn person, who is shown; the die throws another one."""
     with gr.Row(equal_height=True, elem_id="drawn"):
         number = gr.Number(7, label=words("Seed: each gives a new person"), precision=0, minimum=0, maximum=MAX_SEED)
@@ -89,7 +90,7 @@ def drawn_controls(kind: gr.Radio) -> gr.Number:
             draw_portrait, [kind, number], portrait, concurrency_id="look", trigger_mode="always_last",
             api_visibility="private", show_progress="hidden",
         )  # fmt: skip
-    return number
+    return number, portrait
 
 
 def frame_controls() -> tuple[gr.HTML, gr.Image, gr.Markdown]:

@@ -24,7 +24,7 @@ from iasa.avatar.speaker import load_speaker, speaker_names  # noqa: E402
 from iasa.cli.arguments import read_reference  # noqa: E402
 from iasa.cli.main import make_parser  # noqa: E402
 from iasa.config import InputError  # noqa: E402
-from iasa.demo import learn, service, speaker_choice  # noqa: E402
+from iasa.demo import given_speech, learn, service, speaker_choice  # noqa: E402
 from iasa.demo.clip_actions import hand_out, made_before, play_stored, to_comparison  # noqa: E402
 from iasa.demo.compare import compare  # noqa: E402
 from iasa.demo.explore import explore, mask  # noqa: E402
@@ -344,12 +344,15 @@ def test_the_crop_is_the_part_of_the_photo_that_is_used(photograph):
     assert look_at_photo(EXAMPLE, file) == look_at_photo(PHOTO, None) == (None, "")
     german = SimpleNamespace(query_params={"lang": "de"})
     assert look_at_photo(PHOTO, file, None, german)[1].startswith("- Kopf, Gesicht und Schultern")
-    for bad in ("[0.5, 0, 0.5, 1]", "[0, 0, 1]", "[0, 0, 1, 1e9]", '"abcd"', "[0, 0, 1, NaN]", "1", ""):
+    for bad in ("[0.5, 0, 0.5, 1]", "[0, 0, 1]", "[0, 0, 1, 1e9]", '"abcd"', "[0, 0, 1, NaN]", "1", "", "[" * 10**5):
         picture, said = look_at_photo(PHOTO, file, f'{{"box": {bad}}}')
         assert picture is None and said.startswith("⚠️ The crop is ") and "<" not in said
     offered = json.loads(offer_crop(file))
     assert offered["box"] == [0, 0, 1, 1] and Image.open(offered["picture"]).size == (320, 240)
     assert json.loads(offer_crop(None)) == {"picture": None, "box": None}
+    assert all(
+        json.loads(offer_crop(file, bad))["box"] == [0, 0, 1, 1] for bad in ("[1]", "{", "[" * 10**5, '{"restored": 1}')
+    )
     noise = _write(Path(file).with_name("<i>.png"), "no picture")
     assert json.loads(offer_crop(str(noise)))["picture"] is None
     assert look_at_photo(PHOTO, str(noise))[1].startswith("⚠️ &lt;i&gt;.png is not a readable picture")
@@ -407,6 +410,10 @@ def test_an_upload_that_cannot_be_used_is_told_where_it_is(speech, tmp_path):
     few, many = (float(re.search(r"about (\d+) s", estimate(speech, "teacher", steps))[1]) for steps in (2, 100))
     assert many > 5 * few
     assert "1 to 4" in estimate(speech, "student", 50)
+    given_speech.REMEMBERED_SPEED.pop(("layers", 0), None)
+    assert estimate(speech, "teacher", 50, PHOTO) == "0.6 s of speech."  # which moves in layers, whatever the model
+    given_speech.REMEMBERED_SPEED["layers", 0] = 5.0
+    assert "about 5 s of work (by the last run here)" in estimate(speech, "teacher", 50, PHOTO)
 
 
 def test_another_picture_needs_another_consent(page):

@@ -438,6 +438,7 @@ def test_a_photograph_is_framed_looked_at_and_made_to_speak(visit, tmp_path, spe
     upload.set_input_files(tmp_path / "astronaut.png")
     page.wait_for_selector("#said li:has-text('Head, face and shoulders move')")
     page.wait_for_selector("#said li:has-text('No hands were found')")
+    page.wait_for_function("document.querySelector('#player img').src.endsWith('still.jpg')")  # on the first screen
     seen = page.get_attribute("#seen img", "src")
     handle, frame = page.locator("#crop i[data-at='2 3']"), page.locator("#crop .frame")
     handle.scroll_into_view_if_needed()

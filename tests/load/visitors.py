@@ -118,7 +118,7 @@ class Visitor:
 
     def preview(self) -> None:
         data = self.settings(self.upload(speech(self.random)), self.number)
-        answer = self.call("poses", data[:6] + data[8:-3])
+        answer = self.call("poses", data[:6] + data[8:-4] + data[-1:])
         if answer is not None and not answer["success"]:
             self.record.fault(f"poses: {answer['output'].get('error')}")
 
@@ -133,7 +133,7 @@ class Visitor:
             self.record.fault(f"explore: {answer['output'].get('error')}")
 
     def estimate(self) -> None:
-        answer = self.call("estimate", [self.upload(speech(self.random)), "student", 1])
+        answer = self.call("estimate", [self.upload(speech(self.random)), "student", 1, "Example speaker"])
         if answer is not None and not answer["success"]:
             self.record.fault(f"estimate: {answer['output'].get('error')}")
 
@@ -187,7 +187,7 @@ class Visitor:
                 if got.status_code == 200:
                     self.record.fault(f"junk: {body[:40]!r} is accepted")
         else:
-            self.call("estimate", [None, "teacher", "many"])
+            self.call("estimate", [None, "teacher", "many", None])
 
     def expect_refusal(self, answer: dict | None) -> None:
         if answer is not None and answer["success"]:
@@ -202,7 +202,7 @@ class Visitor:
 
     def settings(self, audio: dict, seed: int) -> list:
         name = self.random.choice(speaker_names())
-        movement, behind = [None, 1, 1, 0, False, "rules"], ["Own room", None, None]
+        movement, behind = [None, 1, 1, 0, False, "rules"], ["Own room", None, None, None]
         return [audio, "Example speaker", name, 7, None, False, "student", 1, seed, *movement, *behind]
 
     def upload(self, data: bytes, name: str = "speech.wav") -> dict:
