@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
 from iasa.avatar.speaker import speaker_names
 from iasa.config import InputError
-from iasa.demo.service import SessionClip, language_of, new_output, plain_errors
+from iasa.demo.service import SessionClip, language_of, plain_errors
 from iasa.demo.speaker_choice import EXAMPLE
 from iasa.demo.translations import translate
 from iasa.files import atomic_write
@@ -93,10 +91,6 @@ def show_still(name: str | None, kind: str = EXAMPLE) -> str | dict:
     return json.dumps({"still": str(path)}) if kind == EXAMPLE and name in speaker_names() else gr.skip()
 
 
-def show_picture(picture: np.ndarray | None) -> str | dict:  # uint8 [H, W, 3]
+def show_picture(file: str | None) -> str | dict:
     """A photograph or a drawn person for the player, as `show_still`."""
-    if picture is None:
-        return gr.skip()
-    file = new_output(".jpg", "still")
-    Image.fromarray(picture).save(file, quality=90)
-    return json.dumps({"still": str(file)})
+    return json.dumps({"still": file}) if file else gr.skip()

@@ -27,6 +27,8 @@ FINGERS = [[0, *range(first, first + 4)] for first in (1, 5, 9, 13, 17)]  # poin
 FRAME_SCRIPT = (files("iasa.demo") / "photo_frame.js").read_text(encoding="utf-8")
 FRAME = """<div class="frame" hidden><img alt=""><div class="box" tabindex="0" role="group">
 <i data-at="0 1"></i><i data-at="2 1"></i><i data-at="0 3"></i><i data-at="2 3"></i></div></div>"""
+SHOWN = """${value ? '<img alt="" src="gradio_api/file=' + encodeURI(value) + '">' : ""}"""
+SHOWN_STYLE = "img { display: block; max-width: 100%; max-height: 320px; margin: 0 auto; border-radius: 4px; }"
 FRAME_STYLE = """
 .frame { position: relative; width: fit-content; margin: 0 auto; overflow: hidden; touch-action: none; }
 .frame[hidden] { display: none; }
@@ -63,20 +65,29 @@ def offer_crop(photo: str | None, crop: str | None = None, request: gr.Request |
 
 def look_at_photo(
     kind: str, photo: str | None, crop: str | None = None, request: gr.Request | None = None
-) -> tuple[np.ndarray | None, str]:
-    """What will move, before Generate: the frame with outlines and a sentence for each part; or why it cannot be used."""
+) -> tuple[str, str]:
+    """What will move, before Generate: a picture's file, the frame with outlines, and a sentence for each part; or why the
+    photograph cannot be used."""
     language = language_of(request)
     if photo is None or kind not in (PHOTO, PUPPET):
-        return None, ""
+        return "", ""
     try:
         reference = take_speaker(kind, photo, crop=Crop.read(crop))
     except (InputError, ImportError) as error:
         said = to_sentence(error.args[0] if error.args else str(error), language)
-        return None, "⚠️ " + html.escape(said, quote=False)
+        return "", "⚠️ " + html.escape(said, quote=False)
     if reference.photo is None or reference.parts is None:
-        return reference.image, ""
+        return keep_picture(reference.image), ""
     said = [to_sentence(one, language) for one in (*reference.describe()[:-1], *reference.parts.sentences)]
-    return draw_parts(reference.photo, reference.parts), "\n".join(f"- {sentence}" for sentence in said)
+    drawn = draw_parts(reference.photo, reference.parts)
+    return keep_picture(drawn), "\n".join(f"- {sentence}" for sentence in said)
+
+
+def keep_picture(picture: np.ndarray) -> str:  # uint8 [H, W, 3]
+    """A file that the page shows."""
+    file = new_output(".jpg", "still")
+    Image.fromarray(picture).save(file, quality=90)
+    return str(file)
 
 
 def draw_parts(photo: Photograph, parts: Parts) -> np.ndarray:  # uint8 [SIDE, SIDE, 3]

@@ -7,11 +7,19 @@ import random
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from iasa.avatar.speaker import draw_speaker, speaker_names
 from iasa.demo.events import QUIET, hand_over_unopened
-from iasa.demo.photo_frame import FRAME, FRAME_SCRIPT, FRAME_STYLE, look_at_photo, offer_crop
+from iasa.demo.photo_frame import (
+    FRAME,
+    FRAME_SCRIPT,
+    FRAME_STYLE,
+    SHOWN,
+    SHOWN_STYLE,
+    keep_picture,
+    look_at_photo,
+    offer_crop,
+)
 from iasa.demo.service import plain_errors
 from iasa.demo.speaker_choice import (
     BACKDROPS,
@@ -30,7 +38,7 @@ from iasa.demo.words import words
 from iasa.paths import SPEAKERS
 
 
-def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.Image]]:
+def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.HTML]]:
     """Who speaks (kind, example, number, photo, consent), what is behind a photo's person with the part of it that is used
     (kind, color, picture, crop), and pictures of who is chosen; only what the choice needs is shown."""
     names = speaker_names()
@@ -76,14 +84,12 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.Image]]:
     return [kind, example, number, photo, consent], [*behind, crop], [seen, portrait]
 
 
-def drawn_controls(kind: gr.Radio) -> tuple[gr.Number, gr.Image]:
+def drawn_controls(kind: gr.Radio) -> tuple[gr.Number, gr.HTML]:
     """The seed of a drawn person, who is shown; the die throws another one."""
     with gr.Row(equal_height=True, elem_id="drawn"):
         number = gr.Number(7, label=words("Seed: each gives a new person"), precision=0, minimum=0, maximum=MAX_SEED)
         die = gr.Button(words("Draw another person"), size="sm", min_width=90, elem_id="die")
-    portrait = gr.Image(
-        interactive=False, show_label=False, label=words("The drawn person"), height=220, buttons=[], elem_id="portrait"
-    )
+    portrait = shown_picture("portrait")
     die.click(throw_die, None, number, **QUIET)
     for changed in (kind.change, number.change):
         changed(
@@ -93,29 +99,32 @@ def drawn_controls(kind: gr.Radio) -> tuple[gr.Number, gr.Image]:
     return number, portrait
 
 
-def frame_controls() -> tuple[gr.HTML, gr.Image, gr.Markdown]:
+def frame_controls() -> tuple[gr.HTML, gr.HTML, gr.Markdown]:
     """Handles on the photograph, the frame with what will move, and that in words."""
     with gr.Row(elem_id="framing"):
         crop = gr.HTML(
             json.dumps({"box": Crop().box}), label="Crop", show_label=False, html_template=FRAME, css_template=FRAME_STYLE,
             js_on_load=FRAME_SCRIPT, elem_id="crop", min_height=0,
         )  # fmt: skip
-        seen = gr.Image(
-            interactive=False, show_label=False, label=words("What will move"), height=320, buttons=[], elem_id="seen"
-        )
+        seen = shown_picture("seen")
     return crop, seen, gr.Markdown(elem_id="said")
+
+
+def shown_picture(name: str) -> gr.HTML:
+    """A picture by its file: gradio's own is a button without a name."""
+    return gr.HTML("", show_label=False, html_template=SHOWN, css_template=SHOWN_STYLE, elem_id=name)
 
 
 def throw_die() -> int:
     return random.randrange(MAX_SEED + 1)
 
 
-def draw_portrait(kind: str, number: float | None, request: gr.Request | None = None) -> np.ndarray | None:
-    """The drawn person of a seed."""
+def draw_portrait(kind: str, number: float | None, request: gr.Request | None = None) -> str:
+    """The picture's file of the drawn person of a seed."""
     if kind != DRAWN:
-        return None
+        return ""
     with plain_errors(request):
-        return draw_speaker(check_seed(number)).image
+        return keep_picture(draw_speaker(check_seed(number)).image)
 
 
 def backdrop_controls() -> list[Any]:

@@ -51,6 +51,7 @@ CSS = """.gradio-container {
 #speech .gallery > * { border: 1px solid var(--border-color-primary); border-radius: 6px; }
 #speech-ways { align-items: end; gap: 8px; padding: 0 10px 10px; background: none; }
 #speech-ways > * { flex: 1 1 auto; width: auto; }
+#speech :is(time, .playback span) { color: var(--body-text-color); }
 #photo [data-testid="block-label"] { position: static; width: fit-content; }
 #compared-table { overflow-x: auto; }
 #compared-table :is(th, td) { white-space: nowrap; padding-inline: 8px !important; }
