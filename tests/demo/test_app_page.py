@@ -447,7 +447,7 @@ def test_a_photograph_is_framed_looked_at_and_made_to_speak(visit, tmp_path, spe
     page.mouse.down()
     page.mouse.move(area["x"] + 0.8 * area["width"], area["y"] + 0.7 * area["height"], steps=3)
     page.mouse.up()
-    page.wait_for_function("(old) => document.querySelector('#seen img').src !== old", arg=seen)
+    page.wait_for_function("(old) => document.querySelector('#seen img').getAttribute('src') !== old", arg=seen)
     box = page.locator("#crop .box").bounding_box()
     assert abs(box["width"] / area["width"] - 0.8) < 0.02 and abs(box["height"] / area["height"] - 0.7) < 0.02
     take_screenshot(page, "app_photo")
@@ -464,5 +464,5 @@ def test_a_photograph_is_framed_looked_at_and_made_to_speak(visit, tmp_path, spe
     page.wait_for_selector("#portrait img")
     before, portrait = page.input_value("#drawn input"), page.get_attribute("#portrait img", "src")
     page.click("#die")
-    page.wait_for_function("(old) => document.querySelector('#portrait img').src !== old", arg=portrait)
+    page.wait_for_function("(old) => document.querySelector('#portrait img').getAttribute('src') !== old", arg=portrait)
     assert page.input_value("#drawn input") != before
