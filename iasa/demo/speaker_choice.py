@@ -79,7 +79,7 @@ class Crop:
             given = json.loads(text)["box"]
             left, top, right, bottom = (float(share) for share in (given or cls().box))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise InputError(UNUSABLE_CROP, given=display_name(text)) from error
+            raise InputError(UNUSABLE_CROP, given=display_name(str(text))) from error
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise InputError(UNUSABLE_CROP, given=given)
         return cls((left, top, right, bottom))

@@ -347,6 +347,7 @@ def test_the_crop_is_the_part_of_the_photo_that_is_used(photograph):
     for bad in ("[0.5, 0, 0.5, 1]", "[0, 0, 1]", "[0, 0, 1, 1e9]", '"abcd"', "[0, 0, 1, NaN]", "1", "", "[" * 10**5):
         picture, said = look_at_photo(PHOTO, file, f'{{"box": {bad}}}')
         assert picture == "" and said.startswith("⚠️ The crop is ") and "<" not in said
+    assert look_at_photo(PHOTO, file, 7)[1].startswith("⚠️ The crop is 7; ")  # programs may send anything
     offered = json.loads(offer_crop(file))
     assert offered["box"] == [0, 0, 1, 1] and Image.open(offered["picture"]).size == (320, 240)
     assert json.loads(offer_crop(None)) == {"picture": None, "box": None}
@@ -457,7 +458,7 @@ def test_a_run_that_was_cancelled_in_the_line_ends_when_its_turn_comes(speech):
     inputs = [speech, EXAMPLE, "alba", None, None, False, "student", 1, 3, None, 1.0, 1.0, 0.0, False, "rules"]
     service.request_stop(visitor)
     started = time.monotonic()
-    behind = ["Own room", None, None]
+    behind = ["Own room", None, None, None]
 
     def last_of(turn: int) -> tuple:
         return list(speak_live(*inputs, *behind, turn, request=visitor))[-1]
