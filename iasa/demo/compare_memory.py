@@ -17,6 +17,9 @@ from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
 from iasa.masks.frame_choice import CHOICES
 from iasa.media.content_credentials import sign_if_asked
+from iasa.models.checkpoint import find_weights, load_weights
+from iasa.models.patch_codec import PatchCodec
+from iasa.models.transformer import VideoTransformer
 
 MOST_FRAMES = 8  # remembered
 REACH = 25  # frames, 10 s
@@ -56,14 +59,11 @@ def compare_memory(
 
 
 @lru_cache(maxsize=1)
-def load_memory_bed():
-    """(teacher, codec), which belong together."""
-    from iasa.models.checkpoint import find_weights, load_weights
-    from iasa.models.patch_codec import PatchCodec
-    from iasa.models.transformer import VideoTransformer
-
-    networks = ((VideoTransformer, "memory_teacher"), (PatchCodec, "memory_codec"))
-    return tuple(load_weights(kind, find_weights(None, name)).requires_grad_(False) for kind, name in networks)
+def load_memory_bed() -> tuple[VideoTransformer, PatchCodec]:
+    """The teacher and its codec."""
+    teacher = load_weights(VideoTransformer, find_weights(None, "memory_teacher"))
+    codec = load_weights(PatchCodec, find_weights(None, "memory_codec"))
+    return teacher.requires_grad_(False), codec.requires_grad_(False)
 
 
 def draw_memories(

@@ -101,7 +101,7 @@ def public(page: gr.Blocks) -> dict[str, dict]:
 
 def test_the_public_endpoints(page):
     """With names and descriptions; the page's own small events are not among them."""
-    assert set(public(page)) == {"/speak", "/poses", "/compare", "/explore", "/mask"}
+    assert set(public(page)) == {"/speak", "/poses", "/compare", "/compare_memory", "/explore", "/mask"}
     for name, about in public(page).items():
         assert len(about["description"]) > 60, name
     names = [p["parameter_name"] for p in public(page)["/speak"]["parameters"]]
