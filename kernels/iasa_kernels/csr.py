@@ -65,12 +65,13 @@ class KeptList:
 
     They are a matrix [rows, block_k]: each block of keys has a row for every query that it meets. A tile of `backward_k`
     begins at row offset[i] (tested_offset[i]). Part i of a kept block, at most TAIL keys of it, begins at row first[i] and
-    column column[i]; row r of queries of plan p reads the parts pointer[p, r, 0] to pointer[p, r, 1].
+    column column[i]; row r of queries of plan p reads the parts pointer[p, r, 0] to pointer[p, r, 2], of which those up to
+    pointer[p, r, 1] have TAIL keys and need no mask.
     """
 
     offset: Tensor  # int32 [tiles of backward_k]
     tested_offset: Tensor  # int32 [tested tiles of it]
-    pointer: Tensor  # int32 [p, rows, 2]
+    pointer: Tensor  # int32 [p, rows, 3]
     first: Tensor  # int32 [parts]
     column: Tensor  # int32 [parts]
     key_start: Tensor  # int32 [parts], token
@@ -313,12 +314,15 @@ def _make_kept(
     tile = by_place[torch.searchsorted(key, wanted, right=True) - 1]
     first = offset[tile] + q_start[rows] - start[tile]
     of, part = _count_off((k_size[columns] + TAIL - 1) // TAIL)
-    ends = torch.bincount(rows[of], minlength=len(q_start)).cumsum(0)
-    begins = torch.nn.functional.pad(ends[:-1], (1, 0))
     column = part * TAIL
-    parts = (first[of], column, k_start[columns][of] + column, (k_size[columns][of] - column).clamp_max(TAIL))
+    parts = [first[of], column, k_start[columns][of] + column, (k_size[columns][of] - column).clamp_max(TAIL)]
+    row_and_kind = 2 * rows[of] + (parts[-1] < TAIL).long()
+    by_kind = torch.argsort(row_and_kind, stable=True)
+    counts = torch.bincount(row_and_kind, minlength=2 * len(q_start)).view(-1, 2)
+    ends = counts.flatten().cumsum(0).view(-1, 2)
+    pointer = torch.cat([ends[:, :1] - counts[:, :1], ends], 1)[None]
     tiles = len(by_key.tile_start)
-    lists = (offset[:tiles], offset[tiles:], torch.stack([begins, ends], 1)[None], *parts)
+    lists = (offset[:tiles], offset[tiles:], pointer, *(x[by_kind] for x in parts))
     return KeptList(*(x.int().contiguous() for x in lists))
 
 
