@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from iasa.backbones.speech_scene import crop_box, cut_picture
 from iasa.config import InputError
 from iasa.keypoints import BODY, COUNT, Keypoints
 from iasa.media.reader import open_video
-from iasa.pose import extract_keypoints, find_runs, keep_frames
+from iasa.pose import extract_keypoints, find_cuts, find_jumps, find_runs, keep_frames
+from iasa.pose.shots import shrink
 
 SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi")
 LONGEST = 3600.0  # seconds of a video
-_THUMB = 32  # pixels of the pictures that are compared for cuts
-_CUT, _SUDDEN = 0.08, 4.0  # mean difference of brightness, and how many times that of the pictures around
 
 PoseFinder = Callable[
     [Iterable[np.ndarray], float], Keypoints
@@ -51,19 +49,11 @@ def find_videos(folder: Path) -> list[Path]:
     return paths
 
 
-def find_cuts(brightness: np.ndarray) -> np.ndarray:
-    """Frames that begin a new scene, from small grey pictures [f, h, w] in 0..1: bool [f]."""
-    change = np.abs(np.diff(brightness, axis=0)).mean((1, 2)) if len(brightness) > 1 else np.zeros(0)
-    padded = np.pad(change, 2, mode="edge") if len(change) else change
-    around = np.array([np.median(padded[i : i + 5]) for i in range(len(change))])
-    return np.concatenate([[False], (change > _CUT) & (change > _SUDDEN * around)])[: len(brightness)]
-
-
-def find_takes(keep: np.ndarray, cuts: np.ndarray, length: int) -> list[tuple[int, int]]:
-    """Runs of kept frames without a cut inside, at least `length` long: (first, end)."""
+def find_takes(keep: np.ndarray, cuts: Sequence[int], length: int) -> list[tuple[int, int]]:
+    """Runs of kept frames without a cut inside, at least `length` long: (first, end). `cuts` are frames that begin a shot."""
     takes = []
     for first, end in find_runs(keep):
-        edges = [first, *(int(t) for t in np.flatnonzero(cuts) if first < t < end), end]
+        edges = [first, *(t for t in cuts if first < t < end), end]
         takes += [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b - a >= length]
     return takes
 
@@ -72,19 +62,20 @@ def read_clips(
     path: Path, height: int, width: int, fps: float = 16.0, length: int = 81, find_poses: PoseFinder = extract_keypoints
 ) -> tuple[Iterator[VideoClip], VideoReport]:
     """The clips of a video, one at a time (it is decoded twice, so that no more than one clip is held). Raises InputError."""
-    thumbs: list[np.ndarray] = []
+    small: list[np.ndarray] = []
     size = (1, 1)
 
     def watched(pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         nonlocal size
         for picture in pictures:
             size = (picture.shape[0], picture.shape[1])
-            thumbs.append(np.asarray(Image.fromarray(picture).convert("L").resize((_THUMB, _THUMB)), np.float32) / 255)
+            small.append(shrink(picture))
             yield picture
 
     with open_video(path, LONGEST, fps=fps) as (pictures, _):
         poses = find_poses(watched(pictures), fps)
-    takes = find_takes(keep_frames(poses), find_cuts(np.stack(thumbs)), length)
+    cuts = sorted({*find_cuts(small), *find_jumps(poses)})
+    takes = find_takes(keep_frames(poses), cuts, length)
     starts = [(first, start) for first, end in takes for start in range(first, end - length + 1, length)]
     report = VideoReport(len(poses), len(starts) * length)
     return _cut_clips(path, to_picture(poses, size), size, starts, (height, width), fps, length), report

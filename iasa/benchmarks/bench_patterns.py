@@ -226,11 +226,13 @@ def finetuned_rows(
     pipeline: CoSpeechPipeline, people: list[Subject], options: PatternOptions, like: Setting, refused: dict
 ) -> list[dict]:
     """The rows of `like` at its middle density, each pattern with weights that were trained under it for as many steps."""
+    from iasa.training.datasets import encode_shards
     from iasa.training.finetune_pattern import finetune_pattern
 
     if options.data is None:
         raise InputError("--finetune needs --data DIR, the clips that `python -m iasa train data` makes")
     rows, data, frames = [], Path(options.data), frames_of(options) // FRAMES_PER_LATENT
+    encode_shards(data, "train", pipeline.autoencoder)
     teacher = pipeline.models["teacher"]
     for name in ORDER:
         setting = replace(like, densities=(like.middle,), patterns=(name,), finetuned=options.finetune)

@@ -23,8 +23,7 @@ LARGEST_GROWTH = 1.4  # of the face's height, likewise
 
 def find_cuts(frames: Iterable[np.ndarray]) -> list[int]:  # uint8 [H, W, 3] each
     """The frames at which another shot begins, by hard cuts, and at which a dissolve begins and ends."""
-    small = [Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BOX) for frame in frames]
-    pictures = np.stack([np.asarray(picture, np.int16) for picture in small])  # [f, SIDE, SIDE, 3]
+    pictures = np.stack([shrink(frame) for frame in frames]).astype(np.int16)  # [f, SIDE, SIDE, 3]
     change = np.abs(np.diff(pictures, axis=0)).mean(axis=(1, 2, 3))  # [f - 1]: from frame k to k + 1
     cuts = [k + 1 for k in np.flatnonzero(change > SPIKE) if change[k] > STANDS_OUT * _around(change, k)]
     colours = np.stack([_colours(picture) for picture in pictures])  # [f, 64]
@@ -32,6 +31,11 @@ def find_cuts(frames: Iterable[np.ndarray]) -> list[int]:  # uint8 [H, W, 3] eac
     for first, end in pairwise(edges):
         cuts += _find_dissolves(colours[first:end], first)
     return sorted(set(cuts))
+
+
+def shrink(frame: np.ndarray) -> np.ndarray:  # uint8 [H, W, 3] -> uint8 [SIDE, SIDE, 3]
+    """What is compared of a frame: such small pictures may be kept of a long video, and given instead of the frames."""
+    return np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def _around(change: np.ndarray, k: int) -> float:

@@ -20,7 +20,7 @@ from iasa.grid import TokenGrid
 from iasa.masks.blocks import region_order
 from iasa.masks.frame_choice import first_showings, most_shown
 from iasa.masks.regions import warp_rigid
-from iasa.masks.similarity import rigid_distance, top_k_past
+from iasa.masks.similarity import top_k_past
 from iasa.pose.filter import find_runs as filter_runs
 from iasa.teaching.verdict import is_right
 
@@ -69,7 +69,10 @@ def rigid_fit(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def pose_distance(p: np.ndarray, q: np.ndarray) -> float:
-    return float(rigid_distance(torch.from_numpy(np.stack([p, q])))[0, 1])
+    a, b = p - p.mean(0), q - q.mean(0)  # in numbers alone: it is called for every pair of frames
+    cross = (b[:, 0] * a[:, 1] - b[:, 1] * a[:, 0]).sum()
+    kept = (a**2).sum() + (b**2).sum() - 2 * np.hypot(cross, (a * b).sum())
+    return float(np.sqrt(max(kept, 0.0)))
 
 
 def choose_past(S: np.ndarray, k: int) -> np.ndarray:

@@ -742,15 +742,20 @@ def test_comparing(speech):
 
 def test_comparing_two_patterns(speech):
     given, request = ["monarch", "svg2"], SimpleNamespace(session_hash="c")
-    video, table = compare(speech, speaker_names()[0], 0.4, 1, 0, given, request, Steps())
+    shared = (speech, speaker_names()[0], 0.4, 1, 0)
+    video, table = compare(*shared, "monarch", "student", 1, "svg2", "student", 2, request, Steps())
     frames, _ = read_video(video)
     assert frames.shape == (10, 256 + 22, 2 * 256, 3)
     left, right = frames[:, :256, :256].astype(int), frames[:, :256, 256:].astype(int)
     assert 0 < np.abs(left - right).mean() < 10  # the same clip, and not the same pictures
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == given
-    for wrong in (["svg2"], ["svg2", "pab"], ["svg2", "spiral"]):
-        with pytest.raises(gr.Error, match="two of dense, input_aware"):
-            compare(speech, speaker_names()[0], 0.4, 1, 0, wrong, request, Steps())
+    for wrong, said in (
+        ("", "two of dense, input_aware"),
+        ("spiral", "two of dense"),
+        ("pab", "and this one is made frame by frame"),
+    ):
+        with pytest.raises(gr.Error, match=said):
+            compare(*shared, "svg2", "student", 2, wrong, "student", 2, request, Steps())
 
 
 def test_exploring(speech, tmp_path):
