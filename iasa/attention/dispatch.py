@@ -98,9 +98,9 @@ def _one_plan(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, backend: str
 def measured_backend(q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, by_rule: str) -> str:
     """The fastest backend for these tensors on their device; `by_rule` where none of those in question runs."""
     density = plan.block_csr().density()
-    names = dict.fromkeys([by_rule, *(["dense"] if plan.grid.tokens <= MAX_DENSE_TOKENS else [])])
+    names = [by_rule, *(["dense"] if plan.grid.tokens <= MAX_DENSE_TOKENS else [])]
     if why_no_kernels() is None and q.dtype != torch.float64 and plan.options.block <= 128:
-        names |= dict.fromkeys(["triton"] if q.dtype == torch.float32 else ["triton", "two-pass"])
+        names += ["triton"] if q.dtype == torch.float32 else ["triton", "two-pass"]
     key = (q.device, q.dtype, *q.shape, round(density, 2), plan.options.mode)
     return fastest(key, {name: partial(_run, q, k, v, plan, name) for name in names}, q.device)
 
