@@ -148,21 +148,8 @@ def speak(
     with plain_errors(request):
         wishes, behind = MotionEdits(amount, blink, height, bool(lock), motion), Backdrop(backdrop, color, picture)
         asked = (
-            audio,
-            kind,
-            example,
-            number,
-            photo,
-            consent,
-            model,
-            steps,
-            seed,
-            driving,
-            wishes,
-            behind,
-            crop,
-            request,
-        )
+            audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, behind, crop, request,
+        )  # fmt: skip
         *_, last = speak_steps(*asked, progress, watch_stop(request), LiveVideo("program"))
         if len(last) == 1:
             return None, translate("Stopped.", language_of(request)), None
@@ -184,21 +171,8 @@ def speak_live(
         with plain_errors(request):
             wishes, behind = MotionEdits(amount, blink, height, bool(lock), motion), Backdrop(backdrop, color, picture)
             asked = (
-                audio,
-                kind,
-                example,
-                number,
-                photo,
-                consent,
-                model,
-                steps,
-                seed,
-                driving,
-                wishes,
-                behind,
-                crop,
-                request,
-            )
+                audio, kind, example, number, photo, consent, model, steps, seed, driving, wishes, behind, crop, request,
+            )  # fmt: skip
             yield live.message("", share=0.0), "", keep
             for last in until_stopped(
                 lambda stop, tell: speak_steps(*asked, tell_page(live, tell), stop, live), stopped

@@ -71,8 +71,7 @@ def rigid_fit(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.nd
 def pose_distance(p: np.ndarray, q: np.ndarray) -> float:
     a, b = p - p.mean(0), q - q.mean(0)  # in numbers alone: it is called for every pair of frames
     cross = (b[:, 0] * a[:, 1] - b[:, 1] * a[:, 0]).sum()
-    kept = (a**2).sum() + (b**2).sum() - 2 * np.hypot(cross, (a * b).sum())
-    return float(np.sqrt(max(kept, 0.0)))
+    return float(np.sqrt(max((a**2).sum() + (b**2).sum() - 2 * np.hypot(cross, (a * b).sum()), 0.0)))
 
 
 def choose_past(S: np.ndarray, k: int) -> np.ndarray:
