@@ -22,10 +22,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import triton
 from iasa_kernels.backward import dkv_kernel, dq_kernel
-from iasa_kernels.csr import TAIL
 from iasa_kernels.forward import forward_kernel
 from iasa_kernels.kept_gradients import kept_dq_kernel
 from iasa_kernels.primitives import split_width
+from iasa_kernels.tiles import TAIL
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource

@@ -17,7 +17,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from iasa_kernels.csr import TAIL as MASKED_TILE
 from iasa_kernels.forward import LOG2_E, SIZES, dot_precision, drop_configs, make_configs, parts_of
 from iasa_kernels.kept_gradients import keep_gradients, kept_dq_kernel
 from iasa_kernels.primitives import (
@@ -35,6 +34,7 @@ from iasa_kernels.primitives import (
     store_tokens,
     zeros,
 )
+from iasa_kernels.tiles import TAIL as MASKED_TILE
 
 KEPT_MEGABYTES = 2048  # that the backward pass may keep; IASA_KERNELS_KEPT_MB in the environment says otherwise
 PREPARED = 64  # queries of a program

@@ -17,46 +17,10 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from iasa_kernels.tiles import TAIL, TileList, count_off, make_tiles, row_of_tile
+
 MAX_BLOCK = 128
-TAIL = 64  # tokens of a tile that needs a mask, at most
 MAX_DENSE = 1 << 26  # pairs of a dense mask
-
-
-@dataclass(frozen=True, eq=False)
-class TileList:
-    """For each row, a block of tokens, the tiles of tokens on the other side that it meets; p plans side by side.
-
-    Row r of plan p covers tokens start[p, r] .. start[p, r] + size[p, r]. Its whole tiles are those from
-    pointer[p, r, 0] to pointer[p, r, 1], its ragged ones go on to pointer[p, r, 2], and its tested ones, counted apart,
-    go from pointer[p, r, 3] to pointer[p, r, 4]. Two rows of which the first meets tokens 0..6 and the second meets
-    tokens 0..4 and, by their bits, 4..6, in tiles of 4:
-
-        start [[0, 4]]   size [[4, 2]]   pointer [[[0, 1, 2, 0, 0], [2, 3, 3, 0, 1]]]   order [[0, 1]]
-        tile_start [0, 4, 0]   tile_size [4, 2, 4]   tested_start [4]   tested_size [2]   tested_bits [[b4, b5, 0, 0]]
-    """
-
-    start: Tensor  # int32 [p, rows]
-    size: Tensor  # int32 [p, rows]
-    pointer: Tensor  # int32 [p, rows, 5]
-    order: Tensor  # int32 [p, rows], longest rows first: what starts last should be short
-    tile_start: Tensor  # int32 [tiles]
-    tile_size: Tensor  # int32 [tiles], 1 or more
-    tested_start: Tensor  # int32 [tested tiles]
-    tested_size: Tensor  # int32 [tested tiles], 1 or more
-    tested_bits: Tensor  # int32 [tested tiles, tail], 0 beyond a tile's end: it needs no other mask
-
-    def tensors(self) -> list[Tensor]:
-        return [getattr(self, field.name) for field in fields(self)]
-
-    def spans(self, plan: int, row: int) -> list[tuple[int, int, bool]]:
-        """(first token, tokens, whether tested) of each tile of a row."""
-        first, _, end, tested, tested_end = self.pointer[plan, row].tolist()
-        starts = (*self.tile_start[first:end].tolist(), *self.tested_start[tested:tested_end].tolist())
-        sizes = (*self.tile_size[first:end].tolist(), *self.tested_size[tested:tested_end].tolist())
-        return [(a, n, i >= end - first) for i, (a, n) in enumerate(zip(starts, sizes, strict=True))]
-
-    def to(self, device: torch.device | str) -> TileList:
-        return TileList(*(x.to(device) for x in self.tensors()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +82,7 @@ class BlockLayout:
     def kept_pairs(self) -> int:
         """Pairs in kept blocks, over all plans: what a kernel has to compute."""
         tiles, size = self.backward_q, self.backward_q.size.flatten().long()
-        full, tested = (_row_of_tile(tiles.pointer[..., i], tiles.pointer[..., j]) for i, j in ((0, 2), (3, 4)))
+        full, tested = (row_of_tile(tiles.pointer[..., i], tiles.pointer[..., j]) for i, j in ((0, 2), (3, 4)))
         return int((size[full] * tiles.tile_size).sum() + (size[tested] * tiles.tested_size).sum())
 
     def density(self) -> float:
@@ -193,15 +157,15 @@ def make_layout(
         q_bits = k_bits = None
 
     rows = torch.repeat_interleave(torch.arange(len(q_start), device=columns.device), row_pointer.diff())
-    by_query = _make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile_back, k_bits)
-    by_key = _make_tiles(columns, full, q_start[rows], q_size[rows], k_start, k_size, tile_back, q_bits)
+    by_query = make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile_back, k_bits)
+    by_key = make_tiles(columns, full, q_start[rows], q_size[rows], k_start, k_size, tile_back, q_bits)
     kept = _make_kept(rows, columns, full, q_start, q_size, k_start, k_size, by_key)
     if segments:
         rest = _outside_segments(rows, columns, full, q_start, q_size, k_start, k_size, (queries, keys), segments, sink)
         rows, columns, full = rows[rest], columns[rest], full[rest]
     first = by_query
     if tile != tile_back or segments:
-        first = _make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile, k_bits)
+        first = make_tiles(rows, full, k_start[columns], k_size[columns], q_start, q_size, tile, k_bits)
     return BlockLayout(
         queries, keys, _tile_rows(q_size), _tile_rows(k_size), tile, tile_back,
         first, by_query, by_key, kept, int(by_key.tile_size.sum() + by_key.tested_size.sum()), q_bits, k_bits,
@@ -237,58 +201,6 @@ def stack_layouts(layouts: list[BlockLayout]) -> BlockLayout:
     )
 
 
-def _make_tiles(
-    row: Tensor,  # [kept], the row that each block belongs to
-    full: Tensor,  # bool [kept]
-    start: Tensor,  # [kept], first token of the block on the other side
-    size: Tensor,  # [kept]
-    row_start: Tensor,  # [rows]
-    row_size: Tensor,  # [rows]
-    tile: int,
-    bits: Tensor | None,  # int32 [1, tokens of the other side]
-) -> TileList:
-    some = size > 0
-    row, full, start, size = row[some], full[some], start[some], size[some]
-    group = 2 * row + (~full).long()  # a row's full blocks, then its tested ones
-    length = int((start + size).max()) if len(start) else 0
-    by_place = torch.argsort(group * (length + 1) + start)
-    group, start, size = group[by_place], start[by_place], size[by_place]
-    # Blocks that touch make a run.
-    new = torch.ones_like(group, dtype=torch.bool)
-    new[1:] = (group[1:] != group[:-1]) | (start[1:] != start[:-1] + size[:-1])
-    run_length = torch.zeros(int(new.sum()), dtype=torch.int64, device=row.device)
-    run_length.scatter_add_(0, new.cumsum(0) - 1, size)
-    run_start, run_group = start[new], group[new]
-    # Runs are cut into tiles: as many whole ones as a full run holds, and shorter ones.
-    tail = min(tile, TAIL)
-    whole = torch.where(run_group % 2 == 0, run_length // tile, 0)
-    short = (run_length - whole * tile + tail - 1) // tail
-    run, place = _count_off(whole)
-    tail_run, tail_place = _count_off(short)
-    offset = torch.cat([tile * place, tile * whole[tail_run] + tail * tail_place])
-    size = torch.cat([torch.full_like(run, tile), (run_length[tail_run] - offset[len(run) :]).clamp_max(tail)])
-    kind = torch.cat([torch.zeros_like(run), 1 + run_group[tail_run] % 2])  # whole, ragged, tested
-    run = torch.cat([run, tail_run])
-    kind_of_row = 3 * (run_group[run] // 2) + kind
-    by_kind = torch.argsort(kind_of_row, stable=True)
-    start, size, tested = (run_start[run] + offset)[by_kind], size[by_kind], (kind == 2)[by_kind]
-    counts = torch.bincount(kind_of_row, minlength=3 * len(row_start)).view(-1, 3)
-    ends = counts.cumsum(0)
-    first = ends - counts  # of each kind's tiles, as if each were counted apart
-    full_first = first[:, 0] + first[:, 1]
-    pointer = torch.stack([
-        full_first, full_first + counts[:, 0], full_first + counts[:, 0] + counts[:, 1], first[:, 2], ends[:, 2],
-    ], dim=1)  # fmt: skip
-    order = torch.argsort(counts.sum(1), descending=True, stable=True)
-    parts = (row_start, row_size, pointer, order)
-    tiles = (start[~tested], size[~tested], start[tested], size[tested])
-    return TileList(
-        *(x[None].int().contiguous() for x in parts),
-        *(x.int() for x in tiles),
-        _bits_of_tiles(start[tested], size[tested], bits, tail),
-    )
-
-
 def _make_kept(
     rows: Tensor, columns: Tensor, full: Tensor,  # [kept]
     q_start: Tensor, q_size: Tensor, k_start: Tensor, k_size: Tensor,
@@ -296,8 +208,8 @@ def _make_kept(
 ) -> KeptList:  # fmt: skip
     """A block of keys' tiles lie in the matrix by their tokens, full runs before tested ones: a run is one piece of it."""
     pointer = by_key.pointer[0].long()
-    row = _row_of_tile(pointer[:, 0], pointer[:, 2])
-    tested_row = _row_of_tile(pointer[:, 3], pointer[:, 4])
+    row = row_of_tile(pointer[:, 0], pointer[:, 2])
+    tested_row = row_of_tile(pointer[:, 3], pointer[:, 4])
     group = torch.cat([2 * row, 2 * tested_row + 1])
     start = torch.cat([by_key.tile_start, by_key.tested_start]).long()
     size = torch.cat([by_key.tile_size, by_key.tested_size]).long()
@@ -313,7 +225,7 @@ def _make_kept(
     wanted = (2 * columns + (~full).long()) * length + q_start[rows]
     tile = by_place[torch.searchsorted(key, wanted, right=True) - 1]
     first = offset[tile] + q_start[rows] - start[tile]
-    of, part = _count_off((k_size[columns] + TAIL - 1) // TAIL)
+    of, part = count_off((k_size[columns] + TAIL - 1) // TAIL)
     column = part * TAIL
     parts = [first[of], column, k_start[columns][of] + column, (k_size[columns][of] - column).clamp_max(TAIL)]
     row_and_kind = 2 * rows[of] + (parts[-1] < TAIL).long()
@@ -324,21 +236,6 @@ def _make_kept(
     tiles = len(by_key.tile_start)
     lists = (offset[:tiles], offset[tiles:], pointer, *(x[by_kind] for x in parts))
     return KeptList(*(x.int().contiguous() for x in lists))
-
-
-def _bits_of_tiles(start: Tensor, size: Tensor, bits: Tensor | None, tail: int) -> Tensor:
-    """The bits of the tokens of each tested tile: int32 [tiles, tail], 0 beyond its end."""
-    if bits is None:
-        return start.new_zeros(0, tail, dtype=torch.int32)
-    place = torch.arange(tail, device=start.device)
-    token = (start[:, None] + place).clamp_max(bits.shape[1] - 1)
-    return torch.where(place < size[:, None], bits[0][token], 0)
-
-
-def _count_off(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of each of counts[i] things, and its number among those of i: [2, 0, 1] -> ([0, 0, 2], [0, 1, 0])."""
-    index = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-    return index, torch.arange(len(index), device=counts.device) - (counts.cumsum(0) - counts)[index]
 
 
 def _outside_segments(
@@ -438,9 +335,3 @@ def _stack_kept(layouts: list[BlockLayout]) -> KeptList:
 def _stack_bits(bits: list[Tensor | None], tokens: int, layout: BlockLayout) -> Tensor:
     nothing = torch.zeros(1, tokens, dtype=torch.int32, device=layout.forward.start.device)
     return torch.cat([nothing if one is None else one for one in bits])
-
-
-def _row_of_tile(first: Tensor, end: Tensor) -> Tensor:
-    """Row (counted over all plans) of each tile, from where the tiles of each row begin and end: int64 [tiles]."""
-    counts = (end - first).flatten()
-    return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)

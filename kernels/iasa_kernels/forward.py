@@ -19,7 +19,6 @@ try:
 except ImportError:  # before Triton 3.4
     TensorDescriptor = None
 
-from iasa_kernels.csr import TAIL as MASKED_TILE
 from iasa_kernels.primitives import (
     any_nan,
     find_row,
@@ -36,6 +35,7 @@ from iasa_kernels.primitives import (
     store_tokens,
     zeros,
 )
+from iasa_kernels.tiles import TAIL as MASKED_TILE
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from iasa_kernels.csr import TAIL as MASKED_TILE
 from iasa_kernels.forward import SIZES, drop_configs, make_configs
 from iasa_kernels.primitives import any_nan, finite_or_nan, load_tokens, only_finite, product, store_tokens, zeros
+from iasa_kernels.tiles import TAIL as MASKED_TILE
 
 CHUNK = tl.constexpr(MASKED_TILE)  # keys of a part, at most
 
