@@ -14,6 +14,10 @@ FOREARM, WRIST, PALM, FINGER = 0.17, 0.105, 0.105, 0.036
 SURE, REACH = 0.4, 1.5  # of these widths: certainly an arm within, certainly none beyond
 TOWARDS = 0.7  # by how much wider a forearm that points at the camera may look at the elbow
 SLEEVE = -0.25  # of these widths, from within: what may be a sleeve beside the trunk
+TINT, SAME = (
+    9.0,
+    0.5,
+)  # of CIE Lab's a and b: what differs less from a palm may be the hand; of that, what is the room's tint
 SLEEVE_END = 0.45  # of the forearm, from the elbow: before it a sleeve of the upper arm may hang over
 ROUNDS = 3  # of the cut
 FEATHER = 3.0  # pixels over which a filled hole sets in
@@ -56,8 +60,10 @@ def cut_forearm(
     cv2.setRNGSeed(0)
     cv2.grabCut(np.ascontiguousarray(crop), trimap, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
     cut = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
-    cut &= depth > 1 - REACH
-    cut = np.asarray(ndimage.binary_opening(cut, iterations=1), bool) | (core > 1 - SURE) & (mask > 0.1)
+    sure, corner = (core > 1 - SURE) & (mask > 0.1), np.array([box[1].start, box[0].start])
+    between = _room_between(crop, hand - corner, elbow - corner, sure, (mask < 0.1) & (depth < 1 - REACH))
+    cut &= (depth > 1 - REACH) & ~between
+    cut = np.asarray(ndimage.binary_opening(cut, iterations=1), bool) | sure & ~between
     cut = _main_parts(ndimage.binary_closing(cut, iterations=1), core > 1 - SURE)
     sleeve = (depth > SLEEVE) & (mask > 0.5) & (trunk[box] < 0.5)
     out = np.zeros((2, size, size), np.float32)
@@ -93,6 +99,28 @@ def _box(mask: np.ndarray, size: int, margin: int = 12) -> tuple[slice, slice] |
         return None
     down, across = (slice(max(0, int(x[0]) - margin), min(size, int(x[-1]) + margin + 1)) for x in (rows, columns))
     return down, across
+
+
+def _room_between(
+    image: np.ndarray, hand: np.ndarray, elbow: np.ndarray, core: np.ndarray, room: np.ndarray
+) -> np.ndarray:
+    """Where the room shows between thumb and fingers, which a segmentation takes for the hand, and a detector that is off by
+    some pixels too: nearer in tint to the `room` around it, whatever its light, than to the palm. uint8 [h, w, 3] ->
+    bool [h, w]; `core` is the hand for certain, if the detector is right."""
+    grid = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in core.shape[::-1])), -1)
+    to_palm, to_fingers = (
+        np.min([distance_to_bone(grid, hand[a], hand[b])[0] for a, b in bones], 0) for bones in (PALM_BONES, FINGERS)
+    )
+    palm = core & (to_palm < to_fingers)
+    if not (palm.any() and room.any()):
+        return np.zeros(core.shape, bool)
+    cv2 = load_cv2()
+    tint = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 1:].astype(np.float32), (0, 0), 1)
+    _, nearest = nearest_outside(~room)
+    from_palm = np.linalg.norm(tint - np.median(tint[palm], 0), axis=-1)
+    from_room = np.linalg.norm(tint - tint[nearest[0], nearest[1]], axis=-1)
+    at_hand = np.minimum(to_palm, to_fingers) < distance_to_bone(grid, elbow, hand[0])[0]
+    return at_hand & (from_palm > TINT) & (from_room < SAME * from_palm)
 
 
 def _main_parts(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:

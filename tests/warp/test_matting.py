@@ -47,6 +47,25 @@ def test_what_is_no_person_is_no_arm(arm):
     assert skin[beside].mean() < 0.2
 
 
+def test_a_wall_between_thumb_and_fingers_is_no_hand(arm):
+    """The segmentation takes it for the person, and it is in a shade that the room has nowhere else, as near to skin as to it."""
+    _, mask, hand, elbow, unit = arm
+    spread = hand.copy()
+    across = hand[17] - hand[5]
+    spread[1:5] -= np.linspace(0.1, 0.9, 4)[:, None] * across  # a thumb held away
+    mask = depth_inside(SIZE, spread, elbow, unit, bare=True) > 0.2
+    closed = ndimage.binary_closing(mask, iterations=14)
+    between = ndimage.binary_erosion(closed & ~mask, iterations=1)
+    assert between.sum() > 150
+    picture = np.full((SIZE, SIZE, 3), (252, 250, 247)) - np.where(between[..., None], (50, 58, 64), 0)
+    picture = np.where(mask[..., None], (205, 150, 135), picture)
+    picture = picture + np.random.default_rng(0).normal(0, 4, picture.shape)
+    skin, _ = cut_forearm(
+        picture.clip(0, 255).astype(np.uint8), closed.astype(np.float32), spread, elbow, unit, closed.astype(np.float32)
+    )
+    assert skin[between].mean() < 0.2 and skin[mask].mean() > 0.9
+
+
 def test_filling_keeps_what_is_known_and_takes_the_rest_from_around():
     picture = np.zeros((SIZE, SIZE, 3), np.uint8)
     picture[:, :256], picture[:, 256:] = (200, 60, 60), (60, 60, 200)
