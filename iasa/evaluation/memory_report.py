@@ -183,7 +183,7 @@ def roll_scores(model: VideoTransformer, codec: PatchCodec, clips: Sequence[Memo
 
 
 def frames_table(model: VideoTransformer, codec: PatchCodec, clips: Sequence[MemoryClip], top_k: int) -> Table:
-    """Every choice of frames at every size of memory; whole clips at `top_k` within 10 s."""
+    """Every choice of frames at every size of memory; whole clips with one frame and with `top_k` within 10 s."""
     rows = {}
     longest = max(reach for _, reach in MEMORIES)
     for k, reach in dict.fromkeys((*MEMORIES, (top_k, longest))):
@@ -193,14 +193,14 @@ def frames_table(model: VideoTransformer, codec: PatchCodec, clips: Sequence[Mem
     for reach in sorted({reach for _, reach in MEMORIES}):
         rows[f"all, {reach / RATE:.0f} s"] = {"choice": "all", "top_k": 1, "reach": reach}
     scores = forced_fidelity(model, codec, clips, rows)
-    for choice in CHOICES:
-        at = f"{choice}, K = {top_k}, {longest / RATE:.0f} s" if choice != "all" else f"all, {longest / RATE:.0f} s"
+    runs = [f"{choice}, K = {k}, {longest / RATE:.0f} s" for k in sorted({1, top_k}) for choice in CHOICES]
+    for at in (*(at for at in runs if at in rows), f"all, {longest / RATE:.0f} s"):
         rolled = roll_scores(model, codec, clips, rows[at])
         scores[at] = [one | other for one, other in zip(scores[at], rolled, strict=True)]
     pairs = [
         (f"pose, K = {k}, {reach / RATE:.0f} s", f"{other}, K = {k}, {reach / RATE:.0f} s")
         for k, reach in MEMORIES
-        for other in ("unaligned", "last", "random", "unlike", "oracle")
+        for other in ("unaligned", "hands", "last", "random", "unlike", "oracle")
     ]
     return scores, pairs, {}
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
-from iasa.keypoints import UPPER_BODY, Keypoints, scale_keypoints
+from iasa.keypoints import COUNT, LEFT_HAND, RIGHT_HAND, UPPER_BODY, Keypoints, scale_keypoints
 from iasa.masks.plan import AttentionPlan
 from iasa.masks.regions import region_bits
 from iasa.masks.similarity import rigid_distance, top_k_past
 
-CHOICES = ("pose", "unaligned", "last", "random", "unlike", "oracle", "all")
+CHOICES = ("pose", "unaligned", "hands", "last", "random", "unlike", "oracle", "all")
 TOKENS = ("all", "mls", "hull", "merged", "random")  # which tokens of a chosen frame are seen
 EVERYTHING = 31  # bits of a token that shares a region with every other
 
@@ -31,9 +31,10 @@ def choose_frames(
 ) -> Tensor:  # int64 [f, k], -1 pads
     """Past frames of each frame, at most `top_k` (for "all": `reach`), none more than `reach` back, never the reference.
 
-    pose: smallest S after the best rigid motion (paper); unaligned: smallest distance of the poses as they lie; last: the
-    frames just before; random; unlike: largest S; oracle: those that show most of what the frame will show, then the last;
-    all: everything within reach. Among equals the later frame comes first. Raises InputError.
+    pose: smallest S after the best rigid motion (paper); unaligned: smallest distance of the poses as they lie; hands: of all
+    points of both hands as they lie, and of nothing else; last: the frames just before; random; unlike: largest S; oracle:
+    those that show most of what the frame will show, then the last; all: everything within reach. Among equals the later
+    frame comes first. Raises InputError.
     """
     if choice not in CHOICES:
         raise InputError(f"the choice of frames is {choice!r}; {', '.join(CHOICES)} are accepted")
@@ -50,11 +51,11 @@ def choose_frames(
     elif choice == "random":
         distance = torch.from_numpy(np.random.default_rng([seed, 23]).random((frames, frames)))
     else:
-        body = list(UPPER_BODY)
+        body = [*range(COUNT)[LEFT_HAND], *range(COUNT)[RIGHT_HAND]] if choice == "hands" else list(UPPER_BODY)
         scaled = keypoints if extent is None else scale_keypoints(keypoints, extent)
         xy = torch.from_numpy(scaled.xy[:, body]).double()
         weights = torch.from_numpy(keypoints.confidence[:, body]).double()
-        distance = _plain_distance(xy, weights) if choice == "unaligned" else rigid_distance(xy, weights)
+        distance = _plain_distance(xy, weights) if choice in ("unaligned", "hands") else rigid_distance(xy, weights)
         if choice == "unlike":
             distance = torch.where(torch.isfinite(distance), -distance, distance)
     return top_k_past(distance, top_k, first=1, reach=reach)

@@ -27,8 +27,8 @@ def areas() -> torch.Tensor:
     )  # fmt: skip
 
 
-def distance(poses: Keypoints, q: int, k: int, rigid: bool) -> float:
-    a, b = (poses.xy[t, list(UPPER_BODY)].astype(np.float64) for t in (q, k))
+def distance(poses: Keypoints, q: int, k: int, rigid: bool, points=UPPER_BODY) -> float:
+    a, b = (poses.xy[t, list(points)].astype(np.float64) for t in (q, k))
     if rigid:
         a, b = a - a.mean(0), b - b.mean(0)
         u, _, v = np.linalg.svd(b.T @ a)
@@ -47,11 +47,17 @@ def rows(table: torch.Tensor) -> list[list[int]]:
 
 @pytest.mark.parametrize("top_k", [1, 3])
 @pytest.mark.parametrize(
-    ("choice", "rigid", "sign"), [("pose", True, 1), ("unaligned", False, 1), ("unlike", True, -1)]
+    ("choice", "rigid", "sign", "points"),
+    [
+        ("pose", True, 1, UPPER_BODY),
+        ("unaligned", False, 1, UPPER_BODY),
+        ("unlike", True, -1, UPPER_BODY),
+        ("hands", False, 1, range(91, 133)),
+    ],
 )
-def test_choices_by_distance(poses, choice, rigid, sign, top_k):
+def test_choices_by_distance(poses, choice, rigid, sign, points, top_k):
     for t, row in enumerate(rows(choose_frames(choice, poses, top_k, REACH))):
-        assert row == sorted(candidates(t), key=lambda k, t=t: sign * distance(poses, t, k, rigid))[:top_k]
+        assert row == sorted(candidates(t), key=lambda k, t=t: sign * distance(poses, t, k, rigid, points))[:top_k]
 
 
 def test_last_and_all(poses):
@@ -129,4 +135,4 @@ def test_bad_choices_are_refused_in_a_sentence(poses, arguments, sentence):
         choose_frames(choice, poses, top_k, reach)
     with pytest.raises(InputError, match="the choice of tokens is 'none'"):
         plan_choice("pose", poses, TokenGrid(FRAMES, 8, 8), 2, REACH, "none")
-    assert len(CHOICES) == 7
+    assert len(CHOICES) == 8
