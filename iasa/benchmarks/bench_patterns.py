@@ -236,6 +236,9 @@ def finetuned_rows(
     teacher = pipeline.models["teacher"]
     for name in ORDER:
         setting = replace(like, densities=(like.middle,), patterns=(name,), finetuned=options.finetune)
+        if not find_pattern(name).trains:
+            refused[f"{setting.title}, {like.middle:g}, {name}"] = f"{name} has no backward pass to be trained under"
+            continue
         at = partial(find_pattern(name).at_density, like.middle)
         try:
             tuned = finetune_pattern(teacher, pipeline.autoencoder, data, at, options.finetune, frames)

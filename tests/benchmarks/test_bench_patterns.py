@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ from sample_plans import performance
 
 from iasa.attention.pattern import Call, Clip
 from iasa.attention.patterns import make_pattern
-from iasa.benchmarks import PatternOptions
+from iasa.benchmarks import PatternOptions, bench_patterns
 from iasa.benchmarks.bench_patterns import (
     ORDER,
     clips_of,
     command_of,
+    finetuned_rows,
     known_figures,
     matched,
     measure_all,
@@ -92,6 +95,17 @@ def test_every_pattern_is_a_row_or_has_its_reason():
     assert all("pab" not in name for name, _ in rows)
     assert "there is 1 step" in refused["student, 1 step, 0.2, pab"]
     assert {name for name, _ in published(clip)} == {"input_aware", "svg2"}
+
+
+def test_nothing_is_trained_under_a_pattern_without_a_backward_pass(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench_patterns, "ORDER", ("pab",))
+    monkeypatch.setattr("iasa.training.datasets.encode_shards", lambda *_: None)
+    _, teacher, _ = settings_of(PatternOptions())
+    refused: dict[str, str] = {}
+    options = PatternOptions(finetune=2, data=str(tmp_path))
+    pipeline: Any = SimpleNamespace(autoencoder=None, models={"teacher": None})
+    assert finetuned_rows(pipeline, [], options, teacher, refused) == []
+    assert refused == {"teacher, 6 steps, fine-tuned 2 steps, 0.2, pab": "pab has no backward pass to be trained under"}
 
 
 def test_the_command_names_what_was_asked_for_and_no_place():
