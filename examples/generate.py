@@ -1,4 +1,4 @@
-"""From speech to a talking video in eight lines: PYTHONPATH=. python examples/generate.py"""
+"""From speech to a talking video in eight lines: python -m examples.generate"""
 
 from iasa import CoSpeechPipeline, load_speaker, read_audio
 from iasa.paths import SPEECH

@@ -1,6 +1,6 @@
 """Make the held-out clips of this folder: sentences that are never trained on, read by synthetic voices.
 
-    python iasa/assets/speech/make_clips.py [--flite PATH]
+    python -m examples.make_clips [--flite PATH]
 
 Needs espeakng-loader and soundfile; the flite voices need the program `flite` (Debian, Ubuntu: apt install
 flite).

@@ -1,6 +1,6 @@
 """Make the small videos of examples/results, which the demo shows without computing: the shipped student on the example clips.
 
-    PYTHONPATH=. python examples/make_results.py
+    python -m examples.make_results
 
 Each is below 400 KB. results.json says with which networks, on what machine and when they were made; speakers.webp, which the
 README shows, is their first seconds side by side.
@@ -69,7 +69,7 @@ def main() -> None:
         reports[path.stem] = report
         print(f"{path.name}: {report['frames']} frames, {report['fps']:.1f} frames/s, {path.stat().st_size // 1024} KB")
     about = {
-        "command": "PYTHONPATH=. python examples/make_results.py",
+        "command": "python -m examples.make_results",
         "date": date.today().isoformat(),
         "device": pick_device().type,
         "student_steps_trained": read_card("student")["steps"],

@@ -1,7 +1,7 @@
 """Input-aware sparse attention and its distillation, whole, in one file: masks from poses, a teacher, a causal student.
 
-    python examples/nano_iasa.py                     all stages
-    python examples/nano_iasa.py --steps 160         a look at each, too short to be good (five minutes of one busy core)
+    python -m examples.nano_iasa                     all stages
+    python -m examples.nano_iasa --steps 160         a look at each, too short to be good (five minutes of one busy core)
 
 Of the package it takes the poses alone. Figures of 32 x 32 pixels are drawn from them: a speaker's colours are random, and
 told only by a reference picture. A frame is 8 x 8 tokens of 4 x 4 pixels. Then, as in the paper (arXiv 2510.02617):

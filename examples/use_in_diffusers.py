@@ -1,4 +1,4 @@
-"""The plan inside diffusers' Wan, from the toy to the real thing: python examples/use_in_diffusers.py [--weights W]
+"""The plan inside diffusers' Wan, from the toy to the real thing: python -m examples.use_in_diffusers [--weights W]
 
 Without weights a tiny random model of the same class runs on a processor: where the tokens are, what the plan keeps, what
 it saves by operations, and how far the video moves from dense attention's. With weights (and a GPU) the same lines do the

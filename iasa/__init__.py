@@ -15,6 +15,7 @@ _HOME = {
     "Keypoints": "iasa.keypoints",
     "LiveSpeaker": "iasa.session",
     "MaskOptions": "iasa.config",
+    "TokenGrid": "iasa.grid",
     "draw_plan": "iasa.masks.plot",
     "load_keypoints": "iasa.keypoints",
     "load_speaker": "iasa.avatar.speaker",

@@ -23,6 +23,16 @@ def display_name(path: str | os.PathLike) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(name))[:80]
 
 
+def missing_file(path: str | os.PathLike) -> InputError:
+    """Why there is no such file: most often it is the folder that is wrong."""
+    folder = Path(path).parent
+    if folder.exists():
+        return InputError("there is no file {name}", name=display_name(path))
+    return InputError(
+        "there is no file {name}, for there is no folder {folder}", name=display_name(path), folder=display_name(folder)
+    )
+
+
 def _one_of(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iasa.config import FRAMES_PER_LATENT, MAX_UPLOAD_BYTES, VIDEO_FPS, InputError
-from iasa.files import display_name, write_npz
+from iasa.files import display_name, missing_file, write_npz
 
 COUNT = 133
 _BROKEN_ARCHIVE = (
@@ -252,7 +252,7 @@ def load_keypoints(path: str | os.PathLike) -> Keypoints:
                 )
             return Keypoints(data["xy"], data["confidence"], float(data["fps"]) if "fps" in data.files else VIDEO_FPS)
     except FileNotFoundError as error:
-        raise InputError("there is no file {name}", name=name) from error
+        raise missing_file(path) from error
     except InputError:
         raise
     except _BROKEN_ARCHIVE as error:

@@ -12,6 +12,7 @@ from iasa.avatar.identity import Color, FaceShape, Identity, PhotoTexture, make_
 from iasa.avatar.mesh import LOWER_INNER, LOWER_OUTER, OVAL, UPPER_INNER, UPPER_OUTER, base_mesh, neutralise
 from iasa.avatar.pixel_parts import distance_inside, label_parts, nearest_outside
 from iasa.config import InputError
+from iasa.pose.extract import quiet_stderr
 
 NO_FACE = "no face was found in the picture: a portrait is needed in which one face looks towards the camera"
 MIN_SIDE = 64  # pixels
@@ -95,9 +96,12 @@ def _crop_face(image: np.ndarray) -> np.ndarray:
     small = _resize(image, max(1, round(w * shrink)), max(1, round(h * shrink))) if shrink < 1 else image
     boxes = []
     for model in (0, 1):  # faces near the camera, then small ones
-        with load_solutions().face_detection.FaceDetection(
-            model_selection=model, min_detection_confidence=0.4
-        ) as detector:
+        with (
+            quiet_stderr(),
+            load_solutions().face_detection.FaceDetection(
+                model_selection=model, min_detection_confidence=0.4
+            ) as detector,
+        ):
             found = detector.process(small).detections or []
         boxes += [d.location_data.relative_bounding_box for d in found]
         if boxes:
@@ -125,7 +129,7 @@ def _find_mesh(image: np.ndarray) -> np.ndarray | None:
         "refine_landmarks": True,
         "min_detection_confidence": 0.3,
     }
-    with load_solutions().face_mesh.FaceMesh(**options) as detector:
+    with quiet_stderr(), load_solutions().face_mesh.FaceMesh(**options) as detector:
         faces = detector.process(image).multi_face_landmarks
     if not faces:
         return None
@@ -135,7 +139,7 @@ def _find_mesh(image: np.ndarray) -> np.ndarray | None:
 
 def _find_person(image: np.ndarray) -> np.ndarray:
     """How much of each pixel is the person, 0..1: float64 [h, w], with edges that follow the picture's."""
-    with load_solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as detector:
+    with quiet_stderr(), load_solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as detector:
         mask = detector.process(image).segmentation_mask.astype(np.float64)
     return guided_filter(mask, image.mean(2) / 255, radius=image.shape[0] // 70)
 

@@ -11,7 +11,7 @@ from iasa.avatar.framing import NO_FACE, NoFaceError, Square, choose_face, choos
 from iasa.avatar.photo import guided_filter, load_solutions
 from iasa.config import InputError
 from iasa.keypoints import Keypoints
-from iasa.pose.extract import HolisticDetector, to_keypoints
+from iasa.pose.extract import HolisticDetector, quiet_stderr, to_keypoints
 
 SIDE = 512  # pixels: everything is found and cut out at this size
 FOREHEAD, CHIN = 10, 152  # of mediapipe's face mesh
@@ -113,6 +113,6 @@ def forget_unseen(keypoints: Keypoints) -> Keypoints:
 
 def find_person(image: np.ndarray) -> np.ndarray:
     """How much of each pixel of uint8 [S, S, 3] is a person: float32 [S, S]."""
-    with load_solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as detector:
+    with quiet_stderr(), load_solutions().selfie_segmentation.SelfieSegmentation(model_selection=0) as detector:
         mask = detector.process(image).segmentation_mask.astype(np.float64)
     return np.clip(guided_filter(mask, image.mean(2) / 255, radius=5), 0, 1).astype(np.float32)

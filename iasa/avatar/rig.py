@@ -19,7 +19,7 @@ from iasa.avatar.hands import SHAPE_SIZE, hand_frame, hand_joints, hand_shape
 from iasa.avatar.identity import Identity
 from iasa.avatar.mesh import FACE_CHANNELS, express, expression_basis, identity_mesh
 from iasa.config import VIDEO_FPS, InputError
-from iasa.files import write_npz
+from iasa.files import missing_file, write_npz
 from iasa.keypoints import Keypoints, from_holistic
 
 __all__ = ["FACE_CHANNELS", "Geometry", "RigMotion", "concat_motions", "gaze_of", "make_geometries"]
@@ -92,7 +92,7 @@ class RigMotion:
                     raise InputError(f"{name} lacks {', '.join(missing)}: it is not a motion file")
                 return cls(**{field.name: data[field.name] for field in fields(cls)})
         except FileNotFoundError as error:
-            raise InputError(f"there is no file {name}") from error
+            raise missing_file(path) from error
         except InputError:
             raise
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:

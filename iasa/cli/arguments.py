@@ -162,6 +162,9 @@ def read_speech(arguments: argparse.Namespace) -> tuple[np.ndarray, Sound]:
 
     name = arguments.audio
     clip = SPEECH / f"{name}.mp3"
+    if not (Path(name).suffix or "/" in name or clip.is_file() or Path(name).exists()):
+        clips = ", ".join(sorted(path.stem for path in SPEECH.glob("*.mp3")))
+        raise InputError(f"there is no file {display_name(name)}, and no such example clip: they are {clips}")
     sound = read_sound(
         clip if "/" not in name and clip.is_file() and not Path(name).exists() else name, track=arguments.track
     )

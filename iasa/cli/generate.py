@@ -122,8 +122,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
     from iasa.media.writer import check_alpha
 
     generate_backbone.check_arguments(arguments)
+    photograph = arguments.reference is not None and not arguments.puppet
+    if arguments.stream and photograph and arguments.model not in (None, LAYERS):
+        raise InputError(f"--stream moves a photograph's layers; leave --model {arguments.model} out, or add --puppet")
     if arguments.model is None:
-        photograph = arguments.reference is not None and not arguments.puppet and not arguments.stream
         arguments.model = LAYERS if photograph else "student"
     if arguments.background == TRANSPARENT:
         check_alpha(Path(arguments.out))
@@ -137,7 +139,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         check_compute(arguments.compute, arguments.model, arguments.attention in (None, "input_aware"))
     elif arguments.compute != "all":
         raise InputError("--compute is the embedded student's; leave it or --backbone out")
-    if arguments.stream and (arguments.pose is not None or arguments.model != "student"):
+    if arguments.stream and (arguments.pose is not None or arguments.model != (LAYERS if photograph else "student")):
         raise InputError("--stream works with the student alone and makes its own poses; leave --pose and --model out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")

@@ -7,7 +7,9 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +44,8 @@ def main(words: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file may have a name that the terminal cannot show
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)  # so that what is half written is taken away
     try:
         arguments = make_parser(words[0] if words else "").parse_args(words)
         with numbers_of(getattr(arguments, "dtype", None)):
@@ -74,6 +78,10 @@ def numbers_of(dtype: str | None) -> Iterator[None]:
         if dtype:
             os.environ.pop("IASA_DTYPE", None)
             os.environ.update({} if before is None else {"IASA_DTYPE": before})
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _refuse(sentence: str) -> int:

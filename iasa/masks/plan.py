@@ -304,6 +304,9 @@ def make_plan(
     """
     options = options or MaskOptions()
     check_options(options)
+    if not (isinstance(keypoints, Keypoints) and isinstance(grid, TokenGrid)):
+        given = ", ".join(type(one).__name__ for one in (keypoints, grid))
+        raise InputError(f"a plan is made from Keypoints and a TokenGrid(frames, rows, cols); {given} was given")
     if len(keypoints) != grid.frames:
         raise InputError(f"there are {len(keypoints)} poses for {grid.frames} latent frames; one for each is needed")
     if not (keypoints.confidence > 0).any():

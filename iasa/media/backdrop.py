@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +19,8 @@ def read_backdrop(text: str, size: int) -> np.ndarray:
     nothing. Raises InputError."""
     if text == TRANSPARENT:
         return np.zeros((size, size, 4), np.uint8)
-    if text.startswith("#"):
+    word = not Path(text).suffix and not Path(text).exists()  # "blue", say
+    if text.startswith("#") or word:
         if not _COLOUR.fullmatch(text):
             raise InputError(
                 "the background is {given}; a colour as #rrggbb, {word} or a picture is accepted",

@@ -21,7 +21,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from iasa.config import MAX_PIXELS, MAX_UPLOAD_BYTES, InputError, Sentence
-from iasa.files import display_name
+from iasa.files import display_name, missing_file
 
 ACCEPTED_MEDIA = "wav, mp3, flac, ogg, opus, m4a, aac, aiff, caf, amr, mp4, mov, webm, mkv and avi"
 STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
@@ -92,7 +92,7 @@ def open_file(path: str | os.PathLike, max_bytes: int = MAX_UPLOAD_BYTES) -> Bin
             )
         return open(path, "rb")
     except FileNotFoundError as error:
-        raise InputError("there is no file {name}", name=name) from error
+        raise missing_file(path) from error
     except OSError as error:
         raise InputError("{name} cannot be read: {reason}", name=name, reason=error.strerror or str(error)) from error
     except ValueError as error:

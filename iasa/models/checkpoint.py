@@ -181,7 +181,8 @@ def check_folder(folder: str | Path) -> Path:
     """A folder that somebody named with --weights. Raises InputError where it is none, or holds no network's weights."""
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(f"there is no folder {display_name(path)} with weights")
+        within = "" if path.parent.is_dir() else f", nor one {display_name(path.parent)} that it could be in"
+        raise InputError(f"there is no folder {display_name(path)} with weights{within}")
     if not any(path.glob("*/config.json")) and not any(path.glob("*/export/config.json")):
         raise InputError(
             f"there are no weights in {display_name(path)}; what `train --export` or save_pretrained wrote, or a run is needed"

@@ -558,4 +558,4 @@ if not FAST:
 # 3. Add `text_keys`, $4 L m d^2$, to exercise 2. When does it matter, and why may one leave it out over fifty steps?
 # 4. Somebody reports "2.3 times faster at the same quality" for a plan under Wan. Write down the five things that you would ask.
 #
-# **On to** [a training lab](12_a_training_lab.ipynb), or `python examples/use_in_diffusers.py --weights W`.
+# **On to** [a training lab](12_a_training_lab.ipynb), or `python -m examples.use_in_diffusers --weights W`.

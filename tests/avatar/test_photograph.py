@@ -50,7 +50,7 @@ def test_a_portrait_is_found():
     assert np.abs(photo.face[1, :2] - photo.xy[kp.NOSE]).max() < 0.02
 
 
-def test_of_two_people_the_one_asked_for_speaks():
+def test_of_two_people_the_one_asked_for_speaks(capfd):
     pytest.importorskip("mediapipe", reason="the pose detector is optional: pip install mediapipe==0.10.21")
     from iasa.avatar.photograph import take_photograph
 
@@ -58,6 +58,7 @@ def test_of_two_people_the_one_asked_for_speaks():
     left, right = (take_photograph(wide, "portrait", face).square for face in (1, 2))
     assert left.x + left.side / 2 < 200 < right.x + right.side / 2
     assert take_photograph(wide, "portrait").square == right, "the larger one"
+    assert capfd.readouterr().err == "", "the detectors' notes are not the user's"
 
 
 @pytest.mark.parametrize("picture", ["grey", "noise"])

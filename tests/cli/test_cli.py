@@ -183,6 +183,11 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--avatar", "1", "--speaker", "x"], "not allowed"),
         (["generate", "--speaker", "nobody"], "nobody"),
         (["generate", "--pose", "nowhere.npz"], "there is no file nowhere.npz"),
+        (["generate", "--pose", "nowhere/p.npz"], "there is no file p.npz, for there is no folder nowhere"),
+        (
+            ["generate", "--stream", "--reference", "p.png", "--model", "student"],
+            "--stream moves a photograph's layers",
+        ),
         (["generate", "--model", "layers", "--steps", "2"], "without denoising steps"),
         (["generate", "--background", "#00ff00"], "--background is for a photograph"),
         (["generate", "--face", "2"], "--face is for a photograph"),
@@ -278,6 +283,19 @@ def test_interruption(monkeypatch, tmp_path, capsys, speech):
     monkeypatch.setattr("iasa.cli.generate.run", interrupt)
     assert run(["generate", "--audio", speech, "--out", tmp_path / "v.mp4"]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_process_that_is_ended_leaves_nothing_half_written(tmp_path):
+    """By `kill`, as a job's time limit does."""
+    code = (
+        "import os, signal, iasa.cli.generate as g\nfrom iasa.cli.main import main\nfrom iasa.files import atomic_write\n"
+        "def run(arguments):\n with atomic_write('v.mp4') as partial:\n  partial.write_text('half')\n"
+        "  os.kill(os.getpid(), signal.SIGTERM)\ng.run = run\nmain(['generate', '--audio', 'tea', '--out', 'v.mp4'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 143, done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_said_plainly(monkeypatch, tmp_path, capsys, poses):
@@ -406,6 +424,10 @@ def test_an_example_clip_by_its_name(tmp_path, monkeypatch):
     np.testing.assert_array_equal(heard("welcome"), read_audio(CLIP)[0])
     with pytest.raises(InputError, match="there is no file welcome"):
         heard("./welcome")
+    with pytest.raises(InputError, match="no file welcom, and no such example clip: they are .*tea, welcome, windows"):
+        heard("welcom")
+    with pytest.raises(InputError, match="no file welcome.mp3, for there is no folder nowhere"):
+        heard("nowhere/welcome.mp3")
     write_wav(tmp_path / "welcome", np.sin(np.arange(AUDIO_RATE) / 20) / 2)
     assert len(heard("welcome")) == AUDIO_RATE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import oracles
@@ -379,6 +380,12 @@ def test_bad_input_is_named():
     poses, grid = performance(3), TokenGrid(3)
     with pytest.raises(InputError, match="3 poses for 4"):
         make_plan(poses, TokenGrid(4))
+    others: list[tuple[Any, Any]] = [(poses, (3, 16, 16)), (poses.xy, grid)]
+    for one, other in others:
+        with pytest.raises(
+            InputError, match=r"made from Keypoints and a TokenGrid\(frames, rows, cols\); .* was given"
+        ):
+            make_plan(one, other)
     with pytest.raises(InputError, match="top_k is -1"):
         make_plan(poses, grid, MaskOptions(top_k=-1))
     with pytest.raises(InputError, match="method is 'blob'"):

@@ -72,3 +72,9 @@ def test_colours_are_no_longer_multiplied_by_alpha():
     straight = straighten(np.array([[[[100, 50, 0, 128], [0, 0, 0, 0], [9, 8, 7, 255]]]], np.uint8))
     np.testing.assert_allclose(straight[0, 0], [[199, 100, 0, 128], [0, 0, 0, 0], [9, 8, 7, 255]], atol=1)
     assert read_backdrop("transparent", 8).shape == (8, 8, 4)
+
+
+@pytest.mark.parametrize("word", ["blue", "#00f", "clear"])
+def test_a_word_that_is_no_backdrop_is_told_what_is(word):
+    with pytest.raises(InputError, match=f"the background is {word}; a colour as #rrggbb, transparent or a picture"):
+        read_backdrop(word, 8)
