@@ -40,7 +40,8 @@ from iasa_kernels.tiles import TAIL as MASKED_TILE
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
-LANES = tl.constexpr(8)  # sums of a query that are added at the end: of neighbouring columns none waits for another thread
+# Sums of a query that are kept apart to the end: those of every eighth column are one thread's own.
+LANES = tl.constexpr(8)
 
 
 def make_configs(stages: tuple[int, ...], **choices: tuple) -> list[triton.Config]:
@@ -197,7 +198,8 @@ def forward_kernel(
         bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK)
     acc, acc_rest, top, total = attend_row(
         query, query_rest, bits, out_head, lse_head, k, v, key_box, key_rest_box, value_box, value_rest_box,
-        head_start, start, size, tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+        head_start, start, size, tile_start, tile_size, tested_start, tested_size, tested_bits,
+        whole, ragged, end, tested, tested_end, scale,
         BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, CONTINUES, PRECISION, BOXES, False,
     )  # fmt: skip
     if TESTED:

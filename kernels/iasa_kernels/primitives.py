@@ -55,9 +55,7 @@ def find_again(start, size, order, rows, plans, tokens, BLOCK: tl.constexpr, PAR
 
 
 @triton.jit
-def place_columns(
-    head, start, COUNT: tl.constexpr, WIDTH: tl.constexpr, FIRST: tl.constexpr, COLUMNS: tl.constexpr
-):
+def place_columns(head, start, COUNT: tl.constexpr, WIDTH: tl.constexpr, FIRST: tl.constexpr, COLUMNS: tl.constexpr):
     """(offset of each token's row [COUNT, 1], addresses [COUNT, COLUMNS], columns [1, COLUMNS]).
 
     Rows are told apart by their offsets alone, masks too: with nothing else computed from a token's number the compiler
