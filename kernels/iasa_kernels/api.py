@@ -35,11 +35,12 @@ def block_sparse_attention(
     or the device, and ImportError where Triton is absent.
     """
     _check(q, k, v, layout)
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    if not math.isfinite(scale):
+    if scale is None:
+        scale = 1 / math.sqrt(q.shape[-1])
+    elif not math.isfinite(scale):
         raise ValueError(f"the scale is {scale}; a finite number is needed")
-    if scale <= 0:  # the kernels take the largest logit before they scale
-        q, scale = (-q, -scale) if scale < 0 else (0 * q, 1.0)
+    elif scale <= 0:  # the kernels take the largest logit before they scale
+        q, scale = (-q, -float(scale)) if scale < 0 else (0 * q, 1.0)
     sizes = [
         layout.block_q, layout.block_k, layout.tile, layout.tile_back,
         int(layout.complete_q), int(layout.complete_k), layout.segments, int(layout.sink), layout.kept_rows,
@@ -47,7 +48,7 @@ def block_sparse_attention(
     out, lse = _attention(
         q.contiguous(), k.contiguous(), v.contiguous(),
         layout.forward.tensors(), layout.backward_q.tensors(), layout.backward_k.tensors(), layout.kept.tensors(),
-        layout.q_bits, layout.k_bits, scale, sizes,
+        layout.q_bits, layout.k_bits, float(scale), sizes,
     )  # fmt: skip
     return (out, lse) if return_lse else out
 
@@ -57,10 +58,13 @@ def merge_attention(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) 
 
     out and other [..., d], lse and other_lse [...]: o = o_a e^(l_a - l) + o_b e^(l_b - l), l = logaddexp(l_a, l_b).
     """
-    both = torch.logaddexp(lse, other_lse)
-    base = torch.where(both == -torch.inf, 0.0, both)
-    share, other_share = (torch.exp(part - base)[..., None] for part in (lse, other_lse))
-    return (share * out + other_share * other).to(out.dtype), both
+    top = torch.maximum(lse, other_lse).detach()
+    base = torch.where(top == -torch.inf, 0.0, top)
+    share, other_share = torch.exp(lse - base), torch.exp(other_lse - base)
+    total = share + other_share
+    some = torch.where(total == 0, 1.0, total)  # keys on neither side: zeros, and no gradient that is NaN
+    merged = (share / some)[..., None] * out + (other_share / some)[..., None] * other
+    return merged.to(out.dtype), torch.where(total == 0, -torch.inf, base + some.log())
 
 
 @torch.library.custom_op("iasa_kernels::attention", mutates_args=())
@@ -80,8 +84,8 @@ def _attention(
     from iasa_kernels.forward import run_forward
 
     block_q, _, tile, _, complete, _, segments, sink, _ = sizes
-    if not q.numel():
-        return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+    if not (q.numel() and k.numel()):  # a query without keys
+        return q.new_zeros(q.shape), q.new_full(q.shape[:3], -torch.inf, dtype=torch.float32)
     if segments:
         out, lse = _dense_segments(q, k, v, scale, segments, bool(sink))
     elif complete:
@@ -149,8 +153,8 @@ def _attention_backward(
     from iasa_kernels.backward import run_backward
 
     block_q, block_k, _, tile, complete_q, complete_k, _, _, kept_rows = sizes
-    if not q.numel():
-        return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+    if not (q.numel() and k.numel()):
+        return q.new_zeros(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
     dq = q.new_empty(q.shape) if complete_q else q.new_zeros(q.shape)
     dk, dv = (x.new_empty(x.shape) if complete_k else x.new_zeros(x.shape) for x in (k, v))
     run_backward(

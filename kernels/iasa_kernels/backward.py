@@ -21,6 +21,7 @@ from iasa_kernels.forward import LOG2_E, SIZES, dot_precision, drop_configs, mak
 from iasa_kernels.kept_gradients import keep_gradients, kept_dq_kernel
 from iasa_kernels.primitives import (
     any_nan,
+    find_again,
     find_row,
     finite_or_nan,
     hide_unseen,
@@ -162,7 +163,8 @@ def dq_kernel(
                 tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end,
                 scale * LOG2_E, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, True,
             )  # fmt: skip
-    store_tokens(dq + to_query, acc * scale, acc_rest * scale, start, size, BLOCK, WIDTH, MAIN, REST)
+    start, size = find_again(row_start, row_size, order, rows, plans, queries, BLOCK, PARTS)
+    store_tokens(dq, acc * scale, acc_rest * scale, start, size, BLOCK, WIDTH, MAIN, REST)
 
 
 @triton.jit
@@ -286,8 +288,9 @@ def dkv_kernel(
                 tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end,
                 scale * LOG2_E, kept, offset, tested_offset, BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, PRECISION, True, KEEPS,
             )  # fmt: skip
-    store_tokens(dk + to_key, d_key * scale, d_key_rest * scale, start, size, BLOCK, WIDTH, MAIN, REST)
-    store_tokens(dv + to_key, d_value, d_value_rest, start, size, BLOCK, WIDTH, MAIN, REST)
+    start, size = find_again(row_start, row_size, order, rows, plans, keys, BLOCK, PARTS)
+    store_tokens(dk, d_key * scale, d_key_rest * scale, start, size, BLOCK, WIDTH, MAIN, REST)
+    store_tokens(dv, d_value, d_value_rest, start, size, BLOCK, WIDTH, MAIN, REST)
 
 
 def run_backward(

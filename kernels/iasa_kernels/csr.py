@@ -21,6 +21,7 @@ from iasa_kernels.tiles import TAIL, TileList, count_off, make_tiles, row_of_til
 
 MAX_BLOCK = 128
 MAX_DENSE = 1 << 26  # pairs of a dense mask
+INTEGERS = (torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +120,7 @@ class BlockLayout:
 
 
 def make_layout(
-    row_pointer: Tensor,  # [rows + 1]
+    row_pointer: Tensor,  # int32 or int64 [rows + 1], as columns, starts and sizes are
     columns: Tensor,  # [kept], names of blocks of keys, each at most once in a row
     q_start: Tensor,  # [rows]
     q_size: Tensor,  # [rows], up to 128
@@ -139,6 +140,11 @@ def make_layout(
     if (k_start is None) != (k_size is None):
         raise ValueError("k_start and k_size must be given together")
     k_start, k_size = (q_start, q_size) if k_start is None else (k_start, k_size)
+    numbers = {"row_pointer": row_pointer, "columns": columns}
+    numbers |= {"q_start": q_start, "q_size": q_size, "k_start": k_start, "k_size": k_size}
+    for name, value in numbers.items():
+        if value.dtype not in INTEGERS:
+            raise ValueError(f"{name} is {value.dtype}; one of {INTEGERS} is needed")
     q_start, q_size, k_start, k_size, columns = (x.long() for x in (q_start, q_size, k_start, k_size, columns))
     queries = int((q_start + q_size).max()) if queries is None else queries
     keys = int((k_start + k_size).max()) if keys is None else keys
@@ -149,8 +155,10 @@ def make_layout(
         if value not in (16, 32, 64, 128):
             raise ValueError(f"{name} is {value}; 16, 32, 64 or 128 is accepted")
     full = torch.ones_like(columns, dtype=torch.bool) if full is None else full
-    if full.shape != columns.shape:
-        raise ValueError(f"full has shape {list(full.shape)}; {list(columns.shape)} is needed, one for each block")
+    if full.shape != columns.shape or full.dtype != torch.bool:
+        raise ValueError(
+            f"full is {full.dtype} {list(full.shape)}; torch.bool {list(columns.shape)} is needed, one for each block"
+        )
     if not full.all():
         q_bits, k_bits = _checked_bits(q_bits, queries, "q_bits"), _checked_bits(k_bits, keys, "k_bits")
     else:
@@ -179,6 +187,8 @@ def stack_layouts(layouts: list[BlockLayout]) -> BlockLayout:
     So nh layouts give every head its own mask, and b * nh give one to every head of every clip. Raises ValueError
     where sizes, number of blocks or tiles differ.
     """
+    if not layouts:
+        raise ValueError("there are no layouts to stack; one or more are needed")
     first = layouts[0]
     for name in ("queries", "keys", "tile", "tile_back", "segments", "sink"):
         found = sorted({getattr(layout, name) for layout in layouts})
@@ -283,15 +293,21 @@ def _check_blocks(name: str, start: Tensor, size: Tensor, tokens: int) -> None:
 
 
 def _check_rows(row_pointer: Tensor, columns: Tensor, rows: int, blocks: int) -> None:
-    if row_pointer.shape != (rows + 1,) or int(row_pointer[-1]) != len(columns) or (row_pointer.diff() < 0).any():
+    ends = row_pointer[[0, -1]].tolist() if row_pointer.numel() else []
+    if row_pointer.shape != (rows + 1,) or ends != [0, len(columns)] or (row_pointer.diff() < 0).any():
         raise ValueError(
-            f"row_pointer has shape {list(row_pointer.shape)} and ends at {int(row_pointer[-1])}; "
-            f"[{rows + 1}], rising to {len(columns)}, is needed"
+            f"row_pointer has shape {list(row_pointer.shape)} and goes from {' to '.join(map(str, ends))}; "
+            f"[{rows + 1}], rising from 0 to {len(columns)}, is needed"
         )
     if len(columns) and not (0 <= int(columns.min()) and int(columns.max()) < blocks):
         raise ValueError(
             f"columns go from {int(columns.min())} to {int(columns.max())}; 0 to {blocks - 1} are accepted"
         )
+    row = torch.repeat_interleave(torch.arange(rows, device=columns.device), row_pointer.diff())
+    kept, counts = (row * blocks + columns).unique(return_counts=True)
+    if len(kept) < len(columns):
+        twice = int(kept[counts > 1][0])
+        raise ValueError(f"row {twice // blocks} names column {twice % blocks} more than once; once is accepted")
 
 
 def _checked_bits(bits: Tensor | None, tokens: int, name: str) -> Tensor:

@@ -21,6 +21,7 @@ except ImportError:  # before Triton 3.4
 
 from iasa_kernels.primitives import (
     any_nan,
+    find_again,
     find_row,
     finite_or_nan,
     hide_unseen,
@@ -39,6 +40,8 @@ from iasa_kernels.tiles import TAIL as MASKED_TILE
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
+# Sums of a query that are kept apart to the end: those of every eighth column are one thread's own.
+LANES = tl.constexpr(8)
 
 
 def make_configs(stages: tuple[int, ...], **choices: tuple) -> list[triton.Config]:
@@ -85,8 +88,10 @@ def attend(
     loops in one program make the assembler wait for every product.
     """
     WHOLE: tl.constexpr = KIND == "whole"
+    tile_start += first
     for tile in tl.range(first, end, num_stages=None if WHOLE and not CAREFUL else 1):
-        start, size = tl.load(tile_start + tile), TILE
+        start, size = tl.load(tile_start), TILE
+        tile_start += 1
         if not WHOLE:
             size = tl.load(tile_size + tile)
         if WHOLE and BOXES:
@@ -123,7 +128,7 @@ def attend(
         acc = product(rounded, values, PRECISION, acc * shrink[:, None])
         if REST:
             acc_rest = product(rounded, values_rest, PRECISION, acc_rest * shrink[:, None])
-        total = total * shrink + tl.sum(weights, 1)
+        total = total * shrink[:, None] + tl.sum(tl.reshape(weights, [weights.shape[0], TILE // LANES, LANES]), 1)
         top = new_top
     return acc, acc_rest, top, total
 
@@ -138,14 +143,14 @@ def attend_row(
     """The running softmax over all tiles of a row, from nothing or from what out and lse hold."""
     acc, acc_rest = zeros(BLOCK, MAIN, REST)
     top = tl.full([BLOCK], float("-inf"), tl.float32)
-    total = tl.zeros([BLOCK], tl.float32)
+    total = tl.zeros([BLOCK, LANES], tl.float32)
     if CONTINUES:
         before, before_rest = load_tokens(out, start, size, BLOCK, WIDTH, MAIN, REST)
         acc += before.to(tl.float32)
         if REST:
             acc_rest += before_rest.to(tl.float32)
         top = load_numbers(lse, start, size, 0.0, BLOCK) * LOG2_E
-        total += 1.0
+        total += 1.0 / LANES
     acc, acc_rest, top, total = attend(
         acc, acc_rest, top, total, query, query_rest, 0, k, v, key_box, key_rest_box, value_box, value_rest_box,
         head_start, tile_start, tile_size, 0, whole, ragged, scale, TILE, WIDTH, MAIN, REST, "whole", PRECISION, BOXES, CAREFUL,
@@ -182,7 +187,7 @@ def forward_kernel(
         row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
     )
     head = tl.program_id(1).to(tl.int64)
-    q, out, lse = q + head * queries * WIDTH, out + head * queries * WIDTH, lse + head * queries
+    q, out_head, lse_head = q + head * queries * WIDTH, out + head * queries * WIDTH, lse + head * queries
     k, v = k + head * keys * WIDTH, v + head * keys * WIDTH
     scale *= LOG2_E
     head_start = tl.program_id(1) * keys  # first row of the head in the boxes' tensor
@@ -192,18 +197,21 @@ def forward_kernel(
     if TESTED:
         bits = load_numbers(q_bits + plan * queries, start, size, 0, BLOCK)
     acc, acc_rest, top, total = attend_row(
-        query, query_rest, bits, out, lse, k, v, key_box, key_rest_box, value_box, value_rest_box, head_start, start, size,
-        tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
+        query, query_rest, bits, out_head, lse_head, k, v, key_box, key_rest_box, value_box, value_rest_box,
+        head_start, start, size, tile_start, tile_size, tested_start, tested_size, tested_bits,
+        whole, ragged, end, tested, tested_end, scale,
         BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, CONTINUES, PRECISION, BOXES, False,
     )  # fmt: skip
     if TESTED:
         if any_nan(acc, acc_rest, REST):
             acc, acc_rest, top, total = attend_row(
-                query, query_rest, bits, out, lse, k, v, 0, 0, 0, 0, head_start, start, size,
+                query, query_rest, bits, out_head, lse_head, k, v, 0, 0, 0, 0, head_start, start, size,
                 tile_start, tile_size, tested_start, tested_size, tested_bits, whole, ragged, end, tested, tested_end, scale,
                 BLOCK, TILE, TAIL, WIDTH, MAIN, REST, TESTED, CONTINUES, PRECISION, False, True,
             )  # fmt: skip
 
+    start, size = find_again(row_start, row_size, order, rows, plans, queries, BLOCK, PARTS)
+    total = tl.sum(total, 1)
     total = tl.where(total == 0.0, 1.0, total)  # a query without keys: zeros, and top is minus infinity
     store_tokens(out, acc / total[:, None], acc_rest / total[:, None], start, size, BLOCK, WIDTH, MAIN, REST)
     store_numbers(lse, (top + tl.log2(total)) * LN_2, start, size, BLOCK)

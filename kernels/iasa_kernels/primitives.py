@@ -42,6 +42,30 @@ def find_row(start, size, pointer, order, rows, plans, BLOCK: tl.constexpr, PART
 
 
 @triton.jit
+def find_again(start, size, order, rows, plans, tokens, BLOCK: tl.constexpr, PARTS: tl.constexpr):
+    """(first token, counted over all heads, tokens) of a program's rows, loaded anew.
+
+    To store by. From what `find_row` gave the compiler would keep the comparisons and offsets of the first load in
+    registers through all loops, and some would spill.
+    """
+    plan, before = tl.program_id(1) % plans, tl.program_id(0) % PARTS * BLOCK
+    row = plan * rows + tl.load(order + plan * rows + tl.program_id(0) // PARTS, volatile=True)
+    first = tl.program_id(1) * tokens + tl.load(start + row, volatile=True) + before
+    return first, tl.load(size + row, volatile=True) - before
+
+
+@triton.jit
+def place_columns(head, start, COUNT: tl.constexpr, WIDTH: tl.constexpr, FIRST: tl.constexpr, COLUMNS: tl.constexpr):
+    """(offset of each token's row [COUNT, 1], addresses [COUNT, COLUMNS], columns [1, COLUMNS]).
+
+    Rows are told apart by their offsets alone, masks too: with nothing else computed from a token's number the compiler
+    sees offsets as one of the thread and a constant, and keeps one address in registers instead of one for each row.
+    """
+    first, column = (tl.arange(0, COUNT) * WIDTH)[:, None], (FIRST + tl.arange(0, COLUMNS))[None, :]
+    return first, head + (start.to(tl.int64) * WIDTH + first + column), column
+
+
+@triton.jit
 def load_columns(
     head, start, size, COUNT: tl.constexpr, WIDTH: tl.constexpr, FIRST: tl.constexpr, COLUMNS: tl.constexpr,
     WHOLE: tl.constexpr,
@@ -50,17 +74,16 @@ def load_columns(
 
     WHOLE: there are COUNT tokens, so that none needs a mask.
     """
-    token, column = tl.arange(0, COUNT), FIRST + tl.arange(0, COLUMNS)
-    where = head + start.to(tl.int64) * WIDTH + token[:, None] * WIDTH + column[None, :]
+    first, where, column = place_columns(head, start, COUNT, WIDTH, FIRST, COLUMNS)
     if FIRST + COLUMNS > WIDTH:
-        inside = column[None, :] < WIDTH
+        inside = column < WIDTH
         if not WHOLE:
-            inside = inside & (token[:, None] < size)
+            inside = inside & (first < tl.minimum(size, COUNT) * WIDTH)
         return tl.load(where, mask=inside, other=0.0)
     elif WHOLE:
         return tl.load(where)
     else:
-        return tl.load(where, mask=token[:, None] < size, other=0.0)
+        return tl.load(where, mask=first < tl.minimum(size, COUNT) * WIDTH, other=0.0)
 
 
 @triton.jit
@@ -91,9 +114,8 @@ def store_columns(
     head, value, start, size, COUNT: tl.constexpr, WIDTH: tl.constexpr, FIRST: tl.constexpr, COLUMNS: tl.constexpr
 ):
     """The opposite of `load_columns`, in the type of the memory."""
-    token, column = tl.arange(0, COUNT), FIRST + tl.arange(0, COLUMNS)
-    where = head + start.to(tl.int64) * WIDTH + token[:, None] * WIDTH + column[None, :]
-    inside = (token[:, None] < size) & (column[None, :] < WIDTH)
+    first, where, column = place_columns(head, start, COUNT, WIDTH, FIRST, COLUMNS)
+    inside = (first < tl.minimum(size, COUNT) * WIDTH) & (column < WIDTH)
     tl.store(where, value.to(head.dtype.element_ty), mask=inside)
 
 

@@ -19,6 +19,7 @@ sys.path.append(str(FOLDER))
 
 import attention as benchmark  # noqa: E402
 import cases  # noqa: E402
+import speed_table  # noqa: E402
 
 SIZE = {"kind": "speed", "device": "cpu", "frames": 2, "tokens": 24, "heads": 1, "width": 16}
 
@@ -75,6 +76,31 @@ def test_rates_and_tables():
     assert rows[1]["forward_speedup"] == 2 and rows[1]["backward_speedup"] == 4
     assert rows[1]["forward_tflops"] == pytest.approx(4 * 4 * 16 / 1e12)
     assert "| flex | not measured: ? |" in benchmark.make_tables(rows)
+
+
+def test_a_report_of_a_gpu_fills_the_readme(tmp_path, monkeypatch, capsys):
+    size = {"frames": 1, "tokens": 8, "heads": 1, "width": 4, "kind": "speed"}
+    report = {
+        "command": "attention.py", "device": "GPU X", "date": "2027-01-02", "torch": "2.11",
+        "ceiling": [{"copy_bytes": 4e12, "product_flops": 7e14}], "correct": [{"passed": True}, {"failed": "?"}],
+        "speed": [size | {"name": "dense", "method": "dense", "density": 1.0, "forward": 2.0},
+                  size | {"name": "flex", "method": "flex", "failed": "no memory"}],
+    }  # fmt: skip
+    readme, path = tmp_path / "README.md", tmp_path / "kernels.json"
+    readme.write_text(speed_table.README.read_text())
+    monkeypatch.setattr(speed_table, "README", readme)
+    monkeypatch.setattr(sys, "argv", ["speed_table.py", str(path)])
+    before = readme.read_text()
+    path.write_text(json.dumps(report | {"device": "cpu"}))
+    assert speed_table.main() == 2 and "a GPU's is needed" in capsys.readouterr().err and readme.read_text() == before
+    path.write_text(json.dumps(report))
+    assert speed_table.main() == 0
+    text = readme.read_text()
+    for part in ("on one GPU X", "4.00 TB/s", "700 TFLOP/s", "1 of 2", "| dense | 100.0% | 2000.000 |", "no memory"):
+        assert part in text and part not in before
+    assert speed_table.main() == 0 and readme.read_text() == text  # a second time changes nothing
+    outside = text[: text.index(speed_table.BEGIN)], text[text.index(speed_table.END) :]
+    assert before.startswith(outside[0]) and before.endswith(outside[1])
 
 
 @pytest.mark.skipif(not os.environ.get("IASA_LONG"), reason="takes two minutes: IASA_LONG=1 runs it")

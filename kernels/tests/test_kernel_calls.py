@@ -53,6 +53,15 @@ def test_torch_compile_sees_one_operator(backend):
         torch.testing.assert_close(a, b)
 
 
+def test_one_compiled_function_takes_other_widths_and_types():
+    compiled = torch.compile(kernels.block_sparse_attention, backend="eager", fullgraph=True)
+    layout, _ = random_layout([16], tested=False, tile=16)
+    for d, dtype in ((8, torch.float32), (16, torch.bfloat16)):
+        tensors = random_qkv(16, d=d, nh=1, dtype=dtype)
+        wanted, _ = kernels.reference_attention(*(t.double() for t in tensors), layout)
+        torch.testing.assert_close(compiled(*tensors, layout).double(), wanted, atol=0.02, rtol=0)
+
+
 def test_fake_tensors_have_shapes_and_types():
     layout, _ = random_layout([16, 9], seed=1)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -178,6 +187,7 @@ def test_the_kernels_compile_for_hopper():
         loops = [[int(x) for x in loop.split("/")] for loop in row[12].split(";")]
         instructions, products, waits, spills = loops[0]  # whole tiles of 64 tokens, heads of 64
         assert instructions <= 350 and waits < products // 2 and spills == 0
+        assert row[0].strip() != "forward" or int(row[11]) == 0  # nothing spills, outside the loops neither
         if row[0].strip() != "dq of kept":  # it tests no bits
             assert loops[2][0] <= (450 if row[0].strip() == "forward" else 600)
         assert row[13].strip() == "no"

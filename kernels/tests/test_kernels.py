@@ -74,14 +74,22 @@ def test_bad_layouts_are_named():
     part = torch.tensor([True, False])
     for change, message in (
         ({"columns": torch.tensor([0, 2])}, "columns go from 0 to 2; 0 to 1"),
-        ({"row_pointer": torch.tensor([0, 1])}, r"\[2\] and ends at 1; \[3\], rising to 2"),
+        ({"row_pointer": torch.tensor([0, 1])}, r"\[2\] and goes from 0 to 1; \[3\], rising from 0 to 2"),
+        ({"row_pointer": torch.tensor([1, 2, 2])}, "goes from 1 to 2; .* from 0 to 2"),
+        ({"row_pointer": torch.tensor([0.0, 1.0, 2.0])}, "row_pointer is torch.float32; one of .*int32"),
+        ({"q_size": size / 2}, "q_size is torch.float32"),
+        (
+            {"row_pointer": torch.tensor([0, 0, 2]), "columns": torch.tensor([1, 1])},
+            "row 1 names column 1 more than once",
+        ),
+        ({"full": part.byte(), "q_bits": bits, "k_bits": bits}, r"full is torch.uint8 \[2\]; torch.bool \[2\]"),
         ({"q_size": torch.tensor([16, 129])}, "16 to 129 tokens; 0 to 128"),
         ({"q_start": torch.tensor([0, 15])}, "overlap"),
         ({"queries": 31}, "from 0 to 32; 0 to 31"),
         ({"tile": 48}, "tile is 48; 16, 32, 64 or 128"),
         ({"full": part}, "q_bits is missing"),
         ({"full": part, "q_bits": bits, "k_bits": bits[:31]}, r"\[31\]; uint8 or int32 \[32\]"),
-        ({"full": part[:1], "q_bits": bits, "k_bits": bits}, r"full has shape \[1\]; \[2\]"),
+        ({"full": part[:1], "q_bits": bits, "k_bits": bits}, r"full is torch.bool \[1\]; torch.bool \[2\]"),
         ({"segments": 3}, "32 queries and 32 keys do not make 3"),
         ({"segments": 1}, "512 pairs of full blocks in their own segment; all 1024"),
         ({"segments": 4}, "over the end of a segment of 8"),
@@ -93,6 +101,8 @@ def test_bad_layouts_are_named():
     other = kernels.make_layout(**(good | {"tile": 32}))
     with pytest.raises(ValueError, match=r"tile are \[32, 64\]"):
         kernels.stack_layouts([layout, other])
+    with pytest.raises(ValueError, match="no layouts to stack; one or more"):
+        kernels.stack_layouts([])
 
 
 # results
@@ -279,6 +289,34 @@ def test_merging_two_sets_of_keys_is_attention_over_both():
 
     for ours, theirs in zip(results(merged, tensors, grad), results(whole, tensors, grad), strict=True):
         torch.testing.assert_close(ours, theirs, atol=5e-6, rtol=0)
+
+
+def test_a_query_without_keys_on_either_side_has_no_gradient_that_is_nan():
+    lse, other = torch.tensor([-torch.inf, 0.3, -torch.inf]), torch.tensor([-torch.inf, -torch.inf, 0.2])
+    leaves = [x.requires_grad_() for x in (torch.randn(3, 4), lse, torch.randn(3, 4), other)]
+    out, both = kernels.merge_attention(*leaves)
+    assert not out[0].any() and both[0] == -torch.inf
+    torch.testing.assert_close(both[1:], torch.tensor([0.3, 0.2]))
+    torch.testing.assert_close(out[1:], torch.stack([leaves[0][1], leaves[2][2]]))
+    gradients = torch.autograd.grad(out.sum() + both[1:].sum(), leaves)
+    torch.testing.assert_close(gradients[1], torch.tensor([0.0, 1.0, 0.0]))
+    torch.testing.assert_close(gradients[3], torch.tensor([0.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize("queries, keys", [(0, 16), (16, 0)])
+def test_no_queries_and_no_keys(queries, keys, monkeypatch):
+    """What nobody sees has no gradient, and what sees nobody gets zeros: written, not left as memory was."""
+    nothing = torch.tensor([0])
+    layout = kernels.make_layout(
+        torch.tensor([0, 0]), nothing[:0], nothing, torch.tensor([queries]), nothing, torch.tensor([keys]),
+        queries=queries, keys=keys,
+    ).to(DEVICE)  # fmt: skip
+    fresh = torch.Tensor.new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda *given, **options: fresh(*given, **options).fill_(torch.nan))
+    q, k = (torch.randn(1, 1, tokens, 16, device=DEVICE).requires_grad_() for tokens in (queries, keys))
+    out, lse = kernels.block_sparse_attention(q, k, k, layout, return_lse=True)
+    assert out.shape == q.shape and not out.any() and (lse == -torch.inf).all()
+    assert not any(gradient.any() for gradient in torch.autograd.grad(out.sum(), [q, k]))
 
 
 def test_logits_beyond_the_range_of_float16_are_scaled_in_float32():
