@@ -8,6 +8,7 @@ smooth however moves follow.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +74,14 @@ class Key:
     normal: np.ndarray  # [3]
     direction: np.ndarray  # [3]
     shape: np.ndarray  # [11]
+
+    @cached_property
+    def frame(self) -> np.ndarray:  # [3, 3], columns
+        """x beside the hand, y to the fingers, z out of the palm."""
+        y = self.direction / np.linalg.norm(self.direction)
+        z = self.normal - (self.normal @ y) * y
+        z = z / np.linalg.norm(z)
+        return np.stack([np.cross(y, z), y, z], 1)
 
 
 def phrases(speech: SpeechFeatures, pause: float = PAUSE) -> list[tuple[float, float]]:
@@ -166,7 +175,7 @@ def _stroke_keys(stroke: Stroke, time: float, mirror: np.ndarray, rng: np.random
 
 def _move_seconds(a: Key, b: Key) -> float:
     """A comfortable duration for a move: longer for a longer way or a larger turn of the palm."""
-    turn = np.linalg.norm(_relative(a, b))
+    turn = 2 * np.arcsin(min(1.0, np.linalg.norm(b.frame - a.frame) / 8**0.5))
     return float(max(0.26 + 0.019 * np.linalg.norm(b.wrist - a.wrist), 0.22 + 0.22 * turn))
 
 
@@ -178,8 +187,8 @@ def _reach(last: Key, ready: Key) -> Key | None:
     if available >= 0.8 * needed:
         return ready
     share = available / (0.8 * needed)
-    turn = Rotation.from_rotvec(share * _relative(last, ready)) * _orientation(last)
-    axes = turn.as_matrix()
+    before, after = Rotation.from_matrix(np.stack([last.frame, ready.frame]))
+    axes = (Rotation.from_rotvec(share * (after * before.inv()).as_rotvec()) * before).as_matrix()
     return Key(
         ready.time,
         last.wrist + share * (ready.wrist - last.wrist),
@@ -191,19 +200,6 @@ def _reach(last: Key, ready: Key) -> Key | None:
 
 def _at(key: Key, time: float) -> Key:
     return replace(key, time=time)
-
-
-def _orientation(key: Key) -> Rotation:
-    """The frame of a key: y to the fingers, z out of the palm."""
-    y = key.direction / np.linalg.norm(key.direction)
-    z = key.normal - (key.normal @ y) * y
-    z = z / np.linalg.norm(z)
-    return Rotation.from_matrix(np.stack([np.cross(y, z), y, z], 1))
-
-
-def _relative(a: Key, b: Key) -> np.ndarray:
-    """The shortest turn from one key's frame to another's, as a rotation vector [3]."""
-    return (_orientation(b) * _orientation(a).inv()).as_rotvec()
 
 
 def _minimum_jerk(t: np.ndarray) -> np.ndarray:
@@ -221,10 +217,11 @@ def follow(keys: list[Key], times: np.ndarray) -> np.ndarray:
     step = wrist[after] - wrist[index]  # [f, 3]
     position = wrist[index] + u * step
     position[:, 2] += np.sin(np.pi * u[:, 0]) * np.minimum(0.10 * np.linalg.norm(step, axis=1), 2.0)
-    turns = [_relative(a, b) for a, b in zip(keys, keys[1:], strict=False)] + [np.zeros(3)]
-    frames = Rotation.from_matrix(np.stack([_orientation(k).as_matrix() for k in keys]))
+    frames = Rotation.from_matrix(np.stack([k.frame for k in keys]))
     at: Any = index  # scipy declares one number or a slice, and takes arrays
-    axes = (Rotation.from_rotvec(u * np.stack(turns)[index]) * frames[at]).as_matrix()
+    following: Any = np.minimum(np.arange(len(keys)) + 1, len(keys) - 1)
+    turns = (frames[following] * frames.inv()).as_rotvec()  # of each key to the next, the shortest way
+    axes = (Rotation.from_rotvec(u * turns[index]) * frames[at]).as_matrix()
     fingers = shape[index] + u * (shape[after] - shape[index])
     out = np.concatenate([position, axes[:, :, 2], axes[:, :, 1], fingers], 1)
     return gaussian_filter1d(out, 0.7, axis=0, mode="nearest")

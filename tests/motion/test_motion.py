@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation, Slerp
 
 from iasa.avatar.identity import make_identity
 from iasa.avatar.rig import gaze_of, rest_hands
@@ -13,7 +15,7 @@ from iasa.config import VIDEO_FPS
 from iasa.keypoints import FACE, LEFT_HAND, MOUTH, RIGHT_HAND, mouth_opening
 from iasa.motion import speech_to_keypoints, speech_to_motion
 from iasa.motion.rules import GestureStyle, generate_gestures, make_style
-from iasa.motion.strokes import GESTURES, phrases, plan_strokes
+from iasa.motion.strokes import GESTURES, Key, _move_seconds, follow, phrases, plan_strokes
 from iasa.speech import SpeechFeatures, analyse
 from iasa.training.speech_data import corpus
 
@@ -180,3 +182,27 @@ def test_very_short_speech_still_performs():
     assert len(speech_to_motion(short, 1)) == 7
     one = replace(short[0:1], accents=[])
     assert len(speech_to_motion(one, 1)) == 1
+
+
+def test_hands_turn_the_shortest_way_from_key_to_key():
+    """As scipy interpolates rotations, at a minimum-jerk pace."""
+    rng = np.random.default_rng(0)
+    keys = [Key(t, *rng.normal(size=(3, 3)), rng.random(11)) for t in (0.0, 0.6, 0.9, 1.7)]
+    times = np.linspace(0, 2, 60)
+    u = np.clip([np.interp(times, [a.time, b.time], [0, 1]) for a, b in zip(keys, keys[1:], strict=False)], 0, 1)
+    along = (u**3 * (10 - 15 * u + 6 * u * u)).sum(0)  # 1.5: halfway from the second key to the third
+    y = np.stack([key.direction / np.linalg.norm(key.direction) for key in keys])
+    x = np.cross(y, [key.normal for key in keys])
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    frames = Rotation.from_matrix(np.stack([x, y, np.cross(x, y)], -1))
+    axes = Slerp(range(4), frames)(along).as_matrix()
+    truth = gaussian_filter1d(np.concatenate([axes[:, :, 2], axes[:, :, 1]], 1), 0.7, axis=0, mode="nearest")
+    assert np.allclose(follow(keys, times)[:, 3:9], truth, atol=1e-6)
+
+
+def test_a_larger_turn_takes_longer():
+    here = Key(0.0, np.zeros(3), np.array([0.0, 0, 1]), np.array([0.0, 1, 0]), np.zeros(11))
+    turn = Rotation.from_rotvec([0.0, 2.0, 0.0])
+    there = replace(here, normal=turn.apply(here.normal), direction=turn.apply(here.direction))
+    assert _move_seconds(here, there) == pytest.approx(0.22 + 0.22 * 2.0, abs=1e-9)
+    assert _move_seconds(here, here) == 0.26
