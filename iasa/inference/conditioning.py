@@ -194,8 +194,11 @@ def warp_alone(
     with closing(planned):
         for piece, _ in planned:
             with torch.inference_mode(), timing.stage("warp"):
-                xy, confidence = to_tensors(piece, device)
-                frames = to_levels(reference(xy[None], confidence[None])[0]).cpu().numpy()
+                if isinstance(reference, LayeredWarp):
+                    frames = reference.levels(piece)
+                else:
+                    xy, confidence = to_tensors(piece, device)
+                    frames = to_levels(reference(xy[None], confidence[None])[0]).cpu().numpy()
             yield frames, piece
 
 

@@ -6,6 +6,7 @@ the person's edges are those of the segmentation; head and hair turn as one agai
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from iasa import keypoints as kp
 from iasa.avatar.photograph import HANDS, Photograph
+from iasa.keypoints import Keypoints
 from iasa.warp.cutout import Layer, cut_layers
 from iasa.warp.face_skin import EYES, POINTS, STEADY, FaceSkin
 from iasa.warp.head_skin import HeadSkin, turn_points
@@ -24,7 +26,7 @@ from iasa.warp.triangles import Flow, grid_mesh, rasterise
 
 BODY_CELLS, FOREARM_CELLS = 40, 64  # cells along the picture's side
 BEYOND = 0.15  # of that side, by which layers go on outside of the picture: what moves inwards has something to show
-COARSE = 2  # the body's flow is made at a size so many times smaller: it is smooth
+BODY_FLOW = 128  # pixels along the side at which the body's flow is made, which is smooth
 RIM = 0.08  # heights of the face, inside of its outline, over which it sets in: what it holds of an ear must not show twice
 FACE_REACH = 0.16  # heights of the face: how far the skin around it follows
 STILL_REACH = 0.1  # image units around a hand that keeps still in which nothing follows the head
@@ -110,11 +112,17 @@ class LayeredWarp:
         Before a transparent room they have four channels, the last one how much of each pixel is the person, whose
         colours are multiplied by it.
         """
-        poses = xy[0].detach().cpu().double().numpy() * self.size
-        unseen = confidence[0].detach().cpu().numpy() <= 0
-        kept = [keep_together(self.rest, pose, gone) for pose, gone in zip(poses, unseen, strict=True)]
-        frames = np.stack([self.draw(pose) for pose in kept])
+        frames = np.stack(list(self._draw_all(xy[0].cpu().numpy(), confidence[0].cpu().numpy())))
         return (torch.from_numpy(frames).movedim(-1, 1)[None] / 127.5 - 1).to(xy.device)
+
+    def levels(self, poses: Keypoints) -> np.ndarray:
+        """The same as files hold them: uint8 [m, size, size, 3 or 4]."""
+        frames = self._draw_all(poses.xy, poses.confidence)
+        return np.stack([load_cv2().convertScaleAbs(frame) for frame in frames])
+
+    def _draw_all(self, xy: np.ndarray, confidence: np.ndarray) -> Iterator[np.ndarray]:  # [m, 133, 2], [m, 133]
+        for pose, unseen in zip(xy.astype(np.float64) * self.size, confidence <= 0, strict=True):
+            yield self.draw(keep_together(self.rest, pose, unseen))
 
     def draw(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> float32 [size, size, 3 or 4] in 0..255
         """One frame."""
@@ -122,16 +130,14 @@ class LayeredWarp:
         mesh = turn_points(turn, self.face.rest + moves, self.depth)
         frame = self.room.copy()
         head = self.head.place(turn, self.around @ moves[list(STEADY)])
-        flow = self._body_flow(self.skin.place(pose, head))
-        body = self.body.read(flow)
-        _lay(frame, body[..., :3], body[..., 3:].astype(np.float32) / 255)
+        _lay(frame, self.body, self._body_flow(self.skin.place(pose, head)))
         self._lay_face(frame, mesh)
         self.mouth.paint(frame[..., :3], mesh, _flat(turn, self.depth[UPPER]), moves[LOWER])
         for sheet, skin in self.forearms:
             for points, shown in skin.place(pose):
                 triangles = sheet.triangles[shown[sheet.triangles].all(1)]
                 flow = rasterise(points, sheet.points, triangles, self.size, both_sides=True)
-                self._lay_sheet(frame, sheet, flow)
+                _lay(frame, sheet, flow)
         return frame
 
     def mesh(self, pose: np.ndarray) -> np.ndarray:  # [133, 2] pixels -> [468, 2]
@@ -148,14 +154,16 @@ class LayeredWarp:
         local = (pose[kp.FACE] - depth[:, None] * turn[:, 2] - turn[:, 3]) @ np.linalg.inv(turn[:, :2]).T
         return turn, self.face.moves(local - face)
 
-    def _body_flow(self, points: np.ndarray) -> np.ndarray:  # [size, size, 2]
-        cv2, small = load_cv2(), self.size // COARSE
-        out = np.full((small, small, 2), -1e4, np.float32)
-        flow = rasterise(points / COARSE, self.body.points, self.body.triangles, small)
-        if flow is not None:
-            part = out[flow.y : flow.y + len(flow.source), flow.x : flow.x + flow.source.shape[1]]
-            part[flow.covered] = flow.source[flow.covered]
-        return cv2.resize(out, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+    def _body_flow(self, points: np.ndarray) -> Flow | None:
+        """As fine as the frame, of a coarse one."""
+        cv2, times = load_cv2(), self.size // BODY_FLOW
+        flow = rasterise(points / times, self.body.points, self.body.triangles, BODY_FLOW)
+        if flow is None:
+            return None
+        sides = tuple(times * side for side in reversed(flow.covered.shape))
+        covered = cv2.resize(flow.covered.astype(np.uint8), sides, interpolation=cv2.INTER_NEAREST) > 0
+        source = cv2.resize(flow.source, sides, interpolation=cv2.INTER_LINEAR)
+        return Flow(times * flow.x, times * flow.y, source, covered)
 
     def _lay_face(self, frame: np.ndarray, mesh: np.ndarray) -> None:
         flow = rasterise(mesh, self.face_sheet.points, self.face_sheet.triangles, self.size)
@@ -165,19 +173,7 @@ class LayeredWarp:
         visible = np.ones((h, w), np.float32)
         for eye in EYES:
             visible -= soft_polygon(mesh[list(eye)], flow.x, flow.y, w, h)
-        self._lay_sheet(frame, self.face_sheet, flow, visible.clip(0, 1))
-
-    def _lay_sheet(
-        self, frame: np.ndarray, sheet: _Sheet, flow: Flow | None, visible: np.ndarray | None = None
-    ) -> None:
-        if flow is None:
-            return
-        h, w = flow.covered.shape
-        read = sheet.read(flow.source)
-        share = read[..., 3:].astype(np.float32) / 255 * flow.covered[..., None]
-        if visible is not None:
-            share *= visible[..., None]
-        _lay(frame[flow.y : flow.y + h, flow.x : flow.x + w], read[..., :3], share)
+        _lay(frame, self.face_sheet, flow, visible.clip(0, 1))
 
     def _face_sheet(self) -> _Sheet:
         """The body's colours, setting in over a rim inside the face's outline."""
@@ -207,8 +203,19 @@ def _flat(turn: np.ndarray, depth: float) -> np.ndarray:
     return np.concatenate([turn[:, :2], (depth * turn[:, 2] + turn[:, 3])[:, None]], 1)
 
 
-def _lay(under: np.ndarray, over: np.ndarray, share: np.ndarray) -> None:
-    """`share` [h, w, 1] of colours over a part of the frame, and of full opacity where the frame has an alpha."""
-    under[..., :3] += share * (over - under[..., :3])
-    if under.shape[-1] == 4:
-        under[..., 3:] += share * (255 - under[..., 3:])
+def _lay(frame: np.ndarray, sheet: _Sheet, flow: Flow | None, visible: np.ndarray | None = None) -> None:
+    """A layer over the frame, `visible` [h, w] of it, and its opacity where the frame has an alpha."""
+    if flow is None:
+        return
+    cv2, read = load_cv2(), sheet.read(flow.source)
+    share = cv2.extractChannel(read, 3).astype(np.float32) / 255
+    if visible is not None:
+        share *= visible
+    read[..., 3] = 255
+    channels = frame.shape[-1]
+    over = (read if channels == 4 else cv2.cvtColor(read, cv2.COLOR_RGBA2RGB)).astype(np.float32)
+    h, w = share.shape
+    under = frame[flow.y : flow.y + h, flow.x : flow.x + w]
+    over -= under
+    over *= cv2.merge([share] * channels)
+    under += over

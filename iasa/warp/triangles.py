@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iasa.warp.matting import load_cv2
-
-FRACTION_BITS = 4  # of a pixel, in which OpenCV takes corners
-FLAT = 1e-6  # pixels squared: of a triangle without area
+FLAT = 1e-3  # pixels squared: of a triangle without area
+NOWHERE = -1e4  # pixels, both ways: outside of every photograph
+TOUCHING = 1e-6  # pixels, by which rounding must not part triangles that share an edge
 
 
 class Flow(NamedTuple):
@@ -17,7 +16,7 @@ class Flow(NamedTuple):
 
     x: int
     y: int
-    source: np.ndarray  # float32 [h, w, 2] pixels of the photograph; anything where nothing is covered
+    source: np.ndarray  # float32 [h, w, 2] pixels of the photograph; NOWHERE where nothing is covered
     covered: np.ndarray  # bool [h, w]
 
 
@@ -34,32 +33,43 @@ def rasterise(
 
     None where nothing is in the frame. Pixel (0, 0) has its middle at (0.5, 0.5), in the frame and in the photograph.
     """
-    cv2 = load_cv2()
-    corners = posed[triangles]  # [t, 3, 2]
+    corners, places = posed[triangles], rest[triangles]  # [t, 3, 2]
     low, high = corners.min(1), corners.max(1)
-    shown = _area(corners) * _area(rest[triangles])
+    shown = _area(corners) * _area(places)
     inside = ((high > 0) & (low < size)).all(1) & ((shown != 0) if both_sides else (shown > 0))
     if not inside.any():
         return None
-    index = np.flatnonzero(inside)
-    x, y = np.clip(np.floor(low[index].min(0)), 0, size - 1).astype(int)
-    right, bottom = np.clip(np.ceil(high[index].max(0)), (x + 1, y + 1), size).astype(int)
-    ids = np.full((bottom - y, right - x), -1, np.int32)
-    fixed = np.round((corners[index] - (x + 0.5, y + 0.5)) * (1 << FRACTION_BITS)).astype(np.int32)
-    fill = cv2.fillConvexPoly
-    for number, triangle in zip(index.tolist(), fixed, strict=True):
-        fill(ids, triangle, number, cv2.LINE_8, FRACTION_BITS)
-    covered = ids >= 0
-    matrix = _affine(corners, rest[triangles])  # [t, 2, 3]
-    rows, columns = np.nonzero(covered)
-    number = ids[rows, columns]
-    chosen = matrix[number]
-    px, py = columns + (x + 0.5), rows + (y + 0.5)
-    found = chosen[..., 0] * px[:, None] + chosen[..., 1] * py[:, None] + chosen[..., 2]
-    own = rest[triangles].astype(np.float32)  # a pixel on the rim of a thin triangle must not read far outside of it
-    source = np.zeros((*ids.shape, 2), np.float32)
-    source[rows, columns] = np.clip(found, own.min(1)[number] - 1, own.max(1)[number] + 1)
-    return Flow(x, y, source, covered)
+    corners, places = corners[inside], places[inside]
+    x, y = np.clip(np.floor(low[inside].min(0)), 0, size - 1).astype(int)
+    right, bottom = np.clip(np.ceil(high[inside].max(0)), (x + 1, y + 1), size).astype(int)
+    last = _find_last(corners - (x, y), bottom - y, right - x)
+    along_x, along_y, origin = (part.take(last, mode="wrap") for part in _affine(corners, places))
+    px, py = (np.arange(*ends, dtype=np.float32) + 0.5 for ends in ((x, right), (y, bottom)))
+    source = along_x * px + along_y * py[:, None] + origin
+    return Flow(x, y, source.view(np.float32).reshape(*last.shape, 2), last >= 0)
+
+
+def _find_last(corners: np.ndarray, height: int, width: int) -> np.ndarray:  # [t, 3, 2] -> int [height, width]
+    """The last triangle over the middle of each pixel, -1 where there is none; all rows of all triangles at once."""
+    x, y = corners[..., 0], corners[..., 1]
+    first, end = (np.clip(np.ceil(edge - 0.5), 0, height).astype(int) for edge in (y.min(1), y.max(1)))
+    count = end - first
+    which = np.repeat(np.arange(len(corners)), count)  # of each row of each triangle
+    row = np.arange(len(which)) + np.repeat(first - np.cumsum(count) + count, count)
+    left, right = np.full(len(which), np.inf), np.full(len(which), -np.inf)
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        rise = y[:, b] - y[:, a]
+        slope = (x[:, b] - x[:, a]) / np.where(rise == 0, np.inf, rise)
+        beyond = (row + 0.5 - y[which, a]) * np.sign(rise)[which]
+        crosses = (beyond >= 0) & (beyond <= np.abs(rise)[which]) & (rise != 0)[which]
+        at = x[which, a] + slope[which] * (row + 0.5 - y[which, a])
+        left, right = np.where(crosses, np.minimum(left, at), left), np.where(crosses, np.maximum(right, at), right)
+    start = np.clip(np.ceil(left - 0.5 - TOUCHING), 0, width).astype(int)
+    length = np.maximum(np.clip(np.floor(right + 0.5 + TOUCHING), 0, width).astype(int) - start, 0)
+    pixel = np.arange(length.sum()) + np.repeat(row * width + start - np.cumsum(length) + length, length)
+    last = np.full(height * width, -1)
+    last[pixel] = np.repeat(which, length)  # of equal pixels the last one stays
+    return last.reshape(height, width)
 
 
 def _area(corners: np.ndarray) -> np.ndarray:  # [t, 3, 2] -> [t], signed
@@ -67,16 +77,21 @@ def _area(corners: np.ndarray) -> np.ndarray:  # [t, 3, 2] -> [t], signed
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
-def _affine(posed: np.ndarray, rest: np.ndarray) -> np.ndarray:  # [t, 3, 2] each -> float32 [t, 2, 3]
-    """The map of each posed triangle onto its place in the photograph; a flat one maps to its middle."""
+def _affine(posed: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, ...]:  # [t, 3, 2] each -> 3 x complex64 [t + 1]
+    """The map of each posed triangle onto its place in the photograph, as a step of one pixel to the right, one down, and the
+    place of the origin, x + iy; a flat one maps to its first corner, and number -1, which is none, to NOWHERE."""
     a, b = posed[:, 1] - posed[:, 0], posed[:, 2] - posed[:, 0]
     area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    safe = np.where(np.abs(area) < FLAT, np.inf, area)[:, None]
-    u, v = rest[:, 1] - rest[:, 0], rest[:, 2] - rest[:, 0]
-    along_x = (u * b[:, 1:] - v * a[:, 1:]) / safe
-    along_y = (v * a[:, :1] - u * b[:, :1]) / safe
-    origin = rest[:, 0] - along_x * posed[:, 0, :1] - along_y * posed[:, 0, 1:]
-    return np.stack([along_x, along_y, origin], -1).astype(np.float32)
+    safe = np.where(np.abs(area) < FLAT, np.inf, area)
+    places = rest[..., 0] + 1j * rest[..., 1]
+    u, v = places[:, 1] - places[:, 0], places[:, 2] - places[:, 0]
+    along_x = (u * b[:, 1] - v * a[:, 1]) / safe
+    along_y = (v * a[:, 0] - u * b[:, 0]) / safe
+    origin = places[:, 0] - along_x * posed[:, 0, 0] - along_y * posed[:, 0, 1]
+    nowhere = (0, 0, NOWHERE * (1 + 1j))
+    return tuple(
+        np.r_[part, last].astype(np.complex64) for part, last in zip((along_x, along_y, origin), nowhere, strict=True)
+    )
 
 
 def grid_mesh(mask: np.ndarray, cell: int) -> tuple[np.ndarray, np.ndarray]:

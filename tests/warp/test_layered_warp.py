@@ -10,6 +10,7 @@ from sample_photographs import astronaut_photograph
 pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
 
 from iasa import keypoints as kp  # noqa: E402
+from iasa.inference.layered_frames import to_levels  # noqa: E402
 from iasa.warp.layered_warp import LayeredWarp  # noqa: E402
 
 BODY_AND_FACE = [*range(5), *range(kp.FACE.start, kp.FACE.stop)]
@@ -108,6 +109,8 @@ def test_poses_in_pictures_out(size):
     assert frames.shape == (1, 3, 3, size, size) and frames.dtype == torch.float32
     assert frames.min() >= -1.001 and frames.max() <= 1.001
     assert torch.equal(frames[0, 0], frames[0, 2]) and torch.allclose(frames[0, 0], frames[0, 1], atol=1e-4)
+    levels = warp.levels(kp.Keypoints(xy[0].numpy(), confidence[0].numpy())).astype(int)
+    assert levels.shape == (3, size, size, 3) and np.abs(levels - to_levels(frames[0]).numpy()).max() <= 1
 
 
 def test_another_room_stands_behind_the_person(picture, room):

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
 
-from iasa.warp.triangles import grid_mesh, rasterise  # noqa: E402
+from iasa.warp.triangles import NOWHERE, grid_mesh, rasterise  # noqa: E402
 
 
 def mesh(size=64, cell=8):
@@ -58,6 +58,26 @@ def test_nothing_is_read_outside_of_the_mesh():
     flow = rasterise(points + rng.normal(0, 6, points.shape), points, triangles, 64)
     read = flow.source[flow.covered]
     assert (read >= points.min(0) - 1.01).all() and (read <= points.max(0) + 1.01).all()
+
+
+def test_every_pixel_is_the_last_triangle_s_that_holds_its_middle():
+    rng = np.random.default_rng(1)
+    _, points, triangles = mesh()
+    posed = points + rng.normal(0, 6, points.shape) + (10, -8)  # folded over, and partly out of the frame
+    flow = rasterise(posed, points, triangles, 64)
+    middle = np.stack(np.meshgrid(np.arange(64), np.arange(64)), -1) + 0.5
+    wanted = np.full((64, 64, 2), np.nan)
+    for (a, b, c), (ra, rb, rc) in zip(posed[triangles], points[triangles], strict=True):
+        sides = np.stack([b - a, c - a], 1)
+        if np.linalg.det(sides) > 0:  # it has not turned over: so are all at rest
+            u, v = np.moveaxis((middle - a) @ np.linalg.inv(sides).T, -1, 0)
+            inside = (u >= 0) & (v >= 0) & (u + v <= 1)
+            wanted[inside] = (ra + u[..., None] * (rb - ra) + v[..., None] * (rc - ra))[inside]
+    found = np.full((64, 64, 2), np.nan)
+    h, w = flow.covered.shape
+    found[flow.y : flow.y + h, flow.x : flow.x + w][flow.covered] = flow.source[flow.covered]
+    assert np.isfinite(wanted).sum() > 1000 and np.allclose(found, wanted, atol=0.01, equal_nan=True)
+    assert (flow.source[~flow.covered] == NOWHERE).all()
 
 
 def test_a_mesh_outside_of_the_frame_is_none():
