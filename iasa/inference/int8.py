@@ -16,17 +16,23 @@ from torch import Tensor, nn
 from iasa.models.checkpoint import quantise
 
 ACTIVATIONS = {"none": ("none", ""), "silu": ("swish", ""), "gelu": ("gelu", "tanh")}  # as oneDNN names them
+AT_ONCE = 1 << 17  # numbers that are rounded together: as float32 they stay in the cache, and need no fresh memory
 PUBLIC_ACTIVATIONS = {"none": lambda x: x, "silu": F.silu, "gelu": functools.partial(F.gelu, approximate="tanh")}
 
 
 def to_levels(x: Tensor) -> tuple[Tensor, float, int]:
-    """x, dense in memory -> uint8 levels, the scale, and the level of zero: x is about scale * (levels - zero)."""
-    low, high = (float(end) for end in torch.aminmax(_in_memory(x)))
+    """x, of four dimensions with channels last -> uint8 levels, the scale, and the level of zero: x is about
+    scale * (levels - zero)."""
+    dense = _in_memory(x)
+    low, high = (float(end) for end in torch.aminmax(dense))
     low, high = min(low, 0.0), max(high, 0.0)  # zero is a level of its own: convolutions pad with it
     scale = max((high - low) / 254, 1e-8)  # the 255th leaves room for the rounding of zero
     zero = round(-low / scale)
-    levels = torch.add(torch.tensor([zero + 0.5]), x, alpha=1 / scale)  # one dimension: the sum is float32 for any x
-    return levels.to(torch.uint8), scale, zero
+    half = torch.tensor([zero + 0.5])
+    levels = torch.empty(dense.shape, dtype=torch.uint8)
+    for some, out in zip(dense.reshape(-1).split(AT_ONCE), levels.view(-1).split(AT_ONCE), strict=True):
+        out.copy_(torch.add(half, some.float(), alpha=1 / scale))
+    return levels.movedim(-1, 1) if x.ndim == 4 else levels, scale, zero
 
 
 def _in_memory(x: Tensor) -> Tensor:

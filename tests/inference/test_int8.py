@@ -11,6 +11,7 @@ from iasa import device
 from iasa.avatar.speaker import load_speaker
 from iasa.config import InputError
 from iasa.device import VNNI, Precision, pick_precision
+from iasa.inference import int8
 from iasa.inference.int8 import int8_conv, int8_linear, to_levels
 from iasa.metrics.video_quality import psnr
 from iasa.motion import speech_to_keypoints
@@ -32,6 +33,17 @@ def test_levels_are_the_nearest_and_zero_is_one_of_them(dtype, span):
     back = scale * (levels.float() - zero)
     assert (back - x.float()).abs().max() <= 0.501 * scale
     assert scale <= max(span[1] - min(span[0], 0), -span[0], 1e-5) / 250
+
+
+def test_levels_do_not_depend_on_how_many_are_made_at_once(monkeypatch):
+    """And lie as the picture does, channels last."""
+    x = torch.randn(2, 5, 7, 3).bfloat16().to(memory_format=torch.channels_last)
+    levels, scale, zero = to_levels(x)
+    assert levels.shape == x.shape and levels.is_contiguous(memory_format=torch.channels_last)
+    assert (scale * (levels.float() - zero) - x.float()).abs().max() <= 0.501 * scale
+    monkeypatch.setattr(int8, "AT_ONCE", 100)
+    again, *same = to_levels(x)
+    assert torch.equal(again, levels) and same == [scale, zero]
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor, share: float) -> bool:

@@ -211,14 +211,18 @@ def test_a_pipeline_that_is_dropped_ends_its_threads(speaker, poses):
     assert not any(thread.is_alive() for thread in mine)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_has_stages_of_its_own(pipeline, speaker, poses):
-    """The frames of the student too: they need none of the threads that computed before the fork."""
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def check_in_a_child(pipeline, speaker, poses: Keypoints, cores: int | None = None, stop: float = 0.0) -> None:
+    """A forked process makes the frames that this one makes, on so many cores, stopped for `stop` of every 0.1 s."""
     truth = frames_of(pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=1, seed=3).frames)
     child = os.fork()
     if child == 0:
         code = 1
         try:
+            if cores is not None:
+                os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # of the threads to come too
             made = frames_of(pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=1, seed=3).frames)
             code = 0 if np.array_equal(made, truth) else 2
         finally:
@@ -226,9 +230,26 @@ def test_a_forked_process_has_stages_of_its_own(pipeline, speaker, poses):
     deadline = time.monotonic() + 100
     ended, status = 0, 0
     while not ended and time.monotonic() < deadline:
+        if stop:
+            os.kill(child, signal.SIGSTOP)
+            time.sleep(stop)
+            os.kill(child, signal.SIGCONT)
+        time.sleep(0.1 - stop)
         ended, status = os.waitpid(child, os.WNOHANG)
-        time.sleep(0.05)
     if not ended:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert ended and os.waitstatus_to_exitcode(status) == 0
+
+
+@needs_fork
+def test_a_forked_process_has_stages_of_its_own(pipeline, speaker, poses):
+    """The frames of the student too: they need none of the threads that computed before the fork."""
+    check_in_a_child(pipeline, speaker, poses)
+
+
+@needs_fork
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_half_a_core_makes_the_same_frames(pipeline, speaker, poses):
+    """One core, and no time on it for half of every 0.1 s, as a cgroup's quota has it."""
+    check_in_a_child(pipeline, speaker, poses[:4], cores=1, stop=0.05)
