@@ -144,8 +144,9 @@ def _to_link(name: str, address: str) -> str:
     return f'<a class="button" {place}>{html.escape(name)}</a>'
 
 
-def explorer_frame(page: str, height: int = 1500) -> str:
-    """The page in a frame of its own, for a notebook or the demo: scripts run in it, but reach nothing around it."""
+def explorer_frame(page: str, height: int = 1960) -> str:
+    """The page in a frame of its own, for a notebook or the demo: scripts run in it, but reach nothing around it. In a column
+    of 1100 pixels or more all of it is seen; the demo is told how high it is."""
     return (
         f'<iframe srcdoc="{html.escape(page)}" sandbox="allow-scripts allow-downloads" title="Mask explorer" '
         f'allow="clipboard-write" style="width:100%;height:{int(height)}px;border:0;border-radius:14px"></iframe>'

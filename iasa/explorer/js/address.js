@@ -90,8 +90,8 @@ export async function copyLink() {
   }
 }
 
-// `reopen` shows what was restored.
-export function onAddress(reopen) {
+// `reopen` shows what was restored, `repaint` the same in other colours.
+export function onAddress(reopen, repaint) {
   on("settings", remember);
   remember();
   window.addEventListener("hashchange", () => {
@@ -103,6 +103,10 @@ export function onAddress(reopen) {
   window.addEventListener("message", (event) => {
     if (event.source !== window.parent || !event.data || event.data.iasa !== "host") return;
     host = String(event.data.href || "");
+    if (["dark", "light"].includes(event.data.theme) && event.data.theme !== state.around) {
+      state.around = event.data.theme;
+      repaint();
+    }
     sayHeight(); // without waiting for the observer, which sleeps in a frame that is out of sight
     if (event.data.text) {
       restore(String(event.data.text));

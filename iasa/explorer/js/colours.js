@@ -18,7 +18,7 @@ const MAP = [
 
 export let ink = {}; // the style sheet's colours
 export function readTheme() {
-  const wanted = state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  const wanted = state.theme || state.around || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   document.documentElement.dataset.theme = wanted;
   const css = getComputedStyle(document.documentElement);
   const names = {

@@ -85,11 +85,15 @@ function useTheme() {
   forgetMatrix();
 }
 
-function changeTheme() {
-  state.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+function repaint() {
   useTheme();
   showKey();
   drawAll();
+}
+
+function changeTheme() {
+  state.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  repaint();
   emit("settings");
 }
 
@@ -113,10 +117,7 @@ function onButtons() {
 }
 
 function onSurroundings() {
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    useTheme();
-    drawAll();
-  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   let shown = innerWidth;
   new ResizeObserver(() => {
     if (shown === innerWidth && strip.width === byId("scroller").clientWidth) return;
@@ -152,7 +153,7 @@ function mountExplorer() {
     openView(state.view);
     showLit();
     drawAll();
-  });
+  }, repaint);
   loadImages(() => {
     drawFrame();
     drawStrip();

@@ -41,7 +41,8 @@ export const state = {
   handle: -1, // the chosen keypoint
   held: false, // whether a pointer drags it
   edited: new Set(), // frames whose pose was dragged
-  theme: "", // "light" or "dark"; "": as the system is set
+  theme: "", // "light" or "dark"; "": as the page around is, or the system is set
+  around: "", // "light" or "dark": the page around, where it has said so
   slice: 0, // the animation frame that will relabel regions
 };
 export const timings = { load: 0, hover: [], rebuild: [] }; // milliseconds
