@@ -11,10 +11,11 @@ import numpy as np
 
 from iasa.config import HELDOUT_IDENTITY, InputError
 from iasa.demo.compare import add_label
-from iasa.demo.service import language_of, new_output, plain_errors, show_progress
+from iasa.demo.service import language_of, new_output, plain_errors, show_progress, watch_stop
 from iasa.demo.speaker_choice import check_seed
 from iasa.demo.translations import translate
 from iasa.demo.zerogpu import gpu
+from iasa.inference.generation import Cancelled
 from iasa.masks.frame_choice import CHOICES
 from iasa.media.content_credentials import sign_if_asked
 from iasa.models.checkpoint import find_weights, load_weights
@@ -33,14 +34,14 @@ def compare_memory(
     frames: float = 1,
     request: gr.Request | None = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
-) -> tuple[str, str]:
+) -> tuple[str | None, str]:
     """A held-out drawn speaker with a badge that the reference picture hides: the truth and two memories, side by side.
 
     A small teacher draws every frame and remembers 1 to 8 true frames of the last 10 seconds, chosen by pose, pose without
-    alignment, the last ones, at random, the least alike ones, or by an oracle that sees the badge. Returns an mp4 and a
-    table: quality inside what the past decides, for the speaker of this number.
+    alignment, the hands alone, the last ones, at random, the least alike ones, or by an oracle that sees the badge; or all
+    of them. Returns an mp4 and a table: quality inside what the past decides, for the speaker of this number.
     """
-    language = language_of(request)
+    stopped, language = watch_stop(request), language_of(request)
     with plain_errors(request):
         for name in (choice, other):
             if name not in CHOICES:
@@ -53,7 +54,12 @@ def compare_memory(
             )
         seed = check_seed(number)
         video = new_output(".mp4", f"memory-{choice}-{other}-{seed}")
-        table = draw_memories(video, seed, (choice, other), int(frames), show_progress(progress, language), language)
+        watch = show_progress(progress, language)
+        try:
+            table = draw_memories(video, seed, (choice, other), int(frames), watch, language, stopped)
+        except Cancelled:
+            video.parent.rmdir()
+            return None, translate("Stopped.", language)
         sign_if_asked(video)
     return str(video), table
 
@@ -73,8 +79,10 @@ def draw_memories(
     top_k: int,
     progress: Callable[[str, float], None] | None = None,
     language: str = "en",
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> str:
-    """Write the truth and the teacher's frames under each choice side by side; returns their figures as Markdown."""
+    """Write the truth and the teacher's frames under each choice side by side; returns their figures as Markdown.
+    Raises `Cancelled`, before anything is written."""
     from iasa.evaluation.memory_report import draw_targets, enlarge, later_showings, whole_window
     from iasa.inference.remembered import RememberedFrames
     from iasa.media.writer import VideoWriter
@@ -82,7 +90,12 @@ def draw_memories(
     from iasa.training.memory_data import RATE, MemoryClip, make_clip
     from iasa.training.memory_stages import chosen_plans, make_condition
 
+    def check() -> None:
+        if should_stop():
+            raise Cancelled("the memories were stopped")
+
     pictures, warped, masks, *pose = make_clip(HELDOUT_IDENTITY + seed)
+    check()
     clip = MemoryClip(pictures, warped, np.packbits(masks.reshape(*masks.shape[:2], -1), axis=-1), *pose)
     teacher, codec = load_memory_bed()
     window, shown, decided = whole_window(clip, codec, prior=True), later_showings(clip), decided_by_past(masks)
@@ -96,10 +109,10 @@ def draw_memories(
         if progress:
             progress(choice, (1 + number) / (1 + len(choices)))
         plan = chosen_plans(window, choice, top_k, REACH, seed=seed)[0]
-        made = draw_targets(memory, codec, window, plan, every, seed)
+        made = draw_targets(memory, codec, window, plan, every, seed, watch=check)
         inside = psnr_inside(made[[t - 1 for t in shown]], pictures[shown], decided[shown]) if shown else float("nan")
         columns.append(add_label(enlarge(made), choice))
-        lines.append(f"| {choice} | {top_k} | {inside:.2f} |")
+        lines.append(f"| {translate(choice, language)} | {top_k} | {inside:.2f} |")
     with VideoWriter(out, RATE, mark=True) as writer:
         writer.describe({"memory": list(choices), "remembered": top_k, "number": seed})
         writer.add_frames(np.concatenate(columns, axis=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import wave
+from typing import NamedTuple
 
 import gradio as gr
 
@@ -24,8 +25,18 @@ from iasa.demo.translations import to_sentence, translate
 from iasa.speech.language import LANGUAGES, detect_language
 
 MAX_TEXT = 300  # letters of typed speech
+USUAL_START = 2.0  # seconds until the first frames, where no run has told
 PLACE_IN_LINE = ("Place {place} of {all} in the line", ", about {seconds} s")  # the page knows the numbers
-REMEMBERED_SPEED: dict[tuple[str, int], float] = {}  # frames a second of this machine's last runs
+
+
+class Pace(NamedTuple):
+    """How a run went: seconds until its first frames, in which it also loads what it needs, and frames a second after them."""
+
+    start: float
+    fps: float
+
+
+REMEMBERED: dict[tuple[str, int], Pace] = {}  # this machine's last runs, by model and steps
 
 
 def read_text(text: str, language: str = "auto", request: gr.Request | None = None) -> str:
@@ -85,6 +96,14 @@ def take_sound(path: str | None, request: gr.Request | None = None) -> str | dic
     return path
 
 
+def remember_pace(model: str, steps: int, first: tuple[int, float], frames: int, elapsed: float) -> None:
+    """Of a run whose `first` frames were there after so many seconds, and all `frames` after `elapsed`. One that made all of
+    them at once tells no pace."""
+    count, start = first
+    if frames > count and elapsed > start:
+        REMEMBERED[model, steps] = Pace(start, (frames - count) / (elapsed - start))
+
+
 def estimate(
     audio: str | None, model: str, steps: float, kind: str = EXAMPLE, request: gr.Request | None = None
 ) -> str:
@@ -97,16 +116,16 @@ def estimate(
         model, steps = (LAYERS, 0) if kind == PHOTO else (model, check_steps(model, int(steps)))
     except InputError as error:
         return "⚠️ " + html.escape(to_sentence(error.args[0], language), quote=False)
-    speed, where = REMEMBERED_SPEED.get((model, steps)), Sentence("by the last run here")
-    if speed is None and model != LAYERS:
-        speed = measured_fps(model, steps)
+    pace, where = REMEMBERED.get((model, steps)), Sentence("by the last run here")
+    if pace is None and model != LAYERS and (fps := measured_fps(model, steps)):
+        pace = Pace(USUAL_START, fps)
         where = Sentence("by the machine of the table in Learn; the first run also loads the networks")
-    if not speed:
+    if pace is None:
         return translate("{seconds:.1f} s of speech.", language, seconds=seconds)
     return translate(
         "{seconds:.1f} s of speech: about {work:.0f} s of work ({where}).",
         language,
         seconds=seconds,
-        work=2 + seconds * VIDEO_FPS / speed,
+        work=pace.start + seconds * VIDEO_FPS / pace.fps,
         where=where,
     )

@@ -11,11 +11,17 @@ from iasa.paths import RESULTS
 
 NAMES = {"truth": "ground truth", "static": "static reference", "warped": "warped reference"}
 COLUMNS = (("psnr", "PSNR dB", 2), ("ssim", "SSIM", 3), ("hands", "hand detection", 2), ("mouth_r", "lip-opening r", 2))
+# Where the table counts the time of one core.
+END_TO_END = (
+    "From speech to the file the student makes {fps} frames/s of {seconds} s of speech on {threads} cores of {device}, its "
+    "stages side by side. The table's frames/s of one core count all the work as if one core did it, one thing after "
+    "the other, the movement given. {date}: `{command}`"
+)
 
 
-def _reports() -> list[Path]:
-    """Stored evaluations by the date that stands in them, the newest last."""
-    return sorted(RESULTS.glob("evaluate*.json"), key=lambda path: (json.loads(path.read_text())["date"], path.name))
+def _reports(pattern: str = "evaluate*.json") -> list[Path]:
+    """Stored reports by the date that stands in them, the newest last."""
+    return sorted(RESULTS.glob(pattern), key=lambda path: (json.loads(path.read_text())["date"], path.name))
 
 
 def quality_table(path: Path | None = None, language: str = "en") -> str:
@@ -28,7 +34,7 @@ def quality_table(path: Path | None = None, language: str = "en") -> str:
     shared = not any(
         "fps" in row for row in report["rows"].values()
     )  # processes that share a machine: of one processor alone
-    speed, title = ("fps_processor", "frames/s of a processor") if shared else ("fps", "frames/s")
+    speed, title = ("fps_processor", "frames/s of one core") if shared else ("fps", "frames/s")
     titles = [translate(name, language) for name in (*(name for _, name, _ in COLUMNS), title)]
     lines = [f"| | {' | '.join(titles)} |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, row in report["rows"].items():
@@ -40,7 +46,22 @@ def quality_table(path: Path | None = None, language: str = "en") -> str:
         lines.append(f"| {' | '.join(cells)} |")
     measured = "{device}, {date}; {clips} clips of {frames} frames: `{command}`"
     known = {name: report[name] for name in ("device", "date", "clips", "frames", "command")}
-    return "\n".join([*lines, "\n" + translate(measured, language, **known)])
+    said = [translate(measured, language, **known), speed_sentence(language) if shared else ""]
+    return "\n\n".join(["\n".join(lines), *filter(None, said)])
+
+
+def speed_sentence(language: str = "en") -> str:
+    """The student's speed from speech to the file, by the newest benchmark, and why the table's is another; "" without one."""
+    for path in reversed(_reports("bench_generate*.json")):
+        report = json.loads(path.read_text())
+        if rows := [row for row in report["rows"] if row["row"] == "student"]:
+            known = {name: report[name] for name in ("threads", "device", "date", "command")}
+            fps, seconds = (
+                " / ".join(form.format(row[key]) for row in rows)
+                for key, form in (("fps", "{:.0f}"), ("seconds", "{:g}"))
+            )
+            return translate(END_TO_END, language, fps=fps, seconds=seconds, **known)
+    return ""
 
 
 def _cell(figure: dict | None, digits: int, language: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -111,9 +112,10 @@ def is_pose_file(path: str | os.PathLike) -> bool:
 
 
 def follow_person(
-    path: str | os.PathLike, max_seconds: float = MAX_DRIVING_SECONDS
+    path: str | os.PathLike, max_seconds: float = MAX_DRIVING_SECONDS, watch: Callable[[], None] | None = None
 ) -> tuple[Keypoints, list[np.ndarray]]:
-    """Keypoints of the person in a video at 25 a second, and the first picture of each latent frame.
+    """Keypoints of the person in a video at 25 a second, and the first picture of each latent frame. `watch` is called before
+    each frame; what it raises ends the work.
 
     Raises InputError where the video cannot be used or shows nobody.
     """
@@ -124,6 +126,8 @@ def follow_person(
 
     def keep(frames):
         for number, frame in enumerate(frames):
+            if watch:
+                watch()
             frame = shrink(frame)
             if number % FRAMES_PER_LATENT == 0:
                 pictures.append(frame)

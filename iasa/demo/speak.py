@@ -13,7 +13,7 @@ import numpy as np
 
 from iasa.config import DEFAULT_MOTION, MODELS, VIDEO_FPS, InputError, Sentence
 from iasa.demo.compare import attention_cost
-from iasa.demo.given_speech import REMEMBERED_SPEED
+from iasa.demo.given_speech import remember_pace
 from iasa.demo.motion_edits import MotionEdits, edit_motion, wish_style
 from iasa.demo.player import LiveVideo, on_grey, still
 from iasa.demo.run_settings import name_settings
@@ -77,9 +77,9 @@ def speak_steps(
             generation = pipeline.stream(sound, reference, seed=seed, progress=watch, should_stop=stopped, **given)
             used = photo if kind in (PHOTO, PUPPET) else None
             generation.settings |= name_settings(wishes, audio, used, driving, backdrop, crop)
-            waiting, first = [], None
+            waiting, first = [], (0, 0.0)  # the first frames, and when they were there
             for frames in write(generation, writer):
-                first = first or time.perf_counter() - started
+                first = first if first[0] else (len(frames), time.perf_counter() - started)
                 waiting.append(frames)
                 if sum(map(len, waiting)) >= LIVE_FRAMES:
                     live.add_frames(on_grey(np.concatenate(waiting)))
@@ -97,13 +97,13 @@ def speak_steps(
     file = new_output(".npz", f"{name}-poses")
     save_keypoints(file, generation.keypoints)
     model, steps = report["model"], report["steps"]
-    REMEMBERED_SPEED[model, steps] = report["fps"]
+    remember_pace(model, steps, first, report["frames"], report["elapsed"])
     if model in pipeline.models:
         report["flop"] = attention_cost(generation.plan, model, pipeline.models[model].config, steps)[1]
     lines = [to_figures(report), *remarks(report), *reference.describe()]
     clip = SessionClip(generation.keypoints, str(video), reference, audio, str(file))
     note = translate(
-        "First frame after {first:.1f} s, {speed:.1f} frames/s in all", language, first=first, speed=report["fps"]
+        "First frame after {first:.1f} s, {speed:.1f} frames/s in all", language, first=first[1], speed=report["fps"]
     )
     figures = "\n\n".join(to_sentence(line, language) for line in lines)
     yield live.message(note, ended=True, file=video), figures, clip

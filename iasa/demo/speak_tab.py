@@ -176,7 +176,7 @@ def movement_controls() -> Movement:
 
 
 def settings_controls() -> Settings:
-    with gr.Accordion(words("Settings"), open=False):
+    with gr.Accordion(words("Model, steps and seed"), open=False):
         model = gr.Radio(
             list(MODELS),
             value=MODELS[0],
@@ -200,7 +200,7 @@ def settings_controls() -> Settings:
 def clip_buttons() -> ClipButtons:
     with gr.Row(elem_id="clip-actions"):
         labels = dict(zip(FORMATS, ("MP4", "WebM", "GIF"), strict=True))
-        labels |= {POSES: words("Poses"), SETTINGS: words("Settings")}
+        labels |= {POSES: words("Poses"), SETTINGS: words("Settings (JSON)")}
         small: dict[str, Any] = {"size": "sm", "min_width": 60, "interactive": False}
         files = {ending: gr.Button(label, elem_id=f"take{ending}", **small) for ending, label in labels.items()}
         explore = gr.Button(words("Explore this clip"), elem_id="explore-this", **small)

@@ -62,7 +62,7 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.HTML]]:
                 sources=["upload", "webcam"],
                 type="filepath",
                 label=words("A picture of one person, from the front"),
-                height=200,
+                height=240,
                 elem_id="photo",
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -52,7 +52,13 @@ CSS = """.gradio-container {
 #speech-ways { align-items: end; gap: 8px; padding: 0 10px 10px; background: none; }
 #speech-ways > * { flex: 1 1 auto; width: auto; }
 #speech :is(time, .playback span) { color: var(--body-text-color); }
-#photo [data-testid="block-label"] { position: static; width: fit-content; }
+#photo { display: flex; flex-direction: column; }
+#photo .image-container { flex: 1; min-height: 0; height: auto; }
+#photo:has(img) [data-testid="block-label"] { max-width: calc(100% - 100px); }
+:is(#photo, .block:has(> button.upload-container)) > [data-testid="block-label"] { position: static; width: fit-content; }
+#about_measured { overflow-x: auto !important; }
+#about_measured table { font-size: 13px; }
+#about_measured :is(th, td) { padding: 4px 6px !important; text-align: left; overflow-wrap: normal; word-break: normal; }
 #compared-table { overflow-x: auto; }
 #compared-table :is(th, td) { white-space: nowrap; padding-inline: 8px !important; }
 #speakers .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
@@ -70,11 +76,25 @@ CSS = """.gradio-container {
 @media (max-width: 480px) {
   .tab-container button { padding-inline: 6px !important; font-size: 14px !important; }
 }"""
-OPEN_LINK = """() => {
+# A link that was copied out of the explorer opens it. Tables scroll where they are wider than the screen, so the keyboard has to
+# reach them, whenever their tab is laid out.
+ON_LOAD = """() => {
+  const reach = () => document.querySelectorAll("#about_measured, #compared-table").forEach((table) => (table.tabIndex = 0));
+  new MutationObserver(reach).observe(document.body, { childList: true, subtree: true });
   if (!location.hash.startsWith("#iasa?")) return;
   setTimeout(() => document.getElementById("explore-tab-button")?.click(), 300);
   setTimeout(() => document.querySelector("#explore")?.click(), 1000);
 }"""
+
+
+class HeavyWork(NamedTuple):
+    """What a tab makes from what, the events that begin it, and the buttons that end it with a word."""
+
+    inputs: list[Any]
+    outputs: list[Any]
+    runs: list[Any]
+    cancels: list[gr.Button]
+    said: gr.components.Component
 
 
 def make_page() -> gr.Blocks:
@@ -97,7 +117,7 @@ def make_page() -> gr.Blocks:
             with gr.Tab(words("Learn"), id="learn"):
                 learn_tab()
         lead_on(buttons, made, tabs, exploration, comparison)
-        page.load(None, None, None, js=OPEN_LINK, **QUIET)  # a link that was copied out of the explorer opens it
+        page.load(None, None, None, js=ON_LOAD, **QUIET)
     return page
 
 
@@ -106,20 +126,26 @@ def list_missing(language: str) -> str:
     return "\n".join(f"- ⚠️ {translate(sentence, language)}" for sentence in missing_parts())
 
 
-def lead_on(
-    buttons: ClipButtons, made: gr.State, tabs: gr.Tabs, exploration: dict[str, Any], comparison: dict[str, Any]
-) -> None:
-    """The clip made last goes into the explorer or into a comparison, which begin at once."""
+def lead_on(buttons: ClipButtons, made: gr.State, tabs: gr.Tabs, exploration: HeavyWork, comparison: HeavyWork) -> None:
+    """The clip made last goes into the explorer or into a comparison, which begin at once; Cancel ends them however they
+    were begun."""
     heavy: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "heavy"}
-    clip, *_, example = exploration["inputs"]
+    clip, *_, example = exploration.inputs
     opened = buttons.explore.click(
         lambda: (gr.Tabs(selected="explore"), None, ""), None, [tabs, clip, example], **QUIET
     )
-    opened.success(explore, show_progress_on=exploration["outputs"][0], **exploration, **heavy)
-    audio, speaker, _, _, seed, *_ = comparison["inputs"]
+    exploring = opened.success(
+        explore, exploration.inputs, exploration.outputs, show_progress_on=exploration.outputs[0], **heavy
+    )
+    audio, speaker, _, _, seed, *_ = comparison.inputs
     filled = buttons.compare.click(to_comparison, made, [audio, speaker, seed], **QUIET)
     opened = filled.success(lambda: gr.Tabs(selected="compare"), None, tabs, **QUIET)
-    opened.success(compare, show_progress_on=comparison["outputs"][0], **comparison, **heavy)
+    comparing = opened.success(
+        compare, comparison.inputs, comparison.outputs, show_progress_on=comparison.outputs[0], **heavy
+    )
+    for work, led in ((exploration, exploring), (comparison, comparing)):
+        for cancel in work.cancels:
+            cancel.click(request_stop, None, work.said, cancels=[*work.runs, led], **QUIET)
 
 
 def choose_number(choices: list[int], **options: Any) -> gr.Radio:
@@ -129,13 +155,13 @@ def choose_number(choices: list[int], **options: Any) -> gr.Radio:
     return radio
 
 
-def compare_tab() -> dict[str, Any]:
-    """Returns the inputs and outputs of a comparison."""
+def compare_tab() -> HeavyWork:
+    """Returns the comparison; the memories, which are shown in its place, are ended with it."""
     names = speaker_names()
     gr.Markdown(
         words(
-            "One clip, three ways: the many-step dense teacher, the student with dense attention to all of the past, and the "
-            "student with the input-aware mask."
+            "One clip, side by side: by the many-step dense teacher, the student with dense attention to all of the past, and "
+            "the student with the input-aware mask; or by two patterns of attention; or with two choices of what is remembered."
         )
     )
     with gr.Row():
@@ -146,44 +172,38 @@ def compare_tab() -> dict[str, Any]:
             seconds = gr.Slider(0.4, MAX_COMPARED, 2, step=0.2, label=words("Seconds of the speech"))
             steps = gr.Slider(1, MAX_STEPS["teacher"], SHORT_TEACHER, step=1, label=words("Steps of the teacher"))
             seed = gr.Number(0, label=words("Seed of gestures and noise"), precision=0, minimum=0, maximum=MAX_SEED)
-            with gr.Accordion(words("Instead of the three: two patterns of attention"), open=False):
+            with gr.Accordion(words("Instead of the three: two patterns of attention"), open=False, elem_id="patterns"):
                 sides = [*choose_side("First"), *choose_side("Second")]
             with gr.Row():
                 go = gr.Button(words("Compare"), variant="primary", elem_id="compare")
                 cancel = gr.Button(words("Cancel"))
-            remember, memory = choose_memory()
+            remember, forget, memory = choose_memory()
         with gr.Column(min_width=280, scale=2):
             video = gr.Video(
                 label=words("Side by side (AI-generated)"), show_label=False, format=None, elem_id="compared"
             )
             make_wipe(LABEL, IMAGE_SIZE + LABEL)
             table = gr.Markdown(elem_id="compared-table", label="Table")
-    job: dict[str, Any] = {"inputs": [audio, example, seconds, steps, seed, *sides], "outputs": [video, table]}
-    running = go.click(compare, api_name="compare", concurrency_id="heavy", show_progress_on=video, **job)
-    remember.click(
-        compare_memory,
-        memory,
-        [video, table],
-        api_name="compare_memory",
-        concurrency_id="heavy",
-        show_progress_on=video,
-    )
-    cancel.click(request_stop, None, table, cancels=[running], **QUIET)
-    return job
+    inputs, outputs = [audio, example, seconds, steps, seed, *sides], [video, table]
+    heavy: dict[str, Any] = {"concurrency_id": "heavy", "show_progress_on": video}
+    runs = [
+        go.click(compare, inputs, outputs, api_name="compare", **heavy),
+        remember.click(compare_memory, memory, outputs, api_name="compare_memory", **heavy),
+    ]
+    return HeavyWork(inputs, outputs, runs, [cancel, forget], table)
 
 
 def choose_side(name: str) -> list[gr.components.Component]:
     """A pattern of attention, the model that it serves, and its steps."""
-    with gr.Row():
-        return [
-            gr.Dropdown([("-", NO_PATTERN), *PATTERNS], value=NO_PATTERN, label=words(name), min_width=120),
-            gr.Radio(MODELS, value="student", label=words("Model"), min_width=120),
-            gr.Slider(1, MAX_STEPS["teacher"], 1, step=1, label=words("Denoising steps"), min_width=120),
-        ]
+    return [
+        gr.Dropdown([("-", NO_PATTERN), *PATTERNS], value=NO_PATTERN, label=words(name)),
+        gr.Radio(MODELS, value="student", label=words("Model")),
+        gr.Slider(1, MAX_STEPS["teacher"], 1, step=1, label=words("Denoising steps")),
+    ]
 
 
-def choose_memory() -> tuple[gr.Button, list[gr.components.Component]]:
-    """A button and its inputs: what the past is for."""
+def choose_memory() -> tuple[gr.Button, gr.Button, list[gr.components.Component]]:
+    """What the past is for: a button with its inputs, and one that ends what it began."""
     with gr.Accordion(words("What the past is for: a badge that the reference hides"), open=False, elem_id="memory"):
         gr.Markdown(
             words(
@@ -191,19 +211,21 @@ def choose_memory() -> tuple[gr.Button, list[gr.components.Component]]:
                 "badge, the palm and the watch: whose frames hold them?"
             )
         )
+        number = gr.Number(1, label=words("Speaker"), precision=0, minimum=0, maximum=MAX_SEED)
+        frames = gr.Slider(1, MOST_FRAMES, 1, step=1, label=words("Frames in memory"))
+        choices = [(words(choice), choice) for choice in CHOICES]
+        sides = [
+            gr.Dropdown(choices, value=value, label=words(name))
+            for name, value in (("First", "pose"), ("Second", "last"))
+        ]
         with gr.Row():
-            number = gr.Number(1, label=words("Speaker"), precision=0, minimum=0, maximum=MAX_SEED, min_width=90)
-            frames = gr.Slider(1, MOST_FRAMES, 1, step=1, label=words("Frames in memory"), min_width=120)
-        with gr.Row():
-            sides = [
-                gr.Dropdown(CHOICES, value=value, label=words(name), min_width=120)
-                for name, value in (("First", "pose"), ("Second", "last"))
-            ]
-        return gr.Button(words("Remember"), elem_id="remember"), [number, *sides, frames]
+            remember = gr.Button(words("Remember"), elem_id="remember")
+            cancel = gr.Button(words("Cancel"), elem_id="forget")
+    return remember, cancel, [number, *sides, frames]
 
 
-def explore_tab(made: gr.State) -> dict[str, Any]:
-    """Returns the inputs and outputs of the explorer."""
+def explore_tab(made: gr.State) -> HeavyWork:
+    """Returns the explorer."""
     default = MaskOptions()
     gr.Markdown(
         words(
@@ -225,11 +247,13 @@ def explore_tab(made: gr.State) -> dict[str, Any]:
             sources = [(words("The video made last, else an example"), ""), *((name, name) for name in speaker_names())]
             example = gr.Dropdown(sources, value="", label=words("Or"), elem_id="explore-example")
             record = gr.Checkbox(label=words("Also record what the student attends to (makes the clip again)"))
-            go = gr.Button(words("Explore"), variant="primary", elem_id="explore")
+            with gr.Row():
+                go = gr.Button(words("Explore"), variant="primary", elem_id="explore", min_width=90)
+                cancel = gr.Button(words("Cancel"), min_width=90)
             file = gr.DownloadButton(words("Download the explorer as a standalone page"), size="sm")
     page = gr.HTML(label="Explorer", show_label=False, js_on_load=EXPLORER_SCRIPT, elem_id="explorer-page")
-    job: dict[str, Any] = {"inputs": [clip, record, made, example], "outputs": [page, file]}
-    go.click(explore, api_name="explore", concurrency_id="heavy", show_progress_on=page, **job)
+    inputs, outputs = [clip, record, made, example], [page, file]
+    runs = [go.click(explore, inputs, outputs, api_name="explore", concurrency_id="heavy", show_progress_on=page)]
     with gr.Accordion(words("The plan as a picture"), open=False), gr.Row():
         with gr.Column(min_width=280, scale=1):
             poses = hand_over_unopened(gr.File(label=words("The poses"), file_types=[".npz"], type="filepath"))
@@ -246,7 +270,7 @@ def explore_tab(made: gr.State) -> dict[str, Any]:
             )
             figures = gr.Code(label=words("Figures"), language="json", interactive=False)
     draw.click(mask, [poses, top_k, method, block, made], [picture, figures], api_name="mask")
-    return job
+    return HeavyWork(inputs, outputs, runs, [cancel], page)
 
 
 def learn_tab() -> None:

@@ -133,12 +133,15 @@ def draw_targets(
     targets: Sequence[int],
     seed: int,
     steps: int = STEPS,
+    watch: Callable[[], None] | None = None,  # called before each step; what it raises ends the work
 ) -> np.ndarray:  # uint8 [q, S, S, 3]
     """The teacher's frames `targets`, each drawn apart, which remember true frames of the plan; one seed is one noise."""
     torch.manual_seed(seed)
     noise = torch.randn_like(window.latents[:, list(targets)])
 
     def denoise(x: torch.Tensor, level: float) -> torch.Tensor:
+        if watch:
+            watch()
         return memory.predict(x, torch.full(x.shape[:2], level, device=x.device), targets, plan).float()
 
     return to_pictures(codec.decode(sample_euler(denoise, noise, steps)))[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,7 @@ def record_attention(
     reference: Reference,
     steps: int | None = None,
     seed: int = 0,
+    watch: Callable[[], None] | None = None,  # called before each frame; what it raises ends the work
 ) -> RecordedRun:
     """Make the clip with the student, and look on.
 
@@ -86,8 +88,12 @@ def record_attention(
     condition = pipeline.condition(filled, reference, "student")
     onlooker = _Onlooker(plan, len(model.blocks), steps)
     handle = model.register_forward_pre_hook(onlooker.replace_attend(model), with_kwargs=True)
+    latents = []
     try:
-        latents = list(CausalStudent(model, condition, plan).roll_out(steps, torch.Generator().manual_seed(seed)))
+        for frame in CausalStudent(model, condition, plan).roll_out(steps, torch.Generator().manual_seed(seed)):
+            latents.append(frame)
+            if watch:
+                watch()
     finally:
         handle.remove()
     frames = pipeline.decode(torch.stack(latents, 1), filled, reference)

@@ -9,6 +9,7 @@ import re
 import time
 import wave
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,8 @@ from iasa.avatar.speaker import load_speaker, speaker_names  # noqa: E402
 from iasa.cli.arguments import read_reference  # noqa: E402
 from iasa.cli.main import make_parser  # noqa: E402
 from iasa.config import InputError  # noqa: E402
-from iasa.demo import given_speech, learn, service, speaker_choice  # noqa: E402
+from iasa.demo import compare_memory, given_speech, learn, service, speaker_choice  # noqa: E402
+from iasa.demo import explore as explore_tab  # noqa: E402
 from iasa.demo.clip_actions import hand_out, made_before, play_stored, to_comparison  # noqa: E402
 from iasa.demo.compare import compare  # noqa: E402
 from iasa.demo.explore import explore, mask  # noqa: E402
@@ -41,6 +43,7 @@ from iasa.media.reader import read_metadata, read_video  # noqa: E402
 from iasa.media.writer import write_video  # noqa: E402
 from iasa.paths import SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
+from iasa.training import memory_data  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
 
@@ -411,10 +414,20 @@ def test_an_upload_that_cannot_be_used_is_told_where_it_is(speech, tmp_path):
     few, many = (float(re.search(r"about (\d+) s", estimate(speech, "teacher", steps))[1]) for steps in (2, 100))
     assert many > 5 * few
     assert "1 to 4" in estimate(speech, "student", 50)
-    given_speech.REMEMBERED_SPEED.pop(("layers", 0), None)
+    given_speech.REMEMBERED.pop(("layers", 0), None)
     assert estimate(speech, "teacher", 50, PHOTO) == "0.6 s of speech."  # which moves in layers, whatever the model
-    given_speech.REMEMBERED_SPEED["layers", 0] = 5.0
+    given_speech.REMEMBERED["layers", 0] = given_speech.Pace(2.0, 5.0)
     assert "about 5 s of work (by the last run here)" in estimate(speech, "teacher", 50, PHOTO)
+
+
+def test_a_short_first_run_does_not_lengthen_the_next(monkeypatch, speech, tmp_path):
+    """0.6 s of speech took 36 s, of which 34 were spent until the first frames: 5 s take as long to begin, and then their own."""
+    monkeypatch.setattr(given_speech, "REMEMBERED", {})
+    monkeypatch.setattr(given_speech, "read_speech", lambda audio: np.zeros(5 * RATE, np.float32))
+    given_speech.remember_pace("student", 1, (15, 34.0), 15, 34.5)  # all at once: no pace
+    assert "the table in Learn" in estimate("a", "student", 1)
+    given_speech.remember_pace("student", 1, (5, 34.0), 15, 36.0)
+    assert "5.0 s of speech: about 59 s of work (by the last run here)" in estimate("a", "student", 1)
 
 
 def test_another_picture_needs_another_consent(page):
@@ -449,6 +462,39 @@ def test_cancel_names_the_run_that_it_stops():
         said = json.loads(service.stop_run(known, visitor))
         assert (said["name"], said["note"], said["ended"]) == (service.run_name(new), "Stopped.", True)
         assert json.loads(service.stop_run(new, visitor))["name"] == service.run_name(new)
+
+
+def test_cancel_ends_all_that_is_shown_in_its_place(page):
+    """However it was begun: by its button, by the memory's, or by a clip that is led on from Speak."""
+    works = {"compare": "compare", "compare_memory": "compare", "explore": "explore"}
+    started, ended = {}, {}
+    for number, fn in page.fns.items():
+        if (name := getattr(fn.fn, "__name__", "")) in works:
+            started.setdefault(works[name], set()).add(number)
+    cancelling = [set(fn.cancels) for fn in page.fns.values() if fn.cancels]
+    for name, numbers in started.items():
+        ended[name] = [cancelled for cancelled in cancelling if cancelled & numbers]
+        assert all(cancelled == numbers for cancelled in ended[name]), name
+    assert {name: len(numbers) for name, numbers in started.items()} == {"compare": 3, "explore": 2}
+    assert {name: len(buttons) for name, buttons in ended.items()} == {"compare": 2, "explore": 1}
+
+
+def test_memories_and_the_explorer_stop_when_asked(monkeypatch, speech):
+    visitor, taken = SimpleNamespace(session_hash="impatient"), []
+
+    class Stopping:
+        """Stands for gr.Progress; Cancel is pressed when the first stage is told."""
+
+        def __call__(self, share: float, desc: str) -> None:
+            taken.append(time.monotonic())
+            service.request_stop(visitor)
+
+    monkeypatch.setattr(memory_data, "make_clip", partial(memory_data.make_clip, frames=4))
+    assert compare_memory.compare_memory(request=visitor, progress=Stopping()) == (None, "Stopped.")
+    assert time.monotonic() - taken[0] < 1 and len(taken) == 1
+    monkeypatch.setattr(explore_tab, "load_pipeline", lambda: None)
+    assert explore(None, True, None, request=visitor, progress=Stopping()) == ("Stopped.", None)
+    assert [path.suffix for path in service.output_folder().iterdir()] == [".stop"]
 
 
 def test_a_run_that_was_cancelled_in_the_line_ends_when_its_turn_comes(speech):

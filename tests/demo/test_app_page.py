@@ -198,6 +198,12 @@ def test_comparing_in_the_dark(visit, speech):
     _, (pose, _, good), (last, _, poor) = (row.split("\t") for row in rows)
     assert (pose, last) == ("pose", "last") and float(good) > float(poor) + 0.3
     page.wait_for_function("document.querySelector('.wipe select').options[1]?.text == 'pose, 1'")
+    page.get_by_role("button", name="Instead of the three").click()
+    page.wait_for_timeout(500)
+    for label in page.locator(":is(#memory, #patterns) [data-testid=block-info]:visible").all():
+        assert label.bounding_box()["height"] < 30, label.inner_text()  # in a line
+    fields = "[...document.querySelectorAll(':is(#memory, #patterns) input')]"
+    assert page.evaluate(f"{fields}.filter((field) => field.scrollWidth > field.clientWidth).length") == 0
     take_screenshot(page, "app_compare_memory")
 
 
@@ -225,10 +231,11 @@ def test_cancelling_and_generating_again(visit, tmp_path, speech, phase):
 
 def test_a_link_out_of_the_explorer_opens_it(visit, address):
     page = visit()
-    page.goto(f"{address}#iasa?k=2&v=matrix")
+    page.goto(f"{address}?__theme=dark#iasa?k=2&v=matrix")
     page.reload()
     inner = page.frame_locator("#explorer-page iframe")
     inner.locator("#strip-hint").wait_for()
+    inner.locator("html[data-theme=dark]").wait_for()  # as the page around, whatever the system
     assert page.get_by_role("tab", name="Explore").get_attribute("aria-selected") == "true"
     assert page.evaluate("location.hash").startswith("#iasa?k=2")
 
@@ -356,13 +363,25 @@ def test_a_phone_in_german_in_the_dark(visit):
     open_tab(page, "Lernen")
     page.wait_for_selector("text=Wie es geht")
     take_screenshot(page, "app_phone_learn")
+    lines = """() => [...document.querySelectorAll("#about_measured td")].map((cell) => {
+      const text = document.createRange();
+      text.selectNodeContents(cell);
+      return [cell.textContent, text.getClientRects().length];
+    })"""
+    assert not [figure for figure, count in page.evaluate(lines) if "." in figure and count > 1]
     open_tab(page, "Erkunden")
+    page.wait_for_selector("#explore")
+    for box in page.locator(".block:visible:has(> button.upload-container)").all():
+        label, icon = (box.locator(f"[data-testid={part}]").bounding_box() for part in ("block-label", "upload-icon"))
+        assert label["y"] + label["height"] <= icon["y"]
     page.click("#explore")
     inner = page.frame_locator("#explorer-page iframe")
     inner.locator("#figure-0").wait_for()
     inner.locator("#strip-hint", has_text="Patches").wait_for()
     wait_for_height(page, inner)
     page.locator("#explorer-page iframe").evaluate("(frame) => (frame.scrollIntoView(), frame.style.height = '1500px')")
+    wide = "(tiles) => tiles.filter((tile) => tile.scrollWidth > tile.clientWidth).map((tile) => tile.textContent)"
+    assert inner.locator(".tile .big").evaluate_all(wide) == []
     wait_for_height(page, inner)  # also where the page around has drawn its frame anew
     assert page.locator("#explorer-page iframe").bounding_box()["width"] > 300
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

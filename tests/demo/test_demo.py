@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 
 import av
 import numpy as np
@@ -151,7 +152,9 @@ def test_tables(tmp_path):
     )
     report["rows"]["student"]["fps_processor"] = report["rows"]["student"].pop("fps")
     (tmp_path / "shared.json").write_text(json.dumps(report))
-    assert "| frames/s of a processor |" in (text := quality_table(tmp_path / "shared.json")) and "| - | 7.7 |" in text
+    assert "side by side" not in text  # of all cores already
+    assert "| frames/s of one core |" in (text := quality_table(tmp_path / "shared.json")) and "| - | 7.7 |" in text
+    assert re.search(r"makes \d+( / \d+)* frames/s of \d+( / \d+)* s of speech on \d+ cores of .* side by side", text)
     assert "No evaluation" in quality_table(tmp_path / "none.json")
     assert 0 < measured_fps("teacher", 6) < measured_fps("student", 1) and measured_fps("nobody", 1) is None
     labelled = add_label(np.zeros((2, 10, 100, 3), np.uint8), "a name")

@@ -18,11 +18,14 @@ from iasa.avatar.framing import NoFaceError  # noqa: E402
 from iasa.config import MODELS, InputError, Sentence  # noqa: E402
 from iasa.demo import given_speech, service  # noqa: E402
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs  # noqa: E402
+from iasa.demo.measured import COLUMNS, quality_table  # noqa: E402
 from iasa.demo.run_settings import NEEDED  # noqa: E402
 from iasa.demo.speak import to_figures  # noqa: E402
 from iasa.demo.tabs import list_missing  # noqa: E402
 from iasa.demo.translations import catalogue, translate  # noqa: E402
+from iasa.evaluation.rows import ROWS  # noqa: E402
 from iasa.inference.generation import remarks  # noqa: E402
+from iasa.masks.frame_choice import CHOICES  # noqa: E402
 from iasa.paths import CHECKOUT  # noqa: E402
 from iasa.speech.language import LANGUAGES  # noqa: E402
 
@@ -38,7 +41,7 @@ REACHED = (
     *(f"demo/{path.name}" for path in sorted((CHECKOUT / "iasa" / "demo").glob("*.py"))),
 )  # fmt: skip
 SAID = ("InputError", "NoFaceError", "Sentence", "words", "translate", "to_sentence")  # take a template first
-COMPARED = ("teacher", "dense student", "sparse student", "static reference", "warped reference", "ground truth")
+COMPARED = ("teacher", "dense student", "sparse student")
 FIELD = re.compile(r"\{\w*(?:![rsa])?(?::[^{}]*)?\}")
 
 
@@ -169,6 +172,15 @@ def test_learn_in_german_follows_the_english():
     assert not set("{}<>") & set(english + german)  # gradio's translations would take them for places
     assert "ground truth" not in about_measured("de") and "Gemessen" in about_measured("de")
     assert about_notebooks("de") and "MCP-Werkzeuge" in about_programs("de")
+
+
+def test_names_in_tables_have_german():
+    """Rows and columns of the report that Learn shows, of any that it may show next, and of what the memory compares."""
+    english = {name for _, name, _ in COLUMNS} - {"PSNR dB", "SSIM"} | {row.title for row in ROWS.values()} | {*CHOICES}
+    table, german = (quality_table(language=language).split("\n\n")[0].splitlines() for language in ("en", "de"))
+    assert "frames/s" in table[0] and "frames/s" not in german[0]
+    english |= {line.split("|")[1].strip() for line in table[2:]}
+    assert not english - set(catalogue("de"))
 
 
 def test_what_moves_in_a_photograph_is_said_in_german():
