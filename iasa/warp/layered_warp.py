@@ -22,7 +22,7 @@ from iasa.warp.head_skin import HeadSkin, turn_points
 from iasa.warp.matting import distance_to_bone, load_cv2
 from iasa.warp.mouth import LOWER, UPPER, Mouth, soft_polygon
 from iasa.warp.skin import CALM_FACE, BodySkin, ForearmSkin, fit_turn, keep_together, spread
-from iasa.warp.triangles import Flow, grid_mesh, rasterise
+from iasa.warp.triangles import NOWHERE, Flow, grid_mesh, rasterise
 
 BODY_CELLS, FOREARM_CELLS = 40, 64  # cells along the picture's side
 BEYOND = 0.15  # of that side, by which layers go on outside of the picture: what moves inwards has something to show
@@ -160,9 +160,19 @@ class LayeredWarp:
         flow = rasterise(points / times, self.body.points, self.body.triangles, BODY_FLOW)
         if flow is None:
             return None
-        sides = tuple(times * side for side in reversed(flow.covered.shape))
+        height, width = flow.covered.shape
+        place = np.stack(np.meshgrid(np.arange(width) + flow.x + 0.5, np.arange(height) + flow.y + 0.5), -1)
+        known = flow.covered[..., None].astype(np.float32)
+        shift = (flow.source - times * place.astype(np.float32)) * known
+        around = cv2.blur(known, (3, 3))[..., None]  # goes on over the rim: nothing between it and nowhere is read
+        shift = np.where(known > 0, shift, cv2.blur(shift, (3, 3)) / np.maximum(around, 1e-6))
+        sides = (times * width, times * height)
         covered = cv2.resize(flow.covered.astype(np.uint8), sides, interpolation=cv2.INTER_NEAREST) > 0
-        source = cv2.resize(flow.source, sides, interpolation=cv2.INTER_LINEAR)
+        source = cv2.resize(shift, sides, interpolation=cv2.INTER_LINEAR)
+        source += (
+            np.stack(np.meshgrid(np.arange(sides[0]) + times * flow.x, np.arange(sides[1]) + times * flow.y), -1) + 0.5
+        )
+        source[~covered] = NOWHERE
         return Flow(times * flow.x, times * flow.y, source, covered)
 
     def _lay_face(self, frame: np.ndarray, mesh: np.ndarray) -> None:

@@ -69,6 +69,18 @@ def test_the_room_holds_still_and_the_whole_head_moves(warp, picture, room, shif
         assert decibel(frame[moved], picture[box]) > decibel(frame[box], picture[box]) + 3
 
 
+def test_no_pixel_of_the_person_stands_in_the_room():
+    """Where the body's mesh has a corner: between its place and nowhere lies the rest of the photograph."""
+    from scipy import ndimage
+
+    warp = LayeredWarp(astronaut_photograph(), 512, (False, False))
+    away = ~ndimage.binary_dilation(astronaut_photograph().person > 0.02, iterations=16)
+    for shift in ((16, 0), (7, -9)):
+        pose = nod(warp.rest, shift)
+        pose[kp.LEFT_SHOULDER : kp.RIGHT_WRIST + 1] += np.array(shift) / 3
+        np.testing.assert_array_equal(warp.draw(pose)[away], warp.room[away])
+
+
 def test_a_mouth_opens_inside_of_the_lips_alone(warp):
     pose = warp.rest.copy()
     face = kp.FACE.start
