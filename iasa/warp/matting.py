@@ -61,7 +61,7 @@ def cut_forearm(
     cv2.grabCut(np.ascontiguousarray(crop), trimap, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
     cut = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
     sure, corner = (core > 1 - SURE) & (mask > 0.1), np.array([box[1].start, box[0].start])
-    between = _room_between(crop, hand - corner, elbow - corner, sure, (mask < 0.1) & (depth < 1 - REACH))
+    between = _room_between(crop, hand - corner, sure, (mask < 0.1) & (depth < 1 - REACH))
     cut &= (depth > 1 - REACH) & ~between
     cut = np.asarray(ndimage.binary_opening(cut, iterations=1), bool) | sure & ~between
     cut = _main_parts(ndimage.binary_closing(cut, iterations=1), core > 1 - SURE)
@@ -101,9 +101,7 @@ def _box(mask: np.ndarray, size: int, margin: int = 12) -> tuple[slice, slice] |
     return down, across
 
 
-def _room_between(
-    image: np.ndarray, hand: np.ndarray, elbow: np.ndarray, core: np.ndarray, room: np.ndarray
-) -> np.ndarray:
+def _room_between(image: np.ndarray, hand: np.ndarray, core: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Where the room shows between thumb and fingers, which a segmentation takes for the hand, and a detector that is off by
     some pixels too: nearer in tint to the `room` around it, whatever its light, than to the palm. uint8 [h, w, 3] ->
     bool [h, w]; `core` is the hand for certain, if the detector is right."""
@@ -119,8 +117,10 @@ def _room_between(
     _, nearest = nearest_outside(~room)
     from_palm = np.linalg.norm(tint - np.median(tint[palm], 0), axis=-1)
     from_room = np.linalg.norm(tint - tint[nearest[0], nearest[1]], axis=-1)
-    at_hand = np.minimum(to_palm, to_fingers) < distance_to_bone(grid, elbow, hand[0])[0]
-    return at_hand & (from_palm > TINT) & (from_room < SAME * from_palm)
+    inside = np.zeros(core.shape, np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(np.round(hand).astype(np.int32)), 1)
+    between = (cv2.dilate(inside, np.ones((5, 5), np.uint8)) > 0) & (to_fingers < to_palm)  # beyond may be a sleeve
+    return between & (from_palm > TINT) & (from_room < SAME * from_palm)
 
 
 def _main_parts(mask: np.ndarray, seeds: np.ndarray) -> np.ndarray:
