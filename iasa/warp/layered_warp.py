@@ -161,19 +161,16 @@ class LayeredWarp:
         if flow is None:
             return None
         height, width = flow.covered.shape
-        place = np.stack(np.meshgrid(np.arange(width) + flow.x + 0.5, np.arange(height) + flow.y + 0.5), -1)
         known = flow.covered[..., None].astype(np.float32)
-        shift = (flow.source - times * place.astype(np.float32)) * known
+        shift = (flow.source - times * _middles(flow.x, flow.y, width, height)) * known
         around = cv2.blur(known, (3, 3))[..., None]  # goes on over the rim: nothing between it and nowhere is read
         shift = np.where(known > 0, shift, cv2.blur(shift, (3, 3)) / np.maximum(around, 1e-6))
         sides = (times * width, times * height)
         covered = cv2.resize(flow.covered.astype(np.uint8), sides, interpolation=cv2.INTER_NEAREST) > 0
-        source = cv2.resize(shift, sides, interpolation=cv2.INTER_LINEAR)
-        source += (
-            np.stack(np.meshgrid(np.arange(sides[0]) + times * flow.x, np.arange(sides[1]) + times * flow.y), -1) + 0.5
-        )
+        x, y = times * flow.x, times * flow.y
+        source = cv2.resize(shift, sides, interpolation=cv2.INTER_LINEAR) + _middles(x, y, *sides)
         source[~covered] = NOWHERE
-        return Flow(times * flow.x, times * flow.y, source, covered)
+        return Flow(x, y, source, covered)
 
     def _lay_face(self, frame: np.ndarray, mesh: np.ndarray) -> None:
         flow = rasterise(mesh, self.face_sheet.points, self.face_sheet.triangles, self.size)
@@ -211,6 +208,14 @@ class LayeredWarp:
 def _flat(turn: np.ndarray, depth: float) -> np.ndarray:
     """What a head's turn [2, 4] does at one depth: [2, 3]."""
     return np.concatenate([turn[:, :2], (depth * turn[:, 2] + turn[:, 3])[:, None]], 1)
+
+
+def _middles(x: int, y: int, width: int, height: int) -> np.ndarray:
+    """Those of a box's pixels: float32 [height, width, 2]."""
+    columns, rows = (
+        np.arange(first, first + count, dtype=np.float32) + 0.5 for first, count in ((x, width), (y, height))
+    )
+    return np.stack(np.meshgrid(columns, rows), -1)
 
 
 def _lay(frame: np.ndarray, sheet: _Sheet, flow: Flow | None, visible: np.ndarray | None = None) -> None:

@@ -14,10 +14,8 @@ FOREARM, WRIST, PALM, FINGER = 0.17, 0.105, 0.105, 0.036
 SURE, REACH = 0.4, 1.5  # of these widths: certainly an arm within, certainly none beyond
 TOWARDS = 0.7  # by how much wider a forearm that points at the camera may look at the elbow
 SLEEVE = -0.25  # of these widths, from within: what may be a sleeve beside the trunk
-TINT, SAME = (
-    9.0,
-    0.5,
-)  # of CIE Lab's a and b: what differs less from a palm may be the hand; of that, what is the room's tint
+TINT = 9.0  # of CIE Lab's a and b: what differs less from the palm may be the hand
+SAME = 0.5  # of what differs from the palm: what differs less from the room has its tint
 SLEEVE_END = 0.45  # of the forearm, from the elbow: before it a sleeve of the upper arm may hang over
 ROUNDS = 3  # of the cut
 FEATHER = 3.0  # pixels over which a filled hole sets in

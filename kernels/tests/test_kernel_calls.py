@@ -207,3 +207,15 @@ def test_the_processor_of_the_readme_is_attention_of_diffusers():
     wanted = attn(x)
     attn.set_processor(names["SparseProcessor"](layout, order))
     torch.testing.assert_close(attn(x), wanted, atol=2e-6, rtol=0)
+
+
+def test_a_query_without_keys_on_either_side_has_no_gradient_that_is_nan():
+    lse, other = torch.tensor([-torch.inf, 0.3, -torch.inf]), torch.tensor([-torch.inf, -torch.inf, 0.2])
+    leaves = [x.requires_grad_() for x in (torch.randn(3, 4), lse, torch.randn(3, 4), other)]
+    out, both = kernels.merge_attention(*leaves)
+    assert not out[0].any() and both[0] == -torch.inf
+    torch.testing.assert_close(both[1:], torch.tensor([0.3, 0.2]))
+    torch.testing.assert_close(out[1:], torch.stack([leaves[0][1], leaves[2][2]]))
+    gradients = torch.autograd.grad(out.sum() + both[1:].sum(), leaves)
+    torch.testing.assert_close(gradients[1], torch.tensor([0.0, 1.0, 0.0]))
+    torch.testing.assert_close(gradients[3], torch.tensor([0.0, 0.0, 1.0]))
