@@ -86,9 +86,9 @@ def depth_inside(size: int, hand: np.ndarray, elbow: np.ndarray, shoulders: floa
 
 def distance_to_bone(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance of points [..., 2] to the segment a-b, and where along it the nearest place lies, 0..1."""
-    ab = b - a
-    along = np.clip(((points - a) @ ab) / max(float(ab @ ab), 1e-6), 0, 1)
-    return np.linalg.norm(points - a - along[..., None] * ab, axis=-1), along
+    (dx, dy), (x, y) = b - a, (points[..., axis] - a[axis] for axis in (0, 1))
+    along = np.clip((dx * x + dy * y) / max(float(dx**2 + dy**2), 1e-6), 0, 1)
+    return np.sqrt((x - along * dx) ** 2 + (y - along * dy) ** 2), along
 
 
 def _box(mask: np.ndarray, size: int, margin: int = 12) -> tuple[slice, slice] | None:
