@@ -149,7 +149,7 @@ class Driver:
         closed = gap <= np.quantile(gap, 0.15)
         still = (filled - bridge)[closed].mean(0) + np.median(bridge, 0)
         moves = (filled - still) * self.face_size
-        shut = (t.unit * t.closed[list(MESH_TO_FACE)] @ t.rotation.T + t.center)[:, :2] * t.flip
+        shut = (t.unit * t.neutral[list(MESH_TO_FACE)] @ t.rotation.T + t.center)[:, :2] * t.flip
         out[:, kp.FACE] = shut + moves
         for point, source in ((kp.NOSE, 30), (1, 42), (2, 39), (kp.LEFT_EAR, 16), (kp.RIGHT_EAR, 0)):
             out[:, point] = t.rest[point] + moves[:, source]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iasa import keypoints as kp
-from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, SIDES, WRISTS, Photograph
+from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, SHUT, SIDES, WRISTS, Photograph
 from iasa.config import Sentence
 
 MOVES, TOGETHER, HOLDS, HIDDEN, AT_FACE, CUT_OFF = (
@@ -18,17 +18,18 @@ MOVES, TOGETHER, HOLDS, HIDDEN, AT_FACE, CUT_OFF = (
     "before the face",
     "cut off",
 )
+OPEN, NARROW, DRAWN = "open", "nearly closed", "drawn"  # states of the eyes
 CLOSE = 0.30  # distances between the shoulders: hands that are nearer touch
 GRIP = 0.93  # mean of the fingers' ends' distance over their length, below which a hand is closed around something
-LIDS_APART = 0.13  # of an eye's width
+LIDS_APART = 0.13  # of an eye's width: more than a line of lashes
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What each forearm with its hand does, (left, right) of the person; head, face and shoulders always move."""
+    """What each forearm with its hand does, (left, right) of the person, and the eyes; head, face and shoulders always move."""
 
     hands: tuple[str, str]
-    eyes_open: bool = True
+    eyes: str = OPEN
 
     @property
     def moving(self) -> tuple[bool, bool]:
@@ -49,8 +50,10 @@ class Parts:
         elif hidden:
             side = Sentence(hidden[0])
             out.append(Sentence("no {side} hand was found, so that arm keeps to the trunk", side=side))
-        if not self.eyes_open:
-            out.append(Sentence("the eyes stay closed, as they are in the picture"))
+        if self.eyes == NARROW:
+            out.append(Sentence("the eyes stay nearly closed, as they are in the picture"))
+        elif self.eyes == DRAWN:
+            out.append(Sentence("the eyes are closed in the picture, so open ones are drawn, with dark irises"))
         return out
 
     @property
@@ -78,7 +81,7 @@ def find_parts(photo: Photograph) -> Parts:
         left = right = TOGETHER
     elif _touch(photo) and HOLDS in (left, right):  # both hands at one thing
         left, right = (HOLDS if state == MOVES else state for state in (left, right))
-    return Parts((left, right), _eyes_open(photo))
+    return Parts((left, right), _eye_state(photo))
 
 
 def _hand_state(photo: Photograph, side: int) -> str:
@@ -104,12 +107,10 @@ def _touch(photo: Photograph) -> bool:
     return bool(np.linalg.norm(left[:, None] - right[None], axis=-1).min() < CLOSE * unit * 0.5)
 
 
-def _eyes_open(photo: Photograph) -> bool:
-    """Whether lids are apart by more than a line of lashes."""
-    xy = photo.xy[kp.FACE]
-    gaps = [np.linalg.norm(xy[list(up)].mean(0) - xy[list(low)].mean(0)) / np.linalg.norm(xy[a] - xy[b])
-            for up, low, a, b in (((37, 38), (40, 41), 36, 39), ((43, 44), (46, 47), 42, 45))]  # fmt: skip
-    return float(np.mean(gaps)) > LIDS_APART
+def _eye_state(photo: Photograph) -> str:
+    if photo.lids_apart < SHUT:
+        return DRAWN
+    return OPEN if photo.lids_apart > LIDS_APART else NARROW
 
 
 def holds_something(photo: Photograph, side: int) -> bool:

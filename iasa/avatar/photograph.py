@@ -18,6 +18,9 @@ FOREHEAD, CHIN = 10, 152  # of mediapipe's face mesh
 CUT = 0.04  # of the face's height that may lie beyond the picture
 SEEN = 0.3  # of a point's confidence
 STANDS_OUT = 0.5  # of the face's box that has to be the person
+SHUT = (
+    0.08  # of an eye's width: lids that are nearer are closed (those of a laugh or a squint are apart by 0.13 or more)
+)
 BEYOND = 0.03  # image units outside of the picture in which a point still counts
 SIDES = ("left", "right")
 HANDS = (kp.LEFT_HAND, kp.RIGHT_HAND)
@@ -46,6 +49,14 @@ class Photograph:
     @property
     def seen(self) -> np.ndarray:  # bool [133]
         return self.keypoints.confidence[0] > 0
+
+    @property
+    def lids_apart(self) -> float:
+        """How far the lids are apart, in an eye's width, the mean of both; 0.25 to 0.4 where eyes are open."""
+        xy = self.xy[kp.FACE]
+        gaps = [np.linalg.norm(xy[list(up)].mean(0) - xy[list(low)].mean(0)) / np.linalg.norm(xy[a] - xy[b])
+                for up, low, a, b in (((37, 38), (40, 41), 36, 39), ((43, 44), (46, 47), 42, 45))]  # fmt: skip
+        return float(np.mean(gaps))
 
     @property
     def stands_out(self) -> bool:

@@ -14,8 +14,8 @@ import numpy as np
 
 from iasa import keypoints as kp
 from iasa.avatar.identity import Identity, make_identity
-from iasa.avatar.mesh import express, expression_basis, jaw_share
-from iasa.avatar.moving_parts import TOGETHER, Parts
+from iasa.avatar.mesh import LOWER_LID, UPPER_LID, express, expression_basis, jaw_share
+from iasa.avatar.moving_parts import DRAWN, TOGETHER, Parts
 from iasa.avatar.photo import fit_head
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, WRISTS, Photograph
 from iasa.avatar.rig import (
@@ -47,6 +47,7 @@ FINGER_REACH = 0.08  # of a hand's length
 HEAD_TURN = (0.32, 0.22, 0.25)  # radians of yaw, pitch and roll
 OPEN = 0.015  # gap of the lips over the distance of the eyes, above which the photograph's mouth counts as open
 SHOULDER_SPAN = 31.5  # cm between the rig's shoulder points, of an average body
+LIDS_OPEN = 0.27  # of an eye's width, in its middle
 EYES = (1, 2)
 HIPS = (kp.LEFT_HIP, kp.RIGHT_HIP)
 EYE_VERTICES = ((362, 263), (133, 33))  # of the left and the right eye, whose middles are the body's points
@@ -144,17 +145,22 @@ class Retarget:
         ]
 
     @cached_property
-    def closed(self) -> np.ndarray:  # [478, 3]
-        """The photograph's face in the head's frame, its mouth closed."""
+    def neutral(self) -> np.ndarray:  # [478, 3]
+        """The photograph's face in the head's frame, its mouth closed, and eyes open that were shut."""
         local = self.local.copy()
         gap = local[13, 1] - local[14, 1]
         if gap > OPEN * np.linalg.norm(local[263] - local[33]):
             local[:, 1] += jaw_share(local) * gap
+        if self.parts.eyes == DRAWN:
+            for upper, lower in zip(UPPER_LID, LOWER_LID, strict=True):
+                width = np.linalg.norm(local[upper[0]] - local[upper[-1]])
+                arc = LIDS_OPEN * width * np.sin(np.linspace(0, np.pi, len(upper)))
+                local[list(upper), 1] = local[list(lower), 1] + arc
         return local
 
     @cached_property
     def basis(self) -> np.ndarray:
-        return expression_basis(self.closed)
+        return expression_basis(self.neutral)
 
     def from_motion(self, motion: RigMotion) -> Keypoints:
         """The rig's motion on this person."""
@@ -183,7 +189,7 @@ class Retarget:
     def _face(self, motion: RigMotion, shift: np.ndarray) -> np.ndarray:  # [f, 478, 3]
         limit = np.array(HEAD_TURN)
         turns = head_rotations((limit * np.tanh(motion.head / limit)).astype(np.float64))
-        moved = express(self.closed, self.basis, motion.face)
+        moved = express(self.neutral, self.basis, motion.face)
         size = float(np.linalg.norm(self.local[10] - self.local[152]) / 17.0)  # of this head against the rig's
         pivot = NECK_PIVOT * size
         moved = (moved - pivot) @ np.swapaxes(turns, 1, 2) + pivot

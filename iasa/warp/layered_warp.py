@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from iasa import keypoints as kp
-from iasa.avatar.photograph import HANDS, Photograph
+from iasa.avatar.photograph import HANDS, SHUT, Photograph
 from iasa.keypoints import Keypoints
 from iasa.warp.cutout import Layer, cut_layers
+from iasa.warp.eyeballs import Eyeballs
 from iasa.warp.face_skin import EYES, POINTS, STEADY, FaceSkin
 from iasa.warp.head_skin import HeadSkin, turn_points
 from iasa.warp.matting import distance_to_bone, load_cv2
@@ -97,6 +98,7 @@ class LayeredWarp:
             else photo.image
         )
         self.mouth = Mouth.of(picture, self.face.rest)
+        self.eyeballs = Eyeballs.of(picture, self.face.rest) if photo.lids_apart < SHUT else None
         self.face_sheet = self._face_sheet()
         self.forearms = []
         for side, layer in enumerate(layers.forearms):
@@ -132,6 +134,8 @@ class LayeredWarp:
         head = self.head.place(turn, self.around @ moves[list(STEADY)])
         _lay(frame, self.body, self._body_flow(self.skin.place(pose, head)))
         self._lay_face(frame, mesh)
+        if self.eyeballs is not None:
+            self.eyeballs.paint(frame[..., :3], mesh)
         self.mouth.paint(frame[..., :3], mesh, _flat(turn, self.depth[UPPER]), moves[LOWER])
         for sheet, skin in self.forearms:
             for points, shown in skin.place(pose):

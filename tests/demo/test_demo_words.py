@@ -187,8 +187,9 @@ def test_what_moves_in_a_photograph_is_said_in_german():
     kinds = (moving_parts.MOVES, moving_parts.TOGETHER, moving_parts.HOLDS, moving_parts.HIDDEN, moving_parts.AT_FACE,
              moving_parts.CUT_OFF)  # fmt: skip
     english = {name for name, text in catalogue("de").items() if name != text}
-    for hands in itertools.product(kinds, kinds):
-        for sentence in moving_parts.Parts(hands, eyes_open=False).sentences:
+    eyes = (moving_parts.NARROW, moving_parts.DRAWN)
+    for *hands, lids in itertools.product(kinds, kinds, eyes):
+        for sentence in moving_parts.Parts(tuple(hands), lids).sentences:
             german = translate(sentence, "de")
             assert german != sentence and not any(f" {word} " in german for word in ("hand", "left", "right", "still "))
             assert not any(f"({name})" in german for name in english)

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
 
 from iasa.avatar.mesh import base_mesh, express, expression_basis  # noqa: E402
-from iasa.warp.face_skin import MOUTH  # noqa: E402
+from iasa.warp.face_skin import EYES, MOUTH  # noqa: E402
 from iasa.warp.mouth import LIPS, LOWER, UPPER, Mouth, soft_polygon  # noqa: E402
 
 SIZE, STILL = 512, np.array([[1.0, 0, 0], [0, 1.0, 0]])
@@ -95,3 +95,13 @@ def test_teeth_reach_both_corners_of_a_mouth_that_is_seen_from_the_side(side):
         inside = soft_polygon(posed[list(MOUTH)], 0, 0, SIZE, SIZE)[:, x] > 0.5
         shares.append((frame[inside, x].mean(-1) > 90).mean())
     assert min(shares) > 0.15 and max(shares) < 1.3 * min(shares)
+
+
+def test_shut_eyes_do_not_tell_the_colour_of_the_teeth():
+    """Lashes are no white of an eye: brightened to the skin's light they made teeth orange."""
+    rest = face(0)
+    picture = np.full((SIZE, SIZE, 3), (154, 93, 57), np.uint8)
+    for eye in EYES:
+        picture[soft_polygon(rest[list(eye)], 0, 0, SIZE, SIZE) > 0] = (32, 11, 1)
+    teeth = Mouth.of(picture, rest).teeth
+    assert 60 < teeth.mean() < 154 and np.ptp(teeth) < 0.7 * np.ptp([154, 93, 57])
