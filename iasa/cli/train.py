@@ -61,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stop-after", type=duration, default=default.stop_after, help="seconds, then save and leave")
     parser.add_argument(
+        "--minutes",
+        type=duration,
+        help="end by then, the learning rates cooled down; all wants it, and gives each stage a share",
+    )
+    parser.add_argument(
         "--export",
         type=Path,
         metavar="FOLDER",

@@ -11,9 +11,13 @@ time and moments that lie further apart.
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +35,8 @@ from iasa.motion.rules import generate_gestures
 from iasa.training.speech_data.corpus import Utterance, make_corpus
 from iasa.warp.reference_warp import warp_reference
 
-CLIPS = 50  # of one shard
+CLIPS = 12  # of one shard, whose frames are 56 MiB
+HELDOUT_CLIPS = 48
 SEGMENTS, SEGMENT = 3, 8  # runs of video frames in a clip
 
 
@@ -65,17 +70,56 @@ def make_shard(folder: Path, name: str, seeds: range, corpus: list[Utterance]) -
 
 
 def make_shards(
-    folder: Path, clips: int, corpus_cache: Path | None = None, heldout: bool = False, first: int = 0
+    folder: Path,
+    clips: int,
+    corpus_cache: Path | None = None,
+    heldout: bool = False,
+    first: int = 0,
+    until: float = math.inf,  # of time.monotonic(): no shard but the first begins after it
 ) -> None:
-    """Fill `folder` with `clips` clips; shards that are there already are kept, so an interrupted run goes on."""
+    """Fill `folder` with `clips` clips, a process for each of torch's threads; shards that are there are kept, so an interrupted
+    run goes on."""
     folder.mkdir(parents=True, exist_ok=True)
     corpus = make_corpus("heldout" if heldout else "train", corpus_cache)
     corpus = [u for u in corpus if u.features.frames >= SEGMENTS * SEGMENT]
     base = HELDOUT_IDENTITY if heldout else 0
+    missing = []
     for start in range(first, first + clips, CLIPS):
         name = f"{'heldout' if heldout else 'train'}_{start:06d}"
         if not (folder / f"{name}.frames.npy").exists():
-            make_shard(folder, name, range(base + start, base + min(start + CLIPS, first + clips)), corpus)
+            missing.append((name, range(base + start, base + min(start + CLIPS, first + clips))))
+    some = any(folder.glob("heldout_*.frames.npy" if heldout else "train_*.frames.npy"))
+    workers = min(len(missing), torch.get_num_threads())
+    if workers < 2:
+        for name, seeds in missing:
+            if time.monotonic() < until or not some:
+                make_shard(folder, name, seeds, corpus)
+                some = True
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _keep_corpus, (corpus,)) as pool:
+        running: set[Future] = set()
+        for name, seeds in missing:
+            if len(running) == workers:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for shard in done:
+                    shard.result()
+            if time.monotonic() >= until and (some or running):
+                break
+            running.add(pool.submit(_make_kept, folder, name, seeds))
+        for shard in running:
+            shard.result()
+
+
+_corpus: list[Utterance] = []  # of a process that renders
+
+
+def _keep_corpus(corpus: list[Utterance]) -> None:
+    torch.set_num_threads(1)
+    _corpus[:] = corpus
+
+
+def _make_kept(folder: Path, name: str, seeds: range) -> None:
+    make_shard(folder, name, seeds, _corpus)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ MEMORY_STAGES = (
     "memory_data", "memory_teacher", "memory_student", "memory_self_forcing", "memory_distill", "memory_distill_region",
 )  # fmt: skip
 STAGES = (
-    "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
+    "all", "motion", "data", "autoencoder", "encoders", "teacher", "finetune", "finetune_global", "finetune_local", "student",
     "self_forcing", "distill", "distill_region", "decoder", "restore", *MEMORY_STAGES,
 )  # fmt: skip
 STAGE_STEPS = {  # updates; the encoders are three
@@ -41,7 +41,8 @@ class TrainOptions:
     from_scratch: bool = (
         False  # do not start from the shipped weights; with resume: begin anew where there is no checkpoint
     )
-    stop_after: float = float("inf")  # seconds
+    stop_after: float = float("inf")  # seconds, then save and leave, to be resumed
+    minutes: float | None = None  # end by then, cooled down; stage all shares them out
     export: Path | None = None  # a folder that gets the averaged weights too, in one of the network's name
     compact: bool = False  # the export as the repository keeps weights
     regions: tuple[str, ...] = tuple(sorted(REGION_WEIGHTS))  # stage distill_region: those that count

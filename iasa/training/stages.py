@@ -9,7 +9,9 @@ trained on its self-rollout: by the true latents alone (self_forcing), distilled
 
 from __future__ import annotations
 
+import math
 import platform
+import time
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -45,23 +47,35 @@ PAIR_UTTERANCES, PHOTO_ROUNDS, HELDOUT_SPEAKERS = (
     8,
     10,
 )  # of the pairs: their motion, shards of a photograph, speakers
+HELDOUT_SHARE = 0.2  # of the time to render
 GENERATORS = ("distill_region", "distill", "student", "teacher")  # whose latents the decoder learns to paint
 
 
 def run_stage(options: TrainOptions) -> dict:
     """Run one stage; returns a report for --json."""
+    if options.stage == "all":
+        from iasa.training.whole_chain import train_all
+
+        return train_all(options, run_stage)
     data = options.run / "data"
+    if options.minutes is not None and (
+        options.stage == "memory_data" or options.pairs or options.photos or options.videos
+    ):
+        raise InputError(
+            "--minutes is for the clips of stage data and for stages that learn; these data take what they take"
+        )
     if options.stage == "data" and (options.pairs or options.photos or options.videos):
         return _make_pairs(options, data / "pairs")
     if options.stage == "restore":
         return _train_restorer(options, data / "pairs")
     if options.stage == "data":
-        from iasa.training.datasets import make_shards
+        from iasa.training.datasets import HELDOUT_CLIPS, make_shards
 
         if not 0 <= options.first <= HELDOUT_IDENTITY - options.clips:
             raise InputError(f"training's clips have numbers from 0 to {HELDOUT_IDENTITY - 1}; the others are held out")
-        make_shards(data, options.clips, options.run / "corpus", first=options.first)
-        make_shards(data, 50, options.run / "corpus", heldout=True)
+        now, seconds = time.monotonic(), math.inf if options.minutes is None else 60 * options.minutes
+        make_shards(data, HELDOUT_CLIPS, options.run / "corpus", heldout=True, until=now + HELDOUT_SHARE * seconds)
+        make_shards(data, options.clips, options.run / "corpus", first=options.first, until=now + seconds)
         return {"stage": "data", "clips": options.clips}
     if options.stage in MEMORY_STAGES:
         return _run_memory(options)
@@ -71,7 +85,9 @@ def run_stage(options: TrainOptions) -> dict:
         from iasa.training.train_motion import run_motion
 
         preset = PRESETS[options.preset or "motion"]
-        return run_motion(options, make_schedule("motion", preset, options.steps, options.seed), preset)
+        return run_motion(
+            options, make_schedule("motion", preset, options.steps, options.seed, options.minutes), preset
+        )
     if not list(data.glob("train_*.frames.npy")):
         raise InputError(
             f"there are no clips under {options.run}; make them with: python -m iasa train data --run {options.run}"
@@ -79,7 +95,7 @@ def run_stage(options: TrainOptions) -> dict:
     preset = PRESETS[options.preset or options.stage]
     if options.stage == "encoders":
         return _train_encoders(options, data, preset)
-    schedule = make_schedule(options.stage, preset, options.steps, options.seed)
+    schedule = make_schedule(options.stage, preset, options.steps, options.seed, options.minutes)
     run = options.run / options.stage
     origin = find_start(options.stage, options.run, options.from_scratch)
     before = read_card(origin) if origin else None
@@ -121,7 +137,7 @@ def _train_restorer(options: TrainOptions, data: Path) -> dict:
     from iasa.training.train_restorer import train_restorer
 
     preset = PRESETS[options.preset or "restore"]
-    schedule = make_schedule("restore", preset, options.steps, options.seed)
+    schedule = make_schedule("restore", preset, options.steps, options.seed, options.minutes)
     run = options.run / "restore"
     shipped = None if options.from_scratch else shipped_weights("restorer")
     start = begin(Restorer, shipped) if shipped else None
@@ -156,8 +172,11 @@ def export(model: ModelMixin, run: Path, options: TrainOptions, card: dict) -> N
         save_weights(model, options.export / card["name"], card, options.compact)
 
 
-def make_schedule(stage: str, preset: TrainPreset, steps: int | None, seed: int) -> Schedule:
+def make_schedule(
+    stage: str, preset: TrainPreset, steps: int | None, seed: int, minutes: float | None = None
+) -> Schedule:
     return Schedule(
+        seconds=math.inf if minutes is None else 60 * minutes,
         steps=steps or STAGE_STEPS[stage],
         seed=seed,
         warmup=preset.warmup,
@@ -172,7 +191,7 @@ def _run_memory(options: TrainOptions) -> dict:
     from iasa.training.memory_stages import run_memory
 
     def schedule(stage: str, preset: TrainPreset) -> Schedule:
-        return make_schedule(stage, preset, options.steps, options.seed)
+        return make_schedule(stage, preset, options.steps, options.seed, options.minutes)
 
     def card(trainer: Trainer, name: str, clips: int) -> dict:
         made = make_card(options.stage, trainer, options.run / "memory", name)
@@ -198,7 +217,8 @@ def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> d
     report: dict = {"stage": "encoders"}
     for name, (train, source) in makers.items():
         run = options.run / name
-        schedule = make_schedule(name, preset, options.steps, options.seed)
+        share = None if options.minutes is None else options.minutes / len(makers)
+        schedule = make_schedule(name, preset, options.steps, options.seed, share)
         begun = name == next(iter(makers)) or find_checkpoint(run).exists()  # the run may have ended before the others
         encoder, trainer, figures = train(
             source, run, schedule, begun and wants_resume(options, run), options.stop_after
@@ -300,6 +320,8 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
 
     Steps and seconds add up over the runs that refined weights of one name.
     """
+    from iasa.training.datasets import CLIPS
+
     name = shipped_name(name)
     refined = before if before is not None and before["name"] == name else {"steps": 0, "seconds": 0}
     return {
@@ -309,7 +331,7 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
         if before
         else "noise",
         "data": "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s; no real people",
-        "clips": 50 * len(list(data.glob("train_*.frames.npy"))),
+        "clips": CLIPS * len(list(data.glob("train_*.frames.npy"))),
         "steps": trainer.step + refined["steps"],
         "seconds": round(trainer.seconds + refined["seconds"]),
         "device": f"{trainer.accelerator.device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",

@@ -333,14 +333,17 @@ def train_motion(
         bank = make_bank(run)
     common = {"batch": preset.batch, "steps": preset.frames, "bank": bank}
     if start is None:
-        share = replace(schedule, steps=max(1, int(CODEBOOK_SHARE * schedule.steps)))
+        share = replace(
+            schedule, steps=max(1, int(CODEBOOK_SHARE * schedule.steps)), seconds=CODEBOOK_SHARE * schedule.seconds
+        )
         began = time.monotonic()
         trainer = train_codebooks(run, share, model=MotionGenerator(), resume=resume, stop_after=stop_after, **common)
         start = trainer.averaged().model
         if trainer.step < share.steps:
             return start, trainer
         stop_after -= time.monotonic() - began
-        schedule = replace(schedule, steps=max(1, schedule.steps - share.steps))
+        left = (1 - CODEBOOK_SHARE) * schedule.seconds
+        schedule = replace(schedule, steps=max(1, schedule.steps - share.steps), seconds=left)
         resume = resume and find_checkpoint(run / "generator").exists()  # the run may have ended before
     trainer = train_generator(run, schedule, model=start, resume=resume, stop_after=stop_after, **common)
     return trainer.averaged(), trainer

@@ -8,6 +8,7 @@ gradients after every step: each holds the whole network, which is small.
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import shutil
 import time
@@ -50,11 +51,15 @@ class Schedule:
     ema: float = 0.999
     save_every: float = 120.0  # seconds
     sample_grid_every: float = 300.0  # seconds
+    seconds: float = math.inf  # after which the run ends, cooled down, if its steps take longer
 
 
-def lr_factor(step: int, steps: int, warmup: int) -> float:
-    """Linear warm-up, a plateau, and a linear fall over the last COOLDOWN of the steps."""
-    return min(1.0, (step + 1) / warmup, (steps - step) / max(1.0, COOLDOWN * steps))
+def lr_factor(step: int, steps: int, warmup: int, spent: float = 0.0) -> float:
+    """Linear warm-up, a plateau, and a linear fall over the last COOLDOWN of the steps, or of the time, whichever ends first.
+
+    `spent` is the share of the time that is over.
+    """
+    return min(1.0, (step + 1) / warmup, (steps - step) / max(1.0, COOLDOWN * steps), (1 - spent) / COOLDOWN)
 
 
 class Learner(Generic[M]):
@@ -244,7 +249,7 @@ class Trainer(Generic[M]):
         sample_grid: SampleGrid[M] | None = None,
         stop_after: float = float("inf"),
     ) -> float:
-        """Train to the last step, or for `stop_after` seconds; returns the last loss.
+        """Train to the last step, to the end of the schedule's time, or for `stop_after` seconds; returns the last loss.
 
         Raises FloatingPointError on a loss that is not finite; the last good checkpoint stays. Raises InputError if a
         checkpoint cannot be written.
@@ -259,7 +264,9 @@ class Trainer(Generic[M]):
             dynamic_ncols=True,
         )
         with bar:
-            while self.step < self.schedule.steps and not self._agreed(time.monotonic() - began >= stop_after):
+            while self.step < self.schedule.steps and not self._agreed(
+                time.monotonic() - began >= stop_after or self.seconds >= self.schedule.seconds
+            ):
                 value = self._one_step(loss_of)
                 self.seconds = earlier + time.monotonic() - began
                 bar.update()
@@ -276,7 +283,7 @@ class Trainer(Generic[M]):
         return value
 
     def _one_step(self, loss_of: LossOf[M]) -> float:
-        factor = lr_factor(self.step, self.schedule.steps, self.schedule.warmup)
+        factor = lr_factor(self.step, self.schedule.steps, self.schedule.warmup, self._spent())
         for learner in (self.learner, *self.auxiliary_models.values()):
             learner.set_rate(factor)
         try:
@@ -292,6 +299,13 @@ class Trainer(Generic[M]):
         self.step += 1
         self.log(loss=value)
         return value
+
+    def _spent(self) -> float:
+        """The share of the time that is over, the same for all processes."""
+        spent = min(1.0, self.seconds / self.schedule.seconds)
+        if self.accelerator.num_processes == 1 or math.isinf(self.schedule.seconds):
+            return spent
+        return float(reduce(torch.tensor(spent, device=self.accelerator.device), self.accelerator, "mean"))
 
     def _agreed(self, stop: bool) -> bool:
         """Whether any process wants to stop: all must do so in the same step."""

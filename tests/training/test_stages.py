@@ -1,5 +1,6 @@
 """Every training stage for a few steps on noise: runs, saves, and changes what it should change and nothing else."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import find_weights, load_weights, save_weights, shipped_weights, weight_files
 from iasa.models.transformer import VideoTransformer
 from iasa.training import stages
-from iasa.training.datasets import encode_shards
+from iasa.training.datasets import HELDOUT_CLIPS, encode_shards
 from iasa.training.distill import distill
 from iasa.training.finetune_sparse import finetune_sparse
 from iasa.training.options import STAGES, TrainOptions
@@ -188,7 +189,7 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
 
 
 OWN_DATA = [stage for stage in STAGES if stage == "restore" or stage.startswith("memory_") and stage != "memory_data"]
-RESUMED = [stage for stage in STAGES if stage not in ("data", "memory_data", "motion", "encoders", *OWN_DATA)]
+RESUMED = [stage for stage in STAGES if stage not in ("all", "data", "memory_data", "motion", "encoders", *OWN_DATA)]
 
 
 @pytest.mark.parametrize("stage", RESUMED)
@@ -269,7 +270,9 @@ def test_training_clips_are_never_those_that_are_held_out(tmp_path, monkeypatch)
     )
     options = TrainOptions("data", tmp_path, clips=100)
     stages.run_stage(replace(options, first=2000))
-    assert made == [(100, {"first": 2000}), (50, {"heldout": True})]
+    assert [clips for clips, how in made if how.get("heldout")] == [HELDOUT_CLIPS]
+    assert [(clips, how["first"]) for clips, how in made if "first" in how] == [(100, 2000)]
+    assert all(how["until"] == math.inf for _, how in made)
     for first in (-1, HELDOUT_IDENTITY - 99):
         with pytest.raises(InputError, match="held out"):
             stages.run_stage(replace(options, first=first))
