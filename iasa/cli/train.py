@@ -31,23 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.clips,
         help=f"data: training clips to render, beside 50 held-out ones (default: {default.clips})",
     )
-    parser.add_argument(
-        "--pairs",
-        action="store_true",
-        help="data: pairs for restore of as many drawn speakers as --clips, instead of clips",
-    )
-    parser.add_argument(
-        "--photos",
-        type=input_folder,
-        metavar="DIR",
-        help="data: pairs for restore of the photographs in this folder, instead of clips",
-    )
-    parser.add_argument(
-        "--videos",
-        type=input_folder,
-        metavar="DIR",
-        help="data: pairs for restore of the people in this folder's videos, instead of clips",
-    )
+    pairs = "data: pairs for restore of {}, instead of clips"
+    parser.add_argument("--pairs", action="store_true", help=pairs.format("as many drawn speakers as --clips"))
+    for name, of in (
+        ("--photos", "the photographs in this folder"),
+        ("--videos", "the people in this folder's videos"),
+    ):
+        parser.add_argument(name, type=input_folder, metavar="DIR", help=pairs.format(of))
     parser.add_argument(
         "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
     )
