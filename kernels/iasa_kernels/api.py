@@ -5,9 +5,11 @@ Triton is imported when a kernel first runs; layouts and the reference need torc
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import math
 import os
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -81,8 +83,6 @@ def _attention(
     scale: float,
     sizes: list[int],
 ) -> tuple[Tensor, Tensor]:
-    from iasa_kernels.forward import run_forward
-
     block_q, _, tile, _, complete, _, segments, sink, _ = sizes
     if not (q.numel() and k.numel()):  # a query without keys
         return q.new_zeros(q.shape), q.new_full(q.shape[:3], -torch.inf, dtype=torch.float32)
@@ -92,6 +92,7 @@ def _attention(
         out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
     else:
         out, lse = q.new_zeros(q.shape), q.new_full(q.shape[:3], -torch.inf, dtype=torch.float32)
+    run_forward = _choose_forward(q, block_q, tile)
     run_forward(q, k, v, out, lse, forward, q_bits, scale, block_q, tile, continues=segments > 0)
     return out, lse
 
@@ -99,6 +100,34 @@ def _attention(
 @_attention.register_fake
 def _(q, k, v, forward, backward_q, backward_k, kept, q_bits, k_bits, scale, sizes):
     return q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+def _choose_forward(q: Tensor, block: int, tile: int) -> Callable[..., None]:
+    """The kernel in Triton, or the one in Gluon where IASA_KERNELS_GLUON=1 asks for it and it serves."""
+    if gluon_serves(q, block, tile):
+        from iasa_kernels.gluon_forward import run_forward
+    else:
+        from iasa_kernels.forward import run_forward
+    return run_forward
+
+
+def gluon_serves(q: Tensor, block: int, tile: int) -> bool:
+    """Whether the kernel in Gluon is asked for and takes these: on Hopper, 16 bits, heads, blocks and tiles of 64 or 128.
+
+    Raises ImportError where it does and Triton is too old for it.
+    """
+    if os.environ.get("IASA_KERNELS_GLUON") != "1" or q.element_size() != 2:
+        return False
+    if not {q.shape[-1], block, tile} <= {64, 128} or not _on_hopper(q.device):
+        return False
+    found = importlib.metadata.version("triton")
+    if tuple(map(int, found.split(".")[:2])) < (3, 6):
+        raise ImportError(f"IASA_KERNELS_GLUON=1 needs Triton 3.6 or newer; {found} is installed")
+    return True
+
+
+def _on_hopper(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) == (9, 0)
 
 
 def _dense_segments(q: Tensor, k: Tensor, v: Tensor, scale: float, segments: int, sink: bool) -> tuple[Tensor, Tensor]:

@@ -176,13 +176,16 @@ def attend_row(
 )
 @triton.jit(do_not_specialize=SIZES)
 def forward_kernel(
-    q, k, v, out, lse, q_bits, key_box, key_rest_box, value_box, value_rest_box,
+    q, k, v, out, lse, only, q_bits, key_box, key_rest_box, value_box, value_rest_box,
     row_start, row_size, pointer, order, tile_start, tile_size, tested_start, tested_size, tested_bits,
     rows, plans, queries, keys, scale,
     BLOCK: tl.constexpr, TILE: tl.constexpr, TAIL: tl.constexpr, WIDTH: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
     PARTS: tl.constexpr, TESTED: tl.constexpr, CONTINUES: tl.constexpr, PRECISION: tl.constexpr, BOXES: tl.constexpr,
 ):  # fmt: skip
-    """out [b*nh, queries, WIDTH] and lse [b*nh, queries] of one block of queries."""
+    """out [b*nh, queries, WIDTH] and lse [b*nh, queries] of one block of queries; with `only`, if that has a 1 for it."""
+    if only is not None:
+        if tl.load(only + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)) == 0:
+            return
     plan, start, size, whole, ragged, end, tested, tested_end = find_row(
         row_start, row_size, pointer, order, rows, plans, BLOCK, PARTS
     )
@@ -229,14 +232,15 @@ def run_forward(
     block: int,
     tile: int,
     continues: bool,  # whether out and lse already hold the result over other keys
+    only: Tensor | None = None,  # int32 [b * nh, rows * parts]: not 0 where that part of a block is to be computed
 ) -> None:
     plans, rows = tiles[0].shape
     width = q.shape[-1]
     main, rest = split_width(width)
-    parts = parts_of(block, width, q.dtype)
+    parts = parts_of(block, width, q.dtype) if only is None else only.shape[1] // rows
     boxes = make_boxes(k, tile, main, rest) + make_boxes(v, tile, main, rest)
     forward_kernel[(rows * parts, q.shape[0] * q.shape[1])](
-        q, k, v, out, lse, q_bits, *boxes, *tiles,
+        q, k, v, out, lse, only, q_bits, *boxes, *tiles,
         rows, plans, q.shape[2], k.shape[2], scale,
         BLOCK=block // parts, TILE=tile, TAIL=min(tile, MASKED_TILE), WIDTH=width, MAIN=main, REST=rest, PARTS=parts,
         TESTED=q_bits is not None, CONTINUES=continues, PRECISION=dot_precision(q.dtype),
