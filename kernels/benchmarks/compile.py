@@ -25,11 +25,15 @@ import triton
 from iasa_kernels.backward import dkv_kernel, dq_kernel
 from iasa_kernels.forward import forward_kernel
 from iasa_kernels.kept_gradients import kept_dq_kernel
-from iasa_kernels.primitives import split_width
+from iasa_kernels.primitives import HAS_GLUON, split_width
 from iasa_kernels.tiles import TAIL
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, CompiledKernel
+
+if HAS_GLUON:
+    from iasa_kernels.gluon_forward import REGISTERS, ROWS, gluon_kernel, layout_of, slots_of
+    from triton.experimental.gluon._runtime import GluonASTSource
 
 HOPPER = GPUTarget("cuda", 90, 32)
 SHARED = 232_448  # bytes of shared memory that a program may have there
@@ -63,6 +67,8 @@ def compile_kernel(
     boxes: bool = False,
 ) -> dict:
     """One kernel, with or without the test of bits, for `dtype` "bf16", "fp16" or "fp32"."""
+    if name == "gluon":
+        return compile_gluon(dtype, block, tile, width, stages, tested)
     function = KERNELS[name].fn
     main, rest = split_width(width)
     constants = {"BLOCK": block, "TILE": tile, "TAIL": min(tile, TAIL), "WIDTH": width, "MAIN": main, "REST": rest}
@@ -73,7 +79,7 @@ def compile_kernel(
     constants = {key: value for key, value in constants.items() if key in function.arg_names}
     shapes = {}  # of the copy engine's boxes
     if name == "forward":
-        constants |= {"CONTINUES": False, "BOXES": boxes}
+        constants |= {"CONTINUES": False, "BOXES": boxes, "only": None}
         for box, columns in (("key_box", main), ("key_rest_box", rest), ("value_box", main), ("value_rest_box", rest)):
             if boxes and columns:
                 shapes[box] = f"tensordesc<{dtype}[{tile}, {columns}]>"
@@ -85,19 +91,48 @@ def compile_kernel(
             types[argument] = "constexpr"
         elif argument in shapes:
             types[argument] = shapes[argument]
-        elif argument in TOKENS:
-            types[argument] = f"*{dtype}"
-        elif argument in FLOATS:
-            types[argument] = "*fp32"
-        elif argument == "scale":
-            types[argument] = "fp32"
         else:
-            types[argument] = "i32" if argument in NUMBERS else "*i32"
+            types[argument] = argument_type(argument, dtype)
     aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(types.values()) if kind.startswith("*")}
     source = ASTSource(
         function, types, {(function.arg_names.index(c),): value for c, value in constants.items()}, aligned
     )
-    compiled = triton.compile(source, target=HOPPER, options={"num_warps": warps, "num_stages": stages})
+    return measure(triton.compile(source, target=HOPPER, options={"num_warps": warps, "num_stages": stages}))
+
+
+def compile_gluon(dtype: str, block: int, tile: int, width: int, slots: int, tested: bool) -> dict:
+    """The forward kernel in Gluon, for `dtype` "bf16" or "fp16"."""
+    arguments = gluon_kernel.arg_names
+    constants = {"BLOCK": block, "TILE": tile, "WIDTH": width, "SLOTS": slots, "TESTED": tested, "CONTINUES": False}
+    constants |= {} if tested else {"q_bits": None}
+    types = {}
+    for argument in arguments:
+        if argument in constants:
+            types[argument] = "constexpr"
+        elif argument.endswith("box"):
+            tokens = tile if argument in ("k_box", "v_box") else ROWS.value
+            types[argument] = f"tensordesc<{dtype}[{tokens}, {width}],{layout_of(tokens, width)!r}>"
+        else:
+            types[argument] = argument_type(argument, dtype)
+    aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(types.values()) if kind.startswith("*")}
+    source = GluonASTSource(
+        gluon_kernel, types, {(arguments.index(name),): value for name, value in constants.items()}, aligned
+    )
+    return measure(triton.compile(source, target=HOPPER, options={"num_warps": 4, "maxnreg": REGISTERS[block]}))
+
+
+def argument_type(name: str, dtype: str) -> str:
+    if name in TOKENS:
+        return f"*{dtype}"
+    if name in FLOATS:
+        return "*fp32"
+    if name == "scale":
+        return "fp32"
+    return "i32" if name in NUMBERS else "*i32"
+
+
+def measure(compiled: CompiledKernel) -> dict:
+    """What decides its speed."""
     usage = dict(word.split(":")[:2] for word in _resources(compiled.asm["cubin"]))
     return {
         "shared": compiled.metadata.shared,
@@ -151,10 +186,11 @@ def _assembler_log(ptx: str) -> str:
 def make_row(case: tuple, use: dict) -> str:
     """One line of the table; a loop like 262/16/1/0: instructions for 64 tokens, products, waits, spills.
 
-    The loops are those of whole, ragged and tested tiles; the same three follow for rows with a NaN, and are left out.
+    The loops are those of whole, ragged and tested tiles; the same three follow for rows with a NaN, in Gluon for the second
+    warpgroup, and are left out.
     """
     name, dtype, block, tile, width, warps, stages, tested, boxes = case
-    lengths = (tile, min(tile, TAIL), min(tile, TAIL))[: 2 if name == "dq of kept" else 3]  # it tests no bits
+    lengths = (tile, min(tile, TAIL), min(tile, TAIL))[: 3 if tested else 2]
     loops = [(round(loop.instructions * 64 / n), *loop[1:]) for loop, n in zip(use["loops"], lengths, strict=False)]
     figures = [name, dtype, block, tile, width, warps, stages, "bits" if tested else "full", "yes" if boxes else "no"]
     figures += [use["shared"], use["registers"], use["spilled"]]
@@ -165,7 +201,8 @@ def make_row(case: tuple, use: dict) -> str:
 def make_cases(quick: bool) -> list[tuple]:
     """(kernel, type, block, tile, width, warps, stages, whether bits are tested, whether the copy engine loads)."""
     if quick:
-        return [(name, "bf16", 64, 64, 64, 4, 2, name != "dq of kept", False) for name in KERNELS]
+        cases = [(name, "bf16", 64, 64, 64, 4, 2, name != "dq of kept", False) for name in KERNELS]
+        return cases + ([("gluon", "bf16", 64, 64, 64, 8, 4, True, True)] if HAS_GLUON else [])
     forward = (
         ("bf16", 128, 128, 128, 8, 2, False, False), ("bf16", 128, 128, 128, 8, 2, True, False),
         ("bf16", 128, 128, 128, 8, 2, True, True), ("bf16", 128, 64, 128, 8, 3, True, False),
@@ -178,9 +215,18 @@ def make_cases(quick: bool) -> list[tuple]:
         ("bf16", 128, 64, 128, 8, 2), ("bf16", 64, 64, 128, 4, 2), ("bf16", 64, 64, 80, 4, 2), ("bf16", 64, 64, 64, 4, 2),
         ("fp32", 64, 64, 64, 4, 2), ("fp32", 64, 64, 128, 4, 1),
     )  # fmt: skip
-    return [("forward", *one) for one in forward] + [
-        (name, *one, name != "dq of kept", False) for name in KERNELS if name != "forward" for one in backward
-    ]
+    gluon = [
+        ("gluon", dtype, block, tile, width, 4 + block // 16, slots_of(block, tile), tested, True)
+        for dtype, block, tile, width, tested in (
+            ("bf16", 128, 128, 128, False), ("bf16", 128, 128, 128, True), ("bf16", 128, 64, 128, True),
+            ("bf16", 64, 64, 128, True), ("bf16", 64, 64, 64, True), ("fp16", 128, 128, 64, True),
+        ) if HAS_GLUON
+    ]  # fmt: skip
+    return (
+        [("forward", *one) for one in forward]
+        + gluon
+        + [(name, *one, name != "dq of kept", False) for name in KERNELS if name != "forward" for one in backward]
+    )
 
 
 def main() -> int:
@@ -195,7 +241,7 @@ def main() -> int:
         use = compile_kernel(*case)
         print(make_row(case, use), flush=True)
         good = good and use["shared"] <= SHARED and not use["serial"]
-        good = good and (case[:2] not in (("forward", "bf16"), ("forward", "fp16")) or not use["spilled"])
+        good = good and (case[0] not in ("forward", "gluon") or case[1] == "fp32" or not use["spilled"])
     return 0 if good else 1
 
 

@@ -5,7 +5,6 @@ Triton is imported when a kernel first runs; layouts and the reference need torc
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import math
 import os
@@ -120,9 +119,10 @@ def gluon_serves(q: Tensor, block: int, tile: int) -> bool:
         return False
     if not {q.shape[-1], block, tile} <= {64, 128} or not _on_hopper(q.device):
         return False
-    found = importlib.metadata.version("triton")
-    if tuple(map(int, found.split(".")[:2])) < (3, 6):
-        raise ImportError(f"IASA_KERNELS_GLUON=1 needs Triton 3.6 or newer; {found} is installed")
+    from iasa_kernels.primitives import HAS_GLUON, TRITON
+
+    if not HAS_GLUON:
+        raise ImportError(f"IASA_KERNELS_GLUON=1 needs Triton 3.6 or newer; {TRITON} is installed")
     return True
 
 

@@ -250,10 +250,11 @@ def run_forward(
 def make_boxes(x: Tensor, tile: int, main: int, rest: int) -> list:
     """Descriptors of [tile, main] and [tile, rest] columns of [b, nh, tokens, d], for the copy engine; None without one.
 
-    Hopper has one and reads rows that begin at multiples of 16 bytes; the interpreter has it too.
+    Hopper has one and reads rows that begin at multiples of 16 bytes, which those of a part of a tensor need not; the
+    interpreter has it too.
     """
     able = triton.knobs.runtime.interpret or (x.is_cuda and torch.cuda.get_device_capability(x.device) >= (9, 0))
-    if not able or TensorDescriptor is None or x.shape[-1] * x.element_size() % 16:
+    if not able or TensorDescriptor is None or x.shape[-1] * x.element_size() % 16 or x.data_ptr() % 16:
         return [None, None]
     rows = x.view(-1, x.shape[-1])
     return [TensorDescriptor.from_tensor(rows, [tile, columns]) if columns else None for columns in (main, rest)]

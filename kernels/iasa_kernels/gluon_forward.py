@@ -62,9 +62,7 @@ def bring_tiles(
 
 
 @gluon.jit
-def load(
-    boxes, queries_first, keys_first, lists, memory, PARTS: gl.constexpr, TILE: gl.constexpr, SLOTS: gl.constexpr
-):
+def load(boxes, queries_first, keys_first, lists, memory, PARTS: gl.constexpr, TILE: gl.constexpr, SLOTS: gl.constexpr):
     """The loading warp: the queries, then every tile's keys and values in turn."""
     q_box, k_box, v_box, k_tail_box, v_tail_box = boxes
     tile_start, tested_start, _, _, _, tiles = lists
@@ -245,7 +243,13 @@ def run_forward(
     plans, rows = tiles[0].shape
     heads, width, parts = q.shape[0] * q.shape[1], q.shape[-1], block // ROWS.value
     broken = torch.zeros(heads, rows * parts, dtype=torch.int32, device=q.device)
-    boxes = [make_box(q, ROWS.value), make_box(k, tile), make_box(v, tile), make_box(k, ROWS.value), make_box(v, ROWS.value)]
+    boxes = [
+        make_box(q, ROWS.value),
+        make_box(k, tile),
+        make_box(v, tile),
+        make_box(k, ROWS.value),
+        make_box(v, ROWS.value),
+    ]
     gluon_kernel[(rows, heads)](
         *boxes, out, lse, broken, q_bits, *tiles, rows, plans, q.shape[2], k.shape[2], scale * LOG2_E.value,
         BLOCK=block, TILE=tile, WIDTH=width, SLOTS=slots_of(block, tile), TESTED=q_bits is not None, CONTINUES=continues,
@@ -258,8 +262,12 @@ def make_box(x: Tensor, tokens: int) -> TensorDescriptor:
     """For the copy engine: `tokens` rows of [b * nh * tokens, d], which begin at a multiple of 16 bytes."""
     x = x if x.data_ptr() % 16 == 0 else x.clone()
     rows = x.view(-1, x.shape[-1])
-    layout = gl.NVMMASharedLayout.get_default_for([tokens, x.shape[-1]], getattr(gl, str(x.dtype).split(".")[1]))
-    return TensorDescriptor.from_tensor(rows, [tokens, x.shape[-1]], layout)
+    return TensorDescriptor.from_tensor(rows, [tokens, x.shape[-1]], layout_of(tokens, x.shape[-1]))
+
+
+def layout_of(tokens: int, width: int) -> gl.NVMMASharedLayout:
+    """How 16-bit tokens lie in shared memory for the products."""
+    return gl.NVMMASharedLayout.get_default_for([tokens, width], gl.float16)
 
 
 def slots_of(block: int, tile: int) -> int:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+TRITON = triton.__version__
+HAS_GLUON = tuple(int(part) for part in TRITON.split(".")[:2]) >= (3, 6)  # with what gluon_forward.py takes from it
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 

@@ -15,7 +15,7 @@ triton = pytest.importorskip("triton", reason="the kernels need Triton: pip inst
 
 from iasa_kernels import api  # noqa: E402
 from iasa_kernels.forward import drop_configs, make_configs, parts_of  # noqa: E402
-from iasa_kernels.primitives import split_width  # noqa: E402
+from iasa_kernels.primitives import HAS_GLUON, split_width  # noqa: E402
 from kernel_cases import DEVICE, kernels, random_layout, random_qkv  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder of the kernels
@@ -80,6 +80,17 @@ def test_views_are_taken_as_they_come():
     torch.testing.assert_close(out, kernels.block_sparse_attention(*tensors, layout))
     (grad,) = torch.autograd.grad(out.sum(), views[2])  # the gradient of a sum has no memory of its own
     assert torch.isfinite(grad).all()
+
+
+def test_a_tensor_may_begin_anywhere():
+    """A part of a larger one need not begin at a multiple of 16 bytes, as the copy engine wants it."""
+    layout, _ = random_layout([16, 9], seed=1)
+    tensors = random_qkv(25)
+    moved = [torch.cat([x.flatten()[:1], x.flatten()])[1:].view(x.shape) for x in tensors]
+    assert all(x.data_ptr() % 16 and x.is_contiguous() for x in moved)
+    torch.testing.assert_close(
+        kernels.block_sparse_attention(*moved, layout), kernels.block_sparse_attention(*tensors, layout)
+    )
 
 
 # bad input
@@ -182,14 +193,17 @@ def test_the_kernels_compile_for_hopper():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.strip("|").split("|") for line in done.stdout.splitlines()[2:]]
-    assert [row[0].strip() for row in rows] == ["forward", "dq", "dkv", "dkv keeping", "dq of kept"]
+    names = ["forward", "dq", "dkv", "dkv keeping", "dq of kept"] + ["gluon"] * HAS_GLUON
+    assert [row[0].strip() for row in rows] == names
     for row in rows:
         loops = [[int(x) for x in loop.split("/")] for loop in row[12].split(";")]
         instructions, products, waits, spills = loops[0]  # whole tiles of 64 tokens, heads of 64
         assert instructions <= 350 and waits < products // 2 and spills == 0
-        assert row[0].strip() != "forward" or int(row[11]) == 0  # nothing spills, outside the loops neither
+        assert (
+            row[0].strip() not in ("forward", "gluon") or int(row[11]) == 0
+        )  # nothing spills, outside the loops neither
         if row[0].strip() != "dq of kept":  # it tests no bits
-            assert loops[2][0] <= (450 if row[0].strip() == "forward" else 600)
+            assert loops[2][0] <= (450 if row[0].strip() in ("forward", "gluon") else 600)
         assert row[13].strip() == "no"
 
 
