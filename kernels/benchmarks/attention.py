@@ -3,6 +3,7 @@
 Needs this folder, PyTorch and Triton, nothing else of the project. In this order:
 
 - ceilings: what a copy and a product of matrices reach on this device;
+- on Hopper, whether the kernel in Gluon is right: only then is it timed;
 - speed: the dense kernels of torch, FlexAttention and these kernels, forward and backward, at the paper's 21,504 tokens,
   the 12,800 of IASA's own model, 32,760 and 75,600: with 10 % of the blocks at random places, and at the structure of
   IASA's plans (own frame and first frame whole, few blocks of four past frames tested by bits), in blocks of 64 and 128,
@@ -58,11 +59,24 @@ def speed_cases(device: str, quick: bool) -> Iterator[dict]:
                 {"method": "frames", "block": block, "tile": tile},
                 {"method": "frames", "block": block, "tile": tile, "two_pass": True},
             ]
+            if on_hopper(device) and width in (64, 128):
+                methods.append({"method": "frames", "block": block, "tile": tile, "gluon": True})
         block, tile = blocks[0]
         methods.append({"method": "frames", "block": block, "tile": tile, "sorts": True})
         methods += [{"method": "frames", "block": block, "tile": tile, "products": count} for count in (5, 7)]
         methods += [{"method": "blocks", "density": 0.1, "block": block, "tile": tile} for block, tile in blocks[:2]]
         yield from (size | method for method in methods)
+
+
+def gluon_cases(device: str) -> Iterator[dict]:
+    """Correctness of the kernel in Gluon, before anything of it is timed: if it hangs, it does so here alone."""
+    if on_hopper(device):
+        for dtype, width, block in (("bfloat16", 128, 128), ("bfloat16", 64, 64), ("float16", 128, 64)):
+            yield {"kind": "correct", "dtype": dtype, "width": width, "block": block, "gluon": True}
+
+
+def on_hopper(device: str) -> bool:
+    return device == "cuda" and torch.cuda.get_device_capability() == (9, 0)
 
 
 def correct_cases(device: str, quick: bool) -> Iterator[dict]:
@@ -75,6 +89,12 @@ def correct_cases(device: str, quick: bool) -> Iterator[dict]:
         matrix = matrix[::4] if quick else matrix
     for dtype, width, block in matrix:
         yield {"kind": "correct", "dtype": dtype, "width": width, "block": block}
+
+
+def may_run(case: dict, report: dict) -> bool:
+    """What the kernel in Gluon got wrong is not timed."""
+    wrong = any("gluon" in row and not row.get("passed") for row in report["correct"])
+    return not (wrong and case["kind"] == "speed" and "gluon" in case)
 
 
 def run_cases(cases: list[dict], workers: int, deadline: float, limit: float) -> Iterator[dict]:
@@ -111,7 +131,8 @@ def name_of(row: dict) -> str:
     passes = ", two passes" if row.get("two_pass") else ""
     sorting = ", tokens sorted in the call" if row.get("sorts") else ""
     products = f", backward in {row['products']} products" if "products" in row else ""
-    return f"ours, {what}, blocks of {row['block']}, tiles of {row['tile']}{passes}{sorting}{products}"
+    language = ", in Gluon" if "gluon" in row else ""
+    return f"ours{language}, {what}, blocks of {row['block']}, tiles of {row['tile']}{passes}{sorting}{products}"
 
 
 def add_rates(rows: list[dict]) -> None:
@@ -180,14 +201,17 @@ def main() -> int:
     deadline = started + 60 * options.minutes
     with tempfile.NamedTemporaryFile() as lock:
         shared = {"device": options.device, "lock": lock.name if on_gpu else None}
-        for cases, at_once in (
-            ([{"kind": "ceiling"}], 1),
-            (list(speed_cases(options.device, options.quick)), min(workers, 6)),
-            (list(correct_cases(options.device, options.quick)), workers),
+        for cases, at_once, limit in (
+            ([{"kind": "ceiling"}], 1, LIMIT),
+            (list(gluon_cases(options.device)), workers, LIMIT / 2),
+            (list(speed_cases(options.device, options.quick)), min(workers, 6), LIMIT),
+            (list(correct_cases(options.device, options.quick)), workers, LIMIT),
         ):
             for case in cases:  # named before a row's own density replaces the one asked for
                 case |= {"name": name_of(case)} if case["kind"] == "speed" else {}
-            for row in run_cases([case | shared for case in cases], at_once, deadline, LIMIT):
+            left_out = [case | {"failed": "its results are wrong"} for case in cases if not may_run(case, report)]
+            ready = [case | shared for case in cases if may_run(case, report)]
+            for row in (*left_out, *run_cases(ready, at_once, deadline, limit)):
                 report[row["kind"]].append({name: value for name, value in row.items() if name not in shared})
                 add_rates(report["speed"])
                 report["seconds"] = round(time.monotonic() - started, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from iasa_kernels import BlockLayout, block_sparse_attention, make_layout, reference_attention, stack_layouts
+from iasa_kernels.api import gluon_serves
 
 DENSE = {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION, "math": SDPBackend.MATH}
 KEPT_MB = {5: "65536", 7: "0"}  # that the backward pass may keep, so that it has so many products
@@ -171,12 +173,16 @@ def compile_ahead(call: Call, tensors: list[Tensor], backward: bool) -> None:
     from iasa_kernels.forward import forward_kernel
     from iasa_kernels.kept_gradients import kept_dq_kernel
 
-    kernels = (forward_kernel, dq_kernel, dkv_kernel, kept_dq_kernel)
+    kernels = [forward_kernel, dq_kernel, dkv_kernel, kept_dq_kernel]
+    warmups = [kernel.warmup for kernel in kernels]
+    if os.environ.get("IASA_KERNELS_GLUON") == "1":
+        from iasa_kernels.gluon_forward import gluon_kernel
+
+        kernels.append(gluon_kernel)  # not tuned: its warm-up is a run that is told so
+        warmups.append(functools.partial(gluon_kernel.run, warmup=True))
     run = {kernel: kernel.run for kernel in kernels}
-    for kernel in kernels:
-        kernel.run = lambda *arguments, grid, warmup, kernel=kernel, **options: kernel.warmup(
-            *arguments, grid=grid, **options
-        )
+    for kernel, warm in zip(kernels, warmups, strict=True):
+        kernel.run = lambda *arguments, grid, warmup, warm=warm, **options: warm(*arguments, grid=grid, **options)
     try:
         out = call(*tensors)
         if backward:
@@ -234,7 +240,7 @@ def measure_speed(case: dict) -> dict:
         for _ in range(3)
     ]  # fmt: skip
     if layout is not None and device == "cuda":
-        compile_ahead(call, tensors, backward=True)
+        compile_ahead(call, tensors, backward="gluon" not in case)
     else:
         call(*(x.detach() for x in tensors))  # compiles
     with alone(case.get("lock")):
@@ -244,7 +250,8 @@ def measure_speed(case: dict) -> dict:
         out = call(q, k, v)
         if layout is not None and not case.get("sorts"):
             row["error"] = sampled_error(q, k, v, out.detach(), layout)
-        if not (device == "cpu" and case["method"] == "flex"):  # it has no backward pass there
+        # FlexAttention has no backward pass on a processor; that after the kernel in Gluon is Triton's
+        if "gluon" not in case and not (device == "cpu" and case["method"] == "flex"):
             grad = torch.ones_like(out)
             row["backward"] = median_seconds(lambda: torch.autograd.grad(out, tensors, grad, retain_graph=True), device)
     return row
@@ -314,6 +321,14 @@ def poisoned() -> Iterator[None]:
         Tensor.new_empty = fresh
 
 
+def ask_for_gluon(case: dict) -> None:
+    """For the forward pass. Raises RuntimeError where it would silently be Triton's."""
+    os.environ["IASA_KERNELS_GLUON"] = "1"
+    q = torch.empty(0, case["width"], dtype=getattr(torch, case.get("dtype", "bfloat16")), device=case["device"])
+    if not gluon_serves(q, case["block"], case.get("tile", 64)):
+        raise RuntimeError(f"the kernel in Gluon does not take this case on {case['device']}")
+
+
 KINDS = {"ceiling": measure_ceiling, "speed": measure_speed, "correct": check_correct}
 
 
@@ -321,6 +336,8 @@ def run_case(case: dict) -> dict:
     """The case's row."""
     if case["kind"] == "correct":
         os.environ["IASA_KERNELS_TUNE"] = "0"
+    if "gluon" in case:
+        ask_for_gluon(case)
     if "products" in case:
         os.environ["IASA_KERNELS_KEPT_MB"] = KEPT_MB[case["products"]]
     return case | KINDS[case["kind"]](case)

@@ -65,6 +65,27 @@ def test_a_wrong_result_does_not_pass(monkeypatch):
     assert not row["passed"] and row["errors"]["full"]["out"] > 0.05
 
 
+def test_the_kernel_in_gluon_is_timed_on_hopper_if_it_is_right(monkeypatch):
+    monkeypatch.setenv("IASA_KERNELS_GLUON", "0")  # what a case sets ends with its process, here with the test
+    with pytest.raises(RuntimeError, match="does not take this case on cpu"):
+        cases.run_case(SIZE | {"method": "frames", "block": 16, "tile": 16, "gluon": True})
+    assert not list(benchmark.gluon_cases("cpu"))
+    monkeypatch.setattr(benchmark, "on_hopper", lambda device: True)
+    timed = [case for case in benchmark.speed_cases("cuda", False) if "gluon" in case]
+    checked = list(benchmark.gluon_cases("cuda"))
+    for case in (*timed, *checked):
+        assert {case["width"], case["block"], case.get("tile", 64)} <= {64, 128}
+    assert len(timed) == 9 and "in Gluon" in benchmark.name_of(timed[0]) and len(checked) == 3
+    right = [case | {"passed": True} for case in checked]
+    for report, may in (
+        (right, True),
+        ([*right, checked[0] | {"failed": "?"}], False),
+        ([right[0] | {"passed": False}], False),
+    ):
+        assert benchmark.may_run(timed[0], {"correct": report}) == may
+        assert benchmark.may_run(SIZE | {"method": "frames"}, {"correct": report})
+
+
 def test_rates_and_tables():
     size = {"frames": 1, "tokens": 8, "heads": 1, "width": 4, "kind": "speed"}
     rows = [
