@@ -73,6 +73,10 @@ def sparse_attention(
         raise InputError(f"queries have shape {list(q.shape)} and keys have {list(k.shape)}; they must be equal")
     if isinstance(plan, AttentionPlan):
         return _one_plan(q, k, v, plan, backend)
+    if not isinstance(plan, Sequence) or not all(isinstance(one, AttentionPlan) for one in plan):
+        raise InputError(
+            f"the plan is {type(plan).__name__}; an AttentionPlan or a list of one for each clip is needed"
+        )
     if len(plan) != len(q):
         raise InputError(f"there are {len(plan)} plans for a batch of {len(q)}; one for each or one for all is needed")
     if not len(plan):
@@ -137,17 +141,23 @@ def choose_backend(
     """
     if backend not in ("auto", *BACKENDS):
         raise InputError(f"attention backend is {backend!r}; auto, {' or '.join(BACKENDS)} is accepted")
+    if not isinstance(plan, AttentionPlan):
+        raise InputError(f"the plan is {type(plan).__name__}; an AttentionPlan is needed")
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise InputError(f"the device is {device!r}; a name that torch knows, as cpu or cuda, is accepted") from error
 
     def choose() -> Choice:
         if backend != "auto":
             name, reason = backend, "it was asked for"
-        elif torch.device(device).type == "cpu":
+        elif kind == "cpu":
             name, reason = _best_on_processor(plan, dtype, heads)
         else:
             name, reason = _best_on_gpu(plan, dtype)
         return Choice(name, reason, _pairs(plan, name), plan.grid.tokens**2)
 
-    return once(plan, ("choice", backend, torch.device(device).type, dtype, heads), choose)
+    return once(plan, ("choice", backend, kind, dtype, heads), choose)
 
 
 def _best_on_processor(plan: AttentionPlan, dtype: torch.dtype, heads: int) -> tuple[str, str]:
@@ -201,6 +211,11 @@ def frame_attention(
     past key. It is the same for all layers and steps of a frame: make it once. Raises InputError if it does
     not fit.
     """
+    q, k_own, v_own = match_types(q, k_own, v_own)
+    if (k_past is None) != (v_past is None):
+        raise InputError("past keys and past values must be given together; one of them is None")
+    if gather is not None and not isinstance(gather, GatherPlan):
+        raise InputError(f"the gather is {type(gather).__name__}; what frame_gather_plan returns is needed")
     if k_past is None or v_past is None or k_past.shape[2] == 0:
         if gather is None:
             return dense_attention(q, k_own, v_own)
@@ -208,8 +223,8 @@ def frame_attention(
     else:
         if gather is None:
             raise InputError("past keys need a gather; make one with frame_gather_plan(q_bits, k_bits, own_keys)")
+        _, k_past, v_past = match_types(q, k_past, v_past)
         keys, values = torch.cat([k_own, k_past], dim=2), torch.cat([v_own, v_past], dim=2)
-    q, keys, values = match_types(q, keys, values)
     if (gather.queries, gather.keys) != (q.shape[2], keys.shape[2]):
         raise InputError(
             f"the gather is for {gather.queries} queries and {gather.keys} keys; "

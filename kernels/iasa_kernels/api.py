@@ -13,10 +13,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from iasa_kernels.checks import check_dense
 from iasa_kernels.csr import BlockLayout
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MAX_WIDTH = 128
+MAX_SCALE = 1e38  # float32 holds it in base 2 as well
 
 
 def block_sparse_attention(
@@ -38,8 +40,8 @@ def block_sparse_attention(
     _check(q, k, v, layout)
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1])
-    elif not math.isfinite(scale):
-        raise ValueError(f"the scale is {scale}; a finite number is needed")
+    elif not abs(float(scale)) <= MAX_SCALE:
+        raise ValueError(f"the scale is {float(scale)}; a finite number of up to {MAX_SCALE:g} is needed")
     elif scale <= 0:  # the kernels take the largest logit before they scale
         q, scale = (-q, -float(scale)) if scale < 0 else (0 * q, 1.0)
     sizes = [
@@ -59,6 +61,13 @@ def merge_attention(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) 
 
     out and other [..., d], lse and other_lse [...]: o = o_a e^(l_a - l) + o_b e^(l_b - l), l = logaddexp(l_a, l_b).
     """
+    for name, value in (("out", out), ("lse", lse), ("other", other), ("other_lse", other_lse)):
+        check_dense(name, value)
+    if not out.shape == other.shape or not lse.shape == other_lse.shape == out.shape[:-1] or out.device != other.device:
+        raise ValueError(
+            f"the results have shapes {list(out.shape)}, {list(lse.shape)} on {out.device} and {list(other.shape)}, "
+            f"{list(other_lse.shape)} on {other.device}; [..., d] and [...] on one device are needed, both times"
+        )
     top = torch.maximum(lse, other_lse).detach()
     base = torch.where(top == -torch.inf, 0.0, top)
     share, other_share = torch.exp(lse - base), torch.exp(other_lse - base)
@@ -214,7 +223,10 @@ _attention.register_autograd(_differentiate, setup_context=_save)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, layout: BlockLayout) -> None:
+    if not isinstance(layout, BlockLayout):
+        raise ValueError(f"the layout is {type(layout).__name__}; what make_layout or stack_layouts returns is needed")
     for name, tensor in (("q", q), ("k", k), ("v", v)):
+        check_dense(name, tensor)
         if tensor.ndim != 4:
             raise ValueError(f"{name} has shape {list(tensor.shape)}; [batch, heads, tokens, width] is needed")
     if k.shape != v.shape or (*q.shape[:2], q.shape[3]) != (*k.shape[:2], k.shape[3]):

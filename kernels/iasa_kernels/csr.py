@@ -17,11 +17,18 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from iasa_kernels.checks import (
+    MAX_TOKENS,
+    check_blocks,
+    check_dense,
+    check_lists,
+    check_rows,
+    check_whole,
+    checked_bits,
+)
 from iasa_kernels.tiles import TAIL, TileList, count_off, make_tiles, row_of_tile
 
-MAX_BLOCK = 128
 MAX_DENSE = 1 << 26  # pairs of a dense mask
-INTEGERS = (torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,27 +147,30 @@ def make_layout(
     if (k_start is None) != (k_size is None):
         raise ValueError("k_start and k_size must be given together")
     k_start, k_size = (q_start, q_size) if k_start is None else (k_start, k_size)
-    numbers = {"row_pointer": row_pointer, "columns": columns}
-    numbers |= {"q_start": q_start, "q_size": q_size, "k_start": k_start, "k_size": k_size}
-    for name, value in numbers.items():
-        if value.dtype not in INTEGERS:
-            raise ValueError(f"{name} is {value.dtype}; one of {INTEGERS} is needed")
+    check_lists(
+        row_pointer=row_pointer, columns=columns, q_start=q_start, q_size=q_size, k_start=k_start, k_size=k_size
+    )
     q_start, q_size, k_start, k_size, columns = (x.long() for x in (q_start, q_size, k_start, k_size, columns))
-    queries = int((q_start + q_size).max()) if queries is None else queries
-    keys = int((k_start + k_size).max()) if keys is None else keys
-    for name, start, size, tokens in (("query", q_start, q_size, queries), ("key", k_start, k_size, keys)):
-        _check_blocks(name, start, size, tokens)
-    _check_rows(row_pointer, columns, len(q_start), len(k_start))
+    queries = check_blocks("query", q_start, q_size, queries)
+    keys = check_blocks("key", k_start, k_size, keys)
+    check_rows(row_pointer, columns, len(q_start), len(k_start))
     for name, value in (("tile", tile), ("tile_back", tile_back)):
-        if value not in (16, 32, 64, 128):
+        if not isinstance(value, int) or value not in (16, 32, 64, 128):
             raise ValueError(f"{name} is {value}; 16, 32, 64 or 128 is accepted")
+    check_whole("segments", segments, 0, MAX_TOKENS)
+    if sink and not segments:
+        raise ValueError("there is a sink and segments is 0; a sink is the first of 1 or more segments")
     full = torch.ones_like(columns, dtype=torch.bool) if full is None else full
+    check_dense("full", full, columns.device)
     if full.shape != columns.shape or full.dtype != torch.bool:
         raise ValueError(
             f"full is {full.dtype} {list(full.shape)}; torch.bool {list(columns.shape)} is needed, one for each block"
         )
     if not full.all():
-        q_bits, k_bits = _checked_bits(q_bits, queries, "q_bits"), _checked_bits(k_bits, keys, "k_bits")
+        q_bits, k_bits = (
+            checked_bits(bits, tokens, name, columns.device)
+            for bits, tokens, name in ((q_bits, queries, "q_bits"), (k_bits, keys, "k_bits"))
+        )
     else:
         q_bits = k_bits = None
 
@@ -187,8 +197,18 @@ def stack_layouts(layouts: list[BlockLayout]) -> BlockLayout:
     So nh layouts give every head its own mask, and b * nh give one to every head of every clip. Raises ValueError
     where sizes, number of blocks or tiles differ.
     """
+    if not isinstance(layouts, (list, tuple)) or not all(isinstance(layout, BlockLayout) for layout in layouts):
+        found = (
+            [type(layout).__name__ for layout in layouts]
+            if isinstance(layouts, (list, tuple))
+            else type(layouts).__name__
+        )
+        raise ValueError(f"the layouts are {found}; a list of what make_layout returns is needed")
     if not layouts:
         raise ValueError("there are no layouts to stack; one or more are needed")
+    where = sorted({str(layout.forward.start.device) for layout in layouts})
+    if len(where) > 1:
+        raise ValueError(f"the layouts are on {where}; one device is needed")
     first = layouts[0]
     for name in ("queries", "keys", "tile", "tile_back", "segments", "sink"):
         found = sorted({getattr(layout, name) for layout in layouts})
@@ -272,50 +292,6 @@ def _outside_segments(
                 f"all {squares * length**2} are needed"
             )
     return ~(dense | (of_key == 0)) if sink else ~dense
-
-
-def _check_blocks(name: str, start: Tensor, size: Tensor, tokens: int) -> None:
-    if start.shape != size.shape or start.ndim != 1 or not len(start):
-        raise ValueError(f"{name} blocks have starts {list(start.shape)} and sizes {list(size.shape)}; [blocks] twice")
-    if int(size.min()) < 0 or int(size.max()) > MAX_BLOCK:
-        raise ValueError(
-            f"{name} blocks hold {int(size.min())} to {int(size.max())} tokens; 0 to {MAX_BLOCK} are accepted"
-        )
-    if int(start.min()) < 0 or int((start + size).max()) > tokens:
-        raise ValueError(
-            f"{name} blocks go from {int(start.min())} to {int((start + size).max())}; 0 to {tokens} is accepted"
-        )
-    some = size > 0
-    order = torch.argsort(start[some])
-    start, size = start[some][order], size[some][order]
-    if (start[1:] < (start + size)[:-1]).any():
-        raise ValueError(f"{name} blocks overlap; each token may be in one block")
-
-
-def _check_rows(row_pointer: Tensor, columns: Tensor, rows: int, blocks: int) -> None:
-    ends = row_pointer[[0, -1]].tolist() if row_pointer.numel() else []
-    if row_pointer.shape != (rows + 1,) or ends != [0, len(columns)] or (row_pointer.diff() < 0).any():
-        raise ValueError(
-            f"row_pointer has shape {list(row_pointer.shape)} and goes from {' to '.join(map(str, ends))}; "
-            f"[{rows + 1}], rising from 0 to {len(columns)}, is needed"
-        )
-    if len(columns) and not (0 <= int(columns.min()) and int(columns.max()) < blocks):
-        raise ValueError(
-            f"columns go from {int(columns.min())} to {int(columns.max())}; 0 to {blocks - 1} are accepted"
-        )
-    row = torch.repeat_interleave(torch.arange(rows, device=columns.device), row_pointer.diff())
-    kept, counts = (row * blocks + columns).unique(return_counts=True)
-    if len(kept) < len(columns):
-        twice = int(kept[counts > 1][0])
-        raise ValueError(f"row {twice // blocks} names column {twice % blocks} more than once; once is accepted")
-
-
-def _checked_bits(bits: Tensor | None, tokens: int, name: str) -> Tensor:
-    if bits is None:
-        raise ValueError(f"{name} is missing; blocks that are not full need it")
-    if bits.shape != (tokens,) or bits.dtype not in (torch.uint8, torch.int32):
-        raise ValueError(f"{name} is {bits.dtype} {list(bits.shape)}; uint8 or int32 [{tokens}] is needed")
-    return bits[None].int().contiguous()
 
 
 def _tile_rows(size: Tensor) -> int:
