@@ -221,9 +221,9 @@ def frame_attention(
             return dense_attention(q, k_own, v_own)
         keys, values = k_own, v_own
     else:
+        _, k_past, v_past = match_types(q, k_past, v_past)
         if gather is None:
             raise InputError("past keys need a gather; make one with frame_gather_plan(q_bits, k_bits, own_keys)")
-        _, k_past, v_past = match_types(q, k_past, v_past)
         keys, values = torch.cat([k_own, k_past], dim=2), torch.cat([v_own, v_past], dim=2)
     if (gather.queries, gather.keys) != (q.shape[2], keys.shape[2]):
         raise InputError(

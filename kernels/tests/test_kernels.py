@@ -66,45 +66,6 @@ def test_neighbouring_blocks_are_loaded_as_one_tile():
     assert layout.forward.order[0].tolist() == [0, 3, 1, 2]
 
 
-def test_bad_layouts_are_named():
-    size = torch.tensor([16, 16])
-    good = {"row_pointer": torch.tensor([0, 1, 2]), "columns": torch.tensor([0, 1])}
-    good |= {"q_start": torch.tensor([0, 16]), "q_size": size}
-    bits = torch.zeros(32, dtype=torch.uint8)
-    part = torch.tensor([True, False])
-    for change, message in (
-        ({"columns": torch.tensor([0, 2])}, "columns go from 0 to 2; 0 to 1"),
-        ({"row_pointer": torch.tensor([0, 1])}, r"\[2\] and goes from 0 to 1; \[3\], rising from 0 to 2"),
-        ({"row_pointer": torch.tensor([1, 2, 2])}, "goes from 1 to 2; .* from 0 to 2"),
-        ({"row_pointer": torch.tensor([0.0, 1.0, 2.0])}, "row_pointer is torch.float32; one of .*int32"),
-        ({"q_size": size / 2}, "q_size is torch.float32"),
-        (
-            {"row_pointer": torch.tensor([0, 0, 2]), "columns": torch.tensor([1, 1])},
-            "row 1 names column 1 more than once",
-        ),
-        ({"full": part.byte(), "q_bits": bits, "k_bits": bits}, r"full is torch.uint8 \[2\]; torch.bool \[2\]"),
-        ({"q_size": torch.tensor([16, 129])}, "16 to 129 tokens; 0 to 128"),
-        ({"q_start": torch.tensor([0, 15])}, "overlap"),
-        ({"queries": 31}, "from 0 to 32; 0 to 31"),
-        ({"tile": 48}, "tile is 48; 16, 32, 64 or 128"),
-        ({"full": part}, "q_bits is missing"),
-        ({"full": part, "q_bits": bits, "k_bits": bits[:31]}, r"\[31\]; uint8 or int32 \[32\]"),
-        ({"full": part[:1], "q_bits": bits, "k_bits": bits}, r"full is torch.bool \[1\]; torch.bool \[2\]"),
-        ({"segments": 3}, "32 queries and 32 keys do not make 3"),
-        ({"segments": 1}, "512 pairs of full blocks in their own segment; all 1024"),
-        ({"segments": 4}, "over the end of a segment of 8"),
-        ({"k_start": torch.tensor([0])}, "together"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            kernels.make_layout(**(good | change))
-    layout = kernels.make_layout(**good)
-    other = kernels.make_layout(**(good | {"tile": 32}))
-    with pytest.raises(ValueError, match=r"tile are \[32, 64\]"):
-        kernels.stack_layouts([layout, other])
-    with pytest.raises(ValueError, match="no layouts to stack; one or more"):
-        kernels.stack_layouts([])
-
-
 # results
 
 

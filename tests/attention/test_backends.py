@@ -17,7 +17,7 @@ import iasa.attention.dispatch as dispatch
 import iasa.attention.flex as flex
 import iasa.attention.measured_choice as measured_choice
 import iasa.attention.triton as triton_backend
-from iasa.attention.dispatch import BACKENDS, choose_backend, sparse_attention
+from iasa.attention.dispatch import BACKENDS, choose_backend, frame_attention, sparse_attention
 from iasa.attention.finite import sees_any
 from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
@@ -118,6 +118,44 @@ def test_what_the_kernels_refuse_is_bad_input(backend):
         q = torch.zeros(1, 1, 24, d, dtype=dtype)
         with pytest.raises(InputError, match=message):
             sparse_attention(q, q, q, plan, backend)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda q: (None, q, q), "queries are NoneType; a torch tensor"),
+    (lambda q: (q, q.numpy(), q), "keys are ndarray; a torch tensor"),
+    (lambda q: (q, q, q.to_sparse()), "values are torch.sparse_coo; a dense tensor"),
+    (lambda q: (torch.nested.nested_tensor([q[0]]), q, q), "queries are nested; a dense tensor"),
+    (lambda q: (q.int(), q.int(), q.int()), "queries are torch.int32; float16, bfloat16, float32, float64 are accepted"),
+    (lambda q: (q.bool(), q.bool(), q.bool()), "queries are torch.bool"),
+    (lambda q: [q.to(torch.complex64)] * 3, "queries are torch.complex64"),
+    (lambda q: [q.to(torch.float8_e4m3fn)] * 3, "queries are torch.float8_e4m3fn"),
+    (lambda q: [q.to("meta")] * 3, "on meta, meta and meta; one device that computes"),
+    (lambda q: (q, q.to("meta"), q), "on cpu, meta and cpu; one device that computes"),
+])  # fmt: skip
+@pytest.mark.parametrize("backend", ["auto", "reference", "triton"])
+def test_tensors_that_no_backend_takes_are_named(change, message, backend):
+    tensors = change(torch.zeros(1, 2, 24, 8))
+    with pytest.raises(InputError, match=message):
+        sparse_attention(*tensors, random_plan(3), backend)
+    with pytest.raises(InputError, match=message):
+        frame_attention(*tensors)
+
+
+def test_what_is_no_plan_gather_or_device_is_named():
+    q, plan = torch.zeros(1, 2, 24, 8), random_plan(3)
+    for bad, found in ((None, "NoneType"), ("plan", "str"), ([None], "list"), ((p for p in [plan]), "generator")):
+        with pytest.raises(InputError, match=f"the plan is {found}; an AttentionPlan or a list of one for each clip"):
+            sparse_attention(q, q, q, bad)
+    with pytest.raises(InputError, match="the plan is NoneType; an AttentionPlan"):
+        choose_backend(None)
+    with pytest.raises(InputError, match="the device is 'gpu'; a name that torch knows"):
+        choose_backend(plan, device="gpu")
+    with pytest.raises(InputError, match="must be given together; one of them is None"):
+        frame_attention(q, q, q, q)
+    with pytest.raises(InputError, match="the gather is int; what frame_gather_plan returns"):
+        frame_attention(q, q, q, q, q, 3)
+    with pytest.raises(InputError, match="queries have shape .* and keys have .*; only their tokens may differ"):
+        frame_attention(q, q, q, q[:, :1], q[:, :1])
 
 
 def test_auto_takes_no_kernels_that_are_not_there(monkeypatch, tmp_path):
