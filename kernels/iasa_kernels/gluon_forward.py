@@ -54,6 +54,7 @@ def bring(box, first, ring, ready, free, place, COUNT: gl.constexpr, SLOTS: gl.c
 def bring_tiles(
     k_box, v_box, starts, first, end, before, ring, ready, free, place, COUNT: gl.constexpr, SLOTS: gl.constexpr
 ):
+    """Keys and values of tiles first .. end; `before` counts the tokens of the heads before."""
     for tile in range(first, end):
         start = before + gl.load(starts + tile)
         place = bring(k_box, start, ring, ready, free, place, COUNT, SLOTS)
@@ -187,6 +188,7 @@ def gluon_kernel(
     BLOCK: gl.constexpr, TILE: gl.constexpr, WIDTH: gl.constexpr, SLOTS: gl.constexpr,
     TESTED: gl.constexpr, CONTINUES: gl.constexpr,
 ):  # fmt: skip
+    """out [b*nh, queries, WIDTH] and lse [b*nh, queries] of a block of queries; for 64 of which one has a NaN, a mark instead."""
     PARTS: gl.constexpr = BLOCK // ROWS
     q = gl.allocate_shared_memory(q_box.dtype, [PARTS, ROWS, WIDTH], q_box.layout)
     ring = gl.allocate_shared_memory(k_box.dtype, [SLOTS, TILE, WIDTH], k_box.layout)
@@ -243,13 +245,7 @@ def run_forward(
     plans, rows = tiles[0].shape
     heads, width, parts = q.shape[0] * q.shape[1], q.shape[-1], block // ROWS.value
     broken = torch.zeros(heads, rows * parts, dtype=torch.int32, device=q.device)
-    boxes = [
-        make_box(q, ROWS.value),
-        make_box(k, tile),
-        make_box(v, tile),
-        make_box(k, ROWS.value),
-        make_box(v, ROWS.value),
-    ]
+    boxes = [make_box(q, ROWS.value), *(make_box(x, tokens) for tokens in (tile, ROWS.value) for x in (k, v))]
     gluon_kernel[(rows, heads)](
         *boxes, out, lse, broken, q_bits, *tiles, rows, plans, q.shape[2], k.shape[2], scale * LOG2_E.value,
         BLOCK=block, TILE=tile, WIDTH=width, SLOTS=slots_of(block, tile), TESTED=q_bits is not None, CONTINUES=continues,

@@ -98,15 +98,22 @@ def test_the_public_call_with_gradients(by_gluon):
 
 
 def test_it_goes_on_from_a_dense_pass(by_gluon):
-    frames = torch.arange(6) // 2
-    kept = (frames[:, None] == frames) | (frames == 0) | torch.eye(6, dtype=torch.bool).roll(1, 0)
-    layout = block_layout(kept, [64, 20] * 3, tile=64, segments=3, sink=True)
-    tensors = random_qkv(252, d=64, dtype=torch.bfloat16)
-    out, lse = kernels.block_sparse_attention(*tensors, layout, return_lse=True)
+    """Also where a row is computed anew: behind the 20 tokens of the second frame that it sees lie those of the third."""
+    frames = torch.arange(8) // 2
+    kept = (frames[:, None] == frames) | (frames == 0)
+    kept[6, 3] = True
+    layout = block_layout(kept, [64, 20] * 4, tile=64, segments=4, sink=True)
+    tensors = random_qkv(336, d=64, dtype=torch.bfloat16)
     wanted, wanted_lse = kernels.reference_attention(*(x.double() for x in tensors), layout)
-    torch.testing.assert_close(out.double(), wanted, atol=0.02, rtol=0.02)
-    torch.testing.assert_close(lse.double(), wanted_lse, atol=0.01, rtol=0.01)
-    assert layout.forward.tile_start.numel() and not by_gluon[0].any()
+    spoiled = [*tensors[:2], tensors[2].clone()]
+    spoiled[2][:, :, 190] = math.nan  # of the third frame, 168 to 251
+    # marked in both heads: the block of the fourth frame, and the two of the third, which see the bad value
+    for case, others, marks in ((tensors, slice(0, 336), 0), (spoiled, slice(252, 336), 6)):
+        out, lse = kernels.block_sparse_attention(*case, layout, return_lse=True)
+        torch.testing.assert_close(out[:, :, others].double(), wanted[:, :, others], atol=0.02, rtol=0.02)
+        torch.testing.assert_close(lse.double(), wanted_lse, atol=0.01, rtol=0.01)
+        assert int(by_gluon[-1].sum()) == marks
+    assert layout.forward.tile_start.numel() == 1
 
 
 @pytest.mark.parametrize("which, bad", [(1, math.nan), (2, math.nan), (2, math.inf)])
