@@ -4,7 +4,9 @@ Each group's keys are gathered once and go through product, softmax, product. Ba
 the processor multiplies in bf16 this is faster, pair for pair, than torch's CPU attention, which gains nothing from
 bf16. The form runs on any device and is differentiable once; `iasa.attention.dispatch` is its way in. Own frame and
 reference by torch's dense call, the rest gathered and merged by log-sum-exps, was tried and left: 110 ms instead of 85 at
-2,304 tokens, 1,010 instead of 956 at 12,800 (float32, 5 heads of 64).
+2,304 tokens, 1,010 instead of 956 at 12,800 (float32, 5 heads of 64). So were, in bf16 at 12,800 tokens, one buffer for the
+keys that a frame's groups share (191 instead of 146 ms), tokens gathered for all heads at once (163 instead of 140), and weights
+divided by their sum after the product (160).
 """
 
 from __future__ import annotations
