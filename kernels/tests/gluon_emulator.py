@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,10 +60,9 @@ def jit(function: Callable | None = None, **options):
 
 
 class Kernel:
-    seeds = iter(range(1 << 30))
-
     def __init__(self, function: Callable):
         self.function, self.names = function, function.__code__.co_varnames[: function.__code__.co_argcount]
+        self.seeds = itertools.count()
 
     def __call__(self, *arguments):
         return self.function(*arguments)
@@ -103,7 +103,7 @@ def make_language() -> ModuleType:
 
 def emulate(change: Callable[[str], str] = str) -> ModuleType:
     """gluon_forward.py on this emulator, its source as `change` returns it."""
-    gluon, gl, nvidia, hopper, host = (ModuleType(name) for name in ("gluon", "gl", "nvidia", "hopper", "host"))
+    gluon, nvidia, hopper, host = (ModuleType(name) for name in ("gluon", "nvidia", "hopper", "host"))
     gl = make_language()
     vars(gluon).update(jit=jit, language=gl)
     hopper.mbarrier = SimpleNamespace(
