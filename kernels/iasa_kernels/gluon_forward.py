@@ -95,13 +95,15 @@ def attend(
     top, total = gl.convert_layout(top, ROW), gl.convert_layout(total, ROW)
     if KIND == "tested":
         bits = gl.convert_layout(bits, ROW)
+        tile_bits += first * COUNT
     for tile in range(first, end):
         slot = place % SLOTS
         mbarrier.wait(ready.index(slot), place // SLOTS & 1)
         keys = ring.index(slot).slice(0, COUNT).permute((1, 0))
         logits = gl.zeros([ROWS, COUNT], gl.float32, LOGITS)
         if KIND == "tested":
-            tokens = gl.load(tile_bits + tile * COUNT + gl.arange(0, COUNT, COLUMN))
+            tokens = gl.load(tile_bits + gl.arange(0, COUNT, COLUMN))
+            tile_bits += COUNT
             logits = gl.where((bits[:, None] & tokens[None, :]) != 0, logits, float("-inf"))
         logits = warpgroup_mma(q, keys, logits, use_acc=KIND == "tested", is_async=True)
         logits = warpgroup_mma_wait(0, deps=[logits])
