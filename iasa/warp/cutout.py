@@ -28,6 +28,7 @@ ROUND = 4.0  # pixels: spikes at the ends of upper arms are thinner
 UPPER_ARM = 0.17  # distances between the shoulders: half an upper arm's width, sleeve included
 SOLID = 4.0  # pixels within the person's outline to which it may be soft: no room shines through a face
 SURE, OWN = 0.92, 0.6  # of a pixel that is the person's alone; that keeps its own colour
+WIDEST = 0.62  # half the trunk's width, in distances between the shoulders
 FLANK = 0.46  # half the trunk's width in distances between the shoulders, where nothing shows it
 
 
@@ -161,11 +162,9 @@ def _trunk(photo: Photograph, person: np.ndarray, moving: tuple[bool, bool]) -> 
             stop = start + (int(gaps[0]) if len(gaps) else size - start)
             if stop < size - 1 and stop - start > 0.15 * across and not covered[max(0, stop - 2) : stop + 3].any():
                 reach[y] = stop - start
-        known = np.flatnonzero(np.isfinite(reach))
-        low = rows[-1] if not len(known) else known
-        width = np.full(size, FLANK * across) if not len(known) else np.interp(rows, low, reach[known])
-        hidden = ~np.isfinite(reach)
-        width = np.where(hidden, np.minimum(width, 0.62 * across), width)
+        known = np.flatnonzero(reach < WIDEST * across)  # where it is wider, an upper arm lies against the trunk
+        width = np.interp(rows, known, reach[known]) if len(known) else np.full(size, FLANK * across)
+        width = np.where(np.isfinite(reach), reach, width)
         edges.append(ndimage.gaussian_filter1d(width, 2))
     x = np.arange(size) + 0.5
     inside = np.minimum(x - (center - edges[0])[:, None], (center + edges[1])[:, None] - x)

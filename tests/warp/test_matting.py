@@ -10,6 +10,8 @@ from scipy import ndimage
 pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
 
 from iasa import keypoints as kp  # noqa: E402
+from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS  # noqa: E402
+from iasa.warp.cutout import _trunk  # noqa: E402
 from iasa.warp.matting import bleed, cut_forearm, depth_inside, fill  # noqa: E402
 
 SIZE = 512
@@ -86,3 +88,23 @@ def test_edges_take_the_colour_of_the_nearest_sure_pixel():
     spread = bleed(picture, sure)
     assert (spread[sure] == picture[sure]).all()
     assert np.abs(spread[45, 30].astype(int) - (180, 120, 90)).max() < 3
+
+
+def test_an_upper_arm_against_the_trunk_does_not_widen_the_flank_that_a_forearm_hides():
+    """Above the elbows arms and trunk are one outline; what a forearm hides below is as wide as what shows under it."""
+    photo = avatar_photograph()
+    size = photo.image.shape[0]
+    xy = photo.xy * size
+    across = float(np.linalg.norm(xy[SHOULDERS[0]] - xy[SHOULDERS[1]]))
+    middle = xy[list(SHOULDERS)].mean(0)
+    elbow = max(xy[ELBOWS[0]][1], xy[ELBOWS[1]][1])
+    y, x = np.mgrid[:size, :size] + 0.5
+    person = np.abs(x - middle[0]) < np.where(y < elbow, 0.8, 0.48) * across
+    hole = np.any(
+        [depth_inside(size, xy[hand], xy[elbow], across) > 0 for hand, elbow in zip(HANDS, ELBOWS, strict=True)], 0
+    )
+    trunk = _trunk(photo, (person & (y > middle[1])).astype(np.float32), (True, True))
+    rows = [row for row in range(int(elbow) + 2, size) if hole[row, int(middle[0] - 0.55 * across)]]
+    assert len(rows) > 5, "a forearm hides the flank"
+    assert all(trunk[row, : int(middle[0] - 0.56 * across)].max() == 0 for row in rows)
+    assert all(trunk[row, int(middle[0] - 0.4 * across)] == 1 for row in rows)
