@@ -192,8 +192,8 @@ class _Cover(NamedTuple):
     """The pixels that pieces cover."""
 
     pixel: Tensor  # [k] their numbers, ascending
-    share: Tensor  # [k] of it that is covered
-    places: Tensor  # [2, k] where in the reference it comes from, x and y
+    share: Tensor  # [k] of each that is covered
+    places: Tensor  # [2, k] where in the reference they come from, x and y
 
 
 def _lay(
@@ -205,12 +205,12 @@ def _lay(
     measured: Tensor | None = None,  # [m, PLACES] half widths of a single piece
 ) -> _Cover:
     """What an arm's pieces cover of pictures of `size` pixels."""
+    if not len(xy):
+        return _Cover(first, xy.new_zeros(0), xy.new_zeros(2, 0))
     bones, image = _Bones.of(xy, pieces), _Bones.of(reference, pieces)
     widths = xy.new_tensor(list(pieces.values()))
     stop = bones.start + bones.unit * bones.length[..., None]
     wide = widths.amax(-1)[:, None] + 1 / size
-    if not len(xy):
-        return _Cover(first, xy.new_zeros(0), xy.new_zeros(2, 0))
     low = ((torch.minimum(bones.start, stop) - wide) * size).floor().clamp(0, size)  # [m, n, 2] of each piece
     end = ((torch.maximum(bones.start, stop) + wide) * size).ceil().clamp(0, size)
     sides = (end - low).amax((0, 1)).clamp_min(1)  # of all boxes
