@@ -7,7 +7,10 @@ import sys
 import iasa.demo.zerogpu  # noqa: F401  (on a ZeroGPU Space it must come before torch)
 
 # isort: split
-from iasa.demo.launch import launch_options, main, make_app
+from iasa.cli.quick_import import quick_import
+
+with quick_import():
+    from iasa.demo.launch import launch_options, main, make_app
 
 __all__ = ["launch_options", "main", "make_app"]
 

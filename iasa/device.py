@@ -10,7 +10,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,7 +25,9 @@ from iasa.paths import CHECKOUT
 
 CPUINFO = Path("/proc/cpuinfo")
 VNNI = {"avx512_vnni", "avx_vnni"}  # without them a pair of 8-bit products can overflow 16 bits
-GAIN = 0.8  # another number type is taken where it needs less than this share of the time
+GAIN = 0.9  # another number type is taken where it needs less than this share of the time; none known lies close to it
+CALM, MOST_TURNS = 25, 200  # in which number types are measured: 0.1 s on an idle machine
+FASTER = 0.97  # of a time: no more is said to be the same
 
 
 def pick_device() -> torch.device:
@@ -102,19 +105,32 @@ def _has_int8() -> bool:
     return there and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
-def _layer_seconds(ways: Sequence[str], repeats: int = 15) -> dict[str, float]:
-    """Seconds of this thread for one linear layer of the transformer, by number type.
+def _layer_seconds(ways: Sequence[str], calm: int = CALM) -> dict[str, float]:
+    """Seconds of a thread for one linear layer of the transformer, by number type: on one core, as stages compute.
 
-    The types take turns and the fastest turn counts: other work on the machine then meets all of them.
+    Threads that share a layer wait for one another at work, which on a busy machine takes longer than the layer. The
+    types take turns and the fastest turn counts: other work on the machine then meets all of them. It ends when `calm`
+    turns in a row have found nothing faster.
     """
     runs = {way: _int8_layer() if way == "int8" else _plain_layer(getattr(torch, way)) for way in ways}
-    best = dict.fromkeys(ways, math.inf)
-    with torch.inference_mode():
-        for _ in range(repeats):
-            for way, run in runs.items():
-                start = time.thread_time()
-                run()
-                best[way] = min(best[way], time.thread_time() - start)
+    with ThreadPoolExecutor(1, initializer=use_one_core) as alone:
+        return alone.submit(_take_turns, runs, calm).result()
+
+
+@torch.inference_mode()
+def _take_turns(runs: Mapping[str, Callable[[], object]], calm: int) -> dict[str, float]:
+    best, since = dict.fromkeys(runs, math.inf), 0
+    for _ in range(MOST_TURNS):
+        since += 1
+        for way, run in runs.items():
+            start = time.thread_time()
+            run()
+            spent = time.thread_time() - start
+            if spent < FASTER * best[way]:
+                since = 0
+            best[way] = min(best[way], spent)
+        if since >= calm:
+            break
     return best
 
 
@@ -138,6 +154,33 @@ def _int8_layer(rows: int = 256, inner: int = 320, outer: int = 960) -> Callable
         )
 
     return run
+
+
+def use_one_core() -> None:
+    """Let this thread compute alone from now on; what other threads compute with stays as it is.
+
+    `torch.set_num_threads` would not do: it also sets the number of every thread that first computes later. How many
+    threads share a sum decides its last digits, so frames would depend on which stage, or which other user of torch,
+    began first. OpenMP and MKL, which compute for torch, have calls that speak for one thread alone.
+    """
+    torch.get_num_threads()  # a thread is given torch's own number when it first asks: before ours
+    for set_number in _own_number_calls():
+        set_number(1)
+
+
+@functools.cache
+def _own_number_calls() -> tuple[Callable[[int], object], ...]:
+    """What sets the calling thread's number, in the libraries that torch is linked with.
+
+    None where torch hides them: stages then compute with torch's number of threads, slower on few cores, but always
+    the same.
+    """
+    libraries = sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))
+    if not libraries:
+        return ()
+    library = ctypes.CDLL(str(libraries[0]))
+    names = ("omp_set_num_threads", "MKL_Set_Num_Threads_Local")
+    return tuple(getattr(library, name) for name in names if hasattr(library, name))
 
 
 def describe_machine() -> dict[str, str | int]:

@@ -12,7 +12,7 @@ BENCHMARKS = (
     "patterns",
     "plan",
 )  # each is iasa.benchmarks.bench_NAME with run(...) -> (Markdown, figures)
-GENERATE_ROWS = ("student", "student dense", "student live", "teacher")
+GENERATE_ROWS = ("student", "student dense", "student live", "teacher", "layers")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class GenerateOptions:
 
     quick: bool = False  # four seconds alone
     seconds: Sequence[float] = (4.0, 30.0, 180.0)  # of speech
-    rows: Sequence[str] = GENERATE_ROWS
+    rows: Sequence[str] | None = None  # None: all of the networks, of a photograph its layers alone
     steps: int | None = None  # of the student
     teacher_steps: int | None = None
     compute: str = "all"  # tokens that the row "student" computes
@@ -40,6 +40,8 @@ class GenerateOptions:
     soak: int | None = None  # watch the memory over that many short generations instead
     drift: int | None = None  # look at one video of that many minutes instead
     against: str | None = None  # a stored report, whose rows stand beside
+    reference: str | None = None  # a picture of a person, who speaks instead of the first example speaker
+    size: int | None = None  # pixels of the photograph's frames; None: PHOTO_SIZE
 
 
 @dataclass(frozen=True)

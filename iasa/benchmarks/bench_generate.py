@@ -2,10 +2,12 @@
 
 Every row is the whole path but for the writing of a file: speech, motion, plan, bending and encoding the reference,
 denoising, decoding. Stages run side by side, so their processor times add up to more than the time that passes; figures
-are per latent frame (two video frames, 80 ms of video). "End over start" is what a frame costs in the last seconds over
-what it cost around second ten, by processor time without the recognizer's, which is a process of its own; memory counts
-both. `--breakdown` tells what the denoising consists of, in kind of the paper's Figure 8; `--drift M` looks at M minutes of
-one video, minute by minute; `--soak N` watches the memory; `--dtype` says what other numbers would give.
+are per latent frame (two video frames, 80 ms of video). "Process ms" is what the whole process spends on one, libraries'
+own threads counted, which the stages' times miss. "End over start" is what a frame costs in the last seconds over
+what it cost around second ten. Both are processor time without the recognizer's, which is a process of its own; memory
+counts both. `--reference IMG` measures the layers of a photograph. `--breakdown` tells what the denoising consists of, in
+kind of the paper's Figure 8; `--drift M` looks at M minutes of one video, minute by minute; `--soak N` watches the
+memory; `--dtype` says what other numbers would give.
 """
 
 from __future__ import annotations
@@ -20,14 +22,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from iasa.avatar.speaker import Reference, load_speaker, speaker_names
-from iasa.benchmarks import GenerateOptions
+from iasa.avatar.speaker import Reference, load_speaker, photograph_speaker, speaker_names
+from iasa.benchmarks import GENERATE_ROWS, GenerateOptions
 from iasa.benchmarks.comparison import compare, read_rows, tell_row
-from iasa.config import AUDIO_RATE, FRAMES_PER_LATENT, LATENT_FPS, VIDEO_FPS, InputError, MaskOptions
+from iasa.config import (
+    AUDIO_RATE,
+    FRAMES_PER_LATENT,
+    LATENT_FPS,
+    LAYERS,
+    MODELS,
+    PHOTO_SIZE,
+    VIDEO_FPS,
+    InputError,
+    MaskOptions,
+)
 from iasa.device import Precision
 from iasa.files import display_name
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.keypoints import Keypoints, fill_latent
+from iasa.media.reader import read_image
 from iasa.metrics.video_quality import detection_rates, psnr
 from iasa.motion import speech_to_motion
 from iasa.paths import SPEECH
@@ -99,11 +112,12 @@ def measure(
         "fps_after_first": round((generation.count - FRAMES_PER_LATENT) / (wall[-1] - wall[0]), 2),
         "first_frame": round(float(wall[0]), 3),
         "motion": round(generation.timing.seconds["motion"], 3),
-        "end_over_start": _cost_ratio(processor) if model == "student" else None,
+        "end_over_start": _cost_ratio(processor) if model != "teacher" else None,
         "peak_mb": round(max(memory)),
         "end_mb_over_middle": round(float(np.mean(memory[-5:]) / memory[len(memory) // 2]), 3),
         "density": generation.density,
         "computed": generation.timing.computed,
+        "process_ms": round(1e3 * processor[-1] / latents, 2),
         "ms_wall": {name: round(1e3 * s / latents, 2) for name, s in generation.timing.seconds.items()},
         "ms_processor": {name: round(1e3 * s / latents, 2) for name, s in generation.timing.processor.items()},
     }
@@ -241,30 +255,35 @@ def _frames(
 
 
 def run(options: GenerateOptions) -> tuple[str, dict]:
-    """(Markdown tables, figures). Raises InputError before anything is measured if there is nothing to compare with."""
+    """(Markdown tables, figures). Raises InputError before anything is measured if there is nothing to compare with,
+    or no person in the picture."""
     stored = None if options.against is None else read_rows(options.against)
+    reference = _read_speaker(options)
     sparse = CoSpeechPipeline.from_pretrained(options.weights, teacher=None)
-    reference = load_speaker(speaker_names()[0])
-    kind = {"dtype": str(sparse.precision), "speaker": reference.name, "compute": options.compute}
+    kind = {
+        "dtype": str(sparse.precision), "speaker": reference.name, "size": reference.size, "compute": options.compute,
+    }  # fmt: skip
     if options.drift:
         rows = drift(sparse, reference, options.drift, options.steps)
         return to_table(rows, tuple(rows[0])), {**kind, "drift": rows}
     if options.soak:
         rows = soak(sparse, reference, options.soak)
         return to_table(rows, tuple(rows[0])), {**kind, "soak": rows}
-    pipelines = {"student": sparse, "student live": sparse}
+    pipelines = {"student": sparse, "student live": sparse, LAYERS: sparse}
     rows, parts = [], []
-    for row in options.rows:
+    for row in options.rows or ((LAYERS,) if reference.photo else [row for row in GENERATE_ROWS if row != LAYERS]):
         pipeline = pipelines.get(row) or _pipeline(row, options.weights, sparse.precision)
-        steps = options.teacher_steps if row == "teacher" else options.steps
+        steps = {"teacher": options.teacher_steps, LAYERS: None}.get(row, options.steps)
         _warm(pipeline, reference, row.split()[0])
         for seconds in sorted([4.0] if options.quick else options.seconds):
             if options.all_lengths or seconds <= LONGEST.get(row, seconds):
                 rows.append(measure(pipeline, reference, row, example_speech(seconds), steps, options.compute))
                 tell_row(rows[-1], stored)
-        if options.breakdown and row != "student live":
+        if options.breakdown and row not in ("student live", LAYERS):
             parts.append(breakdown(pipeline, reference, row, steps))
-    columns = ("row", "seconds", "steps", "fps", "fps_after_first", "first_frame", "end_over_start", "peak_mb")
+    columns = (
+        "row", "seconds", "steps", "fps", "fps_after_first", "first_frame", "process_ms", "end_over_start", "peak_mb",
+    )  # fmt: skip
     table = to_table(rows, columns)
     if stored is not None:
         table += f"\n\nAgainst {display_name(options.against or '')}:\n\n" + to_table(*compare(rows, stored))
@@ -279,6 +298,15 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
         table += to_table(parts, tuple(parts[0]))
         figures["breakdown"] = parts
     return table, figures
+
+
+def _read_speaker(options: GenerateOptions) -> Reference:
+    """The photograph's person, or the first of the example speakers."""
+    if options.reference is not None:
+        return photograph_speaker(read_image(options.reference), size=options.size or PHOTO_SIZE)
+    if options.size is not None:
+        raise InputError("--size is for a photograph; give one with --reference IMG")
+    return load_speaker(speaker_names()[0])
 
 
 def _pipeline(row: str, weights: str | None, precision: Precision) -> CoSpeechPipeline:
@@ -306,7 +334,8 @@ def ratios(rows: list[dict], parts: list[dict]) -> dict:
 
 def _warm(pipeline: CoSpeechPipeline, reference: Reference, model: str) -> None:
     """What is loaded or made on first use is no part of the figures."""
-    for _ in pipeline.stream(example_speech(1.0), reference, model=model, num_inference_steps=1).frames:
+    steps = 1 if model in MODELS else None
+    for _ in pipeline.stream(example_speech(1.0), reference, model=model, num_inference_steps=steps).frames:
         pass
 
 

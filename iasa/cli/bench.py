@@ -7,7 +7,7 @@ import importlib
 
 from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions, PatternOptions
 from iasa.cli.arguments import add_networks, check_report, count, duration, gather, input_folder, tell, write_report
-from iasa.config import COMPUTE
+from iasa.config import COMPUTE, IMAGE_SIZE, PHOTO_SIZE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument_group("of bench backbone").add_argument(
         "--minutes", type=duration, default=BackboneOptions.minutes, help="no row begins later (default: 8)"
     )
-    named = ", ".join(repr(row) for row in GENERATE_ROWS) + " (default: all)"
+    named = (
+        ", ".join(repr(row) for row in GENERATE_ROWS) + " (default: all of the networks, of a photograph its layers)"
+    )
     group = parser.add_argument_group("of bench generate")
     lengths = " ".join(f"{seconds:g}" for seconds in default.seconds)
     group.add_argument(
@@ -33,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compute", choices=COMPUTE, default=default.compute, help="tokens of the rows student and live"
     )
     add_networks(group)
+    group.add_argument(
+        "--reference", metavar="IMG", help="a photograph of a person, who speaks instead (needs mediapipe)"
+    )
+    group.add_argument(
+        "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), help=f"pixels of its frames (default: {PHOTO_SIZE})"
+    )
     group.add_argument("--all-lengths", action="store_true", help="slow rows too: hours")
     group.add_argument("--breakdown", action="store_true", help="attention, linear, norm and the rest of the denoising")
     group.add_argument("--soak", type=count, metavar="N", help="memory over N short generations instead")

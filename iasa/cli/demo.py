@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from iasa.cli.quick_import import quick_import
 from iasa.config import InputError
 
 
@@ -20,7 +21,8 @@ def port_number(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    from iasa.demo.launch import main
+    with quick_import():
+        from iasa.demo.launch import main
 
     try:
         main(arguments.mcp, arguments.port)

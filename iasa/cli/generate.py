@@ -24,6 +24,7 @@ from iasa.cli.arguments import (
     tell,
 )
 from iasa.cli.progress import StageBar
+from iasa.cli.quick_import import quick_import
 from iasa.config import (
     COMPUTE,
     DEFAULT_MOTION,
@@ -157,7 +158,8 @@ def _generate(
             from iasa.speech.recognizer_process import shared_recognizer
 
             shared_recognizer().start()  # loads beside the networks
-        from iasa.pipeline import CoSpeechPipeline, generate
+        with quick_import():
+            from iasa.pipeline import CoSpeechPipeline, generate
 
         unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
         if arguments.model != RESTORED:

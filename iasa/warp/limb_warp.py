@@ -19,6 +19,7 @@ SHORT = 1e-4  # image units: of a bone that points at the camera
 JOINT = 0.1  # of the upper arm, from the shoulder, where its piece begins
 PLACES, ACROSS = 16, 24  # at which arms are measured, along their bone and from it outwards
 LEAST = 0.4  # of a piece's width: no arm is thinner
+RANKS = 1 << 20  # to which the depth of a pixel's edge is told apart
 DIFFERS = 0.14  # of colours in [-1, 1], where an arm differs from what is behind it
 
 Pieces = dict[tuple[int, int], tuple[float, float]]
@@ -47,7 +48,7 @@ PARTS = (UPPER_ARM, FOREARM, THUMB, PALM, FINGERS)  # in painting order, as thei
 
 
 def paint_arm(
-    pictures: Tensor,  # [b, m, 3, H, W], painted on in place
+    pictures: Tensor,  # [b, m, 3, H, W] contiguous, painted on in place
     image: Tensor,  # [b, 3, H, W] reference pictures
     reference: Tensor,  # [b, 23, 2] their hand, elbow and shoulder, image units
     xy: Tensor,  # [b, m, 23, 2] the new poses
@@ -55,22 +56,24 @@ def paint_arm(
     widths: Widths,  # of the reference pictures
 ) -> None:
     """The left or the right arm and hand of every picture."""
-    b, m = seen.shape[:2]
-    reference = reference[:, None].expand(-1, m, -1, -1)
+    b, m, channels = pictures.shape[:3]
+    size, painted = image.shape[-1], pictures.view(-1)
+    planes = size**2 * torch.arange(channels, device=pictures.device)[:, None]
+    ends = m * channels * size**2 * torch.arange(b + 1, device=pictures.device)  # of each image's pictures
     for pieces, width in zip(PARTS, (*widths, None, None, None), strict=True):
-        whole = _seen(pieces, seen)  # [b, m]
-        poses = torch.where(whole[..., None, None], xy, reference)
-        before, after = (_start_at(JOINT, pose).flatten(0, 1) for pose in (reference, poses))
-        share, where, corner = _lay(
-            pieces, before, after, image.shape[-1], None if width is None else width.repeat_interleave(m, 0)
-        )
-        grid = where.unflatten(0, (b, m)).flatten(1, 2) * 2 - 1  # [b, m rows, columns, 2]
-        over = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-        over = over.unflatten(2, (m, -1)).movedim(2, 1).flatten(0, 1)  # [b m, 3, rows, columns]
-        share = share * whole.flatten()[:, None, None]
-        for picture, part, arm, (x, y) in zip(pictures.flatten(0, 1), share, over, corner.tolist(), strict=True):
-            under = picture[:, y : y + len(part), x : x + len(part)]
-            under += part * (arm - under)
+        shown = _seen(pieces, seen).flatten().nonzero()[:, 0]  # of the b m pictures
+        owner = shown // m
+        before, after = _start_at(JOINT, reference[owner]), _start_at(JOINT, xy.flatten(0, 1)[shown])
+        first = shown * channels * size**2
+        part = _lay(pieces, before, after, size, first, None if width is None else width[owner])
+        own = torch.searchsorted(part.pixel, ends).diff().tolist()  # pixels of each image
+        over = [
+            F.grid_sample(one[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
+            for one, grid in zip(image.float(), (part.places * 2 - 1).T.split(own), strict=True)
+        ]
+        where = (part.pixel + planes).flatten()  # [channels k]
+        under = painted.index_select(0, where).view(channels, -1)
+        painted.index_copy_(0, where, torch.lerp(under, torch.cat(over, 1), part.share).flatten())
 
 
 def cover_arm(
@@ -85,11 +88,8 @@ def cover_arm(
     for pieces in PARTS:
         wide = {bone: (a * grow, b * grow) for bone, (a, b) in pieces.items()}
         moved = _start_at(start, xy)
-        share, _, corner = _lay(wide, moved, moved, size)
-        share = share.ceil() * _seen(pieces, seen)[:, None, None]
-        for picture, part, (x, y) in zip(out, share, corner.tolist(), strict=True):
-            here = picture[y : y + len(part), x : x + len(part)]
-            torch.maximum(here, part, out=here)
+        shown = _seen(pieces, seen).nonzero()[:, 0]
+        out.view(-1)[_lay(wide, moved[shown], moved[shown], size, shown * size**2).pixel] = 1
     return out
 
 
@@ -158,20 +158,20 @@ class _Bones(NamedTuple):
         return cls(start, along / length[..., None], length)
 
 
-class _Squares(NamedTuple):
-    """Squares of pixels, one for each piece, and where these lie relative to its bone; image units."""
+class _Boxes(NamedTuple):
+    """Boxes of pixels, one for each piece, and where these lie relative to its bone; image units."""
 
-    held: Tensor  # [m, n, cells, cells] along the bone, between its ends
-    beyond: Tensor  # [m, n, cells, cells] along the bone, outside of them
-    beside: Tensor  # [m, n, cells, cells]
-    depth: Tensor  # [m, n, cells, cells] how far inside the piece's outline, in pixels
+    held: Tensor  # [m, n, rows, columns] along the bone, between its ends
+    beyond: Tensor  # [m, n, rows, columns] along the bone, outside of them
+    beside: Tensor  # [m, n, rows, columns]
+    depth: Tensor  # [m, n, rows, columns] how far inside the piece's outline, in pixels
 
     @classmethod
-    def at(cls, low: Tensor, cells: int, bones: _Bones, widths: Tensor, size: int, measured: Tensor | None) -> _Squares:
-        """low [m, n, 2] column and row of their first pixels; half widths at the bones' ends [n, 2], of a single piece
+    def at(cls, x: Tensor, y: Tensor, bones: _Bones, widths: Tensor, size: int, measured: Tensor | None) -> _Boxes:
+        """x [m, n, columns] and y [m, n, rows] of their pixels; half widths at the bones' ends [n, 2], of a single piece
         `measured` [m, PLACES] instead."""
         start, unit, length = bones
-        dx, dy = ((low[..., None] + torch.arange(cells, device=low.device) + 0.5) / size - start[..., None]).unbind(2)
+        dx, dy = ((side + 0.5) / size - start[..., axis, None] for axis, side in enumerate((x, y)))
         along = (dx * unit[..., :1])[:, :, None] + (dy * unit[..., 1:])[..., None]
         beside = (dx * -unit[..., 1:])[:, :, None] + (dy * unit[..., :1])[..., None]
         held = along.clamp_min(0).minimum(length[..., None, None])
@@ -188,54 +188,75 @@ class _Squares(NamedTuple):
         return cls(held, beyond, beside, width.sub_(away).mul_(size))
 
 
+class _Cover(NamedTuple):
+    """The pixels that pieces cover."""
+
+    pixel: Tensor  # [k] their numbers, ascending
+    share: Tensor  # [k] of each that is covered
+    places: Tensor  # [2, k] where in the reference they come from, x and y
+
+
 def _lay(
-    pieces: Pieces, reference: Tensor, xy: Tensor, size: int, measured: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Poses [m, 23, 2] -> a square around each arm's pieces, in a picture of `size` pixels: how much of each pixel they
-    cover [m, side, side], where in the reference it comes from [m, side, side, 2], and the corner x, y [m, 2].
-    """
+    pieces: Pieces,
+    reference: Tensor,  # [m, 23, 2]
+    xy: Tensor,  # [m, 23, 2] poses
+    size: int,
+    first: Tensor,  # int64 [m] the number of each picture's first pixel, ascending
+    measured: Tensor | None = None,  # [m, PLACES] half widths of a single piece
+) -> _Cover:
+    """What an arm's pieces cover of pictures of `size` pixels."""
+    if not len(xy):
+        return _Cover(first, xy.new_zeros(0), xy.new_zeros(2, 0))
     bones, image = _Bones.of(xy, pieces), _Bones.of(reference, pieces)
     widths = xy.new_tensor(list(pieces.values()))
     stop = bones.start + bones.unit * bones.length[..., None]
     wide = widths.amax(-1)[:, None] + 1 / size
-    low = ((torch.minimum(bones.start, stop) - wide) * size).floor().clamp(-1, size)  # [m, n, 2] of each piece
-    end = ((torch.maximum(bones.start, stop) + wide) * size).ceil()
-    corner = low.amin(1).clamp(0, size)  # [m, 2] of the arm's square
-    side = int((end.amax(1).clamp(0, size) - corner).amax().clamp(1, size))
-    corner = corner.minimum(corner.new_tensor(size - side))
-    if len(pieces) == 1:
-        squares = _Squares.at(corner[:, None], side, bones, widths, size, measured)
-        share, places = squares.depth[:, 0].add_(0.5).clamp_(0, 1), _find_places(squares, bones, image)[:, 0]
-        return share, places, corner.int()
-
-    # Of the pieces that cover a pixel the last one counts.
-    cells = int((end - low).amax().clamp(1, size))
-    squares = _Squares.at(low, cells, bones, widths, size, measured)
-    column, row = (low[..., None] + torch.arange(cells, device=xy.device) - corner[:, None, :, None]).unbind(
-        2
-    )  # [m, n, cells]
-    within = ((row >= 0) & (row < side))[..., None] & ((column >= 0) & (column < side))[:, :, None]
-    pixel = (row.clamp(0, side - 1)[..., None] * side + column.clamp(0, side - 1)[:, :, None]).long().flatten(1)
-    depth = torch.where(within, squares.depth, -1.0)
-    turn = torch.arange(1, len(pieces) + 1, device=xy.device, dtype=xy.dtype)[:, None, None]
-    rank = torch.where(depth > 0, turn, depth).flatten(1)
-    canvas = xy.new_full((len(xy), side**2), -1.0)
-    share = canvas.scatter_reduce(1, pixel, depth.flatten(1), "amax").add_(0.5).clamp_(0, 1)
-    last = canvas.scatter_reduce(1, pixel, rank, "amax").gather(1, pixel)
-    m, element = ((rank > -0.5) & (rank == last)).nonzero(as_tuple=True)
-    # Two pieces are equally far from what lies beyond the joint that they share: there, too, the last one counts, and not
-    # whichever thread writes last.
-    place, order = m * side**2 + pixel[m, element], torch.arange(len(m), device=xy.device)
-    counts = order == order.new_zeros(len(xy) * side**2).scatter_reduce(0, place, order, "amax")[place]
-    m, element = m[counts], element[counts]
-    places = xy.new_zeros(len(xy), side**2, 2)
-    places[m, pixel[m, element]] = _find_places(squares, bones, image).flatten(1, 3)[m, element]
-    return share.unflatten(1, (side, side)), places.unflatten(1, (side, side)), corner.int()
+    low = ((torch.minimum(bones.start, stop) - wide) * size).floor().clamp(0, size)  # [m, n, 2] of each piece
+    end = ((torch.maximum(bones.start, stop) + wide) * size).ceil().clamp(0, size)
+    sides = (end - low).amax((0, 1)).clamp_min(1)  # of all boxes
+    low = low.minimum(size - sides)
+    x, y = (low[..., i, None] + torch.arange(int(side), device=xy.device) for i, side in enumerate(sides))
+    boxes = _Boxes.at(x, y, bones, widths, size, measured)
+    element = (boxes.depth > -0.5).flatten().nonzero()[:, 0]  # [k]
+    share = boxes.depth.flatten().index_select(0, element).add_(0.5).clamp_(max=1)
+    if len(pieces) > 1:
+        element, share = _take_last(boxes.depth, x, y, element, share)
+    pixel = _number(x, y, size, first).flatten().index_select(0, element)
+    return _Cover(pixel, share, _find_places(boxes, bones, image).flatten(1).index_select(1, element))
 
 
-def _find_places(squares: _Squares, bones: _Bones, image: _Bones) -> Tensor:  # [m, n, cells, cells, 2]
+def _take_last(
+    depth: Tensor,  # [m, n, rows, columns]
+    x: Tensor,  # [m, n, columns]
+    y: Tensor,  # [m, n, rows]
+    element: Tensor,  # [k] of depth, those that count
+    share: Tensor,  # [k]
+) -> tuple[Tensor, Tensor]:
+    """Of the elements that share a pixel one, and how much of it they cover: of pieces that reach its middle the last one,
+    else the one that reaches furthest. Two pieces are equally far from what lies beyond the joint that they share: the
+    last one counts there, too, and not whichever thread writes last."""
+    x, y = (side - side.amin((1, 2), keepdim=True) for side in (x, y))
+    width, height = (int(side.amax()) + 1 for side in (x, y))
+    plane = height * width
+    turn = torch.arange(1, depth.shape[1] + 1, device=depth.device, dtype=depth.dtype)[:, None, None]
+    rank = torch.where(depth > 0, turn, depth + 0.5).flatten().index_select(0, element)
+    order = torch.arange(len(element), device=depth.device) + ((rank * RANKS).long() << 32)
+    where = _number(x, y, width, plane * torch.arange(len(x), device=x.device)).flatten().index_select(0, element)
+    canvas = order.new_full((len(x) * plane,), -1).scatter_reduce_(0, where, order, "amax")
+    covered = (canvas >= 0).nonzero()[:, 0]
+    most = share.new_zeros(len(canvas)).scatter_reduce_(0, where, share, "amax")
+    return element[canvas[covered] & 0xFFFFFFFF], most[covered]
+
+
+def _number(x: Tensor, y: Tensor, width: int, first: Tensor) -> Tensor:
+    """The numbers of pixels, [m, n, rows, columns], of x [m, n, columns] and y [m, n, rows], in pictures whose first ones are
+    numbered `first` [m]."""
+    return (y.long() * width + first[:, None, None])[..., None] + x.long()[:, :, None]
+
+
+def _find_places(boxes: _Boxes, bones: _Bones, image: _Bones) -> Tensor:  # [2, m, n, rows, columns]
     """The same places of the reference's bones `image`: along a bone shortened as it is, but not beyond its ends."""
     stretch = (image.length / bones.length)[..., None, None]
-    along = (squares.held * stretch).add_(squares.beyond)
+    along = (boxes.held * stretch).add_(boxes.beyond)
     (x, y), (ux, uy) = (part[..., None, None].unbind(2) for part in (image.start, image.unit))
-    return torch.stack([x + along * ux - squares.beside * uy, y + along * uy + squares.beside * ux], -1)
+    return torch.stack([x + along * ux - boxes.beside * uy, y + along * uy + boxes.beside * ux])

@@ -24,7 +24,8 @@ def moving_least_squares(
     So the weighted means of 1, p, q and conj(p) q are all that is needed, one matrix product. Where c is 0, as with one
     point alone, nothing turns. The means cancel: float32 wants points near zero where they lie close together.
     """
-    (vx, vy), (px, py), (qx, qy) = (points.unbind(-1) for points in (places, source, target))
+    # Coordinates that lie side by side are computed several at once.
+    (vx, vy), (px, py), (qx, qy) = (points.movedim(-1, 0).contiguous() for points in (places, source, target))
     squared = (vx[..., None] - px[..., None, :]).square_() + (vy[..., None] - py[..., None, :]).square_()
     w = squared.add_(softening).reciprocal_().pow_(exponent).mul_(weights[..., None, :])  # [..., n, p]
     terms = torch.stack([torch.ones_like(px), px, py, qx, qy, px * qx + py * qy, px * qy - py * qx], -1)

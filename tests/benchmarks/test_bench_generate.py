@@ -6,10 +6,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sample_photographs import avatar_photograph
 
-from iasa.avatar.speaker import load_speaker, speaker_names
+from iasa.avatar.identity import make_identity
+from iasa.avatar.speaker import Reference, load_speaker, speaker_names
 from iasa.benchmarks import GenerateOptions
 from iasa.benchmarks import bench_generate as bench
+from iasa.cli.main import main
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.pipeline import CoSpeechPipeline
@@ -39,6 +42,29 @@ def test_a_row_holds_every_stage(pipeline):
     assert live["first_frame"] >= bench.HEARD * 17 - 1e-3  # it cannot come before its look-ahead was heard
     table = bench.to_table([row, live], ("row", "fps", "end_over_start"))
     assert table.splitlines()[2].endswith("| - |") and len(table.splitlines()) == 4
+
+
+def test_a_photograph_is_measured_by_its_layers_at_the_size_asked_for(monkeypatch, pipeline, tmp_path):
+    pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
+    asked, photo = [], avatar_photograph()
+
+    def take(picture, size):
+        asked.append((picture, size))
+        return Reference(photo.image[::2, ::2], photo.keypoints, make_identity(3), "photograph", photo, size)
+
+    monkeypatch.setattr(bench, "photograph_speaker", take)
+    monkeypatch.setattr(bench, "read_image", lambda path: f"picture of {path}")
+    monkeypatch.setattr(bench.CoSpeechPipeline, "from_pretrained", lambda *_, **__: pipeline)
+    _, figures = bench.run(GenerateOptions(seconds=[1.0], reference="me.png", size=256, breakdown=True))
+    (row,) = figures["rows"]
+    assert asked == [("picture of me.png", 256)] and figures["size"] == 256
+    assert row["row"] == "layers" and set(row["ms_processor"]) == {"motion", "plan", "warp"}
+    assert row["ms_processor"]["warp"] > 0 and row["steps"] == 0
+
+
+def test_a_size_without_a_photograph_is_refused(capsys):
+    assert main(["bench", "generate", "--size", "256"]) == 2
+    assert "--reference IMG" in capsys.readouterr().err
 
 
 def test_ratios_compare_rows_of_the_same_length():

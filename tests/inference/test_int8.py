@@ -149,6 +149,56 @@ def test_what_is_asked_for_is_taken_and_the_environment_is_asked_next(machine, m
         picked("int8")
 
 
+def take_turns_on(monkeypatch, costs: dict[str, float], slower) -> dict[str, float]:
+    """What turns on a machine with this clock find, which is `slower(call)` times as slow at its n-th call."""
+    clock, calls = [0.0], iter(range(10**6))
+    monkeypatch.setattr(device.time, "thread_time", lambda: clock[0])
+
+    def layer(cost):
+        def run():
+            clock[0] += cost * slower(next(calls))
+
+        return run
+
+    return device._take_turns({way: layer(cost) for way, cost in costs.items()}, device.CALM)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_busy_machine_does_not_change_what_is_taken(monkeypatch, machine, seed):
+    """Three calls of four are slowed to up to five times as long, and the first 20 turns all are."""
+    chance, costs = np.random.default_rng(seed), {"float32": 2e-3, "bfloat16": 1e-3, "int8": 7e-4}
+
+    def slower(call):
+        return 1 + 4 * chance.random() if call < 60 or chance.random() < 0.75 else 1 + 0.02 * chance.random()
+
+    found = take_turns_on(monkeypatch, costs, slower)
+    machine("avx512_vnni avx512_bf16", **found)
+    assert picked() == "int8, bfloat16"
+
+
+def test_a_calm_machine_is_measured_no_longer_than_it_takes(monkeypatch):
+    calls = []
+    take_turns_on(
+        monkeypatch, {"float32": 2e-3, "int8": 1e-3}, lambda call: calls.append(call) or 1 + 1e-3 * (call % 7)
+    )
+    assert len(calls) == 2 * (device.CALM + 1)
+    calls.clear()
+    take_turns_on(monkeypatch, {"float32": 1.0}, lambda call: calls.append(call) or 0.9**call)  # faster with each turn
+    assert len(calls) == device.MOST_TURNS
+
+
+def test_layers_are_measured_on_one_core_whatever_the_caller_computes_with(monkeypatch):
+    found, before = [], torch.get_num_threads()
+    monkeypatch.setattr(device, "_plain_layer", lambda dtype: lambda: found.append(torch.__config__.parallel_info()))
+    torch.set_num_threads(2)
+    try:
+        device._layer_seconds(["float32"], 2)
+        assert found and all("omp_get_max_threads() : 1\n" in said for said in found)
+        assert torch.get_num_threads() == 2 and "omp_get_max_threads() : 2\n" in torch.__config__.parallel_info()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_every_number_type_can_be_measured():
     found = device._layer_seconds(["float32", "bfloat16", *["int8"] * HAS_VNNI], 2)
     assert len(found) == 2 + HAS_VNNI and all(0 < s < 1 for s in found.values())

@@ -132,6 +132,19 @@ def test_a_hand_that_a_pose_does_not_see_is_not_painted():
     assert changed[covered].float().mean() > 0.3 and not changed[~covered].any()
 
 
+def test_speakers_side_by_side_are_warped_as_each_alone():
+    """Two pictures, two poses each; of the first speaker one hand is unseen in one pose, of the second both arms in all."""
+    images, xy, confidence = drawn("open")
+    images, poses = torch.stack([images[0], images[0].flip(0)]), torch.stack([xy, xy.flip(0)])
+    seen = confidence.expand(2, -1, -1).clone()
+    seen[0, 1, kp.RIGHT_HAND] = 0
+    seen[1, :, [kp.LEFT_ELBOW, kp.RIGHT_ELBOW, *range(kp.LEFT_HAND.start, kp.RIGHT_HAND.stop)]] = 0
+    both = warp_reference(images, xy[:1].expand(2, -1, -1), confidence[:1].expand(2, -1), poses, seen)
+    for i in range(2):
+        alone = warp_reference(images[i : i + 1], xy[:1], confidence[:1], poses[i : i + 1], seen[i : i + 1])
+        torch.testing.assert_close(both[i : i + 1], alone, atol=1e-4, rtol=0)
+
+
 def test_the_reference_s_own_hands_do_not_stay_behind():
     """Hands of a colour that occurs nowhere else move away; nothing of it is left where they were."""
     rest = make_keypoints(make_identity(5), rest_motion(1))
@@ -275,7 +288,7 @@ def test_a_hand_that_moves_by_whole_pixels_is_copied():
     images, xy, confidence = drawn("open")
     moved = xy[:1].clone()
     moved[:, kp.LEFT_HAND] += torch.tensor([8.0, -16.0]) / 256
-    picture = images[:1, None].clone()
+    picture = images[:1, None].clone(memory_format=torch.contiguous_format)
     arm, hand = warp.ARMS[0], kp.LEFT_HAND
     paint_arm(picture, images[:1], xy[:1, arm], moved[None, :, arm], SEEN[None], WIDE)
     middle = torch.cat([xy[0, hand][[0, 9]].mean(0, keepdim=True), xy[0, hand][[6, 10, 14, 7, 11, 3]]])
@@ -323,7 +336,7 @@ def test_half_an_arm_at_the_picture_s_edge_is_the_same_half(monkeypatch):
     hand, far = xy[:1, warp.ARMS[1]], torch.tensor([1.0, 0.0])
     out = hand + far * (1 - hand[0, :21, 0].mean())
     wide = torch.nn.functional.pad(images[:1], (0, 256, 0, 256))  # the same pixels in a picture twice as large
-    found, expected = images[:1, None].clone(), wide[:, None].clone()
+    found, expected = (pictures[:1, None].clone(memory_format=torch.contiguous_format) for pictures in (images, wide))
     paint_arm(found, images[:1], hand, out[None], SEEN[None], WIDE)
     halves = [{bone: (a / 2, b / 2) for bone, (a, b) in pieces.items()} for pieces in arm_warp.PARTS]
     monkeypatch.setattr(arm_warp, "PARTS", halves)
