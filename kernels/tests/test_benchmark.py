@@ -124,6 +124,7 @@ def test_a_report_of_a_gpu_fills_the_readme(tmp_path, monkeypatch, capsys):
     assert before.startswith(outside[0]) and before.endswith(outside[1])
 
 
+@pytest.mark.timeout(600)  # more than its process may take
 @pytest.mark.skipif(not os.environ.get("IASA_LONG"), reason="takes two minutes: IASA_LONG=1 runs it")
 def test_the_one_call_runs_through_without_a_gpu(tmp_path):
     environment = os.environ | {
