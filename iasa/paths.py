@@ -12,6 +12,7 @@ ASSETS = PACKAGE / "assets"
 SPEECH = ASSETS / "speech"  # clips as NAME.mp3, each with its text and phones in NAME.json
 POSES = ASSETS / "poses"  # poses made from two of these clips, NAME.npz
 SPEAKERS = ASSETS / "speakers"  # pictures of drawn speakers, NAME.png, and their seeds in speakers.json
+PEOPLE = ASSETS / "people"  # pictures of rendered people, NAME.jpg
 LIP_NETWORK = ASSETS / "lip_network.npz"
 FACE_MESH = ASSETS / "face_mesh.npz"
 

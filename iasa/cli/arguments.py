@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from iasa.avatar.framing import FRAMINGS, NoFaceError
 from iasa.config import IMAGE_SIZE, PHOTO_SIZE, PRECISIONS, VIDEO_FPS, InputError
 from iasa.files import atomic_write, check_output, display_name
-from iasa.paths import SPEECH
+from iasa.paths import PEOPLE, SPEECH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,8 +98,11 @@ def add_speaker(parser: argparse.ArgumentParser, photograph: bool = False) -> No
     """Whose body it is: an example speaker, a seed's, or where a `photograph` will do, that person's."""
     speaker = parser.add_mutually_exclusive_group()
     if photograph:
+        people = ", ".join(sorted(path.stem for path in PEOPLE.glob("*.jpg")))
         speaker.add_argument(
-            "--reference", metavar="IMG", help="a photograph of a person, who speaks (needs mediapipe)"
+            "--reference",
+            metavar="IMG",
+            help=f"a photograph of a person, who speaks, or a rendered example: {people} (needs mediapipe)",
         )
     drawn = "a drawn speaker; each seed gives a new person" + (" (needs Skia)" if photograph else "")
     speaker.add_argument("--avatar", type=seed_number, metavar="N", help=drawn)
@@ -186,6 +189,7 @@ def read_poses(path: str) -> Keypoints:
 
 def read_reference(arguments: argparse.Namespace) -> Reference:
     """The picture and body that the options of `add_speaker` name."""
+    from iasa.avatar.people import find_picture
     from iasa.avatar.speaker import (
         draw_speaker,
         load_speaker,
@@ -201,11 +205,11 @@ def read_reference(arguments: argparse.Namespace) -> Reference:
         if arguments.keep_frame and (arguments.background is not None or arguments.puppet):
             other = "puppet" if arguments.puppet else "background"
             raise InputError(f"--keep-frame shows the picture's own room; leave --{other} out")
+        picture = read_image(find_picture(arguments.reference))
         if arguments.puppet:
-            return photo_speaker(read_image(arguments.reference), "puppet")
+            return photo_speaker(picture, "puppet")
         size = arguments.size or PHOTO_SIZE
         room = None if arguments.background is None else read_backdrop(arguments.background, size)
-        picture = read_image(arguments.reference)
         try:
             return photograph_speaker(
                 picture,

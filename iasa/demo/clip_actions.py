@@ -10,12 +10,12 @@ import gradio as gr
 from iasa.avatar.speaker import speaker_names
 from iasa.config import InputError
 from iasa.demo.service import SessionClip, language_of, plain_errors
-from iasa.demo.speaker_choice import EXAMPLE
+from iasa.demo.speaker_choice import EXAMPLE, PHOTO
 from iasa.demo.translations import translate
 from iasa.files import atomic_write
 from iasa.media.reader import read_metadata, read_sound, read_video
 from iasa.media.writer import WITH_SOUND, VideoWriter
-from iasa.paths import EXAMPLES, SPEAKERS, SPEECH
+from iasa.paths import EXAMPLES, PEOPLE, SPEAKERS, SPEECH
 
 FORMATS = (".mp4", ".webm", ".gif")
 POSES, SETTINGS = ".npz", ".json"
@@ -75,14 +75,19 @@ def made_before() -> list[str]:
     return sorted(path.stem for path in (EXAMPLES / "results").glob("*.mp4"))
 
 
-def play_stored(name: str, request: gr.Request | None = None) -> tuple[str, str, str, str, int]:
-    """A stored video for the player, and what makes it anew: the speech, the kind of speaker, its name, the seed."""
+def play_stored(name: str, request: gr.Request | None = None) -> tuple[str, str, str, str | dict, str | dict, int]:
+    """A stored video for the player, and what makes it anew: the speech, the kind of speaker, its name or its photograph,
+    the seed."""
     video = EXAMPLES / "results" / f"{name}.mp4"
     speaker, speech = name.split("_")
     note = translate("Ready-made; Generate makes it anew on this machine", language_of(request))
     message = {"name": f"stored-{name}", "note": note, "ended": True, "file": str(video)}
     seed = int(read_metadata(video).get("seed", 0))
-    return json.dumps(message), str(SPEECH / f"{speech}.mp3"), EXAMPLE, speaker, seed
+    if speaker in speaker_names():
+        chosen = (EXAMPLE, speaker, gr.skip())
+    else:
+        chosen = (PHOTO, gr.skip(), str(PEOPLE / f"{speaker}.jpg"))
+    return json.dumps(message), str(SPEECH / f"{speech}.mp3"), *chosen, seed
 
 
 def show_still(name: str | None, kind: str = EXAMPLE) -> str | dict:

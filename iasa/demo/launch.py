@@ -15,7 +15,7 @@ import gradio as gr
 from iasa.demo.service import keep_tidy, load_pipeline, missing_parts, output_folder
 from iasa.demo.tabs import CSS, make_page
 from iasa.demo.words import ChosenLanguage, translations
-from iasa.paths import EXAMPLES, SPEAKERS, SPEECH
+from iasa.paths import EXAMPLES, PEOPLE, SPEAKERS, SPEECH
 
 MAX_FILE = "50mb"
 REMEMBERED = 200  # visitors whose last clip is at hand in Explore
@@ -55,7 +55,7 @@ def launch_options(tools: bool) -> dict:
 def make_app() -> gr.Blocks:
     """The page with its queue: one heavy job at a time, and few may wait. What is made is served from where it lies: of
     results that gradio copies some are never deleted."""
-    gr.set_static_paths([output_folder(), SPEAKERS, SPEECH, EXAMPLES / "results"])
+    gr.set_static_paths([output_folder(), SPEAKERS, PEOPLE, SPEECH, EXAMPLES / "results"])
     return make_page().queue(default_concurrency_limit=1, max_size=16)
 
 

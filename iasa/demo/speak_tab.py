@@ -92,7 +92,7 @@ def speak_tab(made: gr.State) -> ClipButtons:
     run_on_click(go, cancel, typed, inputs, [player, figures, made])
     for_programs(inputs)
     for name, button in stored:
-        outputs = [player, audio, *speaker[:2], settings.seed]
+        outputs = [player, audio, *speaker[:2], speaker[3], settings.seed]
         button.click(answer(play_stored, name), None, outputs, **QUIET)
     save_on_click(buttons, made)
     for changed in speaker[:2]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from iasa.avatar.people import is_example, people_names
 from iasa.avatar.speaker import draw_speaker, speaker_names
 from iasa.demo.events import QUIET, hand_over_unopened
 from iasa.demo.photo_frame import (
@@ -35,7 +36,7 @@ from iasa.demo.speaker_choice import (
     check_seed,
 )
 from iasa.demo.words import words
-from iasa.paths import SPEAKERS
+from iasa.paths import PEOPLE, SPEAKERS
 
 
 def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.HTML]]:
@@ -66,13 +67,14 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.HTML]]:
                 elem_id="photo",
             )
         )
+        example_people(photo)
         crop, seen, said = frame_controls()
         consent = gr.Checkbox(
             label=words("This is me, or the person in the picture agreed to this use"), elem_id="consent"
         )
     with gr.Column(visible=False) as surrounded:
         behind = backdrop_controls()
-    photo.change(lambda: False, None, consent, **QUIET)  # given for one picture
+    photo.change(is_example, photo, consent, **QUIET)  # given for one picture; a rendered one needs none
     look: dict[str, Any] = {"concurrency_id": "look", "api_visibility": "private", "show_progress_on": seen}
     offered = photo.change(offer_crop, [photo, crop], crop, show_progress="hidden", **QUIET)
     for changed in (offered.then, crop.release, kind.change):
@@ -82,6 +84,14 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.HTML]]:
     gallery.select(pick_example, None, example, **QUIET)
     example.change(show_example, example, gallery, **QUIET)
     return [kind, example, number, photo, consent], [*behind, crop], [seen, portrait]
+
+
+def example_people(photo: gr.Image) -> None:
+    """Pictures to try it with, a click each."""
+    names = people_names()
+    if names:
+        pictures = [[str(PEOPLE / f"{name}.jpg")] for name in names]
+        gr.Examples(pictures, [photo], label=words("Or one of these: rendered, not real people"), elem_id="people")
 
 
 def drawn_controls(kind: gr.Radio) -> tuple[gr.Number, gr.HTML]:

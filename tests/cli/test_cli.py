@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iasa.avatar.people import find_picture
 from iasa.cli.arguments import read_speech
 from iasa.cli.main import main, make_parser
 from iasa.cli.progress import StageBar
@@ -31,6 +32,7 @@ from iasa.keypoints import (
 )
 from iasa.masks.export import load_plan
 from iasa.media.reader import read_audio_track, read_metadata, read_video
+from iasa.paths import PEOPLE
 from iasa.speech import read_audio
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -430,6 +432,17 @@ def test_an_example_clip_by_its_name(tmp_path, monkeypatch):
         heard("nowhere/welcome.mp3")
     write_wav(tmp_path / "welcome", np.sin(np.arange(AUDIO_RATE) / 20) / 2)
     assert len(heard("welcome")) == AUDIO_RATE
+
+
+def test_an_example_person_by_name(tmp_path, monkeypatch):
+    """But a file of that name comes first, and a path is a path."""
+    monkeypatch.chdir(tmp_path)
+    assert find_picture("maya") == PEOPLE / "maya.jpg"
+    assert find_picture("./maya") == Path("./maya") and find_picture("maya.png") == Path("maya.png")
+    with pytest.raises(InputError, match="no file may, and no such example person: they are .*maya"):
+        find_picture("may")
+    (tmp_path / "maya").write_bytes(b"a picture of somebody else")
+    assert find_picture("maya") == Path("maya")
 
 
 def test_plans_as_files_and_pictures(tmp_path, capsys, poses):

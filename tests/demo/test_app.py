@@ -435,7 +435,7 @@ def test_another_picture_needs_another_consent(page):
     named = {block.elem_id: block._id for block in page.blocks.values() if getattr(block, "elem_id", None)}
     changed = [fn for fn in page.fns.values() if (photo._id, "change") in fn.targets]
     emptied, offered = sorted(changed, key=lambda fn: fn.fn.__name__)
-    assert ([out._id for out in emptied.outputs], emptied.fn()) == ([named["consent"]], False)
+    assert ([out._id for out in emptied.outputs], emptied.fn(None)) == ([named["consent"]], False)
     assert ([out._id for out in offered.outputs], offered.fn.__name__) == ([named["crop"]], "offer_crop")
 
 
@@ -724,9 +724,11 @@ def test_the_clip_made_last_is_handed_out(speech):
 def test_stored_examples_say_what_makes_them_anew():
     assert len(made_before()) >= 3
     for name in made_before():
-        message, sound, kind, speaker, seed = play_stored(name)
+        message, sound, kind, speaker, photo, seed = play_stored(name)
         made = read_metadata(json.loads(message)["file"])
-        assert (kind, speaker, seed) == (EXAMPLE, made["reference"], made["seed"]) and Path(sound).exists()
+        who = speaker if kind == EXAMPLE else Path(photo).stem
+        assert (who, seed) == (made["reference"], made["seed"]) and Path(sound).exists()
+        assert kind == (EXAMPLE if who in speaker_names() else PHOTO)
         assert "Generate makes it anew" in json.loads(message)["note"]
 
 
