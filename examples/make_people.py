@@ -74,19 +74,20 @@ CAST = {
     ),
     "maya": Person(
         shape={
-            "gender": 0.0, "age": 0.6, "muscle": 0.45, "weight": 0.42, "height": 0.5, "cupsize": 0.4, "firmness": 0.6,
+            "gender": 0.0, "age": 0.55, "muscle": 0.35, "weight": 0.42, "height": 0.5, "cupsize": 0.4, "firmness": 0.6,
             "african": 0.0, "asian": 0.3, "caucasian": 0.7,
         },
         local=HEAD | {
             "head-scale-horiz-incr": -0.1, "chin-width-incr": -0.5, "l-eye-scale-incr": 0.35, "r-eye-scale-incr": 0.35,
             "mouth-lowerlip-volume-incr": 0.35, "mouth-upperlip-volume-incr": 0.25, "nose-scale-horiz-incr": -0.25,
-            "l-cheek-bones-incr": 0.3, "r-cheek-bones-incr": 0.3,
+            "l-cheek-bones-incr": 0.3, "r-cheek-bones-incr": 0.3, "measure-shoulder-dist-incr": -0.6,
+            "l-upperarm-fat-incr": -0.4, "r-upperarm-fat-incr": -0.4, "mouth-angles-up": 0.4,
         },
         left=Arm((0.42, 0.05, -1), (-0.4, -0.55, 0.2), (-0.3, -0.35, 0.8), (-0.7, 0.45, 0.3), 8),
         right=Arm((0.46, 0.05, -1), (-0.45, -0.5, 0.0), (-0.4, -0.35, 0.6), (-0.6, 0.6, 0.3), 9),
         head=(1, -4, 2),
         skin="young_caucasian_female/textures/young_lightskinned_female_diffuse2.png", tint=(0.86, 0.74, 0.68), gamma=1.15,
-        suit="female_elegantsuit01", paint=dyed((0.06, 0.2, 0.21), 0.8, 1.25), hair="long01", hair_tint=(0.62, 0.42, 0.34),
+        suit="female_elegantsuit01", paint=dyed((0.06, 0.2, 0.21), 0.8, 1.25), hair="long01", hair_tint=(0.55, 0.4, 0.34),
         brows="eyebrow001", lashes="eyelashes02", eyes="brownlight_eye", wall=(0.55, 0.49, 0.42), light=0.85, side=-1,
     ),
 }  # fmt: skip

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from iasa.avatar.people import find_picture
+from iasa.avatar.example_people import find_picture
 from iasa.avatar.speaker import Reference, load_speaker, photograph_speaker, speaker_names
 from iasa.config import AUDIO_RATE, VIDEO_FPS
 from iasa.media.reader import read_image, read_video

@@ -103,11 +103,11 @@ def hair(picture: Path, tint: Color) -> bpy.types.Material:
     """Locks cut out by the picture's alpha, with strands along them."""
     s = Shader("hair")
     image = s.image(picture)
-    along = s.node("Mapping", Vector=s.place("UV"), Scale=(260, 5, 1)).outputs[0]
+    along = s.node("Mapping", Vector=s.place("UV"), Scale=(420, 3, 1)).outputs[0]
     strands = s.noise(1.0, 3.0, 0.7, along)
-    color = s.tint(s.tint(image.outputs[0], (*tint, 1)), s.gray(s.ramp(strands, 0.3, 0.7, 0.45, 1.35)))
+    color = s.tint(s.tint(image.outputs[0], (*tint, 1)), s.gray(s.ramp(strands, 0.3, 0.7, 0.65, 1.2)))
     made = s.node(
-        "BsdfPrincipled", Base_Color=color, Roughness=0.45, Normal=s.bump(strands, 0.5, 0.002), Specular_IOR_Level=0.22
+        "BsdfPrincipled", Base_Color=color, Roughness=0.45, Normal=s.bump(strands, 0.3, 0.002), Specular_IOR_Level=0.22
     )
     return s.cut_out(image.outputs[1], made.outputs[0])
 
@@ -116,7 +116,9 @@ def eye(picture: Path) -> bpy.types.Material:
     """Where the picture is transparent lies the cornea, which only mirrors."""
     s = Shader("eye")
     image = s.image(picture)
-    ball = s.node("BsdfPrincipled", Base_Color=image.outputs[0], Roughness=0.25, Subsurface_Weight=0.1, Subsurface_Scale=0.002)
+    ball = s.node(
+        "BsdfPrincipled", Base_Color=image.outputs[0], Roughness=0.25, Subsurface_Weight=0.1, Subsurface_Scale=0.002
+    )
     clear, gloss = s.node("BsdfTransparent").outputs[0], s.node("BsdfGlossy", Roughness=0.03).outputs[0]
     cornea = s.node("MixShader", i0=s.node("Fresnel", IOR=1.38).outputs[0], i1=clear, i2=gloss).outputs[0]
     return s.end(s.node("MixShader", i0=image.outputs[1], i1=cornea, i2=ball.outputs[0]).outputs[0])

@@ -12,8 +12,21 @@ import numpy as np
 from examples.people.bodies import Mesh
 from examples.people.materials import Color, plain
 
-BOOKS = ((0.5, 0.12, 0.08), (0.1, 0.2, 0.3), (0.7, 0.62, 0.45), (0.12, 0.25, 0.16), (0.75, 0.72, 0.68), (0.2, 0.12, 0.2))
-WOOD, LEAF, POT, FRAME, SKY = (0.35, 0.22, 0.12), (0.07, 0.22, 0.06), (0.55, 0.5, 0.45), (0.8, 0.8, 0.78), (0.85, 0.93, 1.0)
+BOOKS = (
+    (0.5, 0.12, 0.08),
+    (0.1, 0.2, 0.3),
+    (0.7, 0.62, 0.45),
+    (0.12, 0.25, 0.16),
+    (0.75, 0.72, 0.68),
+    (0.2, 0.12, 0.2),
+)
+WOOD, LEAF, POT, FRAME, SKY = (
+    (0.35, 0.22, 0.12),
+    (0.07, 0.22, 0.06),
+    (0.55, 0.5, 0.45),
+    (0.8, 0.8, 0.78),
+    (0.85, 0.93, 1.0),
+)
 
 
 def start(size: int, samples: int, threads: int) -> None:
@@ -48,7 +61,9 @@ def add(name: str, mesh: Mesh, material: bpy.types.Material, finer: int = 0) -> 
         modifier.levels = modifier.render_levels = finer
 
 
-def link(data: bpy.types.Mesh, vertices: list, faces: list, material: bpy.types.Material, place=(0.0, 0.0, 0.0)) -> None:
+def link(
+    data: bpy.types.Mesh, vertices: list, faces: list, material: bpy.types.Material, place=(0.0, 0.0, 0.0)
+) -> None:
     """Put a smooth mesh on the stage."""
     data.from_pydata(vertices, [], faces)
     data.polygons.foreach_set("use_smooth", [True] * len(faces))

@@ -189,7 +189,7 @@ def read_poses(path: str) -> Keypoints:
 
 def read_reference(arguments: argparse.Namespace) -> Reference:
     """The picture and body that the options of `add_speaker` name."""
-    from iasa.avatar.people import find_picture
+    from iasa.avatar.example_people import find_picture
     from iasa.avatar.speaker import (
         draw_speaker,
         load_speaker,

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from iasa.avatar.people import is_example, people_names
+from iasa.avatar.example_people import is_example, people_names
 from iasa.avatar.speaker import draw_speaker, speaker_names
 from iasa.demo.events import QUIET, hand_over_unopened
 from iasa.demo.photo_frame import (

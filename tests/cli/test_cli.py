@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iasa.avatar.people import find_picture
+from iasa.avatar.example_people import find_picture
 from iasa.cli.arguments import read_speech
 from iasa.cli.main import main, make_parser
 from iasa.cli.progress import StageBar

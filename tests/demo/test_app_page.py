@@ -13,9 +13,9 @@ from browser import open_another, open_browser, take_screenshot
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 import app  # noqa: E402
+from iasa.avatar.speaker import speaker_names  # noqa: E402
 from iasa.demo import launch, service  # noqa: E402
 from iasa.media.reader import read_video  # noqa: E402
-from iasa.avatar.speaker import speaker_names  # noqa: E402
 from iasa.paths import EXAMPLES, SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iasa.avatar.people import is_example, people_names
+from iasa.avatar.example_people import is_example, people_names
 from iasa.media.reader import read_image
 from iasa.paths import PEOPLE
 
