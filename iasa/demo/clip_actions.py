@@ -84,10 +84,10 @@ def play_stored(name: str, request: gr.Request | None = None) -> tuple[str, str,
     message = {"name": f"stored-{name}", "note": note, "ended": True, "file": str(video)}
     seed = int(read_metadata(video).get("seed", 0))
     if speaker in speaker_names():
-        chosen = (EXAMPLE, speaker, gr.skip())
+        kind, example, photo = EXAMPLE, speaker, gr.skip()
     else:
-        chosen = (PHOTO, gr.skip(), str(PEOPLE / f"{speaker}.jpg"))
-    return json.dumps(message), str(SPEECH / f"{speech}.mp3"), *chosen, seed
+        kind, example, photo = PHOTO, gr.skip(), str(PEOPLE / f"{speaker}.jpg")
+    return json.dumps(message), str(SPEECH / f"{speech}.mp3"), kind, example, photo, seed
 
 
 def show_still(name: str | None, kind: str = EXAMPLE) -> str | dict:
