@@ -425,6 +425,9 @@ def test_what_is_behind_a_photographs_person_is_asked_where_one_is_used(visit):
     page.get_by_label("My photo", exact=True).click()
     page.get_by_label("A color").click()
     page.wait_for_selector("text=Color >> visible=true")
+    page.locator("#people button").first.click()  # a rendered person: the picture is there, and nobody has to agree
+    page.wait_for_selector("#photo img")
+    page.wait_for_selector("#consent input:checked")
     take_screenshot(page, "app_photo")
 
 
