@@ -90,8 +90,12 @@ def example_people(photo: gr.Image) -> None:
     """Pictures to try it with, a click each."""
     names = people_names()
     if names:
-        pictures = [[str(PEOPLE / f"{name}.jpg")] for name in names]
-        gr.Examples(pictures, [photo], label=words("Or one of these: rendered, not real people"), elem_id="people")
+        people = gr.Gallery(
+            [(str(PEOPLE / f"{name}.jpg"), name) for name in names], columns=4, elem_id="people", height="auto",
+            object_fit="cover", allow_preview=False, interactive=False, buttons=[],
+            label=words("Or one of these: rendered, not real people"),
+        )  # fmt: skip
+        people.select(pick_person, None, photo, **QUIET)
 
 
 def drawn_controls(kind: gr.Radio) -> tuple[gr.Number, gr.HTML]:
@@ -155,6 +159,10 @@ def backdrop_controls() -> list[Any]:
 
 def pick_example(event: gr.SelectData) -> str:
     return speaker_names()[event.index]
+
+
+def pick_person(event: gr.SelectData) -> str:
+    return str(PEOPLE / f"{people_names()[event.index]}.jpg")
 
 
 def show_example(name: str) -> dict:

@@ -61,7 +61,9 @@ CSS = """.gradio-container {
 #about_measured :is(th, td) { padding: 4px 6px !important; text-align: left; overflow-wrap: normal; word-break: normal; }
 #compared-table { overflow-x: auto; }
 #compared-table :is(th, td) { white-space: nowrap; padding-inline: 8px !important; }
-#speakers .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
+#speakers .grid-wrap, #people .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
+#people .grid-wrap { padding-top: 2.2em; }
+#people .grid-container { grid-template-columns: repeat(auto-fill, 5.5em) !important; }
 :is(.block-info, label > span, .label-wrap), #figures, #expected, #missing { overflow-wrap: anywhere; }
 @media (max-width: 640px) {
   #top { grid-template-columns: minmax(0, 1fr); gap: 0; }

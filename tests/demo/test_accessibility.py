@@ -66,6 +66,9 @@ def test_no_tab_has_a_serious_finding(address, context):
         for button in page.locator("#inputs button.label-wrap").all():
             button.click()  # what is folded is looked at too
         found = findings(page)
+        page.locator("#inputs input[type=radio]").nth(2).click()  # a photograph
+        page.wait_for_selector("#people button")
+        found += findings(page)
         for number in range(1, 4):
             page.evaluate(f"document.querySelectorAll('[role=tab]')[{number}].click()")
             page.wait_for_timeout(800)
