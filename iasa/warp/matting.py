@@ -70,17 +70,24 @@ def cut_forearm(
 
 
 def depth_inside(size: int, hand: np.ndarray, elbow: np.ndarray, shoulders: float, bare: bool = False) -> np.ndarray:
-    """1 on the bones, 0 at the half width of what may be an arm, negative beyond: [size, size]. `bare`: without clothes."""
+    """1 on the bones, 0 at the half width of what may be an arm, negative beyond, -1 from twice that width on: [size, size].
+
+    `bare`: without clothes.
+    """
     short = max(0.0, 1 - float(np.linalg.norm(hand[0] - elbow)) / (0.5 * shoulders))
     widest = FOREARM * (1 + TOWARDS * short)
     parts = [(elbow, hand[0], WRIST, WRIST) if bare else (elbow, hand[0], widest, WRIST + short * (widest - WRIST))]
     parts += [(hand[a], hand[b], PALM * 0.6, PALM * 0.6) for a, b in PALM_BONES]
     parts += [(hand[a], hand[b], FINGER, FINGER) for a, b in FINGERS]
     grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
-    depth = np.full((size, size), -np.inf)
+    depth = np.full((size, size), -1.0)
     for a, b, start, stop in parts:
-        away, along = distance_to_bone(grid, a, b)
-        depth = np.maximum(depth, 1 - away / (shoulders * (start + (stop - start) * along)))
+        margin = 2 * shoulders * max(start, stop)
+        left, top = np.clip(np.floor(np.minimum(a, b) - margin), 0, size).astype(int)
+        right, bottom = np.clip(np.ceil(np.maximum(a, b) + margin), 0, size).astype(int)
+        near = (slice(top, bottom), slice(left, right))
+        away, along = distance_to_bone(grid[near], a, b)
+        depth[near] = np.maximum(depth[near], 1 - away / (shoulders * (start + (stop - start) * along)))
     return depth
 
 
