@@ -109,7 +109,7 @@ class MaskOptions:
     window: int = 1  # frames just before, always among the visible ones
     sink: bool = True  # frame 0, the reference, is visible to every token
     local: bool = True  # off: every token of a chosen frame is visible, the paper's global mask alone
-    method: str = "mls"  # regions: "mls" (the paper's text) or "hull" (per-frame polygons)
+    method: str = "mls"  # regions: "mls" (the paper's text), "hull" (per-frame polygons) or "body" (bones)
     block: int = 64  # tile of the attention matrix
     mode: str = "exact"  # "exact" pairs or "pooled" blocks (a block is kept if any pair in it is)
     reach: int = 125  # latent frames back that are candidates (10 s): bounds the memory of a roll-out

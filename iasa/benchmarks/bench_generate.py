@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from iasa.avatar.example_people import find_picture
 from iasa.avatar.speaker import Reference, load_speaker, photograph_speaker, speaker_names
 from iasa.benchmarks import GENERATE_ROWS, GenerateOptions
 from iasa.benchmarks.comparison import compare, read_rows, tell_row
@@ -303,7 +304,7 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
 def _read_speaker(options: GenerateOptions) -> Reference:
     """The photograph's person, or the first of the example speakers."""
     if options.reference is not None:
-        return photograph_speaker(read_image(options.reference), size=options.size or PHOTO_SIZE)
+        return photograph_speaker(read_image(find_picture(options.reference)), size=options.size or PHOTO_SIZE)
     if options.size is not None:
         raise InputError("--size is for a photograph; give one with --reference IMG")
     return load_speaker(speaker_names()[0])

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_networks(group)
     group.add_argument(
-        "--reference", metavar="IMG", help="a photograph of a person, who speaks instead (needs mediapipe)"
+        "--reference",
+        metavar="IMG",
+        help="a photograph of a person, or an example's name, who speaks instead (needs mediapipe)",
     )
     group.add_argument(
         "--size", type=int, choices=(IMAGE_SIZE, PHOTO_SIZE), help=f"pixels of its frames (default: {PHOTO_SIZE})"

@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.window,
         help=f"frames just before, always seen (default: {default.window})",
     )
-    parser.add_argument("--method", choices=("mls", "hull"), default=default.method, help="how regions are found")
+    parser.add_argument(
+        "--method", choices=("mls", "hull", "body"), default=default.method, help="how regions are found"
+    )
     parser.add_argument(
         "--block", type=int, default=default.block, help=f"tile of the matrix (default: {default.block})"
     )

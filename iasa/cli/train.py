@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips",
         type=count,
         default=default.clips,
-        help=f"data: training clips to render, beside 50 held-out ones (default: {default.clips})",
+        help=f"data: training clips to render, beside 48 held-out ones (default: {default.clips})",
     )
     pairs = "data: pairs for restore of {}, instead of clips"
     parser.add_argument("--pairs", action="store_true", help=pairs.format("as many drawn speakers as --clips"))

@@ -260,7 +260,7 @@ def explore_tab(made: gr.State) -> HeavyWork:
         with gr.Column(min_width=280, scale=1):
             poses = hand_over_unopened(gr.File(label=words("The poses"), file_types=[".npz"], type="filepath"))
             top_k = gr.Slider(0, 16, default.top_k, step=1, label=words("K: past frames chosen by pose"))
-            method = gr.Radio(["mls", "hull"], value=default.method, label=words("Regions"))
+            method = gr.Radio(["mls", "hull", "body"], value=default.method, label=words("Regions"))
             block = choose_number([16, 32, 64, 128], value=default.block, label=words("Block of the attention matrix"))
             draw = gr.Button(words("Draw the plan"))
         with gr.Column(min_width=280, scale=2):

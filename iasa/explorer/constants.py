@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -44,7 +44,8 @@ def mask_rule() -> dict:
             "right_hip": keypoints.RIGHT_HIP,
         },
         "regions": list(keypoints.REGIONS),
-        "parts": [asdict(part) | {"region": keypoints.REGIONS.index(part.region)} for part in regions.PARTS],
+        "parts": _number_regions(regions.PARTS),
+        "body_parts": _number_regions(regions.BODY_PARTS),
         "tie": similarity.TIE,
         "torso": regions.TORSO,
         "usual_shoulders": regions.USUAL_SHOULDERS,
@@ -64,6 +65,10 @@ def mask_rule() -> dict:
             "repaired": _to_bits(layered_frames.REPAIRED),
         },
     }
+
+
+def _number_regions(parts: Iterable[regions.Part]) -> list[dict]:
+    return [asdict(part) | {"region": keypoints.REGIONS.index(part.region)} for part in parts]
 
 
 def _holistic_points() -> list[list[int]]:

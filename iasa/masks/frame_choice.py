@@ -12,11 +12,11 @@ from iasa.config import InputError, MaskOptions
 from iasa.grid import TokenGrid
 from iasa.keypoints import COUNT, LEFT_HAND, RIGHT_HAND, UPPER_BODY, Keypoints, scale_keypoints
 from iasa.masks.plan import AttentionPlan
-from iasa.masks.regions import region_bits
+from iasa.masks.regions import METHODS, region_bits
 from iasa.masks.similarity import rigid_distance, top_k_past
 
 CHOICES = ("pose", "unaligned", "hands", "last", "random", "unlike", "oracle", "all")
-TOKENS = ("all", "mls", "hull", "merged", "random")  # which tokens of a chosen frame are seen
+TOKENS = ("all", "mls", "hull", "body", "merged", "random")  # which tokens of a chosen frame are seen
 EVERYTHING = 31  # bits of a token that shares a region with every other
 
 
@@ -96,8 +96,8 @@ def plan_choice(
 ) -> AttentionPlan:
     """A causal plan whose past frames are `choose_frames`' and whose tokens are, of each chosen frame,
 
-    all; those of the query's regions by moving least squares (mls) or by hulls; those of any region, seen by those of any
-    (merged); or, for each pair of frames, as many at random as mls keeps. Raises InputError.
+    all; those of the query's regions by moving least squares (mls), by hulls or by the body's bones; those of any region,
+    seen by those of any (merged); or, for each pair of frames, as many at random as mls keeps. Raises InputError.
     """
     if tokens not in TOKENS:
         raise InputError(f"the choice of tokens is {tokens!r}; {', '.join(TOKENS)} are accepted")
@@ -106,14 +106,15 @@ def plan_choice(
     if tokens == "all":
         bits = torch.full((grid.frames, grid.tokens_per_frame), EVERYTHING, dtype=torch.uint8)
         return AttentionPlan(grid, table, bits, None, options)
-    bits = region_bits(keypoints, grid, "hull" if tokens == "hull" else "mls")
+    method = tokens if tokens in METHODS else "mls"
+    bits = region_bits(keypoints, grid, method)
     if tokens == "merged":
         bits = torch.where(bits > 0, EVERYTHING, 0).to(torch.uint8)
     elif tokens == "random":  # each frame's bits, dealt out to other tokens of it
         source = np.random.default_rng([seed, 24])
         order = torch.from_numpy(np.stack([source.permutation(grid.tokens_per_frame) for _ in range(grid.frames)]))
         bits = bits.gather(1, order)
-    return AttentionPlan(grid, table, bits, None, replace(options, method="hull" if tokens == "hull" else "mls"))
+    return AttentionPlan(grid, table, bits, None, replace(options, method=method))
 
 
 def random_table(frames: int, rng: np.random.Generator) -> Tensor:

@@ -2,12 +2,14 @@
 
 Paper, section 3.2: token i of one frame may attend token j of another only if some region holds both. Every
 region is a set of parts, every part the convex hull of some keypoints, made thicker by a share of the
-shoulder width and by half a token. Two methods place the parts:
+shoulder width and by half a token. Three methods place the parts:
 
 - "mls": the hull is drawn once, on the reference pose, and each token of each frame is carried to the
   reference pose by rigid moving least squares (Schaefer, McPhail and Warren 2006) with the part's keypoints
   as control points (`iasa.warp.moving_least_squares`, which has the formula).
 - "hull": the hull is drawn anew from each frame's keypoints.
+- "body": the same, but arms and hands are their bones, as wide as where the warp cuts them out
+  (`iasa.warp.limb_widths`): the gaps between spread fingers stay outside.
 """
 
 from __future__ import annotations
@@ -38,9 +40,10 @@ from iasa.keypoints import (
     Keypoints,
     scale_keypoints,
 )
+from iasa.warp.limb_widths import FINGER, FINGERS, FOREARM, PALM, PALM_BONES, UPPER_ARM, WRIST
 from iasa.warp.moving_least_squares import moving_least_squares
 
-METHODS = ("mls", "hull")
+METHODS = ("mls", "hull", "body")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,18 @@ PARTS = (
     Part("arms", (RIGHT_ELBOW, RIGHT_WRIST), radius=0.11, fewest=2),
     Part("body", (LEFT_SHOULDER, RIGHT_SHOULDER, RIGHT_HIP, LEFT_HIP), radius=0.08, fewest=4),
     Part("shoulders", (LEFT_SHOULDER, RIGHT_SHOULDER), radius=0.13, fewest=2),
+)
+_ARMS = ((LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST), (RIGHT_SHOULDER, RIGHT_ELBOW, RIGHT_WRIST))
+BODY_PARTS = (
+    *(part for part in PARTS if part.region not in ("hands", "arms")),
+    *(
+        Part("hands", (hand.start + a, hand.start + b), radius, fewest=2)
+        for hand in (LEFT_HAND, RIGHT_HAND)
+        for bones, radius in ((PALM_BONES, PALM), (FINGERS, FINGER))
+        for a, b in bones
+    ),
+    *(Part("arms", (shoulder, elbow), UPPER_ARM, fewest=2) for shoulder, elbow, _ in _ARMS),
+    *(Part("arms", (elbow, wrist), (FOREARM + WRIST) / 2, fewest=2) for _, elbow, wrist in _ARMS),
 )
 
 TORSO = 1.3  # shoulder widths from shoulder to hip, where a hip is not seen
@@ -111,7 +126,7 @@ def region_bits(
     tokens = torch.from_numpy(grid.centres() * grid.extent)  # [n, 2]
     frames = max(1, _CHUNK // len(tokens))
     half_token = 0.5 * max(grid.extent / (grid.cols, grid.rows))
-    for part in PARTS:
+    for part in BODY_PARTS if method == "body" else PARTS:
         index = list(part.points)
         shape = _first_seen(part, reference_poses) if method == "mls" else None
         if method == "mls" and shape is None:

@@ -9,10 +9,8 @@ from scipy import ndimage
 
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, Photograph
 from iasa.avatar.pixel_parts import distance_inside, label_parts
+from iasa.warp.limb_widths import FINGER, FINGERS, PALM_BONES, UPPER_ARM
 from iasa.warp.matting import (
-    FINGER,
-    FINGERS,
-    PALM_BONES,
     bleed,
     cut_forearm,
     depth_inside,
@@ -25,7 +23,6 @@ ROOM_MARGIN = 0.018  # image units around the person in which the room is not tr
 FADE = 0.1  # distances between the shoulders over which the forearm's layer sets in at the elbow
 FRINGE = 6  # pixels around a forearm in which the segmentation's soft edge is the forearm's
 ROUND = 4.0  # pixels: spikes at the ends of upper arms are thinner
-UPPER_ARM = 0.17  # distances between the shoulders: half an upper arm's width, sleeve included
 SOLID = 4.0  # pixels within the person's outline to which it may be soft: no room shines through a face
 SURE, OWN = 0.92, 0.6  # of a pixel that is the person's alone; that keeps its own colour
 WIDEST = 0.62  # half the trunk's width, in distances between the shoulders

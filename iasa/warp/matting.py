@@ -8,10 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from iasa.avatar.pixel_parts import distance_inside, label_parts, nearest_outside
+from iasa.warp.limb_widths import FINGER, FINGERS, FOREARM, PALM, PALM_BONES, WRIST
 
-# Half widths of what may be an arm, in distances between the shoulders, where nothing narrower is measured.
-FOREARM, WRIST, PALM, FINGER = 0.17, 0.105, 0.105, 0.036
-SURE, REACH = 0.4, 1.5  # of these widths: certainly an arm within, certainly none beyond
+SURE, REACH = 0.4, 1.5  # of the limbs' widths: certainly an arm within, certainly none beyond
 TOWARDS = 0.7  # by how much wider a forearm that points at the camera may look at the elbow
 SLEEVE = -0.25  # of these widths, from within: what may be a sleeve beside the trunk
 TINT = 9.0  # of CIE Lab's a and b: what differs less from the palm may be the hand
@@ -19,8 +18,6 @@ SAME = 0.5  # of what differs from the palm: what differs less from the room has
 SLEEVE_END = 0.45  # of the forearm, from the elbow: before it a sleeve of the upper arm may hang over
 ROUNDS = 3  # of the cut
 FEATHER = 3.0  # pixels over which a filled hole sets in
-FINGERS = tuple((a, a + 1) for first in (1, 5, 9, 13, 17) for a in range(first, first + 3))
-PALM_BONES = ((0, 1), (0, 5), (0, 9), (0, 13), (0, 17), (5, 9), (9, 13), (13, 17))
 
 
 def load_cv2() -> Any:
@@ -77,7 +74,7 @@ def depth_inside(size: int, hand: np.ndarray, elbow: np.ndarray, shoulders: floa
     short = max(0.0, 1 - float(np.linalg.norm(hand[0] - elbow)) / (0.5 * shoulders))
     widest = FOREARM * (1 + TOWARDS * short)
     parts = [(elbow, hand[0], WRIST, WRIST) if bare else (elbow, hand[0], widest, WRIST + short * (widest - WRIST))]
-    parts += [(hand[a], hand[b], PALM * 0.6, PALM * 0.6) for a, b in PALM_BONES]
+    parts += [(hand[a], hand[b], PALM, PALM) for a, b in PALM_BONES]
     parts += [(hand[a], hand[b], FINGER, FINGER) for a, b in FINGERS]
     grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
     depth = np.full((size, size), -1.0)

@@ -104,8 +104,8 @@ print(f"{len(poses)} poses of {poses.xy.shape[1]} points, {poses.fps:g} a second
 
 shown = np.linspace(5, len(poses) - 5, 5).astype(int)
 fig, axes = plt.subplots(1, len(shown), figsize=(10.5, 2.5))
-for axis, t, image in zip(axes, shown, draw_pose(poses[shown], 300), strict=True):
-    axis.imshow(image)
+for axis, t, bones in zip(axes, shown, draw_pose(poses[shown], 300), strict=True):
+    axis.imshow(bones)
     axis.set_title(f"{t / poses.fps:.1f} s")
     axis.axis("off")
 plt.show()
@@ -403,6 +403,27 @@ Video(str(out), embed=True)  # with sound
 # What you see is an **avatar**, not a photo-real person: the shipped networks are small and were trained on drawn speakers only. The method is the paper's; the
 # paper's own figures come from backbones of billions of parameters and a data-centre GPU.
 #
+# ## A picture speaks
+# A **photograph** goes another way ([notebook 13](13_real_people.ipynb)): no network paints it. It is cut into layers, room, body, head and forearms, and the
+# same kind of poses moves them. The person below is *rendered*: nobody real is shown in this course.
+
+# %%
+from importlib.util import find_spec
+
+if find_spec("mediapipe") is None:
+    print("mediapipe, which finds the person in a picture, is not installed: she keeps still")
+else:
+    from iasa.avatar.example_people import find_picture
+    from iasa.avatar.speaker import photograph_speaker
+    from iasa.media.reader import read_image
+
+    maya = photograph_speaker(read_image(find_picture("maya")), "maya")  # frames of 512 x 512
+    print(*maya.describe())
+    out = out.with_name("maya.mp4")
+    generate(pipeline, audio[: int(length * rate)], maya, out)
+Video(str(out), embed=True)
+
+# %% [markdown]
 # ## Summary
 # - Speech becomes phones, loudness and accents: [`analyse` in iasa/speech/features.py](../iasa/speech/features.py).
 # - Features become 133 keypoints a frame: [`speech_to_keypoints` in iasa/motion/__init__.py](../iasa/motion/__init__.py).

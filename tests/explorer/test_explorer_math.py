@@ -100,7 +100,7 @@ def make_case(seed: int) -> Case:
     rows, cols = (32, 32) if seed < 2 else rng.integers(1, 21, 2).tolist()
     options = MaskOptions(
         top_k=int(rng.integers(0, 7)), window=int(rng.integers(0, 4)), sink=bool(rng.random() < 0.6),
-        local=bool(rng.random() < 0.9), method=str(rng.choice(["mls", "hull"])), block=int(rng.choice([1, 16, 32, 64, 128])),
+        local=bool(rng.random() < 0.9), method=str(rng.choice(regions.METHODS)), block=int(rng.choice([1, 16, 32, 64, 128])),
         mode=str(rng.choice(["exact", "pooled"])), reach=int(rng.choice([125, 3])),
     )  # fmt: skip
     keypoints = random_poses(rng, frames)

@@ -100,7 +100,9 @@ def test_who_showed_this_first(areas):
 
 def test_tokens_of_chosen_frames(poses):
     grid = TokenGrid(FRAMES, 8, 8)
-    plans = {t: plan_choice("pose", poses, grid, 2, REACH, t) for t in ("all", "mls", "hull", "merged", "random")}
+    plans = {
+        t: plan_choice("pose", poses, grid, 2, REACH, t) for t in ("all", "mls", "hull", "body", "merged", "random")
+    }
     assert len({tuple(map(tuple, rows(plan.frame_table))) for plan in plans.values()}) == 1
     densities = {name: plan.density() for name, plan in plans.items()}
     assert densities["mls"] < densities["merged"] < densities["all"]

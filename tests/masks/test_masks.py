@@ -183,7 +183,7 @@ def test_warp_ignores_control_points_of_weight_zero_and_shifts_with_one():
     torch.testing.assert_close(one[0], places + (target - source)[0, 0], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("method", ["mls", "hull"])
+@pytest.mark.parametrize("method", ["mls", "hull", "body"])
 def test_every_seen_keypoint_lies_in_a_token_of_its_region(method):
     grid, poses = TokenGrid(6), performance(6)
     bits = region_bits(poses, grid, method)
@@ -200,13 +200,34 @@ def test_every_seen_keypoint_lies_in_a_token_of_its_region(method):
                     assert bits[t, row * 16 + column] >> REGIONS.index(name) & 1, (name, t, point)
 
 
-@pytest.mark.parametrize("method", ["mls", "hull"])
+@pytest.mark.parametrize("method", ["mls", "hull", "body"])
 def test_regions_move_with_the_body(method):
     """A shift by whole tokens moves the tokens' regions by as many columns, and leaves no trace."""
     pose = standing_pose()
     poses = Keypoints(np.stack([pose, pose + [2 / 16, 1 / 16]]), np.ones((2, COUNT)))
     first, second = region_bits(poses, TokenGrid(2), method).view(2, 16, 16)
     torch.testing.assert_close(second[1:, 2:], first[:-1, :-2])
+
+
+def test_between_spread_fingers_the_bodys_bones_leave_what_a_hull_takes():
+    """A large hand: its tokens lie on its bones, fewer than within its outline, and the same elsewhere."""
+    pose = standing_pose()
+    middle = pose[LEFT_HAND].mean(0)
+    angles = np.linspace(-1.2, 1.2, 5)
+    for finger, angle in enumerate(angles):
+        for joint in range(4):
+            away = 0.05 * (joint + 1) * np.array([np.sin(angle), -np.cos(angle)])
+            pose[LEFT_HAND.start + 1 + 4 * finger + joint] = middle + away
+    pose[LEFT_HAND.start] = middle
+    poses, grid = Keypoints(pose[None], np.ones((1, COUNT))), TokenGrid(1, 64, 64)
+    hull, body = (region_bits(poses, grid, method)[0] for method in ("hull", "body"))
+    hands = 1 << REGIONS.index("hands")
+    assert 0 < (body & hands > 0).sum() < 0.8 * (hull & hands > 0).sum()
+    gap = middle + 0.19 * np.array([np.sin(0.3), -np.cos(0.3)])  # between two fingertips
+    column, row = (gap * 64).astype(int)
+    assert hull[row * 64 + column] & hands and not body[row * 64 + column] & hands
+    same = sum(1 << REGIONS.index(name) for name in ("face", "body", "shoulders"))
+    torch.testing.assert_close(hull & same, body & same)
 
 
 def test_mls_regions_turn_with_the_body():
@@ -225,7 +246,7 @@ def test_small_motion_changes_few_tokens():
     assert (bits[0] != bits[1]).double().mean() < 0.01
 
 
-@pytest.mark.parametrize("method", ["mls", "hull"])
+@pytest.mark.parametrize("method", ["mls", "hull", "body"])
 def test_a_missing_hand_has_no_tokens_and_the_rest_stays(method):
     pose, confidence = standing_pose(), np.ones((2, COUNT))
     confidence[1, LEFT_HAND] = 0
@@ -254,7 +275,7 @@ def test_regions_of_a_frame_do_not_depend_on_later_frames():
 
 def test_nobody_in_the_picture_means_background_only():
     empty = Keypoints(np.zeros((2, COUNT, 2)), np.zeros((2, COUNT)))
-    for method in ("mls", "hull"):
+    for method in ("mls", "hull", "body"):
         assert not region_bits(empty, TokenGrid(2), method).any()
     with pytest.raises(InputError, match="'polygon'.*mls"):
         region_bits(empty, TokenGrid(2), "polygon")

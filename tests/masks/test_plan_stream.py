@@ -96,7 +96,7 @@ def test_held_poses_are_equally_near_however_they_come():
     assert tied > 60
 
 
-@pytest.mark.parametrize("method", ["mls", "hull"])
+@pytest.mark.parametrize("method", ["mls", "hull", "body"])
 @pytest.mark.parametrize("piece", [1, 6])
 def test_a_shoulder_that_shows_later_does_not_change_the_frames_before(method, piece):
     poses = walk(6, seed=4)

@@ -61,7 +61,7 @@ export function makeControls() {
     { type: "button", id: "reset", onclick: () => useOptions({ ...start }) },
     say("Reset"),
   );
-  const shapes = { mls: say("Moving least squares"), hull: say("Hull of each frame") };
+  const shapes = { mls: say("Moving least squares"), hull: say("Hull of each frame"), body: say("Bones of each frame") };
   const computed = { exact: say("Exact pairs"), pooled: say("Whole blocks") };
   byId("controls").append(
     element("div", { class: "head" }, element("h2", {}, say("The mask")), reset),

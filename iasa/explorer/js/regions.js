@@ -45,13 +45,15 @@ function withHips(poses, t, scale) {
   return { xy, confidence };
 }
 
+const partsOf = (method) => (method === "body" ? RULE.body_parts : RULE.parts);
+
 const countSeen = (part, pose) => part.points.reduce((n, i) => n + (pose.confidence[i] > 0 ? 1 : 0), 0);
 
 // What the region labels of every frame share: the scale and, for mls, each part's shape in the first frame that
 // shows it (with that frame's number).
 export function regionReference(poses, method) {
   const { scale, since } = shoulderWidth(poses);
-  const shapes = RULE.parts.map((part) => {
+  const shapes = partsOf(method).map((part) => {
     if (method !== "mls") return null;
     for (let t = 0; t < poses.frames; t++) {
       const pose = withHips(poses, t, scale);
@@ -171,7 +173,7 @@ export function frameBits(poses, t, grid, whole, closest = null) {
   const reference = t < whole.since ? { ...whole, scale: RULE.usual_shoulders } : whole,
     bits = new Uint8Array(grid.rows * grid.cols),
     pose = withHips(poses, t, reference.scale);
-  RULE.parts.forEach((part, number) => {
+  partsOf(reference.method).forEach((part, number) => {
     const margin = partMargin(part, reference.shapes[number], pose, grid, reference);
     if (!margin) return;
     for (let token = 0; token < bits.length; token++) {
