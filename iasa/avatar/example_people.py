@@ -17,18 +17,17 @@ def people_names() -> list[str]:
 
 def find_picture(name: str) -> Path:
     """The file of that name; a name that is no file is that of an example person. Raises InputError."""
-    person = PEOPLE / f"{name}.jpg"
-    if Path(name).suffix or "/" in name or os.sep in name or Path(name).exists():
+    people = people_names()
+    if name in people and not os.path.isfile(name):
+        return PEOPLE / f"{name}.jpg"
+    if name and (Path(name).suffix or "/" in name or os.sep in name or os.path.exists(name)):
         return Path(name)
-    if not person.is_file():
-        people = ", ".join(people_names())
-        raise InputError(f"there is no file {display_name(name)}, and no such example person: they are {people}")
-    return person
+    raise InputError(f"there is no file {display_name(name)}, and no such example person: they are {', '.join(people)}")
 
 
 def is_example(file: str | os.PathLike | None) -> bool:
     """Whether a file, under whatever name, is one of these pictures: nobody is in it who could be asked."""
-    if file is None:
+    if file is None or not os.path.isfile(file):
         return False
     size = os.path.getsize(file)
     return any(

@@ -18,9 +18,7 @@ FOREHEAD, CHIN = 10, 152  # of mediapipe's face mesh
 CUT = 0.04  # of the face's height that may lie beyond the picture
 SEEN = 0.3  # of a point's confidence
 STANDS_OUT = 0.5  # of the face's box that has to be the person
-SHUT = (
-    0.08  # of an eye's width: lids that are nearer are closed (those of a laugh or a squint are apart by 0.13 or more)
-)
+SHUT = 0.08  # of an eye's width: lids that are nearer are closed; a squint or a laugh may narrow them to 0.13
 BEYOND = 0.03  # image units outside of the picture in which a point still counts
 SIDES = ("left", "right")
 HANDS = (kp.LEFT_HAND, kp.RIGHT_HAND)

@@ -259,6 +259,11 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
     """(Markdown tables, figures). Raises InputError before anything is measured if there is nothing to compare with,
     or no person in the picture."""
     stored = None if options.against is None else read_rows(options.against)
+    if options.reference is not None:
+        if options.drift or options.soak or set(options.rows or ()) - {LAYERS, "student"}:
+            raise InputError(f"of a photograph the rows {LAYERS} and student are measured; leave the rest out")
+        if options.steps is not None and LAYERS in (options.rows or (LAYERS,)):
+            raise InputError(f"the row {LAYERS} has no denoising steps; leave --steps out")
     reference = _read_speaker(options)
     sparse = CoSpeechPipeline.from_pretrained(options.weights, teacher=None)
     kind = {

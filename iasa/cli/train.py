@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes",
         type=duration,
-        help="end by then, the learning rates cooled down; all wants it, and gives each stage a share",
+        help="learn or render for so long, the rates cooled down by then; all wants it, and gives each stage a share",
     )
     parser.add_argument(
         "--export",

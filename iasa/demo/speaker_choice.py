@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iasa.avatar.example_people import is_example
 from iasa.avatar.framing import NoFaceError
 from iasa.avatar.speaker import (
     Reference,
@@ -134,7 +135,7 @@ def choose_speaker(
         return load_speaker(example or "")
     if photo is None:
         raise InputError("there is no photo; upload a portrait that shows one face from the front")
-    if not consent:
+    if not consent and not is_example(photo):
         raise InputError("a photo may be used only with the consent of the person in it; tick the box to confirm that")
     return take_speaker(kind, photo, backdrop, crop)
 

@@ -9,7 +9,7 @@ shoulder width and by half a token. Three methods place the parts:
   as control points (`iasa.warp.moving_least_squares`, which has the formula).
 - "hull": the hull is drawn anew from each frame's keypoints.
 - "body": the same, but arms and hands are their bones, as wide as where the warp cuts them out
-  (`iasa.warp.limb_widths`): the gaps between spread fingers stay outside.
+  (`iasa.warp.limb_widths`; a forearm, which the warp tapers, by the mean): the gaps between spread fingers stay outside.
 """
 
 from __future__ import annotations

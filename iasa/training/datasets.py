@@ -56,7 +56,7 @@ def make_clip(seed: int, utterance: Utterance, segments: int = SEGMENTS, segment
     return Renderer(identity, IMAGE_SIZE).render(motion), keypoints.xy, keypoints.confidence
 
 
-def make_shard(folder: Path, name: str, seeds: range, corpus: list[Utterance]) -> None:
+def make_shard(folder: Path, name: str, seeds: Sequence[int], corpus: list[Utterance]) -> None:
     """Render one clip a seed and write the shard; the frames file is moved into place last, so it marks completion."""
     clips = []
     for seed in seeds:
@@ -83,12 +83,14 @@ def make_shards(
     corpus = make_corpus("heldout" if heldout else "train", corpus_cache)
     corpus = [u for u in corpus if u.features.frames >= SEGMENTS * SEGMENT]
     base = HELDOUT_IDENTITY if heldout else 0
-    missing = []
-    for start in range(first, first + clips, CLIPS):
-        name = f"{'heldout' if heldout else 'train'}_{start:06d}"
-        if not (folder / f"{name}.frames.npy").exists():
-            missing.append((name, range(base + start, base + min(start + CLIPS, first + clips))))
-    some = any(folder.glob("heldout_*.frames.npy" if heldout else "train_*.frames.npy"))
+    split = "heldout" if heldout else "train"
+    there = {first + i for first, count in _made(folder, split) for i in range(count)}
+    wanted = [number for number in range(first, first + clips) if number not in there]
+    missing = [
+        (f"{split}_{some[0]:06d}", [base + number for number in some])
+        for some in (wanted[i : i + CLIPS] for i in range(0, len(wanted), CLIPS))
+    ]
+    some = bool(there)
     workers = min(len(missing), torch.get_num_threads())
     if workers < 2:
         for name, seeds in missing:
@@ -110,6 +112,17 @@ def make_shards(
             shard.result()
 
 
+def _made(folder: Path, split: str) -> list[tuple[int, int]]:
+    """The first number of every complete shard, and how many clips it holds."""
+    paths = sorted(Path(folder).glob(f"{split}_*.frames.npy"))
+    return [(int(path.name.split(".")[0].split("_")[1]), len(np.load(path, mmap_mode="r"))) for path in paths]
+
+
+def count_clips(folder: Path) -> int:
+    """How many clips there are to learn from."""
+    return sum(count for _, count in _made(folder, "train"))
+
+
 _corpus: list[Utterance] = []  # of a process that renders
 
 
@@ -118,7 +131,7 @@ def _keep_corpus(corpus: list[Utterance]) -> None:
     _corpus[:] = corpus
 
 
-def _make_kept(folder: Path, name: str, seeds: range) -> None:
+def _make_kept(folder: Path, name: str, seeds: Sequence[int]) -> None:
     make_shard(folder, name, seeds, _corpus)
 
 

@@ -42,7 +42,7 @@ class TrainOptions:
         False  # do not start from the shipped weights; with resume: begin anew where there is no checkpoint
     )
     stop_after: float = float("inf")  # seconds, then save and leave, to be resumed
-    minutes: float | None = None  # end by then, cooled down; stage all shares them out
+    minutes: float | None = None  # of learning, cooled down by then, or of rendering; stage all shares them out
     export: Path | None = None  # a folder that gets the averaged weights too, in one of the network's name
     compact: bool = False  # the export as the repository keeps weights
     regions: tuple[str, ...] = tuple(sorted(REGION_WEIGHTS))  # stage distill_region: those that count

@@ -28,7 +28,7 @@ from iasa.models.checkpoint import find_weights, load_weights, read_card, save_w
 from iasa.models.network import Network
 from iasa.models.transformer import VideoTransformer
 from iasa.training.options import MEMORY_STAGES, STAGE_STEPS, TrainOptions
-from iasa.training.trainer import Schedule, Trainer, find_checkpoint, wants_resume
+from iasa.training.trainer import Schedule, Trainer, find_checkpoint, main_process_first, wants_resume
 
 N = TypeVar("N", bound=Network)
 OWN = ("autoencoder", "teacher", "student")  # go on from the shipped weights of their name, but for --from-scratch
@@ -69,14 +69,15 @@ def run_stage(options: TrainOptions) -> dict:
     if options.stage == "restore":
         return _train_restorer(options, data / "pairs")
     if options.stage == "data":
-        from iasa.training.datasets import HELDOUT_CLIPS, make_shards
+        from iasa.training.datasets import HELDOUT_CLIPS, count_clips, make_shards
 
         if not 0 <= options.first <= HELDOUT_IDENTITY - options.clips:
             raise InputError(f"training's clips have numbers from 0 to {HELDOUT_IDENTITY - 1}; the others are held out")
         now, seconds = time.monotonic(), math.inf if options.minutes is None else 60 * options.minutes
-        make_shards(data, HELDOUT_CLIPS, options.run / "corpus", heldout=True, until=now + HELDOUT_SHARE * seconds)
-        make_shards(data, options.clips, options.run / "corpus", first=options.first, until=now + seconds)
-        return {"stage": "data", "clips": options.clips}
+        with main_process_first():  # the others find them made
+            make_shards(data, HELDOUT_CLIPS, options.run / "corpus", heldout=True, until=now + HELDOUT_SHARE * seconds)
+            make_shards(data, options.clips, options.run / "corpus", first=options.first, until=now + seconds)
+        return {"stage": "data", "clips": count_clips(data)}
     if options.stage in MEMORY_STAGES:
         return _run_memory(options)
     if options.pose_only:
@@ -320,7 +321,7 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
 
     Steps and seconds add up over the runs that refined weights of one name.
     """
-    from iasa.training.datasets import CLIPS
+    from iasa.training.datasets import count_clips
 
     name = shipped_name(name)
     refined = before if before is not None and before["name"] == name else {"steps": 0, "seconds": 0}
@@ -331,7 +332,7 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
         if before
         else "noise",
         "data": "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s; no real people",
-        "clips": CLIPS * len(list(data.glob("train_*.frames.npy"))),
+        "clips": count_clips(data),
         "steps": trainer.step + refined["steps"],
         "seconds": round(trainer.seconds + refined["seconds"]),
         "device": f"{trainer.accelerator.device.type} ({platform.machine()}, {torch.get_num_threads()} threads)",

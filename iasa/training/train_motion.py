@@ -6,6 +6,7 @@ folder, from clips of real speakers.
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Sequence
@@ -339,14 +340,18 @@ def train_motion(
         began = time.monotonic()
         trainer = train_codebooks(run, share, model=MotionGenerator(), resume=resume, stop_after=stop_after, **common)
         start = trainer.averaged().model
-        if trainer.step < share.steps:
-            return start, trainer
+        if trainer.step < share.steps and trainer.seconds < share.seconds:
+            return start, trainer  # it was stopped
         stop_after -= time.monotonic() - began
         left = (1 - CODEBOOK_SHARE) * schedule.seconds
         schedule = replace(schedule, steps=max(1, schedule.steps - share.steps), seconds=left)
         resume = resume and find_checkpoint(run / "generator").exists()  # the run may have ended before
     trainer = train_generator(run, schedule, model=start, resume=resume, stop_after=stop_after, **common)
     return trainer.averaged(), trainer
+
+
+def _codebook_steps(run: Path) -> int:
+    return json.loads((find_checkpoint(run / "codebooks") / "state.json").read_text())["step"]
 
 
 def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -> dict:
@@ -363,7 +368,7 @@ def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -
     bank = make_bank(run)  # read back
     before = [] if anew else [read_card("motion")]
     card = make_card(model, trainer, bank, before)
-    card["codebook_steps"] = before[0]["codebook_steps"] if before else int(CODEBOOK_SHARE * schedule.steps)
+    card["codebook_steps"] = before[0]["codebook_steps"] if before else _codebook_steps(run)
     if trainer.accelerator.is_main_process:
         save_weights(model, run / "export", card)
         if options.export:

@@ -39,7 +39,7 @@ def train_teacher(
     device = trainer.accelerator.device
 
     def loss_of(network: nn.Module, rng: np.random.Generator) -> Tensor:
-        own = trainer.step < own_share * schedule.steps
+        own = trainer.done < own_share
         with trainer.accelerator.autocast():
             window = (single if own else dense).sample(rng, preset.batch, trainer.sample_indices(preset.batch))
             window = window.to(device).with_base(autoencoder)

@@ -300,6 +300,11 @@ class Trainer(Generic[M]):
         self.log(loss=value)
         return value
 
+    @property
+    def done(self) -> float:
+        """The share of the run that is over, by steps or by time, the same for all processes."""
+        return max(self.step / self.schedule.steps, self._spent())
+
     def _spent(self) -> float:
         """The share of the time that is over, the same for all processes."""
         spent = min(1.0, self.seconds / self.schedule.seconds)

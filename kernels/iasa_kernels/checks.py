@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,11 @@ INTEGERS = (torch.int32, torch.int64)
 
 
 def check_whole(name: str, value: int, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+    try:
+        whole = least <= operator.index(value) <= most and not isinstance(value, bool)
+    except TypeError:
+        whole = False
+    if not whole:
         raise ValueError(f"{name} is {value!r}; a whole number from {least} to {most} is accepted")
 
 
@@ -64,7 +70,7 @@ def check_blocks(name: str, start: Tensor, size: Tensor, tokens: int | None) -> 
 
 
 def check_rows(row_pointer: Tensor, columns: Tensor, rows: int, blocks: int) -> None:
-    ends = row_pointer[[0, -1]].tolist() if row_pointer.numel() else []
+    ends = row_pointer[[0, -1]].tolist() if row_pointer.ndim == 1 and len(row_pointer) else []
     if row_pointer.shape != (rows + 1,) or ends != [0, len(columns)] or (row_pointer.diff() < 0).any():
         raise ValueError(
             f"row_pointer has shape {list(row_pointer.shape)} and goes from {' to '.join(map(str, ends))}; "

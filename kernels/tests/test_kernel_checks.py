@@ -22,6 +22,8 @@ def test_bad_layouts_are_named():
     for change, message in (
         ({"columns": torch.tensor([0, 2])}, "columns go from 0 to 2; 0 to 1"),
         ({"row_pointer": torch.tensor([0, 1])}, r"\[2\] and goes from 0 to 1; \[3\], rising from 0 to 2"),
+        ({"row_pointer": torch.tensor(2)}, r"row_pointer has shape \[\] and goes from"),
+        ({"queries": True}, "the number of queries is True; a whole number"),
         ({"row_pointer": torch.tensor([1, 2, 2])}, "goes from 1 to 2; .* from 0 to 2"),
         ({"row_pointer": torch.tensor([0.0, 1.0, 2.0])}, "row_pointer is torch.float32; one of .*int32"),
         ({"q_size": size / 2}, "q_size is torch.float32"),

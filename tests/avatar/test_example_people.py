@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from iasa.avatar.example_people import is_example, people_names
+from iasa.avatar.example_people import find_picture, is_example, people_names
+from iasa.config import InputError
 from iasa.media.reader import read_image
 from iasa.paths import PEOPLE
 
@@ -26,7 +29,18 @@ def test_a_rendered_person_is_known_under_any_name_and_nobody_else(tmp_path):
         assert is_example(tmp_path / "image")
         (tmp_path / "image").write_bytes(data[:-1] + b"\0")
         assert not is_example(tmp_path / "image")
-    assert not is_example(None)
+    assert not is_example(None) and not is_example(tmp_path / "gone")
+
+
+def test_a_name_is_an_example_unless_a_file_has_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maya").mkdir()
+    assert find_picture("maya") == PEOPLE / "maya.jpg", "a folder is no picture"
+    (tmp_path / "kofi").write_bytes(b"")
+    assert find_picture("kofi") == Path("kofi") and find_picture("me.png") == Path("me.png")
+    for name in ("", "nobody", "n" * 300):
+        with pytest.raises(InputError, match="no such example person: they are kofi, maya"):
+            find_picture(name)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from iasa.avatar.speaker import Reference, load_speaker, speaker_names
 from iasa.benchmarks import GenerateOptions
 from iasa.benchmarks import bench_generate as bench
 from iasa.cli.main import main
+from iasa.config import InputError
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import VideoTransformer
 from iasa.pipeline import CoSpeechPipeline
@@ -42,6 +43,18 @@ def test_a_row_holds_every_stage(pipeline):
     assert live["first_frame"] >= bench.HEARD * 17 - 1e-3  # it cannot come before its look-ahead was heard
     table = bench.to_table([row, live], ("row", "fps", "end_over_start"))
     assert table.splitlines()[2].endswith("| - |") and len(table.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"drift": 1}, "rows layers and student"), ({"soak": 2}, "rows layers and student"),
+        ({"rows": ["student live"]}, "rows layers and student"), ({"steps": 2}, "leave --steps out"),
+    ],
+)  # fmt: skip
+def test_what_is_not_measured_of_a_photograph_is_refused_before_it_is_read(asked, said):
+    with pytest.raises(InputError, match=said):
+        bench.run(GenerateOptions(reference="nowhere.png", **asked))
 
 
 def test_a_photograph_is_measured_by_its_layers_at_the_size_asked_for(monkeypatch, pipeline, tmp_path):

@@ -41,7 +41,7 @@ from iasa.demo.words import translations, words  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.media.reader import read_metadata, read_video  # noqa: E402
 from iasa.media.writer import write_video  # noqa: E402
-from iasa.paths import SPEECH  # noqa: E402
+from iasa.paths import PEOPLE, SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 from iasa.training import memory_data  # noqa: E402
 
@@ -430,12 +430,22 @@ def test_a_short_first_run_does_not_lengthen_the_next(monkeypatch, speech, tmp_p
     assert "5.0 s of speech: about 59 s of work (by the last run here)" in estimate("a", "student", 1)
 
 
+def test_a_rendered_person_needs_nobodys_consent_and_anybody_else_does(monkeypatch, tmp_path):
+    monkeypatch.setattr("iasa.demo.speaker_choice.take_speaker", lambda kind, photo, *_: (kind, photo))
+    maya = str(PEOPLE / "maya.jpg")
+    assert choose_speaker(PHOTO, None, None, maya, consent=False) == (PHOTO, maya)
+    other = tmp_path / "maya.jpg"
+    other.write_bytes(Path(maya).read_bytes() + b"0")
+    with pytest.raises(InputError, match="consent"):
+        choose_speaker(PHOTO, None, None, str(other), consent=False)
+
+
 def test_another_picture_needs_another_consent(page):
     photo = next(block for block in page.blocks.values() if isinstance(block, gr.Image) and block.type == "filepath")
     named = {block.elem_id: block._id for block in page.blocks.values() if getattr(block, "elem_id", None)}
     changed = [fn for fn in page.fns.values() if (photo._id, "change") in fn.targets]
     emptied, offered = sorted(changed, key=lambda fn: fn.fn.__name__)
-    assert ([out._id for out in emptied.outputs], emptied.fn(None)) == ([named["consent"]], False)
+    assert ([out._id for out in emptied.outputs], emptied.fn()) == ([named["consent"]], False)
     assert ([out._id for out in offered.outputs], offered.fn.__name__) == ([named["crop"]], "offer_crop")
 
 
