@@ -16,7 +16,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -136,16 +135,12 @@ def plan_chunk_gather(plan: AttentionPlan, frames: range) -> tuple[list[int], Te
     return whole, torch.from_numpy(positions), GatherPlan(order, tuple(groups), own + len(positions))
 
 
-_made: WeakKeyDictionary[AttentionPlan, dict] = WeakKeyDictionary()
-
-
 def once(plan: AttentionPlan, key: Hashable, make: Callable[[], Any]) -> Any:
     """What `make` returns, made at the first call for this plan and key and kept as long as the plan."""
-    known = _made.setdefault(plan, {})
-    if key not in known:
+    if key not in plan.made:
         with torch.inference_mode(False):  # what inference makes first, training may use later
-            known[key] = make()
-    return known[key]
+            plan.made[key] = make()
+    return plan.made[key]
 
 
 def plan_gather(plan: AttentionPlan, device: torch.device | str = "cpu") -> GatherPlan:

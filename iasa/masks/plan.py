@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,10 @@ class AttentionPlan:
     region_bits: Tensor  # uint8 [f, n], bit order REGIONS
     distance: Tensor | None = None  # float [f, f]
     options: MaskOptions = MaskOptions()
+    made: dict = field(default_factory=dict, init=False, repr=False)  # what attention has made of it, to be used again
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"made": {}}  # a copy makes its own
 
     def __post_init__(self) -> None:
         check_options(self.options)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import math
+import pickle
 import time
+import weakref
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -95,6 +100,22 @@ def test_a_traced_call_treats_them_alike(name):
     traced = torch.compile(lambda *x: sparse_attention(*x, plan, name), backend="eager", fullgraph=True)
     torch.testing.assert_close(traced(q, k, v), wanted, atol=1e-6, rtol=0)
     torch.testing.assert_close(traced(q, k, bad), wanted_bad, atol=1e-6, rtol=0, equal_nan=True)
+
+
+def test_what_is_made_of_a_plan_lives_and_dies_with_it():
+    """In no dictionary of all plans: a traced call guarded it, and broke when another plan died meanwhile."""
+    plan = random_plan(3)
+    x = torch.randn(1, 2, 24, 8)
+    sparse_attention(x, x, x, plan, "cpu")
+    made = next(iter(plan.made.values()))
+    sparse_attention(x, x, x, plan, "cpu")
+    assert next(iter(plan.made.values())) is made
+    for copied in (replace(plan), copy.deepcopy(plan), pickle.loads(pickle.dumps(plan))):
+        assert not copied.made and torch.equal(copied.region_bits, plan.region_bits)
+    gone = weakref.ref(plan)
+    del plan
+    gc.collect()
+    assert gone() is None
 
 
 # empty calls, refusals
