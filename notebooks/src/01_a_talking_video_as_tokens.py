@@ -411,7 +411,7 @@ Video(str(out), embed=True)  # with sound
 from importlib.util import find_spec
 
 if find_spec("mediapipe") is None:
-    print("mediapipe, which finds the person in a picture, is not installed: this is the drawn speaker again")
+    print("mediapipe, which finds the person in a picture, is missing: the drawn speaker again")
 else:
     from iasa.avatar.example_people import find_picture
     from iasa.avatar.speaker import photograph_speaker
