@@ -94,8 +94,8 @@ export async function copyLink() {
 export function onAddress(reopen, repaint) {
   on("settings", remember);
   remember();
-  window.addEventListener("hashchange", () => {
-    restore(location.hash.slice(1));
+  window.addEventListener("hashchange", (event) => {
+    restore(new URL(event.newURL).hash.slice(1)); // location's own may be what `remember` has written since
     reopen();
   });
   if (!embedded()) return;
