@@ -350,10 +350,6 @@ def train_motion(
     return trainer.averaged(), trainer
 
 
-def _codebook_steps(run: Path) -> int:
-    return json.loads((find_checkpoint(run / "codebooks") / "state.json").read_text())["step"]
-
-
 def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -> dict:
     """The stage `motion` of `iasa train`; returns a report for --json."""
     run, shipped = options.run / "motion", shipped_weights("motion")
@@ -368,7 +364,8 @@ def run_motion(options: TrainOptions, schedule: Schedule, preset: TrainPreset) -
     bank = make_bank(run)  # read back
     before = [] if anew else [read_card("motion")]
     card = make_card(model, trainer, bank, before)
-    card["codebook_steps"] = before[0]["codebook_steps"] if before else _codebook_steps(run)
+    state = find_checkpoint(run / "codebooks") / "state.json"
+    card["codebook_steps"] = before[0]["codebook_steps"] if before else json.loads(state.read_text())["step"]
     if trainer.accelerator.is_main_process:
         save_weights(model, run / "export", card)
         if options.export:
