@@ -31,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.clips,
         help=f"data: training clips to render, beside 48 held-out ones (default: {default.clips})",
     )
-    pairs = "data: pairs for restore of {}, instead of clips"
-    parser.add_argument("--pairs", action="store_true", help=pairs.format("as many drawn speakers as --clips"))
+    parser.add_argument("--pairs", action="store_true", help="data: pairs for restore, instead of clips for the others")
     for name, of in (
-        ("--photos", "the photographs in this folder"),
-        ("--videos", "the people in this folder's videos"),
+        ("--photos", "photographs, moved by their layers"),
+        ("--takes", "takes: folders of 25 PNG files of one person, the first of which is the photograph"),
+        ("--videos", "videos of people"),
     ):
-        parser.add_argument(name, type=input_folder, metavar="DIR", help=pairs.format(of))
+        parser.add_argument(
+            name, type=input_folder, metavar="DIR", help=f"data: of this folder's {of}, instead of drawn speakers"
+        )
     parser.add_argument(
         "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
     )

@@ -5,7 +5,7 @@
   <name>.xy.npy        float32 [clips, 1 + length, 133, 2]; <name>.confidence.npy float16 [clips, 1 + length, 133]
   <name>.latents.npy   float16 [clips, 1 + length / 2, c, h, w], written by `encode_shards` (the reference is a still pair)
 A clip is `segments` runs of consecutive frames out of one performance, so that a window of it holds both neighbours in
-time and moments that lie further apart.
+time and moments that lie further apart. Clips of people (`photo_clips`) bring their warped layers along.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -114,13 +114,13 @@ def make_shards(
 
 def _made(folder: Path, split: str) -> list[tuple[int, int]]:
     """The first number of every complete shard, and how many clips it holds."""
-    paths = sorted(Path(folder).glob(f"{split}_*.frames.npy"))
+    paths = sorted(Path(folder).glob(f"{split}_[0-9]*.frames.npy"))
     return [(int(path.name.split(".")[0].split("_")[1]), len(np.load(path, mmap_mode="r"))) for path in paths]
 
 
 def count_clips(folder: Path) -> int:
     """How many clips there are to learn from."""
-    return sum(count for _, count in _made(folder, "train"))
+    return sum(len(np.load(path, mmap_mode="r")) for path in Path(folder).glob("train_*.frames.npy"))
 
 
 _corpus: list[Utterance] = []  # of a process that renders
@@ -143,6 +143,7 @@ class Shard:
     xy: np.ndarray
     confidence: np.ndarray
     latents: np.ndarray | None
+    warped: np.ndarray | None = None  # a photograph's layers at the poses; else the warp of drawn speakers is made anew
 
     @property
     def encoded(self) -> np.ndarray:
@@ -157,13 +158,14 @@ def find_shards(folder: Path, split: str) -> list[Shard]:
     shards = []
     for path in sorted(Path(folder).glob(f"{split}_*.frames.npy")):
         stem = path.name.removesuffix(".frames.npy")
-        latents = path.with_name(f"{stem}.latents.npy")
+        latents, warped = (path.with_name(f"{stem}.{kind}.npy") for kind in ("latents", "warped"))
         shards.append(
             Shard(
                 np.load(path, mmap_mode="r"),
                 np.load(path.with_name(f"{stem}.xy.npy")),
                 np.load(path.with_name(f"{stem}.confidence.npy")),
                 np.load(latents, mmap_mode="r") if latents.exists() else None,
+                np.load(warped, mmap_mode="r") if warped.exists() else None,
             )
         )
     if not shards:
@@ -241,15 +243,18 @@ class CropSampler:
     def _pair(self, rng: np.random.Generator) -> list[tuple[Tensor, ...]]:
         shard = self.shards[rng.integers(len(self.shards))]
         clip, length, side = int(rng.integers(len(shard.frames))), *shard.frames.shape[1:3]
-        first = int(rng.integers(1, length - FRAMES_PER_LATENT + 1)) if rng.random() > 0.1 else 0
-        pair = [0] * FRAMES_PER_LATENT if first == 0 else list(range(first, first + FRAMES_PER_LATENT))
+        moves = shard.warped is not None or rng.random() > 0.1
+        first = int(rng.integers(1, length - FRAMES_PER_LATENT + 1)) if moves else 0
+        pair = np.arange(first, first + FRAMES_PER_LATENT) if first else np.zeros(FRAMES_PER_LATENT, int)
         reference = 0 if rng.random() < self.rest_share else int(rng.integers(length))
         xy, confidence = (torch.from_numpy(part[clip]).float() for part in (shard.xy, shard.confidence))
-        image = to_model_images(shard.frames[clip, reference])[None]
-        warped = warp_reference(
-            image, xy[None, reference], confidence[None, reference], xy[None, pair], confidence[None, pair]
-        )
-        truth, warped = to_model_images(shard.frames[clip, pair]).flatten(0, 1), warped[0].flatten(0, 1)
+        if shard.warped is None:
+            pose, points = xy[None, pair], confidence[None, pair]
+            image = to_model_images(shard.frames[clip, reference])[None]
+            warped = warp_reference(image, xy[None, reference], confidence[None, reference], pose, points)[0]
+        else:
+            warped = to_model_images(shard.warped[clip, pair - 1])
+        truth, warped = to_model_images(shard.frames[clip, pair]).flatten(0, 1), warped.flatten(0, 1)
         hands = [LEFT_HAND, RIGHT_HAND] if rng.random() < 0.5 else [RIGHT_HAND, LEFT_HAND]
         crops = []
         for part in (hands[0], FACE, hands[1] if rng.random() < 0.5 else None):
@@ -286,15 +291,26 @@ class Window:
     image: Tensor  # [b, 3, H, W] the reference picture
     xy: Tensor  # [b, 1 + f, t, 133, 2]
     confidence: Tensor  # [b, 1 + f, t, 133]
+    layers: tuple[Tensor | None, ...] = field(
+        default=(), kw_only=True
+    )  # of each clip [f t, 3, H, W], if it brings them
 
     def to(self, device: torch.device) -> Window:
-        return Window(*(part.to(device) for part in (self.latents, self.image, self.xy, self.confidence)))
+        parts = (part.to(device) for part in (self.latents, self.image, self.xy, self.confidence))
+        return Window(*parts, layers=tuple(None if one is None else one.to(device) for one in self.layers))
 
     @torch.no_grad()
     def with_base(self, autoencoder: Autoencoder) -> WarpedWindow:
         """The same window with the reference warped to its poses."""
-        poses = self.xy[:, 1:].flatten(1, 2), self.confidence[:, 1:].flatten(1, 2)
-        warped = warp_reference(self.image, self.xy[:, 0, 0], self.confidence[:, 0, 0], *poses)
+        layers = self.layers or (None,) * len(self.image)
+        drawn = [i for i, given in enumerate(layers) if given is None]
+        parts = list(layers)
+        if drawn:
+            poses = self.xy[drawn, 1:].flatten(1, 2), self.confidence[drawn, 1:].flatten(1, 2)
+            made = warp_reference(self.image[drawn], self.xy[drawn, 0, 0], self.confidence[drawn, 0, 0], *poses)
+            for i, one in zip(drawn, made, strict=True):
+                parts[i] = one
+        warped = torch.stack([one for one in parts if one is not None])
         base = torch.cat([self.latents[:, :1], autoencoder.encode(warped).float()], 1)
         return WarpedWindow(self.latents, self.image, self.xy, self.confidence, base, warped)
 
@@ -333,13 +349,15 @@ class WindowSampler:
         return self.shards[shard], number - int(self.starts[shard])
 
     @staticmethod
-    def stack(parts: list[tuple[np.ndarray, ...]]) -> Window:
-        latents, image, xy, confidence = (np.stack(part) for part in zip(*parts, strict=True))
+    def stack(parts: list[tuple]) -> Window:  # of `read_window`
+        *columns, layers = zip(*parts, strict=True)
+        latents, image, xy, confidence = (np.stack(column) for column in columns)
         return Window(
             torch.from_numpy(latents).float(),
             to_model_images(image),
             torch.from_numpy(xy).float(),
             torch.from_numpy(confidence).float(),
+            layers=tuple(None if one is None else to_model_images(one) for one in layers),
         )
 
     def _one(self, rng: np.random.Generator, index: int | None):
@@ -351,12 +369,13 @@ class WindowSampler:
         total = shard.encoded.shape[1] - 1
         start = int(rng.integers(1, total - self.frames + 2))
         chosen = np.arange(start, start + self.frames)
-        reference = 0 if rng.random() < self.rest_share else int(rng.integers(1, total + 1))
+        photo = shard.warped is not None  # its layers are those of picture 0
+        reference = 0 if photo or rng.random() < self.rest_share else int(rng.integers(1, total + 1))
         return shard, clip, reference, chosen
 
 
 def read_window(shard: Shard, clip: int, reference: int, chosen: np.ndarray):
-    """Latents, reference picture, xy and confidence of latent frames `chosen`, behind the one named `reference`.
+    """Latents, reference picture, xy, confidence and layers of latent frames `chosen`, behind the one named `reference`.
 
     Latent frame 0 is the still reference pair; latent frame i >= 1 holds pictures 2 i - 1 and 2 i.
     """
@@ -368,6 +387,7 @@ def read_window(shard: Shard, clip: int, reference: int, chosen: np.ndarray):
         np.asarray(shard.frames[clip, pictures[0, 0]]),
         shard.xy[clip][pictures],
         shard.confidence[clip][pictures],
+        None if shard.warped is None else np.asarray(shard.warped[clip, pictures[1:].reshape(-1) - 1]),
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +149,7 @@ class MemoryWindow(WarpedWindow):
 
     def to(self, device: torch.device) -> MemoryWindow:
         moved = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
-        return MemoryWindow(**moved, pictures=self.pictures)
+        return replace(self, **moved)
 
 
 def make_window(

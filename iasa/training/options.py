@@ -32,9 +32,10 @@ class TrainOptions:
     run: Path = Path("runs")  # folder for data, checkpoints, sample grids and logs
     preset: str | None = None  # of iasa.config.PRESETS; None: the stage's own
     steps: int | None = None  # updates; None: STAGE_STEPS
-    clips: int = 2000  # stage data: training clips, or speakers of --pairs
-    pairs: bool = False  # stage data: drawn speakers' pairs for stage restore, instead of clips
-    photos: Path | None = None  # stage data: a folder of photographs whose pairs stage restore learns from
+    clips: int = 2000  # stage data: training clips, of photographs too, or speakers of --pairs
+    pairs: bool = False  # stage data: pairs for stage restore, instead of clips for the others
+    photos: Path | None = None  # stage data: a folder of photographs to learn from, instead of drawn speakers
+    takes: Path | None = None  # stage data: a folder of takes, likewise
     videos: Path | None = None  # stage data: a folder of videos, likewise
     first: int = 0  # stage data: the first clip's number; another number is another speaker
     resume: bool = False  # go on from the checkpoint under `run`; refused where there is none

@@ -59,13 +59,15 @@ def run_stage(options: TrainOptions) -> dict:
         return train_all(options, run_stage)
     data = options.run / "data"
     if options.minutes is not None and (
-        options.stage == "memory_data" or options.pairs or options.photos or options.videos
+        options.stage == "memory_data" or options.pairs or options.takes or options.videos
     ):
         raise InputError(
-            "--minutes is for the clips of stage data and for stages that learn; these data take what they take"
+            "--minutes is for drawn clips, for those of photographs and for stages that learn; these data take what they take"
         )
-    if options.stage == "data" and (options.pairs or options.photos or options.videos):
+    if options.stage == "data" and options.pairs:
         return _make_pairs(options, data / "pairs")
+    if options.stage == "data" and (options.photos or options.takes or options.videos):
+        return _make_people(options, data)
     if options.stage == "restore":
         return _train_restorer(options, data / "pairs")
     if options.stage == "data":
@@ -110,20 +112,39 @@ def run_stage(options: TrainOptions) -> dict:
     return {"stage": options.stage, "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
 
 
+def _make_people(options: TrainOptions, folder: Path) -> dict:
+    """Clips of photographs, takes and videos, which lie beside the drawn ones."""
+    from iasa.training import photo_clips
+    from iasa.training.datasets import count_clips
+    from iasa.training.restore_data import read_photos
+    from iasa.training.speech_data.corpus import make_corpus
+
+    refused = []
+    if options.takes:
+        refused += photo_clips.make_take_clips(folder, options.takes)
+    if options.videos:
+        refused += photo_clips.make_video_clips(folder, options.videos)
+    if options.photos:
+        until = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
+        corpus = make_corpus("train", options.run / "corpus", PAIR_UTTERANCES)
+        refused += photo_clips.make_photo_clips(folder, read_photos(options.photos), corpus, options.clips, until)
+    return {"stage": "data", "clips": count_clips(folder), "refused": refused}
+
+
 def _make_pairs(options: TrainOptions, folder: Path) -> dict:
-    """Data of stage restore."""
+    """Data of stage restore: of photographs and videos, or of drawn speakers."""
     from iasa.training.restore_data import make_photo_shards, make_speaker_shards, read_photos
     from iasa.training.speech_data.corpus import make_corpus
     from iasa.training.video_data import make_video_shards
 
+    if options.takes:
+        raise InputError("--takes makes clips; pairs are made of --photos, of --videos, or of drawn speakers")
     refused = make_video_shards(folder, options.videos) if options.videos else []
-    if not (options.photos or options.pairs):
-        return _describe_pairs(folder, refused)
-    corpus = make_corpus("train", options.run / "corpus", PAIR_UTTERANCES)
     if options.photos:
+        corpus = make_corpus("train", options.run / "corpus", PAIR_UTTERANCES)
         refused += make_photo_shards(folder, read_photos(options.photos), corpus, PHOTO_ROUNDS)
-    if options.pairs:
-        make_speaker_shards(folder, options.clips, corpus)
+    elif not options.videos:
+        make_speaker_shards(folder, options.clips, make_corpus("train", options.run / "corpus", PAIR_UTTERANCES))
         make_speaker_shards(folder, HELDOUT_SPEAKERS, make_corpus("heldout", options.run / "corpus"), heldout=True)
     return _describe_pairs(folder, refused)
 
@@ -147,7 +168,7 @@ def _train_restorer(options: TrainOptions, data: Path) -> dict:
         model, trainer = train_restorer(data, run, schedule, preset.batch, start, resume, options.stop_after)
     except FloatingPointError as error:
         raise InputError(f"{error}; go on from there with --resume, and lower rates if it happens again") from error
-    seen = {word: _people(data, kind) for kind, word in (("photo", "photographs"), ("video", "videos"))}
+    seen = {word: _people(data, f"restore_{kind}_") for kind, word in (("photo", "photographs"), ("video", "videos"))}
     people = [f"{len(names)} {word}: {', '.join(names)}" for word, names in seen.items() if names]
     card = {
         **make_card("restore", trainer, data, "restore", read_card(shipped) if shipped else None),
@@ -160,10 +181,20 @@ def _train_restorer(options: TrainOptions, data: Path) -> dict:
     return {"stage": "restore", "steps": trainer.step, "seconds": round(trainer.seconds, 1), "card": card}
 
 
-def _people(data: Path, kind: str) -> list[str]:
-    """The names of the photographs or videos that the shards of a folder were made of."""
-    start = f"restore_{kind}_"
-    return sorted({path.stem.rsplit("_", 1)[0].removeprefix(start) for path in data.glob(f"{start}*.npz")})
+def _people(data: Path, start: str) -> list[str]:
+    """What the shards of a folder whose names begin with `start` were made of."""
+    return sorted(
+        {path.name.split(".")[0].rsplit("_", 1)[0].removeprefix(start) for path in data.glob(f"{start}*.np?")}
+    )
+
+
+def describe_data(data: Path) -> str:
+    """What a card says of the clips of a folder."""
+    kinds = (("photo", "photographs moved by their layers"), ("take", "rendered or filmed takes"), ("video", "videos"))
+    seen = [(word, _people(data, f"train_{kind}_")) for kind, word in kinds]
+    people = [f"{len(names)} {word} ({', '.join(names)})" for word, names in seen if names]
+    drawn = "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s"
+    return "; ".join([drawn, *(people or ["no real people"])])
 
 
 def export(model: ModelMixin, run: Path, options: TrainOptions, card: dict) -> None:
@@ -331,7 +362,7 @@ def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict 
         "began_at": f"{before['name']}, {before['steps']} steps, {before.get('made_by', '')}".rstrip(", ")
         if before
         else "noise",
-        "data": "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s; no real people",
+        "data": describe_data(data),
         "clips": count_clips(data),
         "steps": trainer.step + refined["steps"],
         "seconds": round(trainer.seconds + refined["seconds"]),

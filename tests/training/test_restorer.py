@@ -126,4 +126,4 @@ def test_the_command_makes_pairs_and_trains_on_them(tmp_path, monkeypatch):
     assert report["steps"] == 2 and "no real people" in report["card"]["data"]
     assert (tmp_path / "out" / "restorer" / "config.json").exists()
     with pytest.raises(InputError, match="holds no photographs"):
-        run_stage(TrainOptions("data", run=tmp_path, photos=tmp_path))
+        run_stage(TrainOptions("data", run=tmp_path, pairs=True, photos=tmp_path))

@@ -123,7 +123,8 @@ def test_a_latent_frame_is_read_with_its_own_pictures_and_poses(shards):
     codec = Autoencoder(latent_channels=4, widths=(16, 16, 16))
     encode_shards(shards, "train", codec)
     shard = find_shards(shards, "train")[0]
-    latents, image, xy, confidence = read_window(shard, 2, 0, np.array([1, 4]))
+    latents, image, xy, confidence, layers = read_window(shard, 2, 0, np.array([1, 4]))
+    assert layers is None
     assert latents.shape == (3, 4, 2, 2) and xy.shape == (3, 2, COUNT, 2) and confidence.shape == (3, 2, COUNT)
     np.testing.assert_array_equal(image, shard.frames[2, 0])
     np.testing.assert_array_equal(xy[0], np.stack([shard.xy[2, 0]] * 2))

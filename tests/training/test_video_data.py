@@ -95,7 +95,7 @@ def test_videos_of_nobody_are_refused_by_name(film, tmp_path, monkeypatch):
     monkeypatch.setattr(
         video_data, "make_video_shards", lambda folder, videos: [f"{videos.name} into {folder.relative_to(tmp_path)}"]
     )
-    report = run_stage(TrainOptions("data", run=tmp_path, videos=tmp_path / "videos"))
+    report = run_stage(TrainOptions("data", run=tmp_path, pairs=True, videos=tmp_path / "videos"))
     assert report == {"stage": "data", "shards": 0, "refused": ["videos into data/pairs"]}
     with pytest.raises(InputError, match="there are no videos"):
         video_data.find_videos(tmp_path)

@@ -1,0 +1,210 @@
+"""Clips of people: the reference is another moment than the truth, the layers come along, and every sampler hands them on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sample_photographs import astronaut_photograph
+
+pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
+pytest.importorskip("skia", reason="speakers are drawn with Skia: pip install skia-python")
+
+from iasa import keypoints as kp  # noqa: E402
+from iasa.avatar.identity import make_identity  # noqa: E402
+from iasa.avatar.moving_parts import find_parts  # noqa: E402
+from iasa.avatar.renderer import Renderer  # noqa: E402
+from iasa.avatar.rig import make_keypoints, rest_motion  # noqa: E402
+from iasa.config import InputError  # noqa: E402
+from iasa.media.writer import write_video  # noqa: E402
+from iasa.models.autoencoder import Autoencoder  # noqa: E402
+from iasa.training import photo_clips, stages  # noqa: E402
+from iasa.training.datasets import (  # noqa: E402
+    CropSampler,
+    WindowSampler,
+    count_clips,
+    encode_shards,
+    find_shards,
+    read_window,
+)
+from iasa.training.options import TrainOptions  # noqa: E402
+from iasa.training.photo_clips import LENGTH, SEGMENT, PhotoClip, choose_frames, save_shard  # noqa: E402
+from iasa.training.restore_data import draw_photograph  # noqa: E402
+from iasa.training.speech_data import corpus  # noqa: E402
+from iasa.warp.layered_warp import LayeredWarp  # noqa: E402
+from iasa.warp.reference_warp import warp_reference  # noqa: E402
+
+
+def decibel(a, b):
+    return 10 * np.log10(255**2 / max(1e-9, ((a.astype(float) - b) ** 2).mean()))
+
+
+def turning(frames, reach=0.1):
+    """A head that turns from one side to the other."""
+    motion = rest_motion(frames, rest=1)
+    head = np.zeros_like(motion.head)
+    head[:, 0] = np.linspace(-reach, reach, frames)
+    return replace(motion, head=head)
+
+
+def test_frames_are_runs_of_neighbours():
+    chosen = choose_frames(200, np.random.default_rng(0)).reshape(-1, SEGMENT)
+    assert chosen.size == LENGTH and (np.diff(chosen, axis=1) == 1).all() and len(set(chosen[:, 0])) > 1
+    assert choose_frames(3, np.random.default_rng(0)).max() == 2
+
+
+def test_a_moving_photograph_is_seen_from_another_moment():
+    photo = astronaut_photograph()
+    parts = find_parts(photo)
+    warp = LayeredWarp(photo, photo.image.shape[0], parts.moving)
+    clip = photo_clips.photograph_clip(warp, parts, turning(60, 0.2), np.random.default_rng(3))
+    assert clip.frames.shape == (1 + LENGTH, 256, 256, 3) and clip.warped.shape == (LENGTH, 256, 256, 3)
+    made, still = decibel(clip.warped, clip.frames[1:]), decibel(clip.frames[:1].repeat(LENGTH, 0), clip.frames[1:])
+    assert made > still + 1 and made > 23, "the layers reach what the photograph does not show"
+    assert made < 45, "they are warped twice, the truth once"
+    nose = clip.xy[:, kp.NOSE, 0]
+    assert np.ptp(nose[1:]) > 0.01 and (np.abs(nose[1:] - nose[0]) > 1e-3).any()
+    assert decibel(clip.frames[0], photo.image[::2, ::2]) < 30, "the reference is no picture at rest"
+
+
+def test_other_light_keeps_the_picture_and_its_size():
+    picture = astronaut_photograph().image
+    made = [photo_clips.photographed(picture, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(one.shape == picture.shape and one.dtype == np.uint8 for one in made)
+    brightness = np.array([one.mean() for one in made])
+    assert np.ptp(brightness) > 20 and brightness.min() > 15
+    alike = [
+        max(np.corrcoef(one[..., 1].ravel(), side[..., 1].ravel())[0, 1] for side in (picture, picture[:, ::-1]))
+        for one in made
+    ]
+    assert min(alike) > 0.9 and any(
+        np.corrcoef(one[..., 1].ravel(), picture[..., 1].ravel())[0, 1] < 0.5 for one in made
+    )
+
+
+def coded_clip(seed, size=32):
+    """Layers of frame i have the level 5 i, so that they tell which they are."""
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (1 + LENGTH, size, size, 3), dtype=np.uint8)
+    warped = np.broadcast_to(5 * np.arange(1, 1 + LENGTH, dtype=np.uint8)[:, None, None, None], frames[1:].shape)
+    xy = rng.uniform(0.2, 0.8, (1 + LENGTH, kp.COUNT, 2)).astype(np.float32)
+    return PhotoClip(frames, xy, np.ones((1 + LENGTH, kp.COUNT), np.float32), warped)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    save_shard(tmp_path, "train_photo_a_000", [coded_clip(0), coded_clip(1)])
+    drawn = coded_clip(2)
+    for field in ("xy", "confidence", "frames"):
+        np.save(tmp_path / f"train_000000.{field}.npy", getattr(drawn, field)[None])
+    return tmp_path
+
+
+def test_windows_of_people_carry_their_own_layers_and_those_of_the_drawn_are_made(shards):
+    codec = Autoencoder(latent_channels=4, widths=(16, 16, 16))
+    encode_shards(shards, "train", codec)
+    drawn, people = find_shards(shards, "train")
+    assert drawn.warped is None and people.warped is not None and count_clips(shards) == 3
+    sampler = WindowSampler([drawn, people], 2)
+    rng = np.random.default_rng(0)
+    chosen = [sampler._one(rng, index) for index in range(12)]
+    assert {0} == {reference for shard, _, reference, _ in chosen if shard is people} and any(
+        reference for shard, _, reference, _ in chosen if shard is drawn
+    )
+    parts = [next(one for one in chosen if one[0] is shard) for shard in (people, drawn)]
+    window = sampler.stack([read_window(*one) for one in parts]).with_base(codec)
+    levels = ((window.warped[0].mean((1, 2, 3)) + 1) * 127.5).round()
+    first = 1 + 2 * (int(parts[0][3][0]) - 1)
+    np.testing.assert_allclose(levels, 5 * np.arange(first, first + 4), atol=0.1)
+    pose, points = window.xy[1:, 1:].flatten(1, 2), window.confidence[1:, 1:].flatten(1, 2)
+    made = warp_reference(window.image[1:], window.xy[1:, 0, 0], window.confidence[1:, 0, 0], pose, points)
+    torch.testing.assert_close(window.warped[1:], made)
+
+
+def test_crops_show_the_layers_of_their_own_frames(shards):
+    people = [shard for shard in find_shards(shards, "train") if shard.warped is not None]
+    sampler = CropSampler(people, 16)
+    for seed in range(4):
+        crops = sampler.sample(np.random.default_rng(seed), 3)
+        levels = ((crops.warped.unflatten(1, (2, 3)).mean((2, 3, 4)) + 1) * 127.5).round()
+        frame = levels[0, 0] / 5
+        assert (levels == levels[0]).all() and levels[0, 1] == levels[0, 0] + 5
+        same = [torch.isclose(torch.from_numpy(shard.xy[:, int(frame)]).float(), crops.xy[0, 0]).all((1, 2)).any()
+                for shard in people]  # fmt: skip
+        assert any(same), "poses and layers are of one frame"
+
+
+def test_a_take_is_its_first_picture_driven_by_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_clips, "JITTER", 0.0)
+    identity, motion = make_identity(2), turning(1 + LENGTH)
+    renderer = Renderer(identity, 512)
+    pictures = renderer.render(motion)
+    for name, count in (("0000", 1 + LENGTH), ("0001", 3)):
+        (tmp_path / "takes" / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(pictures[number]).save(tmp_path / "takes" / name / f"{number:02d}.png")
+    poses = make_keypoints(identity, motion)
+
+    def find_poses(seen, fps):
+        np.testing.assert_array_equal(seen, pictures[1:])
+        return replace(poses[1:], fps=fps)
+
+    def take(picture, framing):
+        assert framing == "whole" and (picture == pictures[0]).all()
+        return draw_photograph(identity, motion, renderer)
+
+    refused = photo_clips.make_take_clips(tmp_path / "data", tmp_path / "takes", find_poses, take)
+    assert refused == [f"0001: 3 PNG files; a take has {1 + LENGTH}"]
+    (shard,) = find_shards(tmp_path / "data", "train")
+    frames, warped = shard.frames[0], shard.warped[0]
+    np.testing.assert_allclose(shard.xy[0, 1:, kp.FACE], poses.xy[1:, kp.FACE], atol=1e-4)
+    assert decibel(frames[-1], pictures[-1].reshape(256, 2, 256, 2, 3).mean((1, 3))) > 40
+    assert decibel(warped[-1], frames[-1]) > decibel(frames[0], frames[-1]) + 1
+    (tmp_path / "takes" / "0000").rename(tmp_path / "0000")
+    with pytest.raises(InputError, match="none of the takes .* 3 PNG files"):
+        photo_clips.make_take_clips(tmp_path / "other", tmp_path / "takes", find_poses, take)
+
+
+def test_a_video_gives_clips_of_its_best_frame(tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_clips, "VIDEO_LENGTH", 10)
+    identity, motion = make_identity(2), turning(10)
+    renderer = Renderer(identity, 512)
+    pictures, poses, taken = renderer.render(motion), make_keypoints(identity, motion), []
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "talk.mp4", pictures, fps=25.0)
+
+    def find_poses(seen, fps):
+        return replace(poses[: sum(1 for _ in seen)], fps=fps)
+
+    def take(picture, framing):
+        number = int(np.abs(pictures.astype(int) - picture).mean((1, 2, 3)).argmin())
+        taken.append(number)
+        return draw_photograph(identity, motion[number:], renderer)
+
+    assert photo_clips.make_video_clips(tmp_path / "data", tmp_path / "videos", find_poses, take) == []
+    (shard,) = find_shards(tmp_path / "data", "train")
+    assert len(taken) == 1 and shard.frames.shape[1] == 1 + LENGTH and shard.warped is not None
+    (name,) = (path.name for path in (tmp_path / "data").glob("*.frames.npy"))
+    assert name == "train_video_talk_000.frames.npy"
+
+
+def test_the_command_makes_clips_and_the_card_names_who_was_seen(tmp_path, monkeypatch):
+    from sample_photographs import astronaut
+
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(astronaut()).save(tmp_path / "photos" / "eileen.png")
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "photos" / "wall.png")
+    monkeypatch.setattr(photo_clips, "CLIPS", 1)
+    monkeypatch.setattr(corpus, "make_corpus", lambda *of: [SimpleNamespace(features=None)])
+    monkeypatch.setattr(photo_clips, "generate_gestures", lambda features, seed: turning(30))
+    report = stages.run_stage(TrainOptions("data", run=tmp_path, photos=tmp_path / "photos", clips=2))
+    assert report["clips"] == 1 and len(report["refused"]) == 1 and report["refused"][0].startswith("wall: ")
+    card = stages.describe_data(tmp_path / "data")
+    assert card.endswith("; 1 photographs moved by their layers (eileen)")
+    assert stages.describe_data(tmp_path / "nowhere").endswith("; no real people")
+    with pytest.raises(InputError, match="--takes makes clips"):
+        stages.run_stage(TrainOptions("data", run=tmp_path, pairs=True, takes=tmp_path))
