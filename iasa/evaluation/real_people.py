@@ -29,7 +29,7 @@ from iasa.pipeline import CoSpeechPipeline
 from iasa.pose import extract_keypoints
 from iasa.pose.filter import choose_frame
 
-ROWS = ("static", LAYERS, RESTORED, "student")
+ROWS = ("static", LAYERS, RESTORED, "student", "teacher")
 DEFAULT_ROWS = ("static", LAYERS, "student")  # no restorer ships
 SPEAKING = "tea"  # the clip of speech
 SAMPLED = 10  # frames: every so many are looked at for identity and room

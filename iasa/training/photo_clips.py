@@ -37,6 +37,7 @@ CLIPS = 4  # of one shard: one photograph's, whose arrays are 37 MiB
 SEGMENTS, SEGMENT = 3, 8  # runs of video frames in a clip
 LENGTH = SEGMENTS * SEGMENT
 VIDEO_LENGTH = 50  # frames of a video's clip: two seconds
+TURNS = 3  # clips of a take, each from another of its pictures
 CLOSE = 0.3  # of a photograph's later turns show head and shoulders alone
 JITTER = 0.0012  # image units: a detector's points are never exact
 Taker = Callable[[np.ndarray, str], Photograph]  # picture, framing
@@ -188,31 +189,49 @@ def make_photo_clips(
 def make_take_clips(
     folder: Path, takes: Path, find_poses: PoseFinder = find_each, take: Taker = take_photograph, split: str = "train"
 ) -> list[str]:
-    """A shard of each take: a folder of 1 + LENGTH pictures; those that are there are kept. Returns a sentence for each that is
-    no use.
+    """A shard of each take: a folder of 1 + LENGTH pictures, of which the first is the photograph, and then others, in another
+    light and perhaps mirrored. Shards that are there are kept. Returns a sentence for each take that is no use.
 
     Raises InputError if none of them is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     refused, made = [], 0
     for number, path in enumerate(sorted(one for one in takes.iterdir() if one.is_dir())):
-        shard = f"{split}_take_{path.name}"
+        shard = f"{split}_take_{path.name}_000"
         if not (folder / f"{shard}.frames.npy").exists():
             files = sorted(path.glob("*.png"))
             if len(files) != 1 + LENGTH:
                 refused.append(f"{path.name}: {len(files)} PNG files; a take has {1 + LENGTH}")
                 continue
             try:
-                pictures = np.stack([read_image(one) for one in files])
-                poses = find_poses(pictures[1:], VIDEO_FPS)
-                save_shard(folder, shard, [take_clip(pictures, poses, np.random.default_rng([number, 23]), take)])
+                clips = _take_turns(np.stack([read_image(one) for one in files]), number, find_poses, take)
             except InputError as error:
                 refused.append(f"{path.name}: {error}")
                 continue
+            save_shard(folder, shard, clips)
         made += 1
     if not made:
         raise InputError("none of the takes can be learnt from: {first}", first="; ".join(refused[:3]))
     return refused
+
+
+def _take_turns(pictures: np.ndarray, number: int, find_poses: PoseFinder, take: Taker) -> list[PhotoClip]:
+    """The take, and from others of its pictures where these show enough."""
+    clips = []
+    for turn in range(TURNS):
+        rng = np.random.default_rng([number, turn, 23])
+        if turn:
+            seed, first = int(rng.integers(2**31)), int(rng.integers(1, len(pictures)))
+            shown = np.stack([photographed(one, np.random.default_rng(seed)) for one in pictures])
+            shown[0] = shown[first]
+        else:
+            shown = pictures
+        try:
+            clips.append(take_clip(shown, find_poses(shown[1:], VIDEO_FPS), rng, take))
+        except InputError:
+            if not turn:
+                raise
+    return clips
 
 
 def make_video_clips(
