@@ -17,7 +17,8 @@ from pathlib import Path
 from PIL import Image
 
 from examples.people import materials, stage
-from examples.people.bodies import Arm, Body
+from examples.people.bodies import Body, worn_file
+from examples.people.gestures import Arm, Pose
 from examples.people.materials import Color, Paint, dyed, tinted
 from iasa.paths import PEOPLE
 
@@ -93,36 +94,27 @@ CAST = {
 }  # fmt: skip
 
 
-def both_sides(face: dict[str, float]) -> dict[str, float]:
-    """anny's facial actions are the left's and the right's, but for one."""
-    return {
-        f"{action}{side}": amount
-        for action, amount in face.items()
-        for side in (("",) if action == "browInnerUp" else ("Left", "Right"))
-    }
-
-
 def build(person: Person, data: Path) -> None:
     """Put the person on the stage, the room around and the camera before."""
-    worn = data / "proxies"
-    body = Body(person.shape, person.local, both_sides(SMILE))
-    body.pose(person.left, person.right, person.head)
-    clothes = worn / "clothes" / person.suit
-    suit, covered = body.put_on(clothes / f"{person.suit}.json")
+    body = Body(person.shape, person.local, SMILE)
+    body.pose(Pose(person.left, person.right, person.head))
+    clothes = worn_file(data, "clothes", person.suit)
+    suit, covered = body.put_on(clothes)
     skin = body.skin(covered)
     stage.add("body", skin, materials.skin(data / "skins" / person.skin, person.tint, person.gamma), 2)
-    stage.add("suit", suit, materials.cloth(clothes / "textures", person.suit, person.paint), 2)
+    stage.add("suit", suit, materials.cloth(clothes.parent / "textures", person.suit, person.paint), 2)
     for kind, name, tint, finer in (
         ("hair", person.hair, person.hair_tint, 1), ("eyebrows", person.brows, BROWS, 0), ("eyelashes", person.lashes, LASHES, 0),
     ):  # fmt: skip
-        mesh, _ = body.put_on(worn / kind / name / f"{name}.json")
-        (picture,) = (worn / kind / name / "textures").glob("*.png")
+        worn = worn_file(data, kind, name)
+        mesh, _ = body.put_on(worn)
+        (picture,) = (worn.parent / "textures").glob("*.png")
         stage.add(kind, mesh, materials.hair(picture, tint), finer)
-    eyes = worn / "eyes" / "HighPolyEyes"
-    mesh, _ = body.put_on(eyes / "HighPolyEyes.json")
-    stage.add("eyes", mesh, materials.eye(eyes / "textures" / f"{person.eyes}.png"), 1)
+    eyes = worn_file(data, "eyes", "HighPolyEyes")
+    mesh, _ = body.put_on(eyes)
+    stage.add("eyes", mesh, materials.eye(eyes.parent / "textures" / f"{person.eyes}.png"), 1)
     top = float(skin.vertices[:, 2].max())  # of the helpers too, which hair hangs on
-    stage.light(top - 0.12, person.light)
+    stage.light(top - 0.12, stage.studio(person.light))
     stage.furnish(person.wall, person.side)
     stage.look(top - BELOW_TOP)
 

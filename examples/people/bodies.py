@@ -11,12 +11,16 @@ import anny
 import numpy as np
 import torch
 
+from examples.people.gestures import Arm, Pose
+
 FRONT = np.array([0.0, -1.0, 0.0])  # where a body looks; z is up, x to its left
 SKIN_VERTICES = 13380  # of MakeHuman's base mesh; what follows are helpers that clothes hang on
 BENDS = (0.75, 1.0, 0.7)  # of a finger's joints, in shares of the arm's `curl`
 SPREAD = {2: 5.0, 3: 1.0, 4: -3.0, 5: -8.0}  # degrees by which fingers part
 THUMB = ((4.0, 0.0), (6.0, -8.0), (12.0, -8.0))  # degrees that its joints bend and turn away
 LOWER_ARM = (0.3, 0.75)  # of the hand's twist, in the bones from elbow to wrist
+TRUNK, NECK = ("spine04", "spine03", "spine02"), ("neck02", "neck03", "head")  # bones that bend, in equal shares
+ONE_SIDED = ("browInnerUp", "jawOpen", "mouthFunnel")  # of anny's facial actions; the others are a left and a right one
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,15 @@ class Mesh:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """Where an arm points, as on the left side: for the right one x is mirrored."""
+class Worn:
+    """Hair, clothes or eyes of MakeHuman: each vertex is a mix of three of the body's and an offset."""
 
-    upper: tuple[float, float, float]
-    lower: tuple[float, float, float]
-    hand: tuple[float, float, float]
-    palm: tuple[float, float, float]  # what it faces
-    curl: float  # degrees
+    of: np.ndarray  # [V, 3] vertices of the body
+    mix: np.ndarray  # [V, 3]
+    offset: np.ndarray  # [V, 3], metres
+    faces: np.ndarray
+    uvs: np.ndarray
+    covered: np.ndarray  # bool, which of the body's vertices lie under it
 
 
 def unit(vector) -> np.ndarray:
@@ -54,6 +59,11 @@ def turn(axis, degrees: float) -> np.ndarray:
     k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = np.radians(degrees)
     return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+
+
+def lean(nod: float, aside: float, tilt: float) -> np.ndarray:
+    """[3, 3] from degrees."""
+    return turn((1, 0, 0), nod) @ turn((0, 0, 1), aside) @ turn((0, 1, 0), tilt)
 
 
 def swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -82,12 +92,10 @@ class Body:
     """One shape of anny, posed by turning its bones in the world's axes."""
 
     def __init__(self, shape: dict[str, float], local: dict[str, float], face: dict[str, float]):
-        model = load_model()
-        shape = dict.fromkeys(model.phenotype_labels, 0.5) | shape
-        given = model.get_tensor_inputs(None, shape, local, face)[1:]
-        rest = model.get_rest_model(model._get_phenotype_blendshape_coefficients(*given))
-        self.rest = rest["rest_vertices"][0].numpy().astype(float)
-        self.heads = rest["rest_bone_poses"][0, :, :3, 3].numpy().astype(float)
+        self.model = model = load_model()
+        self.shape, self.local = dict.fromkeys(model.phenotype_labels, 0.5) | shape, local
+        self.express(face)
+        self.first = self.rest  # clothes are cut by it, whatever the face does later
         self.names, self.parents = list(model.bone_labels), list(model.bone_parents)
         self.weights = np.zeros((len(self.rest), len(self.names)))
         rows = np.arange(len(self.rest))[:, None]
@@ -97,16 +105,25 @@ class Body:
         self.uvs = model.texture_coordinates.numpy()[model.face_texture_coordinate_indices.numpy()]
         self.turns = np.tile(np.eye(3), (len(self.names), 1, 1))  # of bones, against their rest
 
+    def express(self, face: dict[str, float]) -> None:
+        """Give the body at rest another face."""
+        given = self.model.get_tensor_inputs(None, self.shape, self.local, both_sides(face))[1:]
+        rest = self.model.get_rest_model(self.model._get_phenotype_blendshape_coefficients(*given))
+        self.rest = rest["rest_vertices"][0].numpy().astype(float)
+        self.heads = rest["rest_bone_poses"][0, :, :3, 3].numpy().astype(float)
+
     def head_of(self, bone: str) -> np.ndarray:
         return self.heads[self.names.index(bone)]
 
-    def pose(self, left: Arm, right: Arm, head: tuple[float, float, float]) -> None:
-        """`head`: degrees that it nods, turns and tilts."""
+    def pose(self, pose: Pose) -> None:
+        """All but its face."""
         fixed, added = {}, {}
-        for side, arm in (("L", left), ("R", right)):
+        for side, arm, sign in (("L", pose.left, -1), ("R", pose.right, 1)):
             self._pose_arm(side, arm, fixed, added)
-        share = turn((1, 0, 0), head[0] / 3) @ turn((0, 0, 1), head[1] / 3) @ turn((0, 1, 0), head[2] / 3)
-        added |= dict.fromkeys(("neck02", "neck03", "head"), share)
+            added[f"clavicle.{side}"] = turn((0, 1, 0), sign * pose.shrug)
+            added[f"eye.{side}"] = lean(*pose.gaze, 0)
+        added |= dict.fromkeys(NECK, lean(*(degrees / len(NECK) for degrees in pose.head)))
+        added |= dict.fromkeys(TRUNK, lean(*(degrees / len(TRUNK) for degrees in pose.trunk)))
         for bone, (name, parent) in enumerate(zip(self.names, self.parents, strict=True)):
             before = self.turns[parent] if parent >= 0 else np.eye(3)
             self.turns[bone] = fixed[name] if name in fixed else added.get(name, np.eye(3)) @ before
@@ -156,19 +173,39 @@ class Body:
         return Mesh(self.carry(self.rest, self.weights), self.quads[keep], self.uvs[keep])
 
     def put_on(self, path: Path) -> tuple[Mesh, np.ndarray]:
-        """Hair, clothes or eyes of MakeHuman, as three.js' JSON: each vertex is a mix of three of the body's and an offset.
-        Also which of the body's they cover, bool [V]."""
-        worn = json.loads(path.read_text())
-        of, mix, offset = (np.array(worn[key]) for key in ("ref_vIdxs", "weights", "offsets"))
-        offset = 0.1 * np.stack([offset[:, 0], -offset[:, 2], offset[:, 1]], 1)  # decimetres, y up
-        used = np.unique(of)
-        scale = np.ptp(self.rest[used], axis=0) / np.ptp(self.template[used], axis=0)
-        rest = (self.rest[of] * mix[..., None]).sum(1) + offset * scale
-        weights = (self.weights[of] * mix[..., None]).sum(1).clip(0)
+        """Hair, clothes or eyes, and which of the body's vertices they cover, bool [V]."""
+        worn = read_worn(path)
+        used = np.unique(worn.of)
+        scale = np.ptp(self.first[used], axis=0) / np.ptp(self.template[used], axis=0)
+        rest = (self.rest[worn.of] * worn.mix[..., None]).sum(1) + worn.offset * scale
+        weights = (self.weights[worn.of] * worn.mix[..., None]).sum(1).clip(0)
         weights /= weights.sum(1, keepdims=True)
-        faces, corners = read_faces(worn["faces"])
-        uvs = np.array(worn["uvs"][0]).reshape(-1, 2)[corners]
-        return Mesh(self.carry(rest, weights), faces, uvs), np.array(worn["metadata"]["deleteVerts"], bool)
+        return Mesh(self.carry(rest, weights), worn.faces, worn.uvs), worn.covered
+
+
+def both_sides(face: dict[str, float]) -> dict[str, float]:
+    """As anny names its facial actions."""
+    return {
+        f"{action}{side}": amount
+        for action, amount in face.items()
+        for side in (("",) if action in ONE_SIDED else ("Left", "Right"))
+    }
+
+
+def worn_file(data: Path, kind: str, name: str) -> Path:
+    """Where MakeHuman's data has it."""
+    return data / "proxies" / kind / name / f"{name}.json"
+
+
+@cache
+def read_worn(path: Path) -> Worn:
+    """From three.js' JSON."""
+    worn = json.loads(path.read_text())
+    of, mix, offset = (np.array(worn[key]) for key in ("ref_vIdxs", "weights", "offsets"))
+    offset = 0.1 * np.stack([offset[:, 0], -offset[:, 2], offset[:, 1]], 1)  # decimetres, y up
+    faces, corners = read_faces(worn["faces"])
+    uvs = np.array(worn["uvs"][0]).reshape(-1, 2)[corners]
+    return Worn(of, mix, offset, faces, uvs, np.array(worn["metadata"]["deleteVerts"], bool))
 
 
 def read_faces(stream: list[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -158,8 +158,44 @@ def dyed(color: Color, dark: float, light: float) -> Paint:
     return paint
 
 
-def tinted(color: Color) -> Paint:
-    return lambda s, own: s.tint(own, (*color, 1))
+def tinted(color: Color, gamma: float = 1.0) -> Paint:
+    return lambda s, own: s.tint(s.node("Gamma", Color=own, Gamma=gamma).outputs[0] if gamma != 1 else own, (*color, 1))
+
+
+def patterned(ground: Paint, kind: str, color: Color, scale: float) -> Paint:
+    """`kind`: stripes, bands, checks or dots, laid on the cloth; `scale` of them across the garment's picture."""
+
+    def paint(s: Shader, own: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+        where = s.place("UV")
+        if kind == "checks":
+            share = s.node("TexChecker", Vector=where, Scale=scale).outputs[1]
+        elif kind == "dots":
+            share = s.ramp(s.node("TexVoronoi", Vector=where, Scale=scale, Randomness=0.0).outputs[0], 0.25, 0.3, 1, 0)
+        else:
+            way = {"bands_direction": "X" if kind == "stripes" else "Y"}
+            share = s.ramp(s.node("TexWave", way, Vector=where, Scale=scale / 6).outputs[1], 0.5, 0.6)
+        below = ground(s, own)
+        return s.mix(s.times(share, 0.8), below, dyed(color, 0.6, 1.1)(s, own))
+
+    return paint
+
+
+def smooth(
+    name: str, picture: Path, paint: Paint, rough: float, soft: float = 0.0, cut: bool = True
+) -> bpy.types.Material:
+    """What small pictures show of skin (`soft`), cloth and hair: no pores, threads or strands; with folds where a picture of
+    them lies beside its own, and `cut` out by its alpha."""
+    s = Shader(name)
+    image = s.image(picture)
+    folds = picture.with_name(picture.name.replace("_diffuse", "_normal"))
+    more = {}
+    if folds != picture and folds.exists():
+        more["Normal"] = s.node("NormalMap", Color=s.image(folds, data=True).outputs[0], Strength=1.0).outputs[0]
+    made = s.node(
+        "BsdfPrincipled", Base_Color=paint(s, image.outputs[0]), Roughness=rough, Specular_IOR_Level=0.3, IOR=1.4,
+        Subsurface_Weight=soft, Subsurface_Radius=(1.0, 0.34, 0.16), Subsurface_Scale=0.006, **more,
+    )  # fmt: skip
+    return s.cut_out(image.outputs[1], made.outputs[0]) if cut else s.end(made.outputs[0])
 
 
 def plain(name: str, color: Color, rough: float = 0.7, glow: float = 0.0, mottled: float = 0.0) -> bpy.types.Material:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -43,6 +44,10 @@ def start(size: int, samples: int, threads: int) -> None:
     scene.view_settings.view_transform, scene.view_settings.look = "AgX", "AgX - Medium High Contrast"
 
 
+def use_samples(samples: int) -> None:
+    bpy.context.scene.cycles.samples = samples
+
+
 def save(path: Path) -> None:
     render = bpy.context.scene.render
     render.filepath, render.image_settings.file_format = str(path), "PNG"
@@ -59,6 +64,12 @@ def add(name: str, mesh: Mesh, material: bpy.types.Material, finer: int = 0) -> 
     if finer:
         modifier = bpy.data.objects[name].modifiers.new("finer", "SUBSURF")
         modifier.levels = modifier.render_levels = finer
+
+
+def move(name: str, vertices: np.ndarray) -> None:
+    data = bpy.data.objects[name].data
+    data.vertices.foreach_set("co", vertices.astype(np.float32).ravel())
+    data.update()
 
 
 def link(
@@ -127,33 +138,94 @@ def put_plant(place, height: float, chance: random.Random, leaves: int = 46, row
     bpy.context.object.data.materials.append(plain("pot", POT, 0.6))
 
 
-def light(face: float, strength: float) -> None:
-    """Soft light around a face at that height, from the left most; a little from behind."""
+@dataclass(frozen=True)
+class Lamp:
+    """A round one that looks at the speaker."""
+
+    place: tuple[float, float, float]  # above a face's height
+    aim: float
+    size: float
+    power: float
+    color: Color
+
+
+def studio(strength: float) -> tuple[Lamp, ...]:
+    """Soft light, from the left most; a little from behind."""
+    return (
+        Lamp((-1.3, -1.6, 0.5), -0.1, 1.2, 66 * strength, (1, 0.95, 0.89)),
+        Lamp((1.6, -1.4, 0.0), -0.25, 1.5, 26 * strength, (0.88, 0.94, 1)),
+        Lamp((1.5, 0.9, 0.5), -0.1, 0.5, 7, (1, 0.97, 0.92)),
+    )
+
+
+def light(face: float, lamps: tuple[Lamp, ...], around: Color = (0.8, 0.88, 1.0), strength: float = 0.3) -> None:
+    """Lamps about a face at that height, and light from all around."""
     world = bpy.data.worlds.new("world")
     bpy.context.scene.world, world.use_nodes = world, True
     background = world.node_tree.nodes["Background"].inputs
-    background[0].default_value, background[1].default_value = (0.8, 0.88, 1.0, 1), 0.3
-    for place, aim, size, power, color in (
-        ((-1.3, -1.6, face + 0.5), face - 0.1, 1.2, 66 * strength, (1, 0.95, 0.89)),
-        ((1.6, -1.4, face), face - 0.25, 1.5, 26 * strength, (0.88, 0.94, 1)),
-        ((1.5, 0.9, face + 0.5), face - 0.1, 0.5, 7, (1, 0.97, 0.92)),
-    ):
+    background[0].default_value, background[1].default_value = (*around, 1), strength
+    for shown in lamps:
         lamp = bpy.data.lights.new("area", "AREA")
-        lamp.shape, lamp.size, lamp.energy, lamp.color = "DISK", size, power, color
+        lamp.shape, lamp.size, lamp.energy, lamp.color = "DISK", shown.size, shown.power, shown.color
         thing = bpy.data.objects.new("area", lamp)
-        thing.location = place
-        x, y, z = -place[0], -place[1], aim - place[2]
-        thing.rotation_euler = (math.atan2(math.hypot(x, y), -z), 0, math.atan2(y, x) - math.pi / 2)
+        x, y, z = shown.place
+        thing.location = (x, y, face + z)
+        thing.rotation_euler = (math.atan2(math.hypot(x, y), z - shown.aim), 0, math.atan2(-y, -x) - math.pi / 2)
         bpy.context.collection.objects.link(thing)
 
 
-def look(height: float, wide: float = 0.88, distance: float = 2.6, stop: float = 2.2) -> None:
-    """From the front, `wide` metres of the person across the picture, the room out of focus."""
+def look(
+    height: float, wide: float = 0.88, distance: float = 2.6, stop: float = 2.2, aside: float = 0.0, around: float = 0.0
+) -> None:
+    """From the front, `wide` metres of the person across the picture, the room out of focus; the camera goes `aside` by
+    metres and `around` the person by radians."""
     camera = bpy.data.cameras.new("camera")
     camera.sensor_width = 36
     camera.lens = camera.sensor_width * distance / wide
     camera.dof.use_dof, camera.dof.focus_distance, camera.dof.aperture_fstop = True, distance - 0.1, stop
     thing = bpy.data.objects.new("camera", camera)
-    thing.location, thing.rotation_euler = (0, -distance, height), (math.pi / 2, 0, 0)
+    c, s = math.cos(around), math.sin(around)
+    thing.location = (aside * c + distance * s, aside * s - distance * c, height)
+    thing.rotation_euler = (math.pi / 2, 0, around)
     bpy.context.collection.objects.link(thing)
     bpy.context.scene.camera = thing
+
+
+def hurry() -> None:
+    """Trade what small pictures do not show for time."""
+    scene = bpy.context.scene
+    scene.render.use_persistent_data = True
+    cycles = scene.cycles
+    cycles.use_adaptive_sampling, cycles.use_light_tree = False, False
+    cycles.caustics_reflective = cycles.caustics_refractive = False
+    cycles.denoising_prefilter, cycles.denoising_quality = "FAST", "BALANCED"
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.transparent_max_bounces = 3, 1, 12
+
+
+def freeze_room(path: Path) -> None:
+    """Render what stands on the stage once, and show that picture behind everything to come instead: the room takes no more
+    time, nor does its blur."""
+    scene = bpy.context.scene
+    settings = scene.render.image_settings
+    scene.render.filepath, settings.file_format, settings.color_depth = str(path), "OPEN_EXR", "32"
+    bpy.ops.render.render(write_still=True)
+    settings.file_format, settings.color_depth = "PNG", "8"
+    for thing in list(bpy.data.objects):
+        if thing.type == "MESH":
+            bpy.data.objects.remove(thing)
+    scene.camera.data.dof.use_dof = False
+    scene.world.cycles.sampling_method = "NONE"
+    tree = scene.world.node_tree
+    image = tree.nodes.new("ShaderNodeTexImage")
+    image.image = bpy.data.images.load(str(path))
+    image.image.pack()
+    shown, mix = tree.nodes.new("ShaderNodeBackground"), tree.nodes.new("ShaderNodeMixShader")
+    for start, end in (
+        (tree.nodes.new("ShaderNodeTexCoord").outputs["Window"], image.inputs[0]),
+        (image.outputs[0], shown.inputs[0]),
+        (tree.nodes.new("ShaderNodeLightPath").outputs["Is Camera Ray"], mix.inputs[0]),
+        (tree.nodes["Background"].outputs[0], mix.inputs[1]),
+        (shown.outputs[0], mix.inputs[2]),
+        (mix.outputs[0], tree.nodes["World Output"].inputs[0]),
+    ):
+        tree.links.new(start, end)
