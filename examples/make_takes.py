@@ -191,7 +191,7 @@ def render(seed: int, data: Path, folder: Path, size: int, samples: int) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="MakeHuman's, public/data of the npm package")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the folder of takes")
     parser.add_argument(
         "--seeds", type=int, nargs=2, required=True, metavar=("FIRST", "END"), help="END is not rendered"
     )
@@ -204,7 +204,8 @@ def main() -> None:
         if take.exists():
             continue
         start = time.process_time()
-        folder = Path(tempfile.mkdtemp(prefix=".", dir=arguments.out))
+        # beside the takes, where nobody takes it for one
+        folder = Path(tempfile.mkdtemp(prefix=f".{arguments.out.name}-", dir=arguments.out.resolve().parent))
         try:
             render(seed, arguments.data, folder, arguments.size, arguments.samples)
             folder.chmod(0o755)
