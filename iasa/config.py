@@ -20,6 +20,7 @@ MAX_PICTURE_PIXELS = 12_000 * 9_000  # of a photograph, which is decoded small
 HELDOUT_IDENTITY = 1_000_000  # identity seeds from here on are never trained on
 
 MODELS = ("student", "teacher")
+DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where torch sees one
 PRECISIONS = ("float32", "bfloat16", "int8", "auto")  # names of number types
 LAYERS = "layers"  # instead of a model: the warped reference alone, which no network touches
 RESTORED = "restored"  # for photographs: the warped reference, repaired around face and hands by a small network

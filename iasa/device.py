@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from iasa import __version__
-from iasa.config import PRECISIONS, InputError
+from iasa.config import DEVICES, PRECISIONS, InputError
 from iasa.paths import CHECKOUT
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -30,9 +30,33 @@ CALM, MOST_TURNS = 25, 200  # in which number types are measured: 0.1 s on an id
 FASTER = 0.97  # of a time: no more is said to be the same
 
 
-def pick_device() -> torch.device:
-    """A GPU if torch sees one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(asked: str = "auto") -> torch.device:
+    """One of DEVICES by its name; for "auto" a GPU if torch sees one, else the processor.
+
+    Raises InputError for another name, and for cuda where there is none.
+    """
+    if asked not in DEVICES:
+        raise InputError(f"the device is {asked!r}; accepted: {', '.join(DEVICES)}")
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise InputError("the device is cuda, and torch sees no GPU here; cpu is accepted, or auto")
+    return torch.device("cuda" if there and asked != "cpu" else "cpu")
+
+
+def upload(x: Tensor, device: torch.device) -> Tensor:
+    """x on a device: from the processor to a GPU through pinned memory, so that nobody waits for what that computes."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done what this thread has asked of it. A processor has, always.
+
+    The stream is waited for and not the device, which may not be while another thread records a graph.
+    """
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
 
 
 @dataclass(frozen=True)
@@ -183,20 +207,22 @@ def _own_number_calls() -> tuple[Callable[[int], object], ...]:
     return tuple(getattr(library, name) for name in names if hasattr(library, name))
 
 
-def describe_machine() -> dict[str, str | int]:
-    """What a table of measured figures has to say about where they come from: device, threads, versions, commit, date."""
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    else:
-        lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        device = names[0] if names else platform.processor() or platform.machine()
+def describe_machine(device: torch.device | None = None) -> dict[str, str | int]:
+    """What a table of measured figures has to say about where they come from: device, threads, versions, commit, date.
+
+    The device is the one that was measured on, for None what `pick_device` picks.
+    """
+    device = device or pick_device()
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.processor() or platform.machine()
     installed = {dist.name for dist in importlib.metadata.distributions()}
     versions = {name: importlib.metadata.version(name) for name in ("torch", "triton") if name in installed}
     return {
         "date": date.today().isoformat(),
         "commit": find_commit(),
-        "device": device,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "processor": processor,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

@@ -244,7 +244,7 @@ class CoSpeechPipeline(PipelineNetworks):
         mask, model, rolls_out = self.mask, self.models[run.model], run.model == "student" and not run.whole
         stream, first = self._plan(run, generation, max(PAST_CAPACITY, mask.top_k + mask.window) if rolls_out else None)
         speaker = read_speaker(run.reference, self.device)
-        with torch.inference_mode(), generation.timing.stage("condition"):
+        with torch.inference_mode(), generation.timing.stage("condition", self.device):
             reference = make_warp(run.reference, self.device)
             condition = condition_reference(model, self.codec, speaker)
 

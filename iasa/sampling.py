@@ -11,6 +11,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from iasa.device import upload
+
 Denoise = Callable[[Tensor, float], Tensor]
 Callback = Callable[[int, Tensor], Tensor | None]  # may return what is to be taken instead of its tensor
 
@@ -30,7 +32,7 @@ def draw_noise(
 ) -> Tensor:
     """Normal noise on the device, drawn where the generator is: the same on every machine."""
     where = device if generator is None else generator.device
-    return torch.randn(shape, generator=generator, device=where, dtype=dtype).to(device)
+    return upload(torch.randn(shape, generator=generator, device=where, dtype=dtype), torch.device(device))
 
 
 def sample_euler(denoise: Denoise, noise: Tensor, steps: int, callback: Callback | None = None) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from iasa.config import InputError
+from iasa.device import synchronize
 
 WARM_UP, REPEATS = 2, 5  # calls: the first ones compile, and tune
 _fastest: dict[Hashable, str] = {}
@@ -48,8 +49,3 @@ def median_seconds(call: Callable[[], Tensor], device: torch.device) -> float:
             if number >= WARM_UP:
                 found.append(time.perf_counter() - started)
     return sorted(found)[REPEATS // 2]
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -25,7 +25,7 @@ from iasa.attention.gathered import GatherPlan, QueryGroup, gathered_attention, 
 from iasa.attention.triton import import_kernels, plan_layout
 from iasa.benchmarks.bench_plan import example_poses
 from iasa.config import MaskOptions
-from iasa.device import is_bf16_faster, pick_device
+from iasa.device import is_bf16_faster, pick_device, synchronize
 from iasa.grid import TokenGrid
 from iasa.masks import AttentionPlan, make_plan
 
@@ -164,18 +164,13 @@ def best_seconds(function: Callable[[], object], device: torch.device, repeats: 
     function()
     wall, processor = math.inf, math.inf
     for _ in range(repeats):
-        wait(device)
+        synchronize(device)
         start = time.perf_counter(), time.process_time()
         function()
-        wait(device)
+        synchronize(device)
         wall = min(wall, time.perf_counter() - start[0])
         processor = min(processor, time.process_time() - start[1])
     return wall, processor
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def measure(method: Method, case: Case, tensors: list[Tensor], truth: Tensor | None) -> tuple[dict, Tensor]:
@@ -203,7 +198,7 @@ def measure_case(case: Case, deadline: float = math.inf) -> dict:
     planned = time.perf_counter()
     if case.device.type == "cuda":
         plan_layout(plan, case.device)
-        wait(case.device)
+        synchronize(case.device)
     else:
         plan_gather(plan)
     laid = time.perf_counter()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iasa.avatar.speaker import Reference
 from iasa.config import FRAMES_PER_LATENT, IMAGE_SIZE
-from iasa.device import release_memory
+from iasa.device import release_memory, upload
 from iasa.inference.fast_codec import FastCodec, to_cells
 from iasa.inference.generation import Timing
 from iasa.inference.layered_frames import REPAIRED, repair, repaired_share, shrink, to_levels
@@ -111,7 +111,7 @@ def warp(
     t = FRAMES_PER_LATENT
     with closing(planned):
         for piece, rows in planned:
-            with torch.inference_mode(), timing.stage("condition"):
+            with torch.inference_mode(), timing.stage("condition", codec.device):
                 shown = warp_to(reference, *to_tensors(piece, codec.device))
                 pairs = (part.unflatten(0, (-1, t)) for part in (shown.xy, shown.confidence))
                 tokens, summary = denoiser.model.pose(*pairs)
@@ -123,7 +123,7 @@ def warp(
             for i, (row, (base, computed, seen)) in enumerate(zip(rows, encoded, strict=True)):
                 if shown.layers is not None:
                     h, w = base.shape[-2:]
-                    share = repaired_share(row.bits.to(codec.device), h, w, shown.layers.shape[-1])
+                    share = repaired_share(upload(row.bits, codec.device), h, w, shown.layers.shape[-1])
                     seen = seen._replace(layers=shown.layers[i * t : (i + 1) * t], share=share)
                 yield DenoiserInput(row, base, tokens[i], poses[i], computed), seen
 
@@ -170,7 +170,7 @@ def decode(
 ) -> np.ndarray:  # uint8 [2 f, H, W, 3]
     """The pictures of one part of the latents; parts may be decoded side by side."""
     part, shown = made
-    with torch.inference_mode(), timing.stage("decode"):
+    with torch.inference_mode(), timing.stage("decode", codec.device):
         if shown.patches is None:
             warped = warp_to(reference, shown.xy, shown.confidence)
             shown = shown._replace(patches=codec.to_patches(warped.small), layers=warped.layers)
@@ -193,7 +193,7 @@ def warp_alone(
     """The warped reference itself, uint8 [m, S, S, 3] a piece, and its poses."""
     with closing(planned):
         for piece, _ in planned:
-            with torch.inference_mode(), timing.stage("warp"):
+            with torch.inference_mode(), timing.stage("warp", device):
                 if isinstance(reference, LayeredWarp):
                     frames = reference.levels(piece)
                 else:
@@ -222,12 +222,12 @@ def release_often(latents: Source[tuple[Tensor, DecoderInput]]) -> Generator[tup
 
 def read_speaker(reference: Reference, device: torch.device) -> SpeakerTensors:
     """The reference's picture and pose as tensors."""
-    image = torch.from_numpy(np.array(reference.image)).to(device).movedim(-1, 0)[None].float() / 127.5 - 1
+    image = upload(torch.from_numpy(np.array(reference.image)), device).movedim(-1, 0)[None].float() / 127.5 - 1
     return SpeakerTensors(image, *to_tensors(reference.keypoints, device))
 
 
 def to_tensors(poses: Keypoints, device: torch.device) -> tuple[Tensor, Tensor]:  # [f, 133, 2], [f, 133]
-    return torch.from_numpy(poses.xy).to(device), torch.from_numpy(poses.confidence).to(device)
+    return upload(torch.from_numpy(poses.xy), device), upload(torch.from_numpy(poses.confidence), device)
 
 
 class WarpedPictures(NamedTuple):

@@ -28,6 +28,7 @@ class FastCodec:
         self.net = net = autoencoder
         self.int8 = int8
         self.dtype, self.device = net.mean.dtype, net.mean.device
+        self.skips = self.device.type == "cpu"  # keypoints that a stripe of the fields does not feel; a GPU would have to wait
         self.frames, self.width = net.config.frames, net.guide.out_channels
         small, large = net.config.size // 16, net.config.size // PATCH
         self.encoder = chain(list(net.encoder)[1:], (1, 48 * self.frames, large, large), int8)
@@ -96,15 +97,15 @@ class FastCodec:
         and they are narrow, so that a stripe of rows feels the few keypoints near it.
         """
         visible = self.net.pose.visible
-        points = xy[:, visible] * xy.new_tensor((cols, rows))  # [m, p, 2] in cells
-        dx = (points[..., 0] - (torch.arange(cols, device=xy.device)[:, None, None] + 0.5)).movedim(
-            1, 0
-        )  # [m, cols, p]
-        dy = (points[..., 1] - (torch.arange(rows, device=xy.device)[:, None, None] + 0.5)).movedim(1, 0)
+        x, y = xy[:, visible, 0] * cols, xy[:, visible, 1] * rows  # [m, p] in cells
+        dx = (x - (torch.arange(cols, device=xy.device)[:, None, None] + 0.5)).movedim(1, 0)  # [m, cols, p]
+        dy = (y - (torch.arange(rows, device=xy.device)[:, None, None] + 0.5)).movedim(1, 0)
         across = window(dx) * confidence[:, None, visible]
         down = window(dy)
         across = torch.stack([across, across * dx, across], -1).to(self.dtype)  # [m, cols, p, 3]
         down = torch.stack([down, down, down * dy], -1).to(self.dtype)
+        if not self.skips:
+            return self._fields_of_all(down, across, stripes)
         whole = torch.arange(cols, device=xy.device)
         if stripes is None:
             stripes = [(top, whole) for top in range(0, rows, STRIPE)]
@@ -113,7 +114,7 @@ class FastCodec:
         for (top, columns), count in zip(stripes, cells, strict=True):
             some = across if columns is whole else across.index_select(1, columns.to(xy.device))
             stripe, own = slice(top, top + STRIPE), slice(begin, begin + count)
-            close = ((points[..., 1] - top - STRIPE / 2).abs() < STRIPE / 2 + FAR) & (confidence[:, visible] > 0)
+            close = ((y - top - STRIPE / 2).abs() < STRIPE / 2 + FAR) & (confidence[:, visible] > 0)
             felt = close.sum(1).tolist()
             first = close.byte().argsort(dim=1, descending=True, stable=True)  # those that are felt
             for m, points_felt in enumerate(felt):
@@ -123,6 +124,21 @@ class FastCodec:
                 torch.matmul(windows.flatten(0, 1).flatten(1), weight.flatten(0, 1), out=out[m, own])
             begin += count
         return out
+
+    def _fields_of_all(
+        self,
+        down: Tensor,  # [m, rows, p, 3]
+        across: Tensor,  # [m, cols, p, 3]
+        stripes: Sequence[tuple[int, Tensor]] | None,
+    ) -> Tensor:  # as `pose_fields`
+        """The sums over all keypoints, none skipped: shapes depend on no pose."""
+        t, (m, rows), cols = self.frames, down.shape[:2], across.shape[1]
+        windows = (down[:, :, None] * across[:, None]).view(-1, t, rows * cols, down.shape[2] * 3)
+        fields = (windows @ torch.stack(self.fields).flatten(1, 2)).view(m, rows, cols, -1)
+        if stripes is None:
+            return fields.flatten(1, 2)
+        parts = [fields[:, top : top + STRIPE, columns.to(fields.device)] for top, columns in stripes]
+        return torch.cat([part.flatten(1, 2) for part in parts], 1)
 
 
 def to_cells(pictures: Tensor) -> Tensor:  # [m, 3, H, W] -> [m, 48, H / 4, W / 4], channels last

@@ -31,7 +31,7 @@ class Past(NamedTuple):
 
     keys: Tensor  # [layers, nh, m, d]
     values: Tensor  # [layers, nh, m, d]
-    queries: Tensor  # int64 [k], the frame's tokens that see some of them
+    queries: Tensor | None  # int64 [k], the frame's tokens that see some of them; None: all are asked
     allowed: Tensor | None  # [k, m] 1 where the query sees the key, else 0, in the keys' type; None where all do
 
 
@@ -50,6 +50,7 @@ class FastTransformer:
         shape = (2, len(self.layers), config.heads, 2 * self.tokens, config.width // config.heads)
         self._near = torch.zeros(shape, dtype=self.dtype, device=self.device)
         self.image: list[tuple[Tensor, Tensor]] = []
+        self._noise: dict[tuple[float, ...], Tensor] = {}  # what the network makes of levels, by these
         self.count = self.tokens  # of the frame under way that are computed
 
     @property
@@ -73,7 +74,10 @@ class FastTransformer:
 
     def modulations(self, levels: list[float], pose_summary: Tensor) -> Tensor:
         """Shifts, scales and gates of noise levels [s] and frames [f, width]: [layers, s, f, 6, width]."""
-        noise = self.model.noise(torch.tensor(levels, device=self.device))
+        key = tuple(levels)
+        if key not in self._noise:
+            self._noise[key] = self.model.noise(torch.tensor(levels, device=self.device))
+        noise = self._noise[key]
         shared = self.model.modulate(F.silu(noise[:, None] + pose_summary)).unflatten(-1, (6, -1))
         out = torch.stack([(shared + layer.modulation).to(self.dtype) for layer in self.layers])
         out[..., [1, 4], :] += 1  # scales, as weights of a norm
@@ -164,11 +168,16 @@ class _FastBlock:
         weights = torch.bmm(q, keys.transpose(1, 2)).exp_()  # norms of 1 and sqrt(d): a logit is below 10
         total, o = weights.sum(-1, keepdim=True), torch.bmm(weights, values)
         if past is not None:
-            weights = torch.bmm(q.index_select(1, past.queries), past.keys.transpose(1, 2)).exp_()
+            asking = q if past.queries is None else q.index_select(1, past.queries)
+            weights = torch.bmm(asking, past.keys.transpose(1, 2)).exp_()
             if past.allowed is not None:
                 weights.mul_(past.allowed)
-            total.index_add_(1, past.queries, weights.sum(-1, keepdim=True))
-            o.index_add_(1, past.queries, torch.bmm(weights, past.values))
+            if past.queries is None:
+                total.add_(weights.sum(-1, keepdim=True))
+                o.baddbmm_(weights, past.values)
+            else:
+                total.index_add_(1, past.queries, weights.sum(-1, keepdim=True))
+                o.index_add_(1, past.queries, torch.bmm(weights, past.values))
         o.div_(total)
         weights = torch.bmm(q, image[0]).exp_()
         o.add_(torch.bmm(weights, image[1]).div_(weights.sum(-1, keepdim=True)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from iasa.config import DEFAULT_MOTION, FRAMES_PER_LATENT, LATENT_FPS, MaskOptions, Sentence
+from iasa.device import synchronize
 from iasa.grid import TokenGrid
 from iasa.inference.prefetch import Source
 from iasa.keypoints import Keypoints, concat_keypoints
@@ -57,11 +58,14 @@ class Timing:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # a stage may run in several at once
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, device: torch.device | None = None) -> Iterator[None]:
+        """Time what happens inside; where a device computes it, until that has done so."""
         start, busy = time.perf_counter(), time.thread_time()
         try:
             yield
         finally:
+            if device is not None:
+                synchronize(device)
             passed, worked = time.perf_counter() - start, time.thread_time() - busy
             with self._lock:
                 self.seconds[name] = self.seconds.get(name, 0.0) + passed

@@ -56,16 +56,16 @@ class PatternRollout:
                 f"{self.pattern.name} keeps the keys of all frames, and there are {len(given)} latent ones; "
                 f"up to {MAX_FRAMES} are accepted, and any number under input_aware"
             )
-        with torch.inference_mode(), timing.stage("condition"):
+        with torch.inference_mode(), timing.stage("condition", self.reference.base.device):
             condition = join_conditions(self.reference, given)
         with timing.stage("plan"):
             config = self.model.config
             grid = TokenGrid(1 + len(given), config.rows, config.cols)
             self.pattern.begin(Clip(grid, tuple(self.levels), causal=True, plan=self.plan()))
-        with timing.stage("denoise"):
+        with timing.stage("denoise", self.reference.base.device):
             self._read_reference(condition)
         for frame, of_decoder in enumerate(shown, start=1):
-            with timing.stage("denoise"):
+            with timing.stage("denoise", self.reference.base.device):
                 latents = self._next_frame(condition.frames([frame]))
             yield latents, of_decoder
 

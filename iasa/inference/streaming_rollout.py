@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -13,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from iasa.device import upload
 from iasa.inference.conditioning import DecoderInput, DenoiserInput, WarpedFrame
 from iasa.inference.fast_transformer import FastTransformer, Past
 from iasa.inference.generation import Timing
+from iasa.inference.graphed import Graphed
+from iasa.inference.padded_step import KVCachePool, PaddedStep, pad_reads
 from iasa.inference.prefetch import Source
 from iasa.masks.plan_stream import PlanRow
 from iasa.models.transformer import Condition, VideoTransformer
@@ -24,42 +26,6 @@ from iasa.sampling import draw_noise, make_levels, sample_few_step
 # on_step(steps done before, noise level, latents [1, f, c, h, w]) -> latents that go on in their place
 OnStep = Callable[[int, float, Tensor], Tensor]
 QUERIES, KEYS = 32, 64  # those of the past come in multiples of these: oneDNN compiles a kernel for every size
-
-
-class KVCachePool:
-    """Keys and values of the past frames that may be asked for, each at a place that is reserved once."""
-
-    def __init__(self, frame: Tensor, capacity: int) -> None:  # keys and values of one frame [2, layers, nh, n, d]
-        shape = (*frame.shape[:3], capacity, *frame.shape[3:])
-        self._store = torch.empty(shape, dtype=frame.dtype, device=frame.device)
-        self._gathered = self._store.new_empty(0)  # filled again and again: fresh pages cost more than the copy
-        self._free, self._place = list(range(capacity)), {}
-
-    @property
-    def frames(self) -> list[int]:
-        return list(self._place)
-
-    def keep(self, frame: int, keys_values: Tensor) -> None:
-        """Some or all tokens of a frame."""
-        self._place[frame] = self._free.pop()
-        self._store[:, :, :, self._place[frame], : keys_values.shape[3]] = keys_values
-
-    def evict(self, frames: Iterable[int]) -> None:
-        for frame in frames:
-            self._free.append(self._place.pop(frame))
-
-    def gather(self, frames: Sequence[int], tokens: Sequence[Tensor], multiple: int = 1) -> Tensor:
-        """Those tokens of these frames, one frame after another, and then the first again until their number m is such
-        a multiple: [2, layers, nh, m, d], until the next call."""
-        n = self._store.shape[4]
-        where = torch.cat([t + self._place[f] * n for f, t in zip(frames, tokens, strict=True)])
-        where = torch.cat([where, where[:1].expand(-len(where) % multiple)])
-        store = self._store.flatten(3, 4)
-        shape = (*store.shape[:3], len(where), store.shape[4])
-        if math.prod(shape) > len(self._gathered):
-            self._gathered = store.new_empty(math.prod(shape))
-        out = self._gathered[: math.prod(shape)].view(shape)
-        return torch.index_select(store, 3, where.to(store.device), out=out)
 
 
 class StudentStream:
@@ -82,12 +48,15 @@ class StudentStream:
         self.levels = make_levels(steps)
         self.sink, self.generator, self.on_step = sink, generator, on_step
         self.steps = 0  # done so far
+        self.padded: Callable[..., Tensor] | None = None
         with torch.inference_mode():
             self.fast.read_reference(reference)
             self.pool = KVCachePool(self.fast.own, capacity + 1)
             self._bits = {0: bits}
             if not sink:
                 self.pool.keep(0, self.fast.own)
+        if self.fast.device.type == "cuda":
+            self.padded = Graphed(PaddedStep(self.fast, self.pool, sink))
 
     def embed(self, summary: Tensor) -> Tensor:  # [f, width] -> [f, layers, steps, 6, width]
         """The modulations of each frame."""
@@ -97,7 +66,7 @@ class StudentStream:
         """The latents [1, c, h, w] of each frame."""
         with closing(frames):
             for given, shown in frames:
-                with timing.stage("denoise"):
+                with timing.stage("denoise", self.fast.device):
                     latents = self.next_frame(given)
                 timing.multiply(
                     *(len(self.levels) * self.fast.multiplications(c, self.sink) for c in (given.computed, None))
@@ -110,13 +79,10 @@ class StudentStream:
         row, computed, step = given.row, given.computed, iter(range(len(self.levels)))
         if computed is not None:  # what later frames may ask for, and this one may ask with
             row = replace(row, bits=row.bits[computed.context])
-        past = self._past(row)
+        run = self._step_of(given, row)
 
         def denoise(x: Tensor, level: float) -> Tensor:
-            modulation = given.pose[:, next(step)]
-            return self.fast.step(
-                x, given.base, given.pose_tokens, modulation, past, self.sink, computed=computed
-            )  # fmt: skip
+            return run(x, given.base, given.pose_tokens, given.pose[:, next(step)])
 
         tell = None if self.on_step is None else partial(self._tell, self.on_step)
         noise = draw_noise(given.base.shape, self.generator, given.base.device)
@@ -132,12 +98,25 @@ class StudentStream:
         self.steps += 1
         return on_step(self.steps - 1, self.levels[step], x[None, None])[0, 0]
 
+    def _step_of(self, given: DenoiserInput, row: PlanRow) -> Callable[..., Tensor]:
+        """One denoising step of a frame, for its noisy latents, base, pose tokens and modulation."""
+        if self.padded is None or given.computed is not None:
+            return partial(self.fast.step, past=self._past(row), sink=self.sink, computed=given.computed)
+        tokens, k_bits = self._seen(row)
+        reads = upload(pad_reads(self.pool.places(row.past, tokens), k_bits), self.fast.device)
+        return partial(self.padded, reads, upload(row.bits, self.fast.device))
+
+    def _seen(self, row: PlanRow) -> tuple[list[Tensor], Tensor]:
+        """Of each past frame the tokens that some query of the frame sees, int64 [k]; and the regions of all, uint8 [m]."""
+        reached = int(np.bitwise_or.reduce(row.bits.numpy()))
+        tokens = [(self._bits[frame] & reached).nonzero()[:, 0] for frame in row.past]
+        bits = [self._bits[frame][t] for frame, t in zip(row.past, tokens, strict=True)]
+        return tokens, torch.cat([row.bits[:0], *bits])
+
     def _past(self, row: PlanRow) -> Past | None:
         if not row.past:
             return None
-        reached = int(np.bitwise_or.reduce(row.bits.numpy()))
-        tokens = [(self._bits[frame] & reached).nonzero()[:, 0] for frame in row.past]
-        k_bits = torch.cat([self._bits[frame][t] for frame, t in zip(row.past, tokens, strict=True)])
+        tokens, k_bits = self._seen(row)
         allowed = (row.bits[:, None] & k_bits) != 0
         queries = allowed.any(1).nonzero()[:, 0]
         if not len(queries):

@@ -58,7 +58,7 @@ class TeacherClip:
                 levels, plan = tuple(make_levels(self.steps)), self.plan and self.plan()
                 self.pattern.begin(Clip(grid, levels, plan=plan))
                 attend, window, overlap = self.pattern, len(given), 0
-        with timing.stage("denoise"), torch.inference_mode():
+        with timing.stage("denoise", self.reference.base.device), torch.inference_mode():
             latents = self._sample(join_conditions(self.reference, given), attend, window, overlap)[0]
         for i in range(0, len(latents), DECODED):
             xy, confidence = (torch.cat(part) for part in zip(*poses[i : i + DECODED], strict=True))
