@@ -80,7 +80,7 @@ class FastTransformer:
         noise = self._noise[key]
         shared = self.model.modulate(F.silu(noise[:, None] + pose_summary)).unflatten(-1, (6, -1))
         out = torch.stack([(shared + layer.modulation).to(self.dtype) for layer in self.layers])
-        out[..., [1, 4], :] += 1  # scales, as weights of a norm
+        out[..., 1::3, :] += 1  # both scales, as weights of a norm
         return out
 
     def step(

@@ -30,6 +30,7 @@ class PoseEmbedding(nn.Module):
     """
 
     centres: Tensor  # [n, 2] of the tokens
+    sides: Tensor  # [2], tokens across and down
     visible: Tensor  # int64 [p], VISIBLE
 
     def __init__(self, width: int, rows: int, cols: int, frames: int) -> None:
@@ -37,7 +38,7 @@ class PoseEmbedding(nn.Module):
         y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(cols) + 0.5, indexing="ij")
         self.register_buffer("centres", torch.stack([x, y], -1).view(-1, 2), persistent=False)  # [n, 2]
         self.register_buffer("visible", torch.tensor(VISIBLE), persistent=False)
-        self.sides = (float(cols), float(rows))
+        self.register_buffer("sides", torch.tensor([float(cols), float(rows)]), persistent=False)
         points = len(VISIBLE)
         face = kp.FACE.stop - kp.FACE.start
         self.token_in = nn.Linear(points * 3 * frames, width)
@@ -49,7 +50,7 @@ class PoseEmbedding(nn.Module):
         """xy [m, t, 133, 2] in image units, confidence [m, t, 133] -> tokens [m, n, width], summary [m, width]."""
         seen = confidence[:, :, self.visible]  # [m, t, p]
         points = xy[:, :, self.visible]  # [m, t, p, 2]
-        offset = points[:, :, None] * xy.new_tensor(self.sides) - self.centres[:, None]  # [m, t, n, p, 2]
+        offset = points[:, :, None] * self.sides - self.centres[:, None]  # [m, t, n, p, 2]
         near = window(offset).prod(-1) * seen[:, :, None]  # [m, t, n, p]
         felt = torch.stack([near, near * offset[..., 0], near * offset[..., 1]], -1)
         tokens = self.token_in(rearrange(felt, "m t n p a -> m n (t p a)").to(self.token_in.weight.dtype))
@@ -68,7 +69,7 @@ class PoseEmbedding(nn.Module):
 
         [m, t, 133, 2] -> [m, n].
         """
-        offset = xy[:, :, None] * xy.new_tensor(self.sides) - self.centres[:, None]
+        offset = xy[:, :, None] * self.sides - self.centres[:, None]
         near = torch.exp(-offset.square().sum(-1) / 2) * confidence[:, :, None]  # [m, t, n, 133]
         return near[..., kp.FACE.start :].amax((1, 3)) + near[..., list(kp.MOUTH)].amax((1, 3))
 
