@@ -35,6 +35,7 @@ class GenerateOptions:
     teacher_steps: int | None = None
     compute: str = "all"  # tokens that the row "student" computes
     weights: str | None = None  # a folder of them; None: the shipped ones
+    device: str = "auto"  # of config.DEVICES, what computes the networks
     all_lengths: bool = False  # of the slow rows too: hours
     breakdown: bool = False  # attention, linear, norm and the rest of the denoising
     soak: int | None = None  # watch the memory over that many short generations instead

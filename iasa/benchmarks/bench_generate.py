@@ -5,7 +5,8 @@ denoising, decoding. Stages run side by side, so their processor times add up to
 are per latent frame (two video frames, 80 ms of video). "Process ms" is what the whole process spends on one, libraries'
 own threads counted, which the stages' times miss. "End over start" is what a frame costs in the last seconds over
 what it cost around second ten. Both are processor time without the recognizer's, which is a process of its own; memory
-counts both. `--reference IMG` measures the layers of a photograph. `--breakdown` tells what the denoising consists of, in
+counts both. On a GPU a stage ends when that has done its work, and its memory is a column of its own. `--reference IMG`
+measures the layers of a photograph. `--breakdown` tells what the denoising consists of, in
 kind of the paper's Figure 8; `--drift M` looks at M minutes of one video, minute by minute; `--soak N` watches the
 memory; `--dtype` says what other numbers would give.
 """
@@ -37,8 +38,9 @@ from iasa.config import (
     InputError,
     MaskOptions,
 )
-from iasa.device import Precision
+from iasa.device import pick_device
 from iasa.files import display_name
+from iasa.inference.graphed import has_graphs
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.media.reader import read_image
@@ -84,6 +86,16 @@ def resident_mb() -> float:
     return sum(int(path.read_text().split()[1]) for path in places) * resource.getpagesize() / 1e6
 
 
+def reset_device_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def device_peak(device: torch.device) -> dict[str, int]:
+    """The most memory of a GPU, in MB, that was taken since it was reset, recorded graphs counted."""
+    return {"device_peak_mb": round(torch.cuda.max_memory_reserved(device) / 1e6)} if device.type == "cuda" else {}
+
+
 def measure(
     pipeline: CoSpeechPipeline,
     reference: Reference,
@@ -96,6 +108,7 @@ def measure(
     if row == "student live":
         return measure_live(pipeline, reference, sound, steps, compute)
     model, compute = row.split()[0], compute if row == "student" else "all"
+    reset_device_peak(pipeline.device)
     begun, spent = time.perf_counter(), time.process_time()
     generation = pipeline.stream(sound, reference, model=model, num_inference_steps=steps, compute=compute)
     marks, memory = [], []
@@ -115,6 +128,7 @@ def measure(
         "motion": round(generation.timing.seconds["motion"], 3),
         "end_over_start": _cost_ratio(processor) if model != "teacher" else None,
         "peak_mb": round(max(memory)),
+        **device_peak(pipeline.device),
         "end_mb_over_middle": round(float(np.mean(memory[-5:]) / memory[len(memory) // 2]), 3),
         "density": generation.density,
         "computed": generation.timing.computed,
@@ -138,6 +152,7 @@ def measure_live(
 ) -> dict:
     """Sound as fast as a microphone gives it: when frames come, after the sound that they belong to has begun."""
     piece, late, memory = round(HEARD * AUDIO_RATE), [], []
+    reset_device_peak(pipeline.device)
     with LiveSpeaker(pipeline, reference, steps, compute=compute) as speaker:
         begun = time.perf_counter()
         for start in range(0, len(sound), piece):
@@ -159,6 +174,7 @@ def measure_live(
         "first_frame": round(late[0], 3),
         "latest_frame": round(max(late), 3),
         "peak_mb": round(max(memory or [resident_mb()])),
+        **device_peak(pipeline.device),
         "ms_wall": {name: round(1e3 * s / latents, 2) for name, s in speaker.timing.seconds.items()},
         "ms_processor": {name: round(1e3 * s / latents, 2) for name, s in speaker.timing.processor.items()},
     }
@@ -264,10 +280,14 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
             raise InputError(f"of a photograph the rows {LAYERS} and student are measured; leave the rest out")
         if options.steps is not None and LAYERS in (options.rows or (LAYERS,)):
             raise InputError(f"the row {LAYERS} has no denoising steps; leave --steps out")
+    device = pick_device(options.device)
+    if options.breakdown and device.type == "cuda":
+        raise InputError("--breakdown counts processor time; leave it out on a GPU, or add --device cpu")
     reference = _read_speaker(options)
-    sparse = CoSpeechPipeline.from_pretrained(options.weights, teacher=None)
+    sparse = CoSpeechPipeline.from_pretrained(options.weights, teacher=None, device=device)
     kind = {
         "dtype": str(sparse.precision), "speaker": reference.name, "size": reference.size, "compute": options.compute,
+        "cuda_graphs": has_graphs(device),
     }  # fmt: skip
     if options.drift:
         rows = drift(sparse, reference, options.drift, options.steps)
@@ -278,7 +298,7 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
     pipelines = {"student": sparse, "student live": sparse, LAYERS: sparse}
     rows, parts = [], []
     for row in options.rows or ((LAYERS,) if reference.photo else [row for row in GENERATE_ROWS if row != LAYERS]):
-        pipeline = pipelines.get(row) or _pipeline(row, options.weights, sparse.precision)
+        pipeline = pipelines.get(row) or _pipeline(row, options.weights, sparse)
         steps = {"teacher": options.teacher_steps, LAYERS: None}.get(row, options.steps)
         _warm(pipeline, reference, row.split()[0])
         for seconds in sorted([4.0] if options.quick else options.seconds):
@@ -289,13 +309,16 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
             parts.append(breakdown(pipeline, reference, row, steps))
     columns = (
         "row", "seconds", "steps", "fps", "fps_after_first", "first_frame", "process_ms", "end_over_start", "peak_mb",
+        *device_peak(device),
     )  # fmt: skip
     table = to_table(rows, columns)
     if stored is not None:
         table += f"\n\nAgainst {display_name(options.against or '')}:\n\n" + to_table(*compare(rows, stored))
-    stages = [{"row": r["row"], "seconds": r["seconds"], **r["ms_processor"]} for r in rows]
-    names = dict.fromkeys(name for stage in stages for name in stage)
-    table += "\n\nProcessor milliseconds of a latent frame by stage:\n\n" + to_table(stages, tuple(names))
+    clocks = {"ms_processor": "Processor milliseconds"} | ({"ms_wall": "Milliseconds"} if device.type == "cuda" else {})
+    for clock, said in clocks.items():
+        stages = [{"row": r["row"], "seconds": r["seconds"], **r[clock]} for r in rows]
+        names = dict.fromkeys(name for stage in stages for name in stage)
+        table += f"\n\n{said} of a latent frame by stage:\n\n" + to_table(stages, tuple(names))
     figures = {**kind, "rows": rows, **ratios(rows, parts)}
     for name, value in ratios(rows, parts).items():
         table += f"\n\n{name.replace('_', ' ')}: {value}"
@@ -315,11 +338,12 @@ def _read_speaker(options: GenerateOptions) -> Reference:
     return load_speaker(speaker_names()[0])
 
 
-def _pipeline(row: str, weights: str | None, precision: Precision) -> CoSpeechPipeline:
+def _pipeline(row: str, weights: str | None, sparse: CoSpeechPipeline) -> CoSpeechPipeline:
+    place = {"device": sparse.device, "dtype": sparse.precision}
     if row == "teacher":
-        return CoSpeechPipeline.from_pretrained(weights, student=None, dtype=precision)
+        return CoSpeechPipeline.from_pretrained(weights, student=None, **place)
     dense = MaskOptions(top_k=0, window=DENSE_FRAMES, local=False)
-    return CoSpeechPipeline.from_pretrained(weights, teacher=None, mask=dense, dtype=precision)
+    return CoSpeechPipeline.from_pretrained(weights, teacher=None, mask=dense, **place)
 
 
 def ratios(rows: list[dict], parts: list[dict]) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from iasa.avatar.framing import FRAMINGS, NoFaceError
-from iasa.config import IMAGE_SIZE, PHOTO_SIZE, PRECISIONS, VIDEO_FPS, InputError
+from iasa.config import DEVICES, IMAGE_SIZE, PHOTO_SIZE, PRECISIONS, VIDEO_FPS, InputError
 from iasa.files import atomic_write, check_output, display_name
 from iasa.paths import PEOPLE, SPEECH
 
@@ -152,6 +152,15 @@ def add_dtype(parser: argparse._ActionsContainer) -> None:
         "--dtype",
         choices=PRECISIONS,
         help="number type of the networks (default: what IASA_DTYPE says, else auto, the fastest on this machine)",
+    )
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="what computes the networks (default: a GPU where there is one)",
     )
 
 

@@ -6,7 +6,17 @@ import argparse
 import importlib
 
 from iasa.benchmarks import BENCHMARKS, GENERATE_ROWS, BackboneOptions, GenerateOptions, PatternOptions
-from iasa.cli.arguments import add_networks, check_report, count, duration, gather, input_folder, tell, write_report
+from iasa.cli.arguments import (
+    add_device,
+    add_networks,
+    check_report,
+    count,
+    duration,
+    gather,
+    input_folder,
+    tell,
+    write_report,
+)
 from iasa.config import COMPUTE, IMAGE_SIZE, PHOTO_SIZE
 
 
@@ -35,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compute", choices=COMPUTE, default=default.compute, help="tokens of the rows student and live"
     )
     add_networks(group)
+    add_device(group)
     group.add_argument(
         "--reference",
         metavar="IMG",
@@ -89,13 +100,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict:
     check_report(arguments, page=arguments.what == "patterns")
-    from iasa.device import describe_machine
+    from iasa.device import describe_machine, pick_device
 
+    device = pick_device(arguments.device if arguments.what == "generate" else "auto")
     kind = {"generate": GenerateOptions, "backbone": BackboneOptions, "patterns": PatternOptions}.get(arguments.what)
     options = gather(kind, arguments) if kind else arguments.quick
     table, figures = importlib.import_module(f"iasa.benchmarks.bench_{arguments.what}").run(options)
-    quick = " --quick" if arguments.quick else ""
-    report = {"command": f"python -m iasa bench {arguments.what}{quick}", **describe_machine(), **figures}
+    words = " --quick" * arguments.quick + f" --device {arguments.device}" * (arguments.device != "auto")
+    report = {"command": f"python -m iasa bench {arguments.what}{words}", **describe_machine(device), **figures}
     tell(arguments, table)
     write_report(arguments.out, report, table if arguments.what == "patterns" else "")
     return report

@@ -12,6 +12,7 @@ from iasa.cli import generate_backbone
 from iasa.cli.arguments import (
     VIDEO_OUT,
     add_audio,
+    add_device,
     add_networks,
     add_photograph,
     add_seed,
@@ -88,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stream", action="store_true", help="hear the file as if it came live: no look ahead, frames at once"
     )
     add_networks(parser)
+    add_device(parser)
     add_seed(parser)
     parser.add_argument("--out", required=True, help=VIDEO_OUT)
     generate_backbone.add_arguments(parser)
@@ -123,6 +125,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
     from iasa.media.writer import check_alpha
 
     generate_backbone.check_arguments(arguments)
+    if arguments.device == "cuda":  # refused before anything is read, where it is not there
+        from iasa.device import pick_device
+
+        pick_device(arguments.device)
     photograph = arguments.reference is not None and not arguments.puppet
     if arguments.stream and photograph and arguments.model not in (None, LAYERS):
         raise InputError(f"--stream moves a photograph's layers; leave --model {arguments.model} out, or add --puppet")
@@ -159,12 +165,13 @@ def _generate(
 
             shared_recognizer().start()  # loads beside the networks
         with quick_import():
+            from iasa.device import pick_device
             from iasa.pipeline import CoSpeechPipeline, generate
 
         unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
         if arguments.model != RESTORED:
             unused["restorer"] = None
-        pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, **unused)
+        pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, device=pick_device(arguments.device), **unused)
         loading = time.perf_counter() - started
         options: dict[str, Any] = {
             "mark": not arguments.no_mark, "num_inference_steps": arguments.steps, "seed": arguments.seed, "progress": bar,

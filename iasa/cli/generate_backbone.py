@@ -89,8 +89,9 @@ def run(arguments: argparse.Namespace, audio: np.ndarray, poses: Keypoints | Non
     scene = make_scene(speaker, keypoints, height, width, photograph, found)
     frames = len(fit_poses(keypoints, FPS[PIPELINES[arguments.backbone]]))
     tokens = VideoSize(min(frames, 81), height, width, 1).grid.tokens
+    device = pick_device(arguments.device)
     pipe = load_pipeline(
-        arguments.weights, arguments.backbone, pick_device(), pick_precision(arguments.dtype).dtype, tokens
+        arguments.weights, arguments.backbone, device, pick_precision(arguments.dtype, device).dtype, tokens
     )
     if few:
         load_lora(pipe, arguments.lora)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Sequence
@@ -24,6 +25,11 @@ class _Recorded(NamedTuple):
     buffers: list[Tensor]  # what it reads
     replay: Callable[[], object]
     out: Tensor  # what it writes
+
+
+def has_graphs(device: torch.device) -> bool:
+    """Whether calls are recorded: on a GPU, unless the environment says IASA_CUDA_GRAPHS=0."""
+    return device.type == "cuda" and os.environ.get("IASA_CUDA_GRAPHS") != "0"
 
 
 def record_graph(call: Call, buffers: Sequence[Tensor]) -> tuple[Callable[[], object], Tensor]:

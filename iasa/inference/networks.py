@@ -16,7 +16,7 @@ from iasa.config import MaskOptions, TransformerConfig
 from iasa.device import Precision, pick_device, pick_precision
 from iasa.grid import TokenGrid
 from iasa.inference.fast_codec import FastCodec
-from iasa.inference.graphed import GraphedCodec
+from iasa.inference.graphed import GraphedCodec, has_graphs
 from iasa.inference.stage_threads import StageExecutor
 from iasa.inference.strip_codec import StripCodec
 from iasa.models.autoencoder import Autoencoder
@@ -134,8 +134,10 @@ class PipelineNetworks(DiffusionPipeline):
     def codec(self) -> FastCodec:
         """The autoencoder as generations run it."""
         if self._codec is None or self._codec.net is not self.autoencoder:
-            on_gpu = self.device.type == "cuda"
-            self._codec = GraphedCodec(self.autoencoder) if on_gpu else FastCodec(self.autoencoder, self.precision.int8)
+            if has_graphs(self.device):
+                self._codec = GraphedCodec(self.autoencoder)
+            else:
+                self._codec = FastCodec(self.autoencoder, self.precision.int8)
         return self._codec
 
     @property

@@ -16,7 +16,7 @@ from iasa.device import upload
 from iasa.inference.conditioning import DecoderInput, DenoiserInput, WarpedFrame
 from iasa.inference.fast_transformer import FastTransformer, Past
 from iasa.inference.generation import Timing
-from iasa.inference.graphed import Graphed
+from iasa.inference.graphed import Graphed, has_graphs
 from iasa.inference.padded_step import KVCachePool, PaddedStep, pad_reads
 from iasa.inference.prefetch import Source
 from iasa.masks.plan_stream import PlanRow
@@ -56,7 +56,8 @@ class StudentStream:
             if not sink:
                 self.pool.keep(0, self.fast.own)
         if self.fast.device.type == "cuda":
-            self.padded = Graphed(PaddedStep(self.fast, self.pool, sink))
+            step = PaddedStep(self.fast, self.pool, sink)
+            self.padded = Graphed(step) if has_graphs(self.fast.device) else step
 
     def embed(self, summary: Tensor) -> Tensor:  # [f, width] -> [f, layers, steps, 6, width]
         """The modulations of each frame."""

@@ -140,3 +140,5 @@ def test_the_one_call_runs_through_without_a_gpu(tmp_path):
     assert not any("failed" in row for kind in ("ceiling", "speed", "correct") for row in report[kind])
     plans = json.loads((tmp_path / "plans.json").read_text())
     assert all("error" not in row for case in plans["cases"] for row in case["rows"])
+    (row,) = json.loads((tmp_path / "generate.json").read_text())["rows"]
+    assert row["row"] == "student" and row["fps"] > 0

@@ -101,14 +101,31 @@ def test_weights_and_number_type_are_those_of_all_rows(monkeypatch, pipeline):
     asked = []
 
     def load(weights, **options):
-        asked.append((weights, options.get("dtype")))
+        asked.append((weights, options.get("dtype"), options["device"]))
         return pipeline
 
     monkeypatch.setattr(bench.CoSpeechPipeline, "from_pretrained", load)
-    options = GenerateOptions(rows=["student", "student dense"], seconds=[0.4], steps=1, weights="mine")
+    options = GenerateOptions(
+        rows=["student", "student dense"], seconds=[0.4], steps=1, weights="mine", device="cpu"
+    )  # fmt: skip
     _, figures = bench.run(options)
-    assert asked == [("mine", None), ("mine", pipeline.precision)] and figures["dtype"] == "float32"
+    place = torch.device("cpu")
+    assert asked == [("mine", None, place), ("mine", pipeline.precision, place)]
+    assert figures["dtype"] == "float32" and not figures["cuda_graphs"]
     assert [row["row"] for row in figures["rows"]] == ["student", "student dense"]
+
+
+def test_a_gpu_has_a_column_of_its_memory_and_no_breakdown_of_processor_time(monkeypatch):
+    gpu, reset = torch.device("cuda"), []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda place: 2_345_600_000 * (place == gpu))
+    for place in (torch.device("cpu"), gpu):
+        bench.reset_device_peak(place)
+    assert reset == [gpu] and bench.device_peak(gpu) == {"device_peak_mb": 2346}
+    assert bench.device_peak(torch.device("cpu")) == {}
+    monkeypatch.setattr(bench, "pick_device", lambda asked: gpu)
+    with pytest.raises(InputError, match="--breakdown counts processor time; leave it out on a GPU"):
+        bench.run(GenerateOptions(breakdown=True))
 
 
 def test_a_breakdown_adds_up(pipeline, monkeypatch):

@@ -53,6 +53,7 @@ def test_every_command_that_computes_with_networks_takes_their_options():
         sub = make_parser(name)._subparsers._group_actions[0].choices[name]
         found[name] = {word for action in sub._actions for word in action.option_strings}
     assert {name for name, words in found.items() if "--dtype" in words} == NETWORKS
+    assert {name for name, words in found.items() if "--device" in words} == {"generate", "bench"}
     assert {name for name, words in found.items() if "--weights" in words} == NETWORKS - {"train"} | {
         "motion",
         *BACKBONES,
@@ -64,9 +65,11 @@ def test_a_video_by_weights_of_ones_own(weights, poses, tmp_path, capsys, dtype,
     monkeypatch.setenv("IASA_DTYPE", "auto")
     out = tmp_path / "out.mp4"
     words = ["generate", "--audio", SPOKEN, "--pose", poses, "--weights", weights, "--dtype", dtype, "--out", out]
+    words += ["--device", "cpu"]
     assert run([*words, "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["dtype"] == read_metadata(out)["dtype"] == dtype
+    assert report["device"] == "cpu"
     assert report["frames"] == 6 + round(25 * report["held_seconds"])
     assert os.environ["IASA_DTYPE"] == "auto"  # of this command alone
 
@@ -97,6 +100,24 @@ def test_weights_that_are_none(words, tmp_path, capsys, monkeypatch):
     assert run([*words, "--weights", "missing"]) == 2
     assert "there is no folder missing" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="refused where torch sees no GPU, and it sees one here")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--audio", SPOKEN, "--reference", "nowhere.png", "--out", "x.mp4"],
+        ["bench", "generate", "--reference", "nowhere.png", "--out", "x.json"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_gpu_that_is_not_there(words, tmp_path, capsys, monkeypatch):
+    """Said before a picture is read or a network is loaded."""
+    monkeypatch.chdir(tmp_path)
+    assert run([*words, "--device", "cuda"]) == 2
+    said = capsys.readouterr().err
+    assert said == "iasa: the device is cuda, and torch sees no GPU here; cpu is accepted, or auto\n"
+    assert not any(tmp_path.iterdir())
 
 
 def test_numbers_that_are_none(tmp_path, capsys, monkeypatch):
