@@ -50,6 +50,13 @@ def upload(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device)
 
 
+@functools.lru_cache(maxsize=256)
+def constant(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A table of numbers on a device, sent there once: sending one waits for a GPU each time. To be read only."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device, dtype=dtype)
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until a GPU has done what this thread has asked of it. A processor has, always.
 

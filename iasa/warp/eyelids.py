@@ -38,8 +38,9 @@ def _box_around(points: Tensor) -> _Box | None:
     """Whole cells that hold eyes [k, 6, 2], what moves around them, and one more; None if none is in the picture."""
     if not len(points):
         return None
-    left, top = ((points.amin((0, 1)) - AROUND) * CELLS - 1).floor().clamp(0, CELLS).int().tolist()
-    right, bottom = ((points.amax((0, 1)) + AROUND) * CELLS + 1).ceil().clamp(0, CELLS).int().tolist()
+    first = ((points.amin((0, 1)) - AROUND) * CELLS - 1).floor()
+    last = ((points.amax((0, 1)) + AROUND) * CELLS + 1).ceil()
+    left, top, right, bottom = torch.cat([first, last]).clamp(0, CELLS).int().tolist()
     return _Box(top, bottom, left, right) if top < bottom and left < right else None
 
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from iasa.device import constant
+
 ELBOW, SHOULDER = 21, 22  # an arm's points are the hand's 21, the elbow and the shoulder
 SHORT = 1e-4  # image units: of a bone that points at the camera
 JOINT = 0.1  # of the upper arm, from the shoulder, where its piece begins
@@ -66,7 +68,7 @@ def paint_arm(
         before, after = _start_at(JOINT, reference[owner]), _start_at(JOINT, xy.flatten(0, 1)[shown])
         first = shown * channels * size**2
         part = _lay(pieces, before, after, size, first, None if width is None else width[owner])
-        own = torch.searchsorted(part.pixel, ends).diff().tolist()  # pixels of each image
+        own = [len(part.pixel)] if b == 1 else torch.searchsorted(part.pixel, ends).diff().tolist()  # of each image
         over = [
             F.grid_sample(one[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
             for one, grid in zip(image.float(), (part.places * 2 - 1).T.split(own), strict=True)
@@ -132,8 +134,10 @@ def _median(x: Tensor) -> Tensor:  # [b, n]
 
 def _seen(pieces: Pieces, seen: Tensor) -> Tensor:  # [..., 23] -> bool [...]
     """Whether all points of these pieces are; a hand is seen as a whole."""
-    points = sorted({point for bone in pieces for point in bone})
-    return seen[..., points if points[-1] >= ELBOW else range(ELBOW)].amin(-1) > 0
+    points = tuple(sorted({point for bone in pieces for point in bone}))
+    if points[-1] < ELBOW:
+        return seen[..., :ELBOW].amin(-1) > 0
+    return seen.index_select(-1, constant(points, seen.device, torch.int64)).amin(-1) > 0
 
 
 def _start_at(share: float, xy: Tensor) -> Tensor:  # [..., 23, 2]
@@ -150,10 +154,10 @@ class _Bones(NamedTuple):
     @classmethod
     def of(cls, xy: Tensor, pieces: Pieces) -> _Bones:  # [m, 23, 2]
         """One without length points to the right."""
-        a, b = torch.tensor(list(pieces), device=xy.device).T
+        a, b = constant(tuple(pieces), xy.device, torch.int64).T
         start, along = xy[:, a], xy[:, b] - xy[:, a]
         length = along.norm(dim=-1)
-        along = torch.where((length < SHORT)[..., None], along.new_tensor([SHORT, 0.0]), along)
+        along = torch.where((length < SHORT)[..., None], constant((SHORT, 0.0), xy.device, xy.dtype), along)
         length = length.clamp_min(SHORT)
         return cls(start, along / length[..., None], length)
 
@@ -208,14 +212,14 @@ def _lay(
     if not len(xy):
         return _Cover(first, xy.new_zeros(0), xy.new_zeros(2, 0))
     bones, image = _Bones.of(xy, pieces), _Bones.of(reference, pieces)
-    widths = xy.new_tensor(list(pieces.values()))
+    widths = constant(tuple(pieces.values()), xy.device, xy.dtype)
     stop = bones.start + bones.unit * bones.length[..., None]
     wide = widths.amax(-1)[:, None] + 1 / size
     low = ((torch.minimum(bones.start, stop) - wide) * size).floor().clamp(0, size)  # [m, n, 2] of each piece
     end = ((torch.maximum(bones.start, stop) + wide) * size).ceil().clamp(0, size)
     sides = (end - low).amax((0, 1)).clamp_min(1)  # of all boxes
     low = low.minimum(size - sides)
-    x, y = (low[..., i, None] + torch.arange(int(side), device=xy.device) for i, side in enumerate(sides))
+    x, y = (low[..., i, None] + torch.arange(side, device=xy.device) for i, side in enumerate(sides.int().tolist()))
     boxes = _Boxes.at(x, y, bones, widths, size, measured)
     element = (boxes.depth > -0.5).flatten().nonzero()[:, 0]  # [k]
     share = boxes.depth.flatten().index_select(0, element).add_(0.5).clamp_(max=1)
@@ -236,7 +240,7 @@ def _take_last(
     else the one that reaches furthest. Two pieces are equally far from what lies beyond the joint that they share: the
     last one counts there, too, and not whichever thread writes last."""
     x, y = (side - side.amin((1, 2), keepdim=True) for side in (x, y))
-    width, height = (int(side.amax()) + 1 for side in (x, y))
+    width, height = (side + 1 for side in torch.stack([x.amax(), y.amax()]).int().tolist())
     plane = height * width
     turn = torch.arange(1, depth.shape[1] + 1, device=depth.device, dtype=depth.dtype)[:, None, None]
     rank = torch.where(depth > 0, turn, depth + 0.5).flatten().index_select(0, element)

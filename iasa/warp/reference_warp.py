@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from iasa import keypoints as kp
+from iasa.device import constant
 from iasa.warp.eyelids import CELLS, EYES, LIDS, move_lids
 from iasa.warp.inpainting import fill_holes
 from iasa.warp.limb_warp import cover_arm, measure_arm, paint_arm
@@ -31,8 +32,8 @@ HOLD = 3.0  # weight of each of them; a face has 68 points
 CALM = (kp.NOSE, 1, 2, kp.LEFT_EAR, kp.RIGHT_EAR, kp.LEFT_SHOULDER, kp.RIGHT_SHOULDER, kp.LEFT_HIP, kp.RIGHT_HIP,
         *(i for i in range(kp.FACE.start, kp.FACE.stop) if i not in LIDS))  # fmt: skip
 ARMS = (  # the points of each hand, its elbow and its shoulder
-    [*range(kp.LEFT_HAND.start, kp.LEFT_HAND.stop), kp.LEFT_ELBOW, kp.LEFT_SHOULDER],
-    [*range(kp.RIGHT_HAND.start, kp.RIGHT_HAND.stop), kp.RIGHT_ELBOW, kp.RIGHT_SHOULDER],
+    (*range(kp.LEFT_HAND.start, kp.LEFT_HAND.stop), kp.LEFT_ELBOW, kp.LEFT_SHOULDER),
+    (*range(kp.RIGHT_HAND.start, kp.RIGHT_HAND.stop), kp.RIGHT_ELBOW, kp.RIGHT_SHOULDER),
 )
 OUTER = (1, -1)  # the side of each upper arm that is away from the trunk: to the left of shoulder -> elbow, or right
 CUT = 1.15  # by how much wider arms and hands are cut out than their pieces may be
@@ -92,14 +93,15 @@ class ReferenceWarp:
         reference_xy = self.xy[:, None].expand(-1, m, -1, -1)
         seen = ((self.confidence[:, None] > 0) & (confidence > 0)).float()  # [b, m, 133]
         edge = anchor_points(xy.device).expand(b, m, -1, -1)
-        calm = list(CALM)
+        calm, *eyes = (constant(points, xy.device, torch.int64) for points in (CALM, *EYES))
         controls, images = (torch.cat([points[:, :, calm], edge], 2) for points in (xy, reference_xy))
         weights = torch.cat([seen[:, :, calm], seen.new_full(edge.shape[:-1], HOLD)], 2)
         where = _places(controls, images, weights, self.image.shape[-1])
-        for eye in EYES:
+        for eye in eyes:
             move_lids(where, xy[:, :, eye], reference_xy[:, :, eye], seen[:, :, eye])
         warped = _read(self.without_arms, where)
-        for arm, widths in zip(ARMS, self.widths, strict=True):
+        for points, widths in zip(ARMS, self.widths, strict=True):
+            arm = constant(points, xy.device, torch.int64)
             paint_arm(warped, self.image, self.xy[:, arm], xy[:, :, arm], seen[:, :, arm], widths)
         return warped.to(self.image.dtype)
 

@@ -18,12 +18,12 @@ WAITING = {  # operators whose result, or its shape, the processor has to be tol
 }  # fmt: skip
 
 
-class _HostMade(TorchFunctionMode):
+class NoTables(TorchFunctionMode):
     """Refuses tensors that are made of Python's numbers and sent to a device, which no operator tells of."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         listed = func in (Tensor.__getitem__, Tensor.__setitem__) and any(
-            isinstance(one, list | range) for one in (args[1] if isinstance(args[1], tuple) else args[1:2])
+            isinstance(one, list | range | tuple) for one in (args[1] if isinstance(args[1], tuple) else args[1:2])
         )
         if func in (torch.tensor, torch.as_tensor, Tensor.new_tensor) or listed:
             raise RuntimeError(f"{func.__name__} of numbers in a recording")
@@ -34,13 +34,13 @@ class Refusing(TorchDispatchMode):
     """Raises RuntimeError, as a recording does, at an operator that waits for the device or moves tensors between two."""
 
     def __enter__(self):
-        self._host_made = _HostMade()
-        self._host_made.__enter__()
+        self._no_tables = NoTables()
+        self._no_tables.__enter__()
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
-        self._host_made.__exit__(*error)
+        self._no_tables.__exit__(*error)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from sample_networks import shaken
-from tape import GPU, Recorder, Refusing
+from tape import GPU, NoTables, Recorder, Refusing
 
+from iasa.avatar.speaker import load_speaker, speaker_names
 from iasa.config import MaskOptions
 from iasa.inference.conditioning import DenoiserInput
 from iasa.inference.fast_codec import FastCodec
@@ -22,6 +23,8 @@ from iasa.keypoints import COUNT, Keypoints
 from iasa.masks.plan_stream import PlanStream
 from iasa.models.autoencoder import Autoencoder
 from iasa.models.transformer import Condition, VideoTransformer
+from iasa.pipeline import CoSpeechPipeline
+from iasa.warp.reference_warp import ReferenceWarp
 
 FRAMES, CHANNELS, STEPS = 12, 8, 2
 SMALL = {"latent_channels": CHANNELS, "widths": (16, 24, 32), "size": 64}
@@ -232,3 +235,44 @@ def test_nothing_in_a_recorded_call_waits_for_the_device():
     codec.skips = True  # as on a processor
     with Refusing(), pytest.raises(RuntimeError):
         FastCodec.decode(codec, latents, xy, confidence, patches)
+
+
+def test_the_warp_sends_its_tables_once(clip):
+    """It does look at values, for the sizes of its pieces, and is no graph; but each table of indices would wait, too."""
+    xy, confidence = (torch.from_numpy(part).float()[None] for part in (clip[0].xy, clip[0].confidence))
+    warp = ReferenceWarp(torch.rand(1, 3, 64, 64), xy[:, 0], confidence[:, 0])
+    first = warp(xy, confidence)
+    with NoTables():
+        assert torch.equal(warp(xy, confidence), first)
+    with NoTables(), pytest.raises(RuntimeError, match="of numbers"):
+        ReferenceWarp(torch.rand(1, 3, 64, 64), xy[:, 0], confidence[:, 0])
+
+
+def test_a_whole_generation_by_replays_is_the_plain_one(monkeypatch):
+    """Through all stages and their threads, several of which decode with one codec at a time."""
+    student, autoencoder = (
+        shaken(VideoTransformer(CHANNELS, width=16, layers=2, heads=2)),
+        shaken(Autoencoder(8, (8, 8, 16))),
+    )
+    pipeline = CoSpeechPipeline(autoencoder, student, dtype=torch.float32, device="cpu")
+    speaker = load_speaker(speaker_names()[0])
+    shift = 0.01 * np.random.default_rng(0).normal(size=(12, 1, 2)).cumsum(0)
+    still = speaker.keypoints[np.zeros(12, int)]
+    poses = Keypoints(still.xy + shift, still.confidence, still.fps)
+
+    def make() -> np.ndarray:
+        stream = pipeline.stream(image=speaker, keypoints=poses, num_inference_steps=STEPS, fit_poses=False)
+        return np.concatenate(list(stream.frames)).astype(int)
+
+    plain, begin, recorders = make(), StudentStream.__init__, [Recorder(), Recorder()]
+
+    def begin_graphed(self, *given, **options):
+        begin(self, *given, **options)
+        self.padded = Graphed(PaddedStep(self.fast, self.pool, self.sink), recorders[0])
+
+    monkeypatch.setattr(StudentStream, "__init__", begin_graphed)
+    pipeline._codec = GraphedCodec(autoencoder, recorders[1])
+    pipeline._codec.skips = False
+    replayed = make()
+    assert replayed.shape == plain.shape and np.abs(replayed - plain).max() <= 2 and plain.std() > 5
+    assert np.abs(np.diff(plain[::2], axis=0)).mean() > 0.5 and all(recorder.sizes for recorder in recorders)
