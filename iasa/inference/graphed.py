@@ -18,6 +18,7 @@ Call = Callable[..., Tensor]
 # record(call, buffers) -> what computes call(*buffers) anew from what the buffers then hold, and the tensor it writes to
 Record = Callable[[Call, Sequence[Tensor]], tuple[Callable[[], object], Tensor]]
 
+MOST = 16  # recordings of a call: each holds memory of its own
 _recording = threading.Lock()  # one at a time in a process
 
 
@@ -48,7 +49,7 @@ class Graphed:
     The first call of given shapes and types runs as it is, which also warms up; the second is recorded, on buffers of its
     own, and from then on inputs are copied into these and the recording is replayed. So the call may neither wait for the
     device nor depend on values, and what else it reads must stay where it is. If it cannot be recorded a warning says so,
-    and it runs as it is from then on.
+    and it runs as it is from then on; so it does with shapes beyond the first MOST that come again.
     """
 
     def __init__(self, call: Call, record: Record = record_graph) -> None:
@@ -61,7 +62,8 @@ class Graphed:
     def __call__(self, *inputs: Tensor) -> Tensor:
         key = tuple((x.shape, x.dtype) for x in inputs)
         with self._lock:
-            if self._record is not None and key in self._recorded and self._recorded[key] is None:
+            again = key in self._recorded and self._recorded[key] is None
+            if again and self._record is not None and sum(map(bool, self._recorded.values())) < MOST:
                 self._recorded[key] = self._try(self._record, inputs)
             recorded = self._recorded.setdefault(key, None)
             if recorded is None:

@@ -16,7 +16,7 @@ from iasa.config import MaskOptions
 from iasa.inference.conditioning import DenoiserInput
 from iasa.inference.fast_codec import FastCodec
 from iasa.inference.fast_transformer import FastTransformer
-from iasa.inference.graphed import Graphed, GraphedCodec
+from iasa.inference.graphed import MOST, Graphed, GraphedCodec
 from iasa.inference.padded_step import LEAST, KVCachePool, PaddedStep, pad_reads
 from iasa.inference.streaming_rollout import StudentStream
 from iasa.keypoints import COUNT, Keypoints
@@ -193,6 +193,15 @@ def test_what_cannot_be_recorded_is_said_once_and_computed():
         assert double(torch.full((3,), 3.0)).tolist() == [6, 6, 6]
         assert [double(torch.ones(2)).tolist() for _ in range(3)] == [[2, 2]] * 3
     assert asked == [1]
+
+
+def test_shapes_without_end_take_no_memory_without_end():
+    recorder = Recorder()
+    double = Graphed(lambda x: 2 * x, recorder)
+    for _ in range(3):
+        for n in range(1, MOST + 4):
+            assert double(torch.full((n,), 3.0)).tolist() == [6] * n
+    assert [shape[0] for (shape,) in recorder.sizes] == list(range(1, MOST + 1))
 
 
 @pytest.mark.parametrize(
