@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -60,6 +60,13 @@ class Reference:
         if self.photo.faces > 1 and not self.chosen:
             said.append(Sentence("The picture shows {count} faces; the largest one speaks", count=self.photo.faces))
         return [*said, self.parts.describe()]
+
+    def before(self, room: np.ndarray | None = None, keep_frame: bool = False) -> Reference:
+        """The same photograph's person before another room, or put back into the whole picture."""
+        photo, around = self.photo, None
+        if keep_frame and photo is not None and photo.whole is not None:
+            around = WholePicture.of(photo.whole, photo.square, self.size)
+        return replace(self, room=room, around=around)
 
     @cached_property
     def _target(self) -> Retarget:
@@ -138,10 +145,9 @@ def photograph_speaker(
 
     photo = take_photograph(picture, framing, face)
     small = np.asarray(Image.fromarray(photo.image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX))
-    around = WholePicture.of(photo.whole, photo.square, size) if keep_frame and photo.whole is not None else None
-    return Reference(
-        small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, room, around, face is not None
-    )
+    chosen = face is not None
+    speaker = Reference(small, photo.keypoints, make_identity(BODY_SEED), name, photo, size, chosen=chosen)
+    return speaker.before(room, keep_frame)
 
 
 def photo_speaker(picture: np.ndarray, name: str = "photo") -> Reference:

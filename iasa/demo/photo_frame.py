@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import json
 from importlib.resources import files
+from threading import Thread
 
 import gradio as gr
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from iasa.avatar.mesh import OVAL
@@ -17,6 +19,7 @@ from iasa.config import InputError
 from iasa.demo.service import language_of, new_output
 from iasa.demo.speaker_choice import PHOTO, PUPPET, Crop, is_restored, take_speaker
 from iasa.demo.translations import to_sentence, translate
+from iasa.inference.conditioning import make_warp
 from iasa.media.reader import read_image
 
 SHOWN_SIDE = 640  # pixels of the picture that the handles lie on
@@ -78,6 +81,9 @@ def look_at_photo(
         return "", "⚠️ " + html.escape(said, quote=False)
     if reference.photo is None or reference.parts is None:
         return keep_picture(reference.image), ""
+    Thread(
+        target=make_warp, args=(reference, torch.device("cpu")), name="layers", daemon=True
+    ).start()  # for the first run
     said = [to_sentence(one, language) for one in (*reference.describe()[:-1], *reference.parts.sentences)]
     drawn = draw_parts(reference.photo, reference.parts)
     return keep_picture(drawn), "\n".join(f"- {sentence}" for sentence in said)

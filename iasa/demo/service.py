@@ -29,6 +29,7 @@ import numpy as np
 from iasa.avatar.speaker import Reference
 from iasa.config import MODELS, InputError, Sentence
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
+from iasa.demo.speaker_choice import forget_photographs
 from iasa.demo.translations import LANGUAGES, to_sentence, translate
 from iasa.keypoints import Keypoints
 from iasa.media.reader import Sound, read_sound
@@ -153,6 +154,7 @@ def keep_tidy(page: gr.Blocks, every: float = KEPT_SECONDS / 4) -> threading.Eve
         while not stopped.wait(every):
             delete_old_outputs()
             delete_old_uploads(page)
+            forget_photographs()
 
     threading.Thread(target=tidy, name="tidy", daemon=True).start()
     return stopped

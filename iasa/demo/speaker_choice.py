@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from iasa.avatar.speaker import (
 )
 from iasa.config import PHOTO_SIZE, InputError, Sentence
 from iasa.files import display_name
+from iasa.inference.made_once import MadeOnce
 from iasa.media.backdrop import TRANSPARENT, read_backdrop
 from iasa.media.reader import read_image
 
@@ -98,6 +100,9 @@ class Crop:
         return self == Crop()
 
 
+PHOTOGRAPHS: MadeOnce[tuple[str, int, Crop], Reference] = MadeOnce(most=3)  # first looked at, then asked to speak
+
+
 def is_restored(text: str | None) -> bool:
     """Whether a crop comes from a video's settings, so that it is the next photograph's."""
     try:
@@ -142,12 +147,26 @@ def choose_speaker(
 
 def take_speaker(kind: str, photo: str, backdrop: Backdrop | None = None, crop: Crop | None = None) -> Reference:
     """The person of a photograph, or its PUPPET. Raises InputError."""
-    picture = (crop or Crop()).cut(read_image(photo))
+    crop, backdrop = crop or Crop(), backdrop or Backdrop()
     if kind == PUPPET:
-        return photo_speaker(picture)
-    backdrop = backdrop or Backdrop()
+        return photo_speaker(crop.cut(read_image(photo)))
+    room = backdrop.read()
     try:
-        return photograph_speaker(picture, "photo", room=backdrop.read(), keep_frame=backdrop.kind == WHOLE)
+        changed = os.stat(photo).st_mtime_ns
+    except (OSError, ValueError):
+        changed = 0  # what is wrong with the file its reader tells
+    person = PHOTOGRAPHS.get((photo, changed, crop), lambda: _take_photograph(crop.cut(read_image(photo))))
+    return person.before(room, backdrop.kind == WHOLE)
+
+
+def forget_photographs() -> None:
+    """Those whose files have been deleted."""
+    PHOTOGRAPHS.forget(lambda key: not os.path.exists(key[0]))
+
+
+def _take_photograph(picture: np.ndarray) -> Reference:  # uint8 [H, W, 3]
+    try:
+        return photograph_speaker(picture, "photo")
     except NoFaceError as error:
         if puppet_would_do(picture):
             raise InputError(

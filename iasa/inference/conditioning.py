@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from iasa.avatar.photograph import Photograph
 from iasa.avatar.speaker import Reference
 from iasa.config import FRAMES_PER_LATENT, IMAGE_SIZE
 from iasa.device import release_memory, upload
 from iasa.inference.fast_codec import FastCodec, to_cells
 from iasa.inference.generation import Timing
 from iasa.inference.layered_frames import REPAIRED, repair, repaired_share, shrink, to_levels
+from iasa.inference.made_once import MadeOnce
 from iasa.inference.prefetch import Source
 from iasa.inference.strip_codec import FINE, StripCodec
 from iasa.inference.strips import Strips
@@ -64,6 +67,7 @@ class DecoderInput(NamedTuple):
 
 
 Warp = ReferenceWarp | LayeredWarp
+_layers: WeakKeyDictionary[Photograph, MadeOnce[tuple, LayeredWarp]] = WeakKeyDictionary()
 WarpedFrame = tuple[DenoiserInput, DecoderInput]
 PlannedPoses = tuple[Keypoints, list[PlanRow]]
 
@@ -206,7 +210,13 @@ def make_warp(reference: Reference, device: torch.device) -> Warp:
     """What carries the reference to poses: for a photograph its layers."""
     if reference.photo is None or reference.parts is None:
         return ReferenceWarp(*read_speaker(reference, device))
-    return LayeredWarp(reference.photo, reference.size, reference.parts.moving, reference.room)
+    return layers_of(reference.photo, reference.size, reference.parts.moving).before(reference.room)
+
+
+def layers_of(photo: Photograph, size: int, moving: tuple[bool, bool]) -> LayeredWarp:
+    """A photograph's layers, cut out once as long as there is the photograph; whoever needs them meanwhile waits."""
+    made = _layers.setdefault(photo, MadeOnce(most=2))
+    return made.get((size, moving), lambda: LayeredWarp(photo, size, moving))
 
 
 def release_often(latents: Source[tuple[Tensor, DecoderInput]]) -> Generator[tuple[Tensor, DecoderInput]]:

@@ -7,6 +7,7 @@ the person's edges are those of the segmentation; head and hair turn as one agai
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,23 +67,16 @@ class _Sheet:
 
 
 class LayeredWarp:
-    """Poses -> pictures of one photograph at `size` pixels. `moving`: forearms (left, right) that leave the body."""
+    """Poses -> pictures of one photograph at `size` pixels. `moving`: forearms (left, right) that leave the body.
 
-    def __init__(
-        self,
-        photo: Photograph,
-        size: int = 512,
-        moving: tuple[bool, bool] = (True, True),
-        room: np.ndarray
-        | None = None,  # uint8 [size, size, 3] instead of the photograph's own, or 4 for frames with alpha
-    ) -> None:
+    It holds nothing of the photograph itself, and drawing changes nothing of it: several threads may draw at once.
+    """
+
+    def __init__(self, photo: Photograph, size: int = 512, moving: tuple[bool, bool] = (True, True)) -> None:
         cv2 = load_cv2()
-        self.size, self.photo = size, photo
+        self.size = size
         layers = cut_layers(photo, moving)
-        behind = layers.room if room is None else room
-        if len(behind) != size:
-            behind = cv2.resize(behind, (size, size), interpolation=cv2.INTER_AREA)
-        self.room = behind.astype(np.float32)
+        self.room = _to_room(layers.room, size)
         self.rest = photo.xy.astype(np.float64) * size
         self.body = _Sheet.of(layers.body, size, BODY_CELLS)
         self.face = FaceSkin.of(photo.face[:, :2] * size)
@@ -91,7 +85,7 @@ class LayeredWarp:
         self.around = spread(self.face.rest[list(STEADY)], self.body.points, FACE_REACH * self.height, 0.05)
         self.depth = photo.face[:POINTS, 2].astype(np.float64) * size
         self.head = HeadSkin.of(self.face.rest, self.depth, self.body.points, self.around)
-        self.skin = BodySkin.of(self.rest, photo.seen, self.body.points, self._still(moving), size)
+        self.skin = BodySkin.of(self.rest, photo.seen, self.body.points, self._still(photo.seen, moving), size)
         picture = (
             cv2.resize(photo.image, (size, size), interpolation=cv2.INTER_AREA)
             if len(photo.image) != size
@@ -107,6 +101,14 @@ class LayeredWarp:
                 if len(sheet.points):
                     skin = ForearmSkin.of(side, self.rest, sheet.points)
                     self.forearms.append((sheet.without_ends(skin.hand > 0, size), skin))
+
+    def before(self, room: np.ndarray | None) -> LayeredWarp:
+        """The same person before a room, uint8 [S, S, 3], or 4 for frames with alpha; None is the photograph's own."""
+        if room is None:
+            return self
+        other = copy(self)
+        other.room = _to_room(room, self.size)
+        return other
 
     def __call__(self, xy: Tensor, confidence: Tensor) -> Tensor:
         """Poses [1, m, 133, 2], image units, and [1, m, 133] -> pictures [1, m, 3, size, size] in [-1, 1].
@@ -196,17 +198,24 @@ class LayeredWarp:
         texture = np.dstack([self.body.texture[..., :3], (share * 255).astype(np.uint8)])
         return _Sheet(texture, border, self.face.rest, self.face.triangles)
 
-    def _still(self, moving: tuple[bool, bool]) -> np.ndarray | None:
+    def _still(self, seen: np.ndarray, moving: tuple[bool, bool]) -> np.ndarray | None:  # bool [133]
         """1 on the body's points at hands that do not move, 0 away from them."""
         out = None
         for side, where in enumerate(HANDS):
-            if not moving[side] and self.photo.seen[where].any():
+            if not moving[side] and seen[where].any():
                 hand = self.rest[where]
                 bones = ((0, 5), (0, 9), (0, 17), (5, 8), (9, 12), (13, 16), (17, 20), (1, 4))
                 away = np.min([distance_to_bone(self.body.points, hand[a], hand[b])[0] for a, b in bones], 0)
                 near = np.clip(1.5 - away / (STILL_REACH * self.size), 0, 1)
                 out = near if out is None else np.maximum(out, near)
         return out
+
+
+def _to_room(picture: np.ndarray, size: int) -> np.ndarray:  # uint8 [S, S, c] -> float32 [size, size, c]
+    cv2 = load_cv2()
+    if len(picture) != size:
+        picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    return picture.astype(np.float32)
 
 
 def _flat(turn: np.ndarray, depth: float) -> np.ndarray:

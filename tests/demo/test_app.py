@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
@@ -35,15 +36,17 @@ from iasa.demo.photo_frame import MOVES, STILL, draw_parts, look_at_photo, offer
 from iasa.demo.run_settings import restore_settings  # noqa: E402
 from iasa.demo.service import STAGES, missing_parts, new_output, stop_flag  # noqa: E402
 from iasa.demo.speak import preview_poses, speak_live  # noqa: E402
-from iasa.demo.speaker_choice import BACKDROPS, DRAWN, EXAMPLE, PHOTO, PUPPET, Backdrop, choose_speaker  # noqa: E402
+from iasa.demo.speaker_choice import BACKDROPS, DRAWN, EXAMPLE, PHOTO, PUPPET, Backdrop, Crop, choose_speaker  # noqa: E402
 from iasa.demo.tabs import list_missing  # noqa: E402
 from iasa.demo.words import translations, words  # noqa: E402
+from iasa.inference.conditioning import make_warp  # noqa: E402
 from iasa.keypoints import load_keypoints  # noqa: E402
 from iasa.media.reader import read_metadata, read_video  # noqa: E402
 from iasa.media.writer import write_video  # noqa: E402
 from iasa.paths import PEOPLE, SPEECH  # noqa: E402
 from iasa.speech import read_audio  # noqa: E402
 from iasa.training import memory_data  # noqa: E402
+from iasa.warp import layered_warp  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own, of numpy and pandas
 
@@ -362,6 +365,28 @@ def test_the_crop_is_the_part_of_the_photo_that_is_used(photograph):
     assert look_at_photo(PHOTO, str(noise))[1].startswith("⚠️ &lt;i&gt;.png is not a readable picture")
 
 
+def test_a_photograph_that_was_looked_at_is_taken_and_cut_when_it_is_to_speak(photograph, monkeypatch):
+    """By the look, in a thread: of the same file and crop, as long as the file is there and as it was."""
+    file, taken = photograph
+    cut, cut_layers = [], layered_warp.cut_layers
+    monkeypatch.setattr(layered_warp, "cut_layers", lambda *given: cut.append(1) or cut_layers(*given))
+    look_at_photo(PHOTO, file)
+    speaker = choose_speaker(PHOTO, None, None, file, True, Backdrop("Color", "#00ff00"))
+    layers = make_warp(speaker, torch.device("cpu"))
+    assert isinstance(layers, layered_warp.LayeredWarp) and layers.room[0, 0].tolist() == [0, 255, 0]
+    assert len(taken) == len(cut) == 1
+    choose_speaker(PHOTO, None, None, file, True, crop=Crop((0, 0, 1, 0.5)))
+    assert len(taken) == 2
+    os.utime(file, (1, 1))
+    assert choose_speaker(PHOTO, None, None, file, True).photo is not speaker.photo and len(taken) == 3
+    kept = Path(file).read_bytes()
+    Path(file).unlink()
+    speaker_choice.forget_photographs()
+    Path(file).write_bytes(kept)
+    os.utime(file, (1, 1))
+    assert choose_speaker(PHOTO, None, None, file, True) and len(taken) == 4
+
+
 def test_what_keeps_still_is_dashed():
     """The same outline, in another colour, and about half of it."""
     from sample_photographs import avatar_photograph
@@ -388,7 +413,11 @@ def test_a_restored_run_of_a_photograph_is_the_same_run(photograph, speech, tmp_
     assert json.loads(offered)["box"] == [0.25, 0, 1, 0.75] and "restored" not in json.loads(offered)
     assert json.loads(offer_crop(file, offered))["box"] == [0, 0, 1, 1]  # and another one after it
     given = dict(seed=seed, motion=motion, amount=amount, blink=blink, height=height, lock=lock, backdrop=backdrop)
-    again, *_ = speak(speech, kind, photo=file, consent=True, driving=driving, color=color, crop=offered, **given)
+    uploaded = Path(file).with_name("again.png")
+    uploaded.write_bytes(Path(file).read_bytes())
+    again, *_ = speak(
+        speech, kind, photo=str(uploaded), consent=True, driving=driving, color=color, crop=offered, **given
+    )
     np.testing.assert_array_equal(read_video(first)[0], read_video(again)[0])
     np.testing.assert_array_equal(taken[0], taken[1])
     assert taken[0].shape == (180, 240, 3)
@@ -619,26 +648,20 @@ def test_a_drawing_is_sent_to_the_puppet(monkeypatch, tmp_path):
         assert ("add --puppet" in str(raised.value)) == would_do
 
 
-def test_what_is_behind_a_photographs_person(monkeypatch, tmp_path):
+def test_what_is_behind_a_photographs_person(photograph, tmp_path):
     """Each choice reaches the photograph as what it is; no text is ever taken for a file's name."""
-    given = {}
-
-    def photograph(picture, name, room=None, keep_frame=False):
-        given.update(room=room, keep_frame=keep_frame)
-
-    Image.fromarray(np.full((80, 80, 3), 200, np.uint8)).save(tmp_path / "photo.png")
+    photo, taken = photograph
     Image.fromarray(np.full((40, 60, 3), (10, 200, 30), np.uint8)).save(tmp_path / "wall.png")
-    monkeypatch.setattr(speaker_choice, "photograph_speaker", photograph)
-    photo, wall = str(tmp_path / "photo.png"), str(tmp_path / "wall.png")
-    corners = {}
+    wall, corners = str(tmp_path / "wall.png"), {}
     for kind in BACKDROPS:
-        choose_speaker(PHOTO, None, None, photo, True, Backdrop(kind, "rgba(61, 107.4, 142, 1)", wall))
-        room = given["room"]
-        corners[kind] = (None if room is None else room[0, 0].tolist(), given["keep_frame"])
+        speaker = choose_speaker(PHOTO, None, None, photo, True, Backdrop(kind, "rgba(61, 107.4, 142, 1)", wall))
+        corner = None if speaker.room is None else speaker.room[0, 0].tolist()
+        corners[kind] = (corner, speaker.around is not None)
     assert corners == {
         "Own room": (None, False), "Whole photo": (None, True), "Color": ([61, 107, 142], False),
         "Another picture": ([10, 200, 30], False), "Transparent": ([0, 0, 0, 0], False),
     }  # fmt: skip
+    assert len(taken) == 1  # it is the same photograph before each
     assert [Backdrop(kind, "#fff000", wall).suffix for kind in BACKDROPS] == [".mp4"] * 4 + [".webm"]
     for wrong, said in (
         (("Sky",), "the backdrop is Sky"),

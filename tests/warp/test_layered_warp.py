@@ -128,7 +128,7 @@ def test_poses_in_pictures_out(size):
 def test_another_room_stands_behind_the_person(picture, room):
     green = np.zeros((256, 256, 3), np.uint8)
     green[..., 1] = 255
-    warp = LayeredWarp(astronaut_photograph(), 256, (False, False), green)
+    warp = LayeredWarp(astronaut_photograph(), 256, (False, False)).before(green)
     frame = warp.draw(nod(warp.rest, (5, 0)))
     assert np.abs(frame[room] - (0, 255, 0)).max() < 30
     x, y = warp.rest[kp.FACE.start + 30].astype(int) + (5, 0)
