@@ -16,6 +16,7 @@ from iasa.warp.matting import (
     depth_inside,
     distance_to_bone,
     fill,
+    find_box,
     load_cv2,
 )
 
@@ -112,7 +113,12 @@ def _forearm(photo: Photograph, side: int, trunk: np.ndarray) -> tuple[np.ndarra
     hand, elbow = xy[HANDS[side]], xy[ELBOWS[side]]
     shoulders = float(np.linalg.norm(xy[SHOULDERS[0]] - xy[SHOULDERS[1]]))
     skin, sleeve = cut_forearm(photo.image, photo.person, hand, elbow, shoulders, trunk)
-    grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
+    matte, hidden = np.zeros((size, size), np.float32), np.zeros((size, size), bool)
+    box = find_box((skin > 0) | (sleeve > 0))
+    if box is None:
+        return matte, hidden
+    skin, sleeve = skin[box], sleeve[box]
+    grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)[box]
     shoulder = xy[SHOULDERS[side]]
     to_upper, _ = distance_to_bone(grid, shoulder, shoulder + 0.8 * (elbow - shoulder))
     to_hand = np.min([distance_to_bone(grid, hand[a], hand[b])[0] for a, b in (*PALM_BONES, *FINGERS)], 0)
@@ -121,10 +127,11 @@ def _forearm(photo: Photograph, side: int, trunk: np.ndarray) -> tuple[np.ndarra
     near_hand = np.clip(2.2 - to_hand / (1.3 * FINGER * shoulders), 0, 1)
     skin = skin * _ease(np.maximum(onset, near_hand))
     sleeve = sleeve * _ease(onset) * (to_bone <= to_hand + 1)  # cloth beside the fingers is not the forearm's
-    matte = np.maximum(skin, ndimage.gaussian_filter(sleeve, 1)).astype(np.float32)
+    matte[box] = arm = np.maximum(skin, ndimage.gaussian_filter(sleeve, 1)).astype(np.float32)
     onset = np.maximum(onset, near_hand)
-    hidden = ndimage.binary_dilation(matte > 0.05, iterations=2) & ((onset >= 1) | (matte <= 0.05))
-    return matte, ndimage.binary_opening(hidden, iterations=1)
+    behind = ndimage.binary_dilation(arm > 0.05, iterations=2) & ((onset >= 1) | (arm <= 0.05))
+    hidden[box] = ndimage.binary_opening(behind, iterations=1)
+    return matte, hidden
 
 
 def _ease(x: np.ndarray) -> np.ndarray:

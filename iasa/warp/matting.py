@@ -40,7 +40,7 @@ def cut_forearm(
     cv2 = load_cv2()
     size = len(image)
     reach = depth_inside(size, hand, elbow, shoulders)  # > 0 inside, in units of the local half width
-    box = _box(reach > 1 - REACH, size)
+    box = find_box(reach > 1 - REACH)
     if box is None:
         return np.zeros((2, size, size), np.float32)
     core = depth_inside(size, hand, elbow + SLEEVE_END * (hand[0] - elbow), shoulders, bare=True)[box]
@@ -95,11 +95,12 @@ def distance_to_bone(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[
     return np.sqrt((x - along * dx) ** 2 + (y - along * dy) ** 2), along
 
 
-def _box(mask: np.ndarray, size: int, margin: int = 12) -> tuple[slice, slice] | None:
+def find_box(mask: np.ndarray, margin: int = 12) -> tuple[slice, slice] | None:
+    """What a mask holds and some pixels around it, None where that is nothing."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return None
-    down, across = (slice(max(0, int(x[0]) - margin), min(size, int(x[-1]) + margin + 1)) for x in (rows, columns))
+    down, across = (slice(max(0, int(x[0]) - margin), int(x[-1]) + margin + 1) for x in (rows, columns))
     return down, across
 
 
