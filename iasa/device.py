@@ -24,8 +24,10 @@ from iasa.config import DEVICES, PRECISIONS, InputError
 from iasa.paths import CHECKOUT
 
 CPUINFO = Path("/proc/cpuinfo")
-VNNI = {"avx512_vnni", "avx_vnni"}  # without them a pair of 8-bit products can overflow 16 bits
+BYTES = {"avx2", "avx_vnni", "avx512_vnni"}  # flags of x86 processors whose vector units multiply bytes
 GAIN = 0.9  # another number type is taken where it needs less than this share of the time; none known lies close to it
+ROWS, INNER, OUTER = 256, 320, 960  # of the linear layer that is measured
+PLANE, KERNEL = (1, 96, 16, 16), (96, 96, 3, 3)  # of the convolution
 CALM, MOST_TURNS = 25, 200  # in which number types are measured: 0.1 s on an idle machine
 FASTER = 0.97  # of a time: no more is said to be the same
 
@@ -100,7 +102,7 @@ def pick_precision(
     if name != "int8":
         return Precision(getattr(torch, name))
     if kind != "cpu" or not _has_int8():
-        raise InputError("int8 needs a processor whose vector units multiply bytes (VNNI); take another number type")
+        raise InputError("int8 needs a processor whose vector units multiply bytes (AVX2); take another number type")
     return Precision(_fastest(kind).dtype, True)
 
 
@@ -132,18 +134,18 @@ def _has_bf16() -> bool:
 
 
 def _has_int8() -> bool:
-    there = CPUINFO.exists() and bool(VNNI & set(CPUINFO.read_text().split()))
+    there = CPUINFO.exists() and bool(BYTES & set(CPUINFO.read_text().split()))
     return there and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
 def _layer_seconds(ways: Sequence[str], calm: int = CALM) -> dict[str, float]:
-    """Seconds of a thread for one linear layer of the transformer, by number type: on one core, as stages compute.
+    """Seconds of a thread for a linear layer and a convolution, by number type: on one core, as stages compute.
 
     Threads that share a layer wait for one another at work, which on a busy machine takes longer than the layer. The
     types take turns and the fastest turn counts: other work on the machine then meets all of them. It ends when `calm`
     turns in a row have found nothing faster.
     """
-    runs = {way: _int8_layer() if way == "int8" else _plain_layer(getattr(torch, way)) for way in ways}
+    runs = {way: _int8_layers() if way == "int8" else _plain_layers(getattr(torch, way)) for way in ways}
     with ThreadPoolExecutor(1, initializer=use_one_core) as alone:
         return alone.submit(_take_turns, runs, calm).result()
 
@@ -165,26 +167,32 @@ def _take_turns(runs: Mapping[str, Callable[[], object]], calm: int) -> dict[str
     return best
 
 
-def _plain_layer(dtype: torch.dtype, rows: int = 256, inner: int = 320, outer: int = 960) -> Callable[[], Tensor]:
-    x, weight = torch.ones(rows, inner, dtype=dtype), torch.full((outer, inner), 0.1, dtype=dtype)
-    return lambda: torch.nn.functional.linear(x, weight)
+def _plain_layers(dtype: torch.dtype) -> Callable[[], object]:
+    """One layer as in the transformer and one as in the codec."""
+    x, weight = torch.ones(ROWS, INNER, dtype=dtype), torch.full((OUTER, INNER), 0.1, dtype=dtype)
+    plane, kernel = (
+        torch.full(shape, 0.1, dtype=dtype).to(memory_format=torch.channels_last) for shape in (PLANE, KERNEL)
+    )
+    return lambda: (torch.nn.functional.linear(x, weight), torch.nn.functional.conv2d(plane, kernel, padding=1))
 
 
-def _int8_layer(rows: int = 256, inner: int = 320, outer: int = 960) -> Callable[[], Tensor]:
-    """As `iasa.inference.int8` computes it, the rounding of what comes in counted."""
-    x, half = torch.ones(rows, inner), torch.tensor([0.5])
-    weight = torch.ones(outer, inner, dtype=torch.int8)
-    packed = torch.ops.onednn.qlinear_prepack(weight, [rows, inner])
-    scales, zeros = torch.full((outer,), 0.1), torch.zeros(outer, dtype=torch.int32)
+def _int8_layers() -> Callable[[], object]:
+    """The same as `iasa.inference.int8` computes them, the rounding of what comes in counted."""
+    quantised, how, end = torch.ops.onednn, [[1, 1], [1, 1], [1, 1], 1], (1.0, 0, torch.float32, "none", [], "")
+    x, plane = torch.ones(ROWS, INNER), torch.ones(PLANE).to(memory_format=torch.channels_last)
+    scales, zeros, half = torch.full((OUTER,), 0.1), torch.zeros(OUTER, dtype=torch.int32), torch.tensor([0.5])
+    of_plane = scales[: KERNEL[0]], zeros[: KERNEL[0]], None
+    weight = quantised.qlinear_prepack(torch.ones(OUTER, INNER, dtype=torch.int8), [ROWS, INNER])
+    kernel = quantised.qconv_prepack(torch.ones(KERNEL, dtype=torch.int8), of_plane[0], 1.0, 0, *how, list(PLANE))
 
-    def run() -> Tensor:
+    def levels(x: Tensor) -> tuple[Tensor, float, int]:
         torch.aminmax(x)
-        levels = torch.add(half, x, alpha=100).to(torch.uint8)
-        return torch.ops.onednn.qlinear_pointwise(
-            levels, 0.01, 0, packed, scales, zeros, None, 1.0, 0, x.dtype, "none", [], ""
-        )
+        return torch.add(half, x, alpha=100).to(torch.uint8), 0.01, 0
 
-    return run
+    return lambda: (
+        quantised.qlinear_pointwise(*levels(x), weight, scales, zeros, None, *end),
+        quantised.qconv2d_pointwise(*levels(plane), kernel, *of_plane, *how, *end),
+    )
 
 
 def use_one_core() -> None:

@@ -1,7 +1,8 @@
-"""Linear layers and convolutions in 8-bit products, for processors whose vector units multiply bytes (VNNI).
+"""Linear layers and convolutions in 8-bit products, for processors whose vector units multiply bytes (VNNI, or AVX2 alone).
 
 Weights are rounded to one scale a row, as they are shipped. What comes in is rounded to 256 levels between its own least
-and greatest value, anew at every call: nothing is calibrated. Sums are exact, and what goes out is of the type that came in.
+and greatest value, to 128 where sums of two products have 16 bits alone, anew at every call: nothing is calibrated. Sums
+are exact, and what goes out is of the type that came in.
 """
 
 from __future__ import annotations
@@ -26,13 +27,31 @@ def to_levels(x: Tensor) -> tuple[Tensor, float, int]:
     dense = _in_memory(x)
     low, high = (float(end) for end in torch.aminmax(dense))
     low, high = min(low, 0.0), max(high, 0.0)  # zero is a level of its own: convolutions pad with it
-    scale = max((high - low) / 254, 1e-8)  # the 255th leaves room for the rounding of zero
+    scale = max((high - low) / (highest_level() - 1), 1e-8)  # the last one leaves room for the rounding of zero
     zero = round(-low / scale)
     half = torch.tensor([zero + 0.5])
     levels = torch.empty(dense.shape, dtype=torch.uint8)
     for some, out in zip(dense.reshape(-1).split(AT_ONCE), levels.view(-1).split(AT_ONCE), strict=True):
         out.copy_(torch.add(half, some.float(), alpha=1 / scale))
     return levels.movedim(-1, 1) if x.ndim == 4 else levels, scale, zero
+
+
+@functools.cache
+def highest_level() -> int:
+    """255, or 127 where 255 * 127 twice is more than a sum holds, as on processors without VNNI: tried once."""
+    levels, codes = torch.full((16, 64), 255, dtype=torch.uint8), torch.full((16, 64), 127, dtype=torch.int8)
+    plane, kernel = levels.view(1, 64, 4, 4).to(memory_format=torch.channels_last), codes.view(16, 64, 1, 1)
+    scales, zeros, how = torch.ones(16), torch.zeros(16, dtype=torch.int32), [[1, 1], [0, 0], [1, 1], 1]
+    quantised, end = torch.ops.onednn, (1.0, 0, torch.float32, "none", [], "")
+    try:
+        with torch.inference_mode():
+            packed = quantised.qlinear_prepack(codes, [16, 64])
+            linear = quantised.qlinear_pointwise(levels, 1.0, 0, packed, scales, zeros, None, *end)
+            packed = quantised.qconv_prepack(kernel, scales, 1.0, 0, *how, [1, 64, 4, 4])
+            conv = quantised.qconv2d_pointwise(plane, 1.0, 0, packed, scales, zeros, None, *how, *end)
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return 255  # they are not there, and nothing overflows in what is computed instead
+    return 255 if linear.eq(64 * 255 * 127).all() and conv.eq(64 * 255 * 127).all() else 127
 
 
 def _in_memory(x: Tensor) -> Tensor:
