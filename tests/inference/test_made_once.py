@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,6 +17,7 @@ import pytest
 import torch
 from sample_photographs import avatar_photograph
 
+from iasa import keypoints as kp
 from iasa.avatar.identity import make_identity
 from iasa.avatar.photograph import Photograph
 from iasa.avatar.retarget import BODY_SEED
@@ -22,6 +25,7 @@ from iasa.avatar.speaker import Reference
 from iasa.config import LAYERS, InputError
 from iasa.inference.conditioning import make_warp
 from iasa.inference.made_once import MadeOnce
+from iasa.keypoints import Keypoints
 from iasa.pipeline import CoSpeechPipeline
 from iasa.warp import layered_warp
 from iasa.warp.layered_warp import LayeredWarp
@@ -64,8 +68,34 @@ def cuts(monkeypatch) -> list[weakref.ref[Photograph]]:
     return made
 
 
-def test_the_second_generation_of_a_photograph_does_not_cut_again(cuts):
-    pipeline = CoSpeechPipeline.from_pretrained(student=None, teacher=None, restorer=None)
+@pytest.fixture(scope="module")
+def pipeline() -> CoSpeechPipeline:
+    return CoSpeechPipeline.from_pretrained(student=None, teacher=None, restorer=None)
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def check_in_a_child(holds: Callable[[], bool]) -> None:
+    """That something holds in a forked process, which ends."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if holds() else 2
+        finally:
+            os._exit(code)
+    deadline, ended, status = time.monotonic() + 60, 0, 0
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.02)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended and os.waitstatus_to_exitcode(status) == 0
+
+
+def test_the_second_generation_of_a_photograph_does_not_cut_again(pipeline, cuts):
     speaker, made = speaker_of(photograph()), []
     for _ in range(2):
         still = speaker.keypoints[np.zeros(4, int)]
@@ -73,6 +103,41 @@ def test_the_second_generation_of_a_photograph_does_not_cut_again(cuts):
         made.append(np.concatenate(list(frames)))
     assert len(cuts) == 1
     assert made[0].shape == (4, 128, 128, 3) and np.array_equal(*made)
+
+
+def moving(speaker: Reference, step: float) -> Keypoints:
+    poses = speaker.keypoints[np.zeros(6, int)]
+    poses.xy[:, kp.FACE] += np.linspace(0, step, 6, dtype=np.float32)[:, None, None]
+    return poses
+
+
+def frames_of(pipeline: CoSpeechPipeline, speaker: Reference, step: float) -> np.ndarray:
+    return np.concatenate(list(pipeline.stream(image=speaker, keypoints=moving(speaker, step), model=LAYERS).frames))
+
+
+def test_streams_of_one_photograph_at_once_make_the_frames_of_each_alone(pipeline):
+    """They draw with the same layers; one that is cancelled in the middle leaves them as they were."""
+    speaker = speaker_of(photograph())
+    alone = [frames_of(pipeline, speaker_of(photograph()), step) for step in (0.0, 0.05)]
+    cancelled = pipeline.stream(image=speaker, keypoints=moving(speaker, 0.1), model=LAYERS).frames
+    next(cancelled)
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(frames_of, pipeline, speaker, step) for step in (0.0, 0.05)]
+        cancelled.close()
+        for one, truth in zip(asked, alone, strict=True):
+            np.testing.assert_array_equal(one.result(60), truth)
+    assert (alone[0] != alone[1]).any()
+
+
+@needs_fork
+def test_a_forked_process_draws_with_the_layers_that_were_cut_before(pipeline, cuts):
+    speaker = speaker_of(photograph())
+    truth = frames_of(pipeline, speaker, 0.05)
+
+    def draws_the_same() -> bool:
+        return np.array_equal(frames_of(pipeline, speaker, 0.05), truth) and len(cuts) == 1
+
+    check_in_a_child(draws_the_same)
 
 
 def test_threads_that_come_at_once_cut_once(cuts):
@@ -144,7 +209,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_kept():
     assert kept.get("a", lambda: 2) == 2
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 def test_a_forked_process_does_not_wait_for_what_its_parent_was_making():
     kept, begun, going = MadeOnce(most=2), threading.Event(), threading.Event()
     assert kept.get("done", lambda: 1) == 1
@@ -157,17 +222,6 @@ def test_a_forked_process_does_not_wait_for_what_its_parent_was_making():
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(kept.get, "under way", slow)
         assert begun.wait(30)
-        child = os.fork()
-        if child == 0:
-            fine = kept.get("done", lambda: 3) == 1 and kept.get("under way", lambda: 4) == 4
-            os._exit(0 if fine else 1)
-        deadline, ended, status = time.monotonic() + 20, 0, 0
-        while not ended and time.monotonic() < deadline:
-            time.sleep(0.02)
-            ended, status = os.waitpid(child, os.WNOHANG)
+        check_in_a_child(lambda: kept.get("done", lambda: 3) == 1 and kept.get("under way", lambda: 4) == 4)
         going.set()
-        if not ended:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-        assert ended and os.waitstatus_to_exitcode(status) == 0
         assert asked.result(30) == 2 and kept.get("under way", lambda: 5) == 2
