@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class RecognizerProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()
+        self._owner = os.getpid()
 
     def start(self) -> None:
         """Begin to load, so that the first stretch need not wait for it."""
@@ -72,7 +73,9 @@ class RecognizerProcess:
         return [(name, start, end) for name, start, end in phones], seconds
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, unless it belongs to the one that this one was forked from."""
+        if self._owner != os.getpid():
+            return
         with self._lock:
             self._drop()
 
@@ -99,9 +102,13 @@ class RecognizerProcess:
             self._process = None
 
 
-@lru_cache(maxsize=1)
 def shared_recognizer() -> RecognizerProcess:
-    """The one of this process."""
+    """The one of this process; a forked one has its own, or both would read answers from the same pipe."""
+    return _recognizer_of(os.getpid())
+
+
+@cache
+def _recognizer_of(process: int) -> RecognizerProcess:
     recognizer = RecognizerProcess()
     atexit.register(recognizer.close)
     return recognizer

@@ -22,7 +22,7 @@ from iasa.speech import analyse, make_visemes, read_audio, recognizer, recognize
 from iasa.speech import chunked as chunked_speech
 from iasa.speech.chunked import PIECES, ChunkedSpeech
 from iasa.speech.features import CONTOURS
-from iasa.speech.recognizer_process import RecognizerProcess
+from iasa.speech.recognizer_process import RecognizerProcess, shared_recognizer
 from iasa.speech.streaming import join_features
 
 needs_words = pytest.mark.skipif(
@@ -157,6 +157,35 @@ def test_a_recogniser_that_hangs_is_given_up_and_started_again(speech, caplog, m
         assert parts[1].visemes[:, 0].max() > 0.2  # the mouth follows the sound
     finally:
         process.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_a_recogniser_of_its_own_and_lets_its_parents_live(monkeypatch):
+    """Also where the parent's is asked something just then, which nobody in the forked process will ever finish."""
+    mine, waiting = shared_recognizer(), [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        monkeypatch.setattr(mine, "_process", process)
+        with mine._lock:
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    other = shared_recognizer()
+                    own = other is not mine and other._process is None and not other._lock.locked()
+                    mine.close()  # as at the end of a process
+                    code = 0 if own else 2
+                finally:
+                    os._exit(code)
+            deadline, ended, status = time.monotonic() + 20, 0, 0
+            while not ended and time.monotonic() < deadline:
+                time.sleep(0.02)
+                ended, status = os.waitpid(child, os.WNOHANG)
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        assert ended and os.waitstatus_to_exitcode(status) == 0
+        assert process.poll() is None and shared_recognizer() is mine
+        process.stdin.close()
 
 
 def test_without_pocketsphinx_the_sound_alone_is_used(speech, monkeypatch, caplog):
