@@ -64,9 +64,10 @@ def choose_frames(count: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip((starts[:, None] + np.arange(SEGMENT)).reshape(-1), 0, count - 1)
 
 
-def photograph_clip(warp: LayeredWarp, parts: Parts, motion: RigMotion, rng: np.random.Generator) -> PhotoClip:
+def photograph_clip(
+    photo: Photograph, warp: LayeredWarp, parts: Parts, motion: RigMotion, rng: np.random.Generator
+) -> PhotoClip:
     """A photograph that moves, `warp` its layers at SIDE, seen from one of its moments."""
-    photo = warp.photo
     poses = Retarget(photo, parts).from_motion(motion)
     poses = poses[np.concatenate([rng.integers(0, len(poses), 1), choose_frames(len(poses), rng)])]
     poses = replace(poses, xy=np.where(photo.seen[:, None], poses.xy, photo.xy).astype(np.float32))
@@ -180,7 +181,7 @@ def make_photo_clips(
         warp = LayeredWarp(photo, SIDE, parts.moving)
         speech = [corpus[int(k)].features for k in rng.integers(len(corpus), size=CLIPS)]
         motions = [generate_gestures(features, seed=int(rng.integers(2**31))) for features in speech]
-        save_shard(folder, shard, [photograph_clip(warp, parts, motion, rng) for motion in motions])
+        save_shard(folder, shard, [photograph_clip(photo, warp, parts, motion, rng) for motion in motions])
     if not usable:
         raise InputError("none of the pictures shows a person who could be animated: " + "; ".join(refused[:3]))
     return refused

@@ -61,7 +61,7 @@ def test_a_moving_photograph_is_seen_from_another_moment():
     photo = astronaut_photograph()
     parts = find_parts(photo)
     warp = LayeredWarp(photo, photo.image.shape[0], parts.moving)
-    clip = photo_clips.photograph_clip(warp, parts, turning(60, 0.2), np.random.default_rng(3))
+    clip = photo_clips.photograph_clip(photo, warp, parts, turning(60, 0.2), np.random.default_rng(3))
     assert clip.frames.shape == (1 + LENGTH, 256, 256, 3) and clip.warped.shape == (LENGTH, 256, 256, 3)
     made, still = decibel(clip.warped, clip.frames[1:]), decibel(clip.frames[:1].repeat(LENGTH, 0), clip.frames[1:])
     assert made > still + 1 and made > 23, "the layers reach what the photograph does not show"
