@@ -102,11 +102,12 @@ def run(arguments: argparse.Namespace) -> dict:
     check_report(arguments, page=arguments.what == "patterns")
     from iasa.device import describe_machine, pick_device
 
-    device = pick_device(arguments.device if arguments.what == "generate" else "auto")
+    asked = arguments.device if arguments.what == "generate" else "auto"
+    device = pick_device(asked)
     kind = {"generate": GenerateOptions, "backbone": BackboneOptions, "patterns": PatternOptions}.get(arguments.what)
     options = gather(kind, arguments) if kind else arguments.quick
     table, figures = importlib.import_module(f"iasa.benchmarks.bench_{arguments.what}").run(options)
-    words = " --quick" * arguments.quick + f" --device {arguments.device}" * (arguments.device != "auto")
+    words = " --quick" * arguments.quick + f" --device {asked}" * (asked != "auto")
     report = {"command": f"python -m iasa bench {arguments.what}{words}", **describe_machine(device), **figures}
     tell(arguments, table)
     write_report(arguments.out, report, table if arguments.what == "patterns" else "")

@@ -97,11 +97,11 @@ def test_bench_plan_writes_densities_times_and_where_they_were_measured(tmp_path
     monkeypatch.setattr(bench_plan, "GRIDS", ((4, 8, 8),))
     monkeypatch.setattr(bench_plan, "LONG", (6, 4, 4))
     path = tmp_path / "plan.json"
-    assert main(["bench", "plan", "--quick", "--json", "--out", str(path)]) == 0
+    assert main(["bench", "plan", "--quick", "--device", "cpu", "--json", "--out", str(path)]) == 0
     report = json.loads(path.read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == report
     assert {"date", "device", "threads", "python", "torch"} <= set(report)
-    assert report["command"] == "python -m iasa bench plan --quick"
+    assert report["command"] == "python -m iasa bench plan --quick", "a device is that of generate alone"
     assert [row["block"] for row in report["density"][:4]] == [16, 32, 64, 128]
     for row in report["density"]:
         assert 0 < row["token_density"] <= row["block_density"] <= row["block_density_unpermuted"] <= 1
