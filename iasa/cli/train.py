@@ -29,17 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips",
         type=count,
         default=default.clips,
-        help=f"data: training clips to render, beside 48 held-out ones (default: {default.clips})",
+        help=f"data: training clips of drawn speakers, beside 48 held-out ones, or of --photos (default: {default.clips})",
     )
-    parser.add_argument("--pairs", action="store_true", help="data: pairs for restore, instead of clips for the others")
+    parser.add_argument("--pairs", action="store_true", help="data: pairs for restore, not clips for the other stages")
     for name, of in (
-        ("--photos", "photographs, moved by their layers"),
-        ("--takes", "takes: folders of 25 PNG files of one person, the first of which is the photograph"),
-        ("--videos", "videos of people"),
+        ("--photos", "clips or pairs of this folder's photographs, moved by their layers"),
+        ("--takes", "clips of this folder's takes, each a folder of 25 PNG files of one person, first the photograph"),
+        ("--videos", "clips or pairs of the people in this folder's videos"),
     ):
-        parser.add_argument(
-            name, type=input_folder, metavar="DIR", help=f"data: of this folder's {of}, instead of drawn speakers"
-        )
+        parser.add_argument(name, type=input_folder, metavar="DIR", help=f"data: {of}, not of drawn speakers")
     parser.add_argument(
         "--first", type=int, default=0, help="data: the first clip's number; another number is another speaker"
     )

@@ -1,8 +1,8 @@
 """Pairs for the restorer: crops of a photograph's warped layers, and what they should have shown.
 
 Three sources, through the same path. A speaker, drawn or filmed (`video_data`), at one moment is the photograph, and the
-other moments are the truth. A photograph (`train data --photos DIR`) is warped to another pose, cut anew as if it had been
-taken there, and warped back: the truth is the photograph itself. Shards are .npz files restore_*.npz of the arrays of
+other moments are the truth. A photograph (`train data --pairs --photos DIR`) is warped to another pose, cut anew as if it had
+been taken there, and warped back: the truth is the photograph itself. Shards are .npz files restore_*.npz of the arrays of
 `Pairs`.
 """
 

@@ -1,6 +1,7 @@
 """Pairs for the restorer from videos: one frame of a take is the photograph, its other frames are what the layers should show.
 
-`train data --videos DIR`: videos become clips as those of the backbones do (scene cuts, poses, the paper's filter, crops).
+`train data --pairs --videos DIR`: videos become clips as those of the backbones do (scene cuts, poses, the paper's filter,
+crops).
 """
 
 from __future__ import annotations
