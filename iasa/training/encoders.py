@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from iasa.config import InputError
 from iasa.keypoints import COUNT, LEFT_HAND, MOUTH, RIGHT_HAND
 from iasa.metrics.networks.face_encoder import SIDE, FaceEncoder, align_faces
 from iasa.metrics.networks.part_encoder import PartEncoder
 from iasa.metrics.video_quality import area_under_curve
-from iasa.training.datasets import find_shards, to_model_images, to_pictures
+from iasa.training.datasets import Shard, find_shards, to_model_images, to_pictures
 from iasa.training.trainer import Schedule, Trainer
 
 MOMENTS = 8  # pictures of a clip
@@ -43,10 +44,21 @@ class PartCrops:
     kind: np.ndarray  # int64 [m], row of PARTS
 
 
+def drawn_shards(folder: Path, split: str) -> list[Shard]:
+    """Those whose clips are each of another speaker, all of whose points are where they are said to be: not those of people.
+
+    Raises InputError if there are none.
+    """
+    shards = [shard for shard in find_shards(folder, split) if shard.warped is None]
+    if not shards:
+        raise InputError("the encoders learn from drawn speakers; make clips of them with: python -m iasa train data")
+    return shards
+
+
 def cut_faces(folder: Path, split: str, clips: int, seed: int = 0) -> FaceCrops:
     """Faces of up to `clips` identities at moments of their clip, placed by keypoints that shake a little."""
     rng, found = np.random.default_rng([seed, 1]), []
-    for shard in find_shards(folder, split):
+    for shard in drawn_shards(folder, split):
         for clip in range(len(shard.frames)):
             if len(found) == clips:
                 return FaceCrops(np.stack(found))
@@ -61,7 +73,7 @@ def cut_parts(folder: Path, split: str, clips: int, moments: int = 6, seed: int 
     """Hands and mouths at the pictures' own size, not quite in the middle of their crop."""
     rng, pictures, points, kinds = np.random.default_rng([seed, 2]), [], [], []
     done = 0
-    for shard in find_shards(folder, split):
+    for shard in drawn_shards(folder, split):
         for clip in range(len(shard.frames)):
             if done == clips:
                 break

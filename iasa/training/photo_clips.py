@@ -9,6 +9,7 @@ Shards are those of `datasets`, and <name>.warped.npy beside them: uint8 [clips,
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -153,21 +154,24 @@ def make_photo_clips(
     until: float = math.inf,  # of time.monotonic(): no shard but the first begins after it
     split: str = "train",
 ) -> list[str]:  # fmt: skip
-    """`clips` clips of photographs (name, uint8 [H, W, 3]), shard after shard, each of one of them in another light; those that
-    are there are kept. Returns a sentence for each picture that is no use.
+    """`clips` clips of photographs (name, uint8 [H, W, 3]), in whole shards, each of one of them in another light; those that
+    are there are kept. Returns a sentence for each picture that is no use, of those that it came to.
 
     Raises InputError if none of them is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    usable, refused = dict(photos), []
-    for number in range(-(-clips // CLIPS)):
+    usable, refused, shards = dict(photos), [], 0
+    for number in itertools.count():
+        if not usable or shards * CLIPS >= clips or (shards and time.monotonic() >= until):
+            break
         turn, one = divmod(number, len(photos))
         name, picture = photos[one]
-        shard = f"{split}_photo_{name}_{turn:03d}"
-        if name not in usable or (folder / f"{shard}.frames.npy").exists():
+        if name not in usable:
             continue
-        if number and time.monotonic() >= until:
-            break
+        shard = f"{split}_photo_{name}_{turn:03d}"
+        shards += 1
+        if (folder / f"{shard}.frames.npy").exists():
+            continue
         rng = np.random.default_rng([turn, one, 19])
         try:
             framing = "portrait" if turn and rng.random() < CLOSE else "auto"
@@ -176,6 +180,7 @@ def make_photo_clips(
             if not turn:  # else only this light is too dark for it
                 del usable[name]
                 refused.append(f"{name}: {error}")
+                shards -= 1
             continue
         parts = find_parts(photo)
         warp = LayeredWarp(photo, SIDE, parts.moving)
@@ -191,21 +196,23 @@ def make_take_clips(
     folder: Path, takes: Path, find_poses: PoseFinder = find_each, take: Taker = take_photograph, split: str = "train"
 ) -> list[str]:
     """A shard of each take: a folder of 1 + LENGTH pictures, of which the first is the photograph, and then others, in another
-    light and perhaps mirrored. Shards that are there are kept. Returns a sentence for each take that is no use.
+    light and perhaps mirrored. Hidden folders are none. Shards that are there are kept. Returns a sentence for each take that
+    is no use.
 
     Raises InputError if none of them is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     refused, made = [], 0
-    for number, path in enumerate(sorted(one for one in takes.iterdir() if one.is_dir())):
+    paths = sorted(one for one in takes.iterdir() if one.is_dir() and not one.name.startswith("."))
+    if not paths:
+        raise InputError(
+            "{folder} holds no takes; a take is a folder of {files} PNG files", folder=takes.name, files=1 + LENGTH
+        )
+    for number, path in enumerate(paths):
         shard = f"{split}_take_{path.name}_000"
         if not (folder / f"{shard}.frames.npy").exists():
-            files = sorted(path.glob("*.png"))
-            if len(files) != 1 + LENGTH:
-                refused.append(f"{path.name}: {len(files)} PNG files; a take has {1 + LENGTH}")
-                continue
             try:
-                clips = _take_turns(np.stack([read_image(one) for one in files]), number, find_poses, take)
+                clips = _take_turns(_read_take(path), number, find_poses, take)
             except InputError as error:
                 refused.append(f"{path.name}: {error}")
                 continue
@@ -214,6 +221,19 @@ def make_take_clips(
     if not made:
         raise InputError("none of the takes can be learnt from: {first}", first="; ".join(refused[:3]))
     return refused
+
+
+def _read_take(path: Path) -> np.ndarray:  # uint8 [1 + LENGTH, S, S, 3]
+    files = sorted(path.glob("[!.]*.png"))
+    if len(files) != 1 + LENGTH:
+        raise InputError(f"{len(files)} PNG files; a take has {1 + LENGTH}")
+    pictures = [read_image(one) for one in files]
+    height, width, _ = pictures[0].shape
+    for file, picture in zip(files, pictures, strict=True):
+        if height != width or picture.shape != pictures[0].shape:
+            size = "{1} x {0}".format(*picture.shape)
+            raise InputError(f"{file.name} is {size} pixels; a take's pictures are square and of one size")
+    return np.stack(pictures)
 
 
 def _take_turns(pictures: np.ndarray, number: int, find_poses: PoseFinder, take: Taker) -> list[PhotoClip]:

@@ -47,12 +47,16 @@ PAIR_UTTERANCES, PHOTO_ROUNDS, HELDOUT_SPEAKERS = (
     8,
     10,
 )  # of the pairs: their motion, shards of a photograph, speakers
+DRAWN = "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s"
 HELDOUT_SHARE = 0.2  # of the time to render
 GENERATORS = ("distill_region", "distill", "student", "teacher")  # whose latents the decoder learns to paint
 
 
 def run_stage(options: TrainOptions) -> dict:
     """Run one stage; returns a report for --json."""
+    for name in ("pairs", "photos", "takes", "videos"):
+        if getattr(options, name) and options.stage != "data":
+            raise InputError(f"--{name} is for stage data; run that first, and then {options.stage} without it")
     if options.stage == "all":
         from iasa.training.whole_chain import train_all
 
@@ -91,10 +95,11 @@ def run_stage(options: TrainOptions) -> dict:
         return run_motion(
             options, make_schedule("motion", preset, options.steps, options.seed, options.minutes), preset
         )
-    if not list(data.glob("train_*.frames.npy")):
-        raise InputError(
-            f"there are no clips under {options.run}; make them with: python -m iasa train data --run {options.run}"
-        )
+    for split, kind in (("train", "clips"), ("heldout", "held-out clips of drawn speakers")):
+        if not any(data.glob(f"{split}_*.frames.npy")):
+            raise InputError(
+                f"there are no {kind} under {options.run}; make them with: python -m iasa train data --run {options.run}"
+            )
     preset = PRESETS[options.preset or options.stage]
     if options.stage == "encoders":
         return _train_encoders(options, data, preset)
@@ -183,9 +188,8 @@ def _train_restorer(options: TrainOptions, data: Path) -> dict:
 
 def _people(data: Path, start: str) -> list[str]:
     """What the shards of a folder whose names begin with `start` were made of."""
-    return sorted(
-        {path.name.split(".")[0].rsplit("_", 1)[0].removeprefix(start) for path in data.glob(f"{start}*.np?")}
-    )
+    paths = (*data.glob(f"{start}*.npz"), *data.glob(f"{start}*.frames.npy"))
+    return sorted({path.name.rsplit("_", 1)[0].removeprefix(start) for path in paths})
 
 
 def describe_data(data: Path) -> str:
@@ -193,8 +197,8 @@ def describe_data(data: Path) -> str:
     kinds = (("photo", "photographs moved by their layers"), ("take", "rendered or filmed takes"), ("video", "videos"))
     seen = [(word, _people(data, f"train_{kind}_")) for kind, word in kinds]
     people = [f"{len(names)} {word} ({', '.join(names)})" for word, names in seen if names]
-    drawn = "procedural avatar (iasa.avatar), rendered at 256 x 256, 25 frames/s"
-    return "; ".join([drawn, *(people or ["no real people"])])
+    drawn = [DRAWN] if any(data.glob("train_[0-9]*.frames.npy")) or not people else []
+    return "; ".join([*drawn, *(people or ["no real people"])])
 
 
 def export(model: ModelMixin, run: Path, options: TrainOptions, card: dict) -> None:
@@ -237,7 +241,8 @@ def _run_memory(options: TrainOptions) -> dict:
 
 
 def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> dict:
-    """The three proxy metrics, one after another."""
+    """The three proxy metrics, one after another, from drawn speakers alone."""
+    from iasa.training.datasets import count_clips
     from iasa.training.encoders import train_face_encoder, train_part_encoder
     from iasa.training.train_sync import train_sync_encoder
 
@@ -256,6 +261,7 @@ def _train_encoders(options: TrainOptions, data: Path, preset: TrainPreset) -> d
             source, run, schedule, begun and wants_resume(options, run), options.stop_after
         )
         card = {**make_card("encoders", trainer, data, name), "heldout": figures}
+        card |= {"data": f"{DRAWN}; no real people", "clips": count_clips(data, "[0-9]")}
         if trainer.accelerator.is_main_process:
             export(encoder, run, options, card)
         report[name] = {"steps": trainer.step, "seconds": round(trainer.seconds, 1), **figures}

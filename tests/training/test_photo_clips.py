@@ -31,6 +31,7 @@ from iasa.training.datasets import (  # noqa: E402
     find_shards,
     read_window,
 )
+from iasa.training.encoders import cut_faces, cut_parts  # noqa: E402
 from iasa.training.options import TrainOptions  # noqa: E402
 from iasa.training.photo_clips import LENGTH, SEGMENT, PhotoClip, choose_frames, save_shard  # noqa: E402
 from iasa.training.restore_data import draw_photograph  # noqa: E402
@@ -198,19 +199,97 @@ def test_a_video_gives_clips_of_its_best_frame(tmp_path, monkeypatch):
     assert name == "train_video_talk_000.frames.npy"
 
 
+def test_takes_that_are_none_are_refused_by_name(tmp_path):
+    takes = tmp_path / "takes"
+    (takes / ".cache").mkdir(parents=True)
+    with pytest.raises(InputError, match="^takes holds no takes; a take is a folder of 25 PNG files$"):
+        photo_clips.make_take_clips(tmp_path / "data", takes)
+    for name, odd in (("wide", (40, 32)), ("mixed", (32, 32))):
+        (takes / name).mkdir()
+        for number in range(1 + LENGTH):
+            size = odd if name == "wide" or number else (48, 48)
+            Image.new("RGB", size).save(takes / name / f"{number:02d}.png")
+    with pytest.raises(InputError) as raised:
+        photo_clips.make_take_clips(tmp_path / "data", takes)
+    for said in ("mixed: 01.png is 32 x 32 pixels; a take's pictures are square", "wide: 00.png is 40 x 32 pixels"):
+        assert said in str(raised.value)
+    assert not any((tmp_path / "data").iterdir())
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Clips of photographs without their pixels; what is black shows nobody. Returns the pictures that were taken."""
+    taken = []
+
+    def take(picture, framing):
+        taken.append(picture)
+        if not picture.any():
+            raise InputError("nobody")
+
+    monkeypatch.setattr(photo_clips, "take_photograph", take)
+    monkeypatch.setattr(photo_clips, "photographed", lambda picture, rng: picture)
+    monkeypatch.setattr(photo_clips, "find_parts", lambda photo: SimpleNamespace(moving=(False, False)))
+    monkeypatch.setattr(photo_clips, "LayeredWarp", lambda *given: None)
+    monkeypatch.setattr(photo_clips, "generate_gestures", lambda features, seed: None)
+    monkeypatch.setattr(photo_clips, "photograph_clip", lambda *given: coded_clip(0, 8))
+    return taken
+
+
+def test_pictures_of_nobody_take_no_one_elses_place(tmp_path, quick):
+    nobody, somebody = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 90, np.uint8)
+    photos = [("a.wall", nobody), ("b.2024", somebody), ("c", somebody)]
+    speech: list = [SimpleNamespace(features=None)]
+    clips = photo_clips.CLIPS
+    with pytest.raises(InputError, match="a.wall: nobody; d: nobody"):
+        photo_clips.make_photo_clips(tmp_path, [photos[0], ("d", nobody)], speech, 1)
+    for wanted, made in ((1, 1), (3 * clips, 3), (3 * clips, 3)):
+        assert photo_clips.make_photo_clips(tmp_path, photos, speech, wanted) == ["a.wall: nobody"]
+        assert count_clips(tmp_path) == made * clips
+    names = ("b.2024_000", "b.2024_001", "c_000")
+    assert [path.name for path in sorted(tmp_path.glob("*.frames.npy"))] == [
+        f"train_photo_{n}.frames.npy" for n in names
+    ]
+    assert stages.describe_data(tmp_path) == "2 photographs moved by their layers (b.2024, c)"
+    late = tmp_path / "late"  # one is made all the same
+    photo_clips.make_photo_clips(late, photos, speech, 3 * clips, until=0.0)
+    assert count_clips(late) == clips
+
+
+def test_encoders_learn_from_drawn_speakers_alone(shards):
+    """A person's clips are of one face, and what a picture does not show has no place in it."""
+    assert len(cut_faces(shards, "train", 9).faces) == 1 and count_clips(shards, "[0-9]") == 1
+    for path in shards.glob("train_000000.*"):
+        path.unlink()
+    for cut in (cut_faces, cut_parts):
+        with pytest.raises(InputError, match="the encoders learn from drawn speakers"):
+            cut(shards, "train", 9)
+
+
+def test_people_are_for_stage_data_and_held_out_clips_are_drawn(shards, tmp_path):
+    for stage in ("teacher", "all", "restore"):
+        with pytest.raises(InputError, match=f"--takes is for stage data; run that first, and then {stage} without it"):
+            stages.run_stage(TrainOptions(stage, run=tmp_path, takes=tmp_path, minutes=1))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "data").symlink_to(shards)
+    with pytest.raises(InputError, match="no held-out clips of drawn speakers .* python -m iasa train data"):
+        stages.run_stage(TrainOptions("teacher", run=tmp_path / "run"))
+
+
 def test_the_command_makes_clips_and_the_card_names_who_was_seen(tmp_path, monkeypatch):
     from sample_photographs import astronaut
 
     (tmp_path / "photos").mkdir()
     Image.fromarray(astronaut()).save(tmp_path / "photos" / "eileen.png")
-    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "photos" / "wall.png")
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "photos" / "blank.png")
     monkeypatch.setattr(photo_clips, "CLIPS", 1)
     monkeypatch.setattr(corpus, "make_corpus", lambda *of: [SimpleNamespace(features=None)])
     monkeypatch.setattr(photo_clips, "generate_gestures", lambda features, seed: turning(30))
-    report = stages.run_stage(TrainOptions("data", run=tmp_path, photos=tmp_path / "photos", clips=2))
-    assert report["clips"] == 1 and len(report["refused"]) == 1 and report["refused"][0].startswith("wall: ")
-    card = stages.describe_data(tmp_path / "data")
-    assert card.endswith("; 1 photographs moved by their layers (eileen)")
-    assert stages.describe_data(tmp_path / "nowhere").endswith("; no real people")
+    report = stages.run_stage(TrainOptions("data", run=tmp_path, photos=tmp_path / "photos", clips=1))
+    assert report["clips"] == 1 and len(report["refused"]) == 1 and report["refused"][0].startswith("blank: ")
+    people = "1 photographs moved by their layers (eileen)"
+    assert stages.describe_data(tmp_path / "data") == people
+    (tmp_path / "data" / "train_000000.frames.npy").touch()
+    assert stages.describe_data(tmp_path / "data") == f"{stages.DRAWN}; {people}"
+    assert stages.describe_data(tmp_path / "nowhere") == f"{stages.DRAWN}; no real people"
     with pytest.raises(InputError, match="--takes makes clips"):
         stages.run_stage(TrainOptions("data", run=tmp_path, pairs=True, takes=tmp_path))

@@ -182,7 +182,8 @@ def test_a_broken_loss_is_told_as_bad_input(tmp_path, monkeypatch):
         )
 
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "train_0.frames.npy").touch()
+    for split in ("train", "heldout"):
+        (tmp_path / "data" / f"{split}_0.frames.npy").touch()
     monkeypatch.setattr(stages, "_train", broken)
     with pytest.raises(InputError, match="critic is nan at step 7; .*that of step 5.*go on from there with --resume"):
         stages.run_stage(TrainOptions("distill", tmp_path))
