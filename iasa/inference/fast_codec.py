@@ -28,9 +28,8 @@ class FastCodec:
         self.net = net = autoencoder
         self.int8 = int8
         self.dtype, self.device = net.mean.dtype, net.mean.device
-        self.skips = (
-            self.device.type == "cpu"
-        )  # keypoints that a stripe of the fields does not feel; a GPU would have to wait
+        # keypoints that a stripe of the fields does not feel; a GPU would have to wait
+        self.skips = self.device.type == "cpu"
         self.frames, self.width = net.config.frames, net.guide.out_channels
         small, large = net.config.size // 16, net.config.size // PATCH
         self.encoder = chain(list(net.encoder)[1:], (1, 48 * self.frames, large, large), int8)

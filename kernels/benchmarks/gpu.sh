@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one call of under 8 minutes, offline: OUT=results kernels/benchmarks/gpu.sh
-# Ceilings, speed and correctness of the kernels, then IASA's own plans by every backend, then a whole generation. Results are JSON in $OUT, written
-# as they come. DEVICE=cpu TRITON_INTERPRET=1 tries the script out without a GPU, on tiny sizes; such times mean nothing.
+# Everything that needs a GPU, in one call of under 10 minutes, offline: OUT=results kernels/benchmarks/gpu.sh
+# Ceilings, speed and correctness of the kernels, then IASA's own plans by every backend, then a whole generation. Results are
+# JSON in $OUT, written as they come. DEVICE=cpu TRITON_INTERPRET=1 tries the script out without a GPU, on tiny sizes; such
+# times mean nothing.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 device=${DEVICE:-cuda} out=${OUT:-kernels/benchmarks/results} python=${PYTHON:-python3}

@@ -166,6 +166,7 @@ def test_a_take_is_its_first_picture_driven_by_the_others(tmp_path, monkeypatch)
     assert refused == [f"0001: 3 PNG files; a take has {1 + LENGTH}"]
     assert (asked[0] == pictures[1:]).all() and (asked[1] != pictures[1:]).any()
     (shard,) = find_shards(tmp_path / "data", "train")
+    assert shard.warped is not None
     frames, warped = shard.frames[0], shard.warped[0]
     assert len(shard.frames) == 2 and decibel(shard.frames[1, 1:], frames[1:]) < 40, "another light"
     np.testing.assert_allclose(shard.xy[0, 1:, kp.FACE], poses.xy[1:, kp.FACE], atol=1e-4)
