@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -48,7 +47,7 @@ def name_settings(
         **({"backdrop": backdrop.kind} if photo else {}),
         **({"color": to_hex(backdrop.color)} if photo and backdrop.kind == COLOR else {}),
         **({"crop": crop.box} if photo and not crop.is_whole else {}),
-        "files": {name: Path(path).name for name, path in files.items() if path},
+        "files": [kind for kind, path in files.items() if path],  # no names: a video is shown to others
     }  # fmt: skip
 
 
@@ -104,9 +103,9 @@ def restore_wishes(given: dict) -> tuple:
 
 
 def name_missing(given: dict, language: str) -> str:
-    """A sentence about the files that the same run needs again, as the settings name them."""
+    """A sentence about the files that the same run needs again."""
     files = given.get("files")
-    files = files if isinstance(files, dict) else {"speech": "?"}
-    needed = [f"{translate(NEEDED[name], language)} ({files[name]})" for name in NEEDED if name in files]
+    files = files if isinstance(files, list | dict) else ["speech"]
+    needed = [translate(called, language) for kind, called in NEEDED.items() if kind in files]
     text = translate("For the same run, give again: {what}", language, what=", ".join(needed))
     return html.escape(text, quote=False)

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import av
 import numpy as np
@@ -155,6 +156,10 @@ def test_tables(tmp_path):
     assert "side by side" not in text  # of all cores already
     assert "| frames/s of one core |" in (text := quality_table(tmp_path / "shared.json")) and "| - | 7.7 |" in text
     assert re.search(r"makes \d+( / \d+)* frames/s of \d+( / \d+)* s of speech on \d+ cores of .* side by side", text)
+    (fps,) = re.findall(r"makes (?:\d+ / )*(\d+) frames/s", text)
+    assert f"a drawn speaker {fps}" in (Path(__file__).parents[2] / "README.md").read_text(), (
+        "the page and the README say the same"
+    )
     assert "No evaluation" in quality_table(tmp_path / "none.json")
     assert 0 < measured_fps("teacher", 6) < measured_fps("student", 1) and measured_fps("nobody", 1) is None
     labelled = add_label(np.zeros((2, 10, 100, 3), np.uint8), "a name")
