@@ -124,6 +124,13 @@ def test_solutions_hold_small_pictures_and_no_errors(path):
 
 
 @each
+def test_every_cell_of_a_solution_was_run(path):
+    """A cell that changed loses what it showed: `python notebooks/make_notebooks.py --execute NN` runs it again."""
+    cells = json.loads((NOTEBOOKS / "solutions" / f"{path.stem}.ipynb").read_text())["cells"]
+    assert [n for n, cell in enumerate(cells) if cell["cell_type"] == "code" and cell["execution_count"] is None] == []
+
+
+@each
 def test_no_picture_of_a_person_is_kept(path):
     """A cell that shows a photograph or frames made of one is tagged `people`, and its solution holds no picture."""
     shows = re.compile(r"imshow\((film|picture|talk|image)\b|imshow\(.* else picture\)")
