@@ -110,7 +110,12 @@ def test_freed_memory_is_handed_back_again_and_again(pipeline, speaker, poses, m
     monkeypatch.setattr("iasa.inference.conditioning.RELEASE_EVERY", 2)
     monkeypatch.setattr("iasa.inference.conditioning.release_memory", lambda: given_back.append(True))
     frames_of(pipeline.stream(image=speaker, keypoints=poses))
-    assert len(given_back) == -(-len(poses) // 2) // 2
+    assert len(given_back) == -(-len(poses) // 2) // 2 + 1
+
+    given_back.clear()
+    monkeypatch.setattr("iasa.inference.conditioning.RELEASE_EVERY", 1000)
+    frames_of(pipeline.stream(image=speaker, keypoints=poses))
+    assert given_back == [True], "short clips hand it back at their end"
 
 
 @pytest.mark.skipif(

@@ -220,14 +220,17 @@ def layers_of(photo: Photograph, size: int, moving: tuple[bool, bool]) -> Layere
 
 
 def release_often(latents: Source[tuple[Tensor, DecoderInput]]) -> Generator[tuple[Tensor, DecoderInput]]:
-    """The same latents; every RELEASE_EVERY of them freed memory is handed back to the system."""
+    """The same latents; every RELEASE_EVERY of them, and at the end, freed memory is handed back to the system."""
     done = 0
-    with closing(latents):
-        for part, shown in latents:
-            yield part, shown
-            before, done = done, done + len(part)
-            if done // RELEASE_EVERY > before // RELEASE_EVERY:
-                release_memory()
+    try:
+        with closing(latents):
+            for part, shown in latents:
+                yield part, shown
+                before, done = done, done + len(part)
+                if done // RELEASE_EVERY > before // RELEASE_EVERY:
+                    release_memory()
+    finally:  # hundreds of short clips would never come to RELEASE_EVERY
+        release_memory()
 
 
 def read_speaker(reference: Reference, device: torch.device) -> SpeakerTensors:
