@@ -12,7 +12,7 @@ import io
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from iasa.avatar.moving_parts import Parts, find_parts
 from iasa.avatar.photograph import SIDE, Photograph, find_person, forget_unseen, take_photograph
 from iasa.avatar.retarget import Retarget
 from iasa.avatar.rig import RigMotion
-from iasa.backbones.video_clips import PoseFinder, find_videos, read_clips
+from iasa.backbones.video_clips import PoseFinder, VideoClip
 from iasa.config import IMAGE_SIZE, VIDEO_FPS, InputError
 from iasa.files import atomic_write
 from iasa.keypoints import Keypoints
@@ -32,6 +32,7 @@ from iasa.motion.rules import generate_gestures
 from iasa.pose import extract_keypoints
 from iasa.pose.filter import choose_frame
 from iasa.training.speech_data.corpus import Utterance
+from iasa.training.video_data import Taker, keep_clips
 from iasa.warp.layered_warp import LayeredWarp
 
 CLIPS = 4  # of one shard: one photograph's, whose arrays are 37 MiB
@@ -41,7 +42,6 @@ VIDEO_LENGTH = 50  # frames of a video's clip: two seconds
 TURNS = 3  # clips of a take, each from another of its pictures
 CLOSE = 0.3  # of a photograph's later turns show head and shoulders alone
 JITTER = 0.0012  # image units: a detector's points are never exact
-Taker = Callable[[np.ndarray, str], Photograph]  # picture, framing
 
 
 @dataclass(frozen=True)
@@ -259,38 +259,17 @@ def make_video_clips(
     folder: Path, videos: Path, find_poses: PoseFinder = extract_keypoints, take: Taker = take_photograph,
     split: str = "train",
 ) -> list[str]:  # fmt: skip
-    """A shard of each of the videos' clips, which are found as those of the backbones are; those that are there are kept.
-    Returns a sentence for each clip and each video that is no use.
+    """A shard of each of the videos' clips; those that are there are kept. Returns and raises as `keep_clips`."""
 
-    Raises InputError if none of them is.
-    """
+    def keep(clip: VideoClip, name: str, rng: np.random.Generator) -> None:
+        shard = f"{split}_video_{name}"
+        if not (folder / f"{shard}.frames.npy").exists():
+            first = choose_frame(forget_unseen(clip.poses))
+            chosen = np.concatenate([[first], choose_frames(len(clip.pictures), rng)])
+            save_shard(folder, shard, [take_clip(clip.pictures[chosen], clip.poses[chosen[1:]], rng, take)])
+
     folder.mkdir(parents=True, exist_ok=True)
-    refused, made = [], 0
-    for number, path in enumerate(find_videos(videos)):
-        try:
-            clips, report = read_clips(path, SIDE, SIDE, VIDEO_FPS, VIDEO_LENGTH, find_poses)
-        except InputError as error:
-            refused.append(f"{path.name}: {error}")
-            continue
-        if not report.kept:
-            refused.append(f"{path.name}: no {VIDEO_LENGTH} frames in a row show a face and an upper body well enough")
-        for turn, clip in enumerate(clips):
-            shard = f"{split}_video_{path.stem}_{turn:03d}"
-            if not (folder / f"{shard}.frames.npy").exists():
-                rng = np.random.default_rng([number, turn, 29])
-                first = choose_frame(forget_unseen(clip.poses))
-                chosen = np.concatenate([[first], choose_frames(len(clip.pictures), rng)])
-                try:
-                    save_shard(folder, shard, [take_clip(clip.pictures[chosen], clip.poses[chosen[1:]], rng, take)])
-                except InputError as error:
-                    refused.append(f"{clip.key}: {error}")
-                    continue
-            made += 1
-    if not made:
-        raise InputError(
-            "none of the videos shows a person who could be animated: {first}", first="; ".join(refused[:3])
-        )
-    return refused
+    return keep_clips(videos, VIDEO_LENGTH, find_poses, keep)
 
 
 def save_shard(folder: Path, name: str, clips: list[PhotoClip]) -> None:

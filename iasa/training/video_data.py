@@ -22,6 +22,7 @@ from iasa.training.restore_data import FRAMES, collect, cut_pairs
 
 LENGTH = 50  # frames of a clip: two seconds
 
+Keeper = Callable[[VideoClip, str, np.random.Generator], None]  # clip, its name, randomness of its own
 Taker = Callable[[np.ndarray, str], Photograph]  # picture, framing
 
 
@@ -45,29 +46,38 @@ def clip_pairs(
 def make_video_shards(
     folder: Path, videos: Path, find_poses: PoseFinder = extract_keypoints, take: Taker = take_photograph
 ) -> list[str]:
-    """One shard of each clip of a folder's videos; those that are there already are kept. Returns a sentence for each clip
-    and each video that is no use.
+    """One shard of each clip of a folder's videos; those that are there already are kept. Returns and raises as `keep_clips`."""
+
+    def keep(clip: VideoClip, name: str, rng: np.random.Generator) -> None:
+        shard = folder / f"restore_video_{name}.npz"
+        if not shard.exists():
+            collect(clip_pairs(clip, rng, take)).save(shard)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return keep_clips(videos, LENGTH, find_poses, keep)
+
+
+def keep_clips(videos: Path, length: int, find_poses: PoseFinder, keep: Keeper) -> list[str]:
+    """Hand every clip of `length` frames of a folder's videos to `keep`. Returns a sentence for each clip and each video that is
+    no use.
 
     Raises InputError if none of them is.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     refused, made = [], 0
     for number, path in enumerate(find_videos(videos)):
         try:
-            clips, report = read_clips(path, SIDE, SIDE, VIDEO_FPS, LENGTH, find_poses)
+            clips, report = read_clips(path, SIDE, SIDE, VIDEO_FPS, length, find_poses)
         except InputError as error:
             refused.append(f"{path.name}: {error}")
             continue
         if not report.kept:
-            refused.append(f"{path.name}: no {LENGTH} frames in a row show a face and an upper body well enough")
+            refused.append(f"{path.name}: no {length} frames in a row show a face and an upper body well enough")
         for turn, clip in enumerate(clips):
-            shard = folder / f"restore_video_{path.stem}_{turn:03d}.npz"
-            if not shard.exists():
-                try:
-                    collect(clip_pairs(clip, np.random.default_rng([number, turn, 17]), take)).save(shard)
-                except InputError as error:
-                    refused.append(f"{clip.key}: {error}")
-                    continue
+            try:
+                keep(clip, f"{path.stem}_{turn:03d}", np.random.default_rng([number, turn, 17]))
+            except InputError as error:
+                refused.append(f"{clip.key}: {error}")
+                continue
             made += 1
     if not made:
         raise InputError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import threading
 import time
 import weakref
@@ -15,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from forked import exit_code
 from sample_photographs import avatar_photograph
 
 from iasa import keypoints as kp
@@ -85,14 +85,7 @@ def check_in_a_child(holds: Callable[[], bool]) -> None:
             code = 0 if holds() else 2
         finally:
             os._exit(code)
-    deadline, ended, status = time.monotonic() + 60, 0, 0
-    while not ended and time.monotonic() < deadline:
-        time.sleep(0.02)
-        ended, status = os.waitpid(child, os.WNOHANG)
-    if not ended:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert ended and os.waitstatus_to_exitcode(status) == 0
+    assert exit_code(child, 60) == 0
 
 
 def test_the_second_generation_of_a_photograph_does_not_cut_again(pipeline, cuts):

@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+from forked import exit_code
 
 from iasa.config import AUDIO_RATE
 from iasa.motion import generate_clip_motion, speech_to_motion
@@ -176,14 +177,8 @@ def test_a_forked_process_has_a_recogniser_of_its_own_and_lets_its_parents_live(
                     code = 0 if own else 2
                 finally:
                     os._exit(code)
-            deadline, ended, status = time.monotonic() + 20, 0, 0
-            while not ended and time.monotonic() < deadline:
-                time.sleep(0.02)
-                ended, status = os.waitpid(child, os.WNOHANG)
-        if not ended:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        assert ended and os.waitstatus_to_exitcode(status) == 0
+            code = exit_code(child, 20)
+        assert code == 0
         assert process.poll() is None and shared_recognizer() is mine
         process.stdin.close()
 
