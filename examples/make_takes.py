@@ -2,9 +2,9 @@
 
     people/bin/python -m examples.make_takes --data package/public/data --out takes --seeds 0 100
 
-What to install is said in examples/make_people.py. A take is a function of its seed: DIR/NNNN/00.png is the photograph, mostly
-at rest with both hands open; 01.png to 24.png are three runs of eight frames at 25 a second out of one gesture. Existing takes
-are kept, and a folder appears when it is complete, so that a run may be stopped and continued.
+What to install is said in examples/make_people.py. A take is a function of its seed and of --portraits: DIR/NNNN/00.png is
+the photograph, mostly at rest with both hands open; 01.png to 24.png are three runs of eight frames at 25 a second out of one
+gesture. Existing takes are kept, and a folder appears when it is complete, so that a run may be stopped and continued.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from examples.make_people import HEAD
 from examples.people import materials, rooms, stage
 from examples.people.bodies import Body, worn_file
-from examples.people.gestures import Gesture, Pose, draw_moments
+from examples.people.gestures import CALM, LIVELY, Gesture, Pose, draw_moments
 from examples.people.materials import Color, Paint, dyed, patterned, tinted
 
 SIZE, SAMPLES, ROOM_SAMPLES = 256, 6, 24
@@ -170,14 +170,14 @@ class Actor:
             stage.move(kind, self.body.put_on(path)[0].vertices)
 
 
-def render(seed: int, data: Path, folder: Path, size: int, samples: int) -> None:
+def render(seed: int, data: Path, folder: Path, size: int, samples: int, portrait: bool) -> None:
     chance = random.Random(seed)
-    gesture = Gesture(seed, SECONDS)
+    gesture = Gesture(seed, SECONDS, LIVELY if portrait else CALM)
     stage.start(size, ROOM_SAMPLES, threads=1)
     actor = Actor(draw_speaker(chance, data), gesture.at(0.0))
     rooms.illuminate(chance, actor.top - 0.12)
     rooms.furnish(chance, actor.top - 0.8)
-    rooms.view(chance, actor.top)
+    rooms.view(chance, actor.top, portrait)
     stage.hurry()
     stage.freeze_room(folder / "room.exr")
     (folder / "room.exr").unlink()
@@ -197,6 +197,9 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, default=SIZE, help=f"pixels (default: {SIZE})")
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"light paths a pixel (default: {SAMPLES})")
+    parser.add_argument(
+        "--portraits", action="store_true", help="heads that fill the picture, move more and open the mouth"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for seed in range(*arguments.seeds):
@@ -207,7 +210,7 @@ def main() -> None:
         # beside the takes, where nobody takes it for one
         folder = Path(tempfile.mkdtemp(prefix=f".{arguments.out.name}-", dir=arguments.out.resolve().parent))
         try:
-            render(seed, arguments.data, folder, arguments.size, arguments.samples)
+            render(seed, arguments.data, folder, arguments.size, arguments.samples, arguments.portraits)
             folder.chmod(0o755)
             folder.rename(take)
         finally:

@@ -9,9 +9,23 @@ import numpy as np
 SHOULDER, UPPER, LOWER, HAND = 0.17, 0.28, 0.25, 0.18  # metres: of a shoulder from the middle, and an arm's lengths
 MOVED = (0.03, 0.15)  # metres by which a wrist moves from one key pose to the next, the most also from the first
 PAUSE = (0.4, 0.85)  # seconds between key poses
-HEAD, TRUNK, SHRUG, GAZE = (10.0, 20.0, 8.0), (2.0, 4.0, 2.0), 3.0, (5.0, 9.0)  # degrees, at most
 BLINK = 0.11  # seconds that lids take to close
 STILL = 0.2  # share of an arm's key poses in which it stays
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How far a speaker goes, at most."""
+
+    head: tuple[float, float, float]  # degrees of nods, turns and tilts
+    trunk: tuple[float, float, float]
+    shrug: float  # degrees
+    gaze: tuple[float, float]  # degrees of nods and turns
+    opened: float  # jaw, of what anny's can
+
+
+CALM = Manner((10.0, 20.0, 8.0), (2.0, 4.0, 2.0), 3.0, (5.0, 9.0), 0.6)
+LIVELY = Manner((14.0, 28.0, 12.0), (4.0, 6.0, 4.0), 4.0, (8.0, 14.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -150,11 +164,11 @@ def draw_arm_track(chance: np.random.Generator, seconds: float) -> Track:
     return Track(times, np.concatenate([np.reshape(arms, (-1, 12)), np.reshape(curls, (-1, 1))], 1))
 
 
-def draw_speech(chance: np.random.Generator, seconds: float) -> Bumps:
-    """A syllable is a bump; the mouth is closed at 0."""
+def draw_speech(chance: np.random.Generator, seconds: float, opened: float) -> Bumps:
+    """A syllable is a bump that opens the jaw to `opened` at most; the mouth is closed at 0."""
     syllables, time = [], chance.uniform(0.2, 0.4)
     while time < seconds:
-        syllables.append((time, chance.uniform(0.08, 0.16), chance.uniform(0.12, 0.5)))
+        syllables.append((time, chance.uniform(0.08, 0.16), chance.uniform(0.12, 0.84 * opened)))
         time += chance.uniform(0.15, 0.28) + (chance.uniform(0.2, 0.5) if chance.random() < 0.12 else 0)
     return Bumps(*np.array(syllables).T)
 
@@ -162,17 +176,17 @@ def draw_speech(chance: np.random.Generator, seconds: float) -> Bumps:
 class Gesture:
     """A few seconds of a speaker, who rests at time 0 with the mouth closed: the same seed, the same gesture."""
 
-    def __init__(self, seed: int, seconds: float = 3.0):
+    def __init__(self, seed: int, seconds: float = 3.0, manner: Manner = CALM):
         chance = np.random.default_rng(seed)
-        self.seconds = seconds
+        self.seconds, self.manner = seconds, manner
         self.left, self.right = (draw_arm_track(chance, seconds) for _ in range(2))
-        self.head = draw_track(chance, seconds, HEAD, PAUSE, 0.5)
-        self.trunk = draw_track(chance, seconds, (*TRUNK, SHRUG), (0.6, 1.2), 0.5)
-        self.gaze = draw_track(chance, seconds, GAZE, (0.15, 0.8), 0.0)
+        self.head = draw_track(chance, seconds, manner.head, PAUSE, 0.5)
+        self.trunk = draw_track(chance, seconds, (*manner.trunk, manner.shrug), (0.6, 1.2), 0.5)
+        self.gaze = draw_track(chance, seconds, manner.gaze, (0.15, 0.8), 0.0)
         self.brows = draw_track(chance, seconds, (0.6, 0.5), PAUSE, 0.3)
         self.lips = draw_track(chance, seconds, (0.5, 0.25), (0.15, 0.4), 0.0)  # how round and how wide
         self.smile = chance.uniform(0.1, 0.6)
-        self.speech = draw_speech(chance, seconds)
+        self.speech = draw_speech(chance, seconds, manner.opened)
         blinks = chance.uniform(0.3, seconds, 2)
         self.blinks = Bumps(blinks, np.full(2, BLINK), np.ones(2))
 
@@ -189,7 +203,7 @@ class Gesture:
         )
 
     def face_at(self, time: float) -> dict[str, float]:
-        opened = min(self.speech.at(time), 0.6)
+        opened = min(self.speech.at(time), self.manner.opened)
         inner, outer = self.brows.at(time)
         rounded, wide = self.lips.at(time).clip(0)
         return {

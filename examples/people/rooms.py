@@ -18,7 +18,7 @@ LOOKS = (
     "AgX - Punchy",
     "AgX - Medium Low Contrast",
 )
-HALF_BODY, HEAD_AND_SHOULDERS = (0.82, 1.05), (0.56, 0.8)  # metres across the picture
+HALF_BODY, HEAD_AND_SHOULDERS, HEAD = (0.82, 1.05), (0.56, 0.8), (0.34, 0.6)  # metres across the picture
 FAR = 2.1  # metres from the speaker to the main light
 CLOSE = 0.2  # share of the latter, which cut hands off
 
@@ -118,10 +118,10 @@ def illuminate(chance: random.Random, face: float) -> None:
     light(face, tuple(lamps), warmth(chance.uniform(-0.9, 0.3)), chance.uniform(0.15, 0.55))
 
 
-def view(chance: random.Random, top: float) -> None:
-    """From half the body to head and shoulders, a little from aside; as a camera renders it."""
+def view(chance: random.Random, top: float, portrait: bool = False) -> None:
+    """From half the body to head and shoulders, of a portrait the head, a little from aside; as a camera renders it."""
     close = chance.random() < CLOSE
-    wide = chance.uniform(*(HEAD_AND_SHOULDERS if close else HALF_BODY))
+    wide = chance.uniform(*(HEAD if portrait else HEAD_AND_SHOULDERS if close else HALF_BODY))
     height = top - wide * (0.5 - chance.uniform(0.03, 0.11))
     look(
         height, wide, chance.uniform(1.7, 3.2), chance.uniform(1.2, 5.0),
