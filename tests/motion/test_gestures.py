@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from examples.people.gestures import HEAD, MOVED, Gesture, draw_moments, is_free, wrist_of
+from examples.people.gestures import CALM, LIVELY, MOVED, Gesture, draw_moments, is_free, wrist_of
 
 SEEDS = range(4)
 FRAMES = np.arange(75) / 25.0
@@ -44,7 +44,7 @@ def test_arms_stay_near_the_first_pose_and_out_of_the_trunk(seed):
             away = np.cross(hand, palm) / np.linalg.norm(hand) / np.linalg.norm(palm)
             assert np.linalg.norm(away) > 0.25  # else the hand's turn is undefined
     turns = np.abs([gesture.at(time).head for time in FRAMES])
-    assert (turns.max(0) <= HEAD).all() and turns.max() > 2
+    assert (turns.max(0) <= CALM.head).all() and turns.max() > 2
 
 
 def test_a_speaker_rests_with_the_mouth_closed_then_speaks_and_blinks():
@@ -56,6 +56,16 @@ def test_a_speaker_rests_with_the_mouth_closed_then_speaks_and_blinks():
         assert opened.max() > 0.2 and ((opened[1:-1] > opened[:-2]) & (opened[1:-1] >= opened[2:])).sum() >= 5
         assert blinks.max() > 0.9 and blinks.mean() < 0.2
         assert all(0 <= amount <= 1 for face in faces for amount in face.values())
+
+
+def test_the_lively_open_the_mouth_wider_and_turn_further_and_the_calm_stay_as_they_were():
+    def most(manner, measure):
+        return max(measure(Gesture(seed, 3.0, manner).at(time)) for seed in SEEDS for time in FRAMES)
+
+    for measure in (lambda pose: pose.face["jawOpen"], lambda pose: abs(pose.head[1])):
+        assert most(LIVELY, measure) > 1.2 * most(CALM, measure)
+    assert most(LIVELY, lambda pose: pose.face["jawOpen"]) <= 1
+    assert Gesture(3, 3.0, CALM).at(0.7) == Gesture(3).at(0.7)
 
 
 def test_moments_are_one_photograph_and_runs_of_consecutive_frames_apart_from_each_other():
