@@ -8,6 +8,7 @@ PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent  # of the repository; an installed package has none of what lies beside it
 
 WEIGHTS = PACKAGE / "weights"  # networks with their cards, one folder each
+PEOPLE_WEIGHTS = WEIGHTS / "people"  # those that were trained on from these for photographs of people
 ASSETS = PACKAGE / "assets"
 SPEECH = ASSETS / "speech"  # clips as NAME.mp3, each with its text and phones in NAME.json
 POSES = ASSETS / "poses"  # poses made from two of these clips, NAME.npz

@@ -188,15 +188,20 @@ class CoSpeechPipeline(PipelineNetworks):
             self._tell, callback_on_step_end, tuple(callback_on_step_end_tensor_inputs)
         )
         report = Reporter(progress, should_stop, -(-(count or 0) // FRAMES_PER_LATENT))
+        painter = self._painter(reference, model)
         run = Run(
             reference, model, steps, seed, generator or torch.Generator().manual_seed(seed), report,
             speech=speech, poses=poses, motion=motion, style=style, edit=edit, pattern=pattern, on_step=on_step,
-            sparse=self.strip_codec if compute == "moving" else None,
+            sparse=painter.strip_codec if compute == "moving" else None,
         )  # fmt: skip
         dense = model == "teacher" and pattern is None
         generation = Generation(count, self.grid, self.mask, settings, dense, pattern)
-        generation.frames = self._frames(run, generation)
+        generation.frames = painter._frames(run, generation)
         return generation
+
+    def _painter(self, reference: Reference, model: str) -> CoSpeechPipeline:
+        """Whose networks make the pictures."""
+        return self.people if reference.photo is not None and model == "student" else self
 
     def _frames(self, run: Run, generation: Generation) -> Generator[np.ndarray]:
         """hear -> move -> plan -> warp -> denoise -> decode: each stage a generator that draws on the one before.
@@ -284,12 +289,13 @@ class CoSpeechPipeline(PipelineNetworks):
     ) -> tuple[Denoiser, list[WarpedFrame]]:
         """A generation of poses up to its denoising: the denoiser, and what it would be given. For those who look inside."""
         reference, steps = to_speaker(image), self._check(model, num_inference_steps)
+        painter = self._painter(reference, model)
         noise, report = torch.Generator().manual_seed(seed), Reporter(None, None, len(poses))
         run = Run(reference, model, steps, seed, noise, report, whole=whole)
         generation = Generation(len(poses), self.grid, self.mask, {}, dense=model == "teacher")
-        rows, warped, denoiser = self._begin(run, generation)
+        rows, warped, denoiser = painter._begin(run, generation)
         planned = plan(cut_poses(iterate([poses])), rows, generation.timing)
-        return denoiser, list(warp(planned, warped, self.codec, denoiser, generation.timing))
+        return denoiser, list(warp(planned, warped, painter.codec, denoiser, generation.timing))
 
     def condition(self, poses: Keypoints, image: Picture, model: str) -> Condition:
         """Of the reference and all latent frames of a clip at once."""
@@ -297,13 +303,13 @@ class CoSpeechPipeline(PipelineNetworks):
         return join_conditions(denoiser.reference, [frame for frame, _ in frames])
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, poses: Keypoints, image: Picture) -> np.ndarray:
+    def decode(self, latents: Tensor, poses: Keypoints, image: Picture, model: str = "student") -> np.ndarray:
         """Pictures uint8 [2 f, H, W, 3] of normalised latents [1, f, c, h, w] and the poses of those 2 f frames."""
-        reference = make_warp(to_speaker(image), self.device)
-        shown = warp_to(reference, *to_tensors(poses, self.device))
-        return self.codec.decode(
-            latents[0], shown.xy, shown.confidence, self.codec.to_patches(shown.small)
-        ).cpu().numpy()  # fmt: skip
+        speaker = to_speaker(image)
+        codec = self._painter(speaker, model).codec
+        shown = warp_to(make_warp(speaker, self.device), *to_tensors(poses, self.device))
+        patches = codec.to_patches(shown.small)
+        return codec.decode(latents[0], shown.xy, shown.confidence, patches).cpu().numpy()
 
     def _settings(self, model: str, steps: int, seed: int, reference: Reference, compute: str) -> dict:
         """What a file's metadata and every report say of a run."""

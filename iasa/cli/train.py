@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iasa.cli.arguments import add_dtype, add_seed, count, duration, gather, input_folder, tell
 from iasa.config import PRESETS, REGION_WEIGHTS
-from iasa.training.options import STAGE_STEPS, STAGES, TrainOptions
+from iasa.training.options import CLIPS, PHOTO_CLIPS, STAGE_STEPS, STAGES, TrainOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clips",
         type=count,
-        default=default.clips,
-        help=f"data: training clips of drawn speakers, beside 48 held-out ones, or of --photos (default: {default.clips})",
+        help=f"data: training clips of drawn speakers, beside 48 held-out ones, or of --photos (default: {CLIPS}, of --photos "
+        f"{PHOTO_CLIPS} each)",
     )
     parser.add_argument("--pairs", action="store_true", help="data: pairs for restore, not clips for the other stages")
     for name, of in (
@@ -65,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compact",
         action="store_true",
         help="export in 8 bits and parts of less than 10 MB, as this package ships them",
+    )
+    parser.add_argument(
+        "--people",
+        action="store_true",
+        help="begin at the shipped networks for photographs of people, and export --compact as what these differ in, in 4 bits",
     )
     parser.add_argument(
         "--regions",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from iasa.evaluation.rows import Variant
 from iasa.inference.generation import Timing
 from iasa.keypoints import Keypoints, fill_latent
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import held_weights, load_weights, read_card, shipped_weights, weight_files
+from iasa.models.checkpoint import held_weights, load_weights, read_card, shipped_weights
 from iasa.models.transformer import VideoTransformer
 from iasa.pipeline import CoSpeechPipeline
 from iasa.warp.reference_warp import ReferenceWarp
@@ -35,14 +34,6 @@ def find_variant(row: Variant, folder: Path | None = None) -> Path | None:
     made_by = read_card(place).get("made_by", "")
     known = not row.stage or row.shipped == row.stage and not made_by or made_by.endswith(f" {row.stage}")
     return place if known else None
-
-
-def mark_of(folder: Path) -> str:
-    """A short name of what the weight files hold: figures kept for other weights are not taken for these."""
-    digest = hashlib.sha256()
-    for part in weight_files(folder):
-        digest.update(part.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 class VariantRunner:

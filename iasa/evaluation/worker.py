@@ -30,13 +30,13 @@ from iasa.config import AUDIO_RATE, HELDOUT_IDENTITY, IMAGE_SIZE, VIDEO_FPS, Inp
 from iasa.device import Precision, pick_precision
 from iasa.evaluation.rows import Variant
 from iasa.evaluation.tables import score_video
-from iasa.evaluation.variants import VariantRunner, find_variant, mark_of
+from iasa.evaluation.variants import VariantRunner, find_variant
 from iasa.files import display_name
 from iasa.keypoints import Keypoints
 from iasa.metrics.proxy import NAMES, ProxyMetrics
 from iasa.metrics.published import PublishedMetrics
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import STAGES_OF, find_weights, load_weights
+from iasa.models.checkpoint import STAGES_OF, find_weights, load_weights, mark_of
 from iasa.motion.rules import generate_gestures
 from iasa.pose import extract_keypoints
 from iasa.training.speech_data.corpus import Utterance, make_corpus

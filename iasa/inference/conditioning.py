@@ -20,7 +20,7 @@ from iasa.config import FRAMES_PER_LATENT, IMAGE_SIZE
 from iasa.device import release_memory, upload
 from iasa.inference.fast_codec import FastCodec, to_cells
 from iasa.inference.generation import Timing
-from iasa.inference.layered_frames import REPAIRED, repair, repaired_share, shrink, to_levels
+from iasa.inference.layered_frames import REPAIRED, repair, shrink, to_levels
 from iasa.inference.made_once import MadeOnce
 from iasa.inference.prefetch import Source
 from iasa.inference.strip_codec import FINE, StripCodec
@@ -61,7 +61,6 @@ class DecoderInput(NamedTuple):
     confidence: Tensor  # [f * t, 133]
     patches: Tensor | None  # of the reference warped to these poses; None: they are made again, which a whole clip does
     layers: Tensor | None = None  # [f * t, 3, S, S] of a photograph, warped to them
-    share: Tensor | None = None  # [1, S, S] of it that the network may change
     strips: Strips | None = None  # of the tokens that are computed, and `patches` with them; None: all
     still: Tensor | None = None  # uint8 [t, cells, 48] of the warped reference, for where they are not
 
@@ -126,9 +125,7 @@ def warp(
                     encoded = encode_moving(sparse, shown, rows, reference, denoiser.reference.base[0, 0], timing)
             for i, (row, (base, computed, seen)) in enumerate(zip(rows, encoded, strict=True)):
                 if shown.layers is not None:
-                    h, w = base.shape[-2:]
-                    share = repaired_share(upload(row.bits, codec.device), h, w, shown.layers.shape[-1])
-                    seen = seen._replace(layers=shown.layers[i * t : (i + 1) * t], share=share)
+                    seen = seen._replace(layers=shown.layers[i * t : (i + 1) * t])
                 yield DenoiserInput(row, base, tokens[i], poses[i], computed), seen
 
 
@@ -186,8 +183,8 @@ def decode(
             frames = sparse.decode(
                 part[0], shown.xy, shown.confidence, shown.patches, shown.still, shown.strips
             )  # fmt: skip
-        if shown.layers is not None and shown.share is not None:
-            frames = repair(shown.layers, frames, shown.share)
+        if shown.layers is not None:
+            frames = repair(shown.layers, frames)
         return frames.cpu().numpy()
 
 

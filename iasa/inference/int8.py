@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iasa.models.checkpoint import quantise
+from iasa.models.compact import quantise
 
 ACTIVATIONS = {"none": ("none", ""), "silu": ("swish", ""), "gelu": ("gelu", "tanh")}  # as oneDNN names them
 AT_ONCE = 1 << 17  # numbers that are rounded together: as float32 they stay in the cache, and need no fresh memory

@@ -1,4 +1,4 @@
-"""Where a photograph's warped layers and the network's pictures meet: the network repairs, the layers are the rest."""
+"""Where a photograph's warped layers and the network's pictures meet: the network changes, at its own size, what they show."""
 
 from __future__ import annotations
 
@@ -7,21 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from iasa.keypoints import REGIONS
-
-REPAIRED = ("face", "hands", "arms")  # regions, and a rim of one token, in which the network's picture counts
+REPAIRED = ("face", "hands", "arms")  # regions whose tokens, and a rim of one, are computed where not all of them are
 
 
 def shrink(pictures: Tensor, size: int) -> Tensor:  # [t, 3, S, S] -> [t, 3, size, size]
     """Pictures as the network sees them."""
     return pictures if pictures.shape[-1] == size else F.interpolate(pictures, (size, size), mode="area")
-
-
-def repaired_share(bits: Tensor, rows: int, cols: int, size: int) -> Tensor:  # uint8 [rows * cols] -> [1, size, size]
-    """How much of each pixel the network may change, by the plan's regions, with soft edges."""
-    wanted = sum(1 << REGIONS.index(name) for name in REPAIRED)
-    tokens = (bits.view(1, 1, rows, cols) & wanted > 0).float()
-    return F.interpolate(F.max_pool2d(tokens, 3, 1, 1), (size, size), mode="bilinear", align_corners=False)[0]
 
 
 def to_levels(pictures: Tensor) -> Tensor:  # [t, 3, S, S] in [-1, 1] -> uint8 [t, S, S, 3]
@@ -40,11 +31,10 @@ def straighten(frames: np.ndarray) -> np.ndarray:  # uint8 [m, S, S, 3 or 4]
 def repair(
     pictures: Tensor,  # [t, 3, S, S] in [-1, 1], of the layers
     made: Tensor,  # uint8 [t, H, W, 3], the network's of them at its own size
-    share: Tensor,  # [1, S, S]
 ) -> Tensor:  # uint8 [t, S, S, 3]
-    """The layers with what the network changes in their repaired regions, at the layers' size."""
+    """The layers with what the network changes, at the layers' size."""
     made = made.movedim(-1, 1).float() / 127.5 - 1
     change = made - shrink(pictures, made.shape[-1])
     if change.shape[-1] != pictures.shape[-1]:
         change = F.interpolate(change, pictures.shape[-2:], mode="bilinear", align_corners=False)
-    return to_levels(pictures + share * change)
+    return to_levels(pictures + change)

@@ -3,11 +3,12 @@
 A folder holds `config.json`, safetensors, and where training wrote it `card.json`, which says how. `CoSpeechPipeline`'s
 `save_pretrained`, `python -m iasa train` and `from_pretrained` share it. The repository's own weights are compact, since
 every file there must stay small: a matrix is stored as int8 with one float16 scale a row, a vector as float16, in parts
-of less than 10 MB. Reading takes both.
+of less than 10 MB; networks that were trained on from others of these, as their difference. Reading takes all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from diffusers import ModelMixin
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -23,12 +23,17 @@ from torch import Tensor
 
 from iasa.config import InputError
 from iasa.files import display_name
-from iasa.paths import WEIGHTS
+from iasa.models.compact import dequantise, pack, quantise, unpack
+from iasa.paths import PEOPLE_WEIGHTS, WEIGHTS
 
 M = TypeVar("M", bound=ModelMixin)
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 FILE_BYTES = 9 * 2**20
-WHOLE, PARTS = "diffusion_pytorch_model*.safetensors", "part_*.safetensors"
+WHOLE, PARTS, DIFFERENCE = "diffusion_pytorch_model*.safetensors", "part_*.safetensors", "difference.safetensors"
+BASE, BASE_MARK = (
+    "_difference_from",
+    "_difference_from_mark",
+)  # in config.json: the shipped network's name, and `mark_of` it
 STAGES_OF = {  # the stages of training that make a network of the pipeline, the last one first
     "autoencoder": ("decoder", "autoencoder"),
     "student": ("distill_region", "distill", "self_forcing", "student"),
@@ -39,37 +44,58 @@ STAGES_OF = {  # the stages of training that make a network of the pipeline, the
 RENAMED = {"role": "token_type"}  # as weights of version 0.1 call it
 
 
-def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:  # [rows, ...] -> int8 [rows, ...], float16 [rows]
-    """Round each row to 255 levels between minus and plus its largest magnitude."""
-    rows = weight.float().flatten(1)
-    scale = (rows.abs().amax(1) / 127).clamp_min(1e-7).half()
-    codes = (rows / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
-    return codes.view(weight.shape), scale
+def save_weights(
+    model: ModelMixin, folder: Path, card: dict | None = None, compact: bool = False, base: str | None = None
+) -> None:
+    """Write a network into `folder`, replacing what was there: as it is, or `compact` as the repository keeps it.
 
-
-def dequantise(codes: Tensor, scale: Tensor) -> Tensor:
-    """float32 of `quantise`'s pair."""
-    return codes.float() * scale.float().view(-1, *[1] * (codes.ndim - 1))
-
-
-def save_weights(model: ModelMixin, folder: Path, card: dict | None = None, compact: bool = False) -> None:
-    """Write a network into `folder`, replacing what was there: as it is, or `compact` as the repository keeps it."""
+    With `base`, the name of a shipped network of the same shape, the difference from that alone.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in weight_files(folder):
         stale.unlink()
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    config = {k: v for k, v in json.loads(model.to_json_string()).items() if k != "_name_or_path"}
     try:
-        if compact:
+        if base is not None:
+            config |= {BASE: base, BASE_MARK: mark_of(WEIGHTS / base)}
+            save_file(_subtract(state, _read_state(WEIGHTS / base)), folder / DIFFERENCE)
+        elif compact:
             for i, part in enumerate(_split(state)):
                 save_file(part, folder / f"part_{i:02d}.safetensors")
         else:
             save_file(state, folder / "diffusion_pytorch_model.safetensors", {"format": "pt"})
     except SafetensorError as error:  # a full disk, say
         raise InputError(f"the weights cannot be written to {display_name(folder)}: {error}") from error
-    config = {k: v for k, v in json.loads(model.to_json_string()).items() if k != "_name_or_path"}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     if card is not None:
         (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+
+
+def _subtract(state: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What differs, compact."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        change = tensor.float() - base[name]
+        if change.abs().amax() < 1e-7:
+            continue
+        if tensor.ndim < 2:
+            found[name] = change.half()
+        else:
+            codes, scale = pack(change)
+            found |= {name: codes.contiguous(), f"{name}.scale": scale}
+    return found
+
+
+def _add(base: dict[str, Tensor], change: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`_subtract`'s other number."""
+    state = dict(base)
+    for name, tensor in change.items():
+        if name.endswith(".scale") and name.removesuffix(".scale") in change:
+            continue
+        scale = change.get(f"{name}.scale")
+        state[name] = base[name] + (tensor.float() if scale is None else unpack(tensor, scale, base[name].shape))
+    return state
 
 
 def _split(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -93,28 +119,53 @@ def _split(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that hold a network's numbers; none where there are none."""
-    return sorted([*folder.glob(WHOLE), *folder.glob(PARTS)])
+    return sorted([*folder.glob(WHOLE), *folder.glob(PARTS), *folder.glob(DIFFERENCE)])
 
 
-def load_weights(kind: type[M], folder: Path) -> M:
-    """A model of class `kind` in evaluation mode, float32. Raises InputError if files are missing or of another shape."""
-    name_of, files = display_name(folder), weight_files(folder)
-    if not files or not (folder / "config.json").exists():
-        raise InputError("there are no weights in {folder}; config.json and safetensors are needed", folder=name_of)
+def mark_of(folder: Path) -> str:
+    """A short name of what the weight files hold: figures kept for other weights are not taken for these."""
+    digest = hashlib.sha256()
+    for part in weight_files(folder):
+        digest.update(part.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _read_state(folder: Path) -> dict[str, Tensor]:
+    """A folder's numbers as float32, by their names. Raises InputError where a difference is from other weights."""
     stored: dict[str, Tensor] = {}
-    try:
+    for file in weight_files(folder):
+        stored.update(load_file(file))
+    if (folder / DIFFERENCE).exists():
         config = json.loads((folder / "config.json").read_text())
-        model = kind(**{key: value for key, value in config.items() if not key.startswith("_")})
-        for file in files:
-            stored.update(load_file(file))
-    except (SafetensorError, ValueError, TypeError, OSError) as error:
-        raise InputError("the weights in {folder} are damaged: {error}", folder=name_of, error=str(error)) from error
+        base = WEIGHTS / str(config[BASE])
+        if config[BASE_MARK] != mark_of(base):
+            raise InputError(
+                "the weights in {folder} are a difference from another {name} than the one that is shipped here",
+                folder=display_name(folder),
+                name=base.name,
+            )
+        return _add(_read_state(base), stored)
     state = {
         name: dequantise(tensor, stored[f"{name}.scale"]) if f"{name}.scale" in stored else tensor.float()
         for name, tensor in stored.items()
         if not name.endswith(".scale") or name.removesuffix(".scale") not in stored
     }
-    state = {RENAMED.get(name, name): tensor for name, tensor in state.items()}
+    return {RENAMED.get(name, name): tensor for name, tensor in state.items()}
+
+
+def load_weights(kind: type[M], folder: Path) -> M:
+    """A model of class `kind` in evaluation mode, float32. Raises InputError if files are missing or of another shape."""
+    name_of = display_name(folder)
+    if not weight_files(folder) or not (folder / "config.json").exists():
+        raise InputError("there are no weights in {folder}; config.json and safetensors are needed", folder=name_of)
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        model = kind(**{key: value for key, value in config.items() if not key.startswith("_")})
+        state = _read_state(folder)
+    except InputError:  # a ValueError too
+        raise
+    except (SafetensorError, ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError("the weights in {folder} are damaged: {error}", folder=name_of, error=str(error)) from error
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in state:
@@ -145,17 +196,17 @@ def held_weights(folder: Path | None, *names: str) -> Path | None:
     return None
 
 
-def shipped_weights(*names: str) -> Path | None:
-    """The weights of the first of these networks that the package holds."""
-    return held_weights(WEIGHTS, *names)
+def shipped_weights(*names: str, people: bool = False) -> Path | None:
+    """The weights of the first of these networks that the package holds; `people`: rather those for photographs of people."""
+    return (held_weights(PEOPLE_WEIGHTS, *names) if people else None) or held_weights(WEIGHTS, *names)
 
 
-def find_weights(folder: Path | None, *names: str) -> Path:
+def find_weights(folder: Path | None, *names: str, people: bool = False) -> Path:
     """The weights of the first of these networks or stages that `folder` holds, else of the first that is shipped.
 
     Raises InputError if there are none.
     """
-    place = held_weights(folder, *names) or shipped_weights(*(shipped_name(name) for name in names))
+    place = held_weights(folder, *names) or shipped_weights(*(shipped_name(name) for name in names), people=people)
     if place is None:
         raise InputError(f"there are no weights to start from; train one of these first: {', '.join(names)}")
     return place

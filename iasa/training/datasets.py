@@ -173,6 +173,16 @@ def find_shards(folder: Path, split: str) -> list[Shard]:
     return shards
 
 
+def draw_clip(shards: list[Shard], rng: np.random.Generator) -> tuple[Shard, int]:
+    """A shard and the number of a clip in it; every clip of all shards is as likely, however many its shard holds."""
+    place = int(rng.integers(sum(len(shard.frames) for shard in shards)))
+    for shard in shards:
+        if place < len(shard.frames):
+            break
+        place -= len(shard.frames)
+    return shard, place
+
+
 def to_model_images(frames: np.ndarray) -> Tensor:  # uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]
     """Pictures as the networks take them."""
     return torch.from_numpy(np.array(frames)).movedim(-1, -3).float().div_(127.5).sub_(1.0)
@@ -241,8 +251,8 @@ class CropSampler:
         return Crops(*(torch.stack(column) for column in zip(*crops, strict=True)))
 
     def _pair(self, rng: np.random.Generator) -> list[tuple[Tensor, ...]]:
-        shard = self.shards[rng.integers(len(self.shards))]
-        clip, length, side = int(rng.integers(len(shard.frames))), *shard.frames.shape[1:3]
+        shard, clip = draw_clip(self.shards, rng)
+        length, side = shard.frames.shape[1:3]
         moves = shard.warped is not None or rng.random() > 0.1
         first = int(rng.integers(1, length - FRAMES_PER_LATENT + 1)) if moves else 0
         pair = np.arange(first, first + FRAMES_PER_LATENT) if first else np.zeros(FRAMES_PER_LATENT, int)
@@ -362,8 +372,7 @@ class WindowSampler:
 
     def _one(self, rng: np.random.Generator, index: int | None):
         if index is None:
-            shard = self.shards[rng.integers(len(self.shards))]
-            clip = int(rng.integers(len(shard.frames)))
+            shard, clip = draw_clip(self.shards, rng)
         else:
             shard, clip = self.clip_of(index)
         total = shard.encoded.shape[1] - 1

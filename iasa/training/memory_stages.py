@@ -35,7 +35,7 @@ from iasa.sampling import make_levels, sample_euler, sample_few_step
 from iasa.training.datasets import WarpedWindow, to_model_images, to_pictures
 from iasa.training.distill import DistillBatch, DistillTrainer, RegionTerm, run_distillation
 from iasa.training.memory_data import RATE, MemoryClips, MemorySampler, MemoryWindow, make_window
-from iasa.training.options import MEMORY_STAGES, TrainOptions
+from iasa.training.options import CLIPS, MEMORY_STAGES, TrainOptions
 from iasa.training.self_forcing import roll_out
 from iasa.training.trainer import Schedule, Trainer
 
@@ -149,7 +149,7 @@ def run_memory(options: TrainOptions, make_schedule: Callable[[str, TrainPreset]
     from iasa.training.memory_data import make_memory_clips
 
     if options.stage == "memory_data":
-        make_memory_clips(options.run / "memory", options.clips)
+        make_memory_clips(options.run / "memory", options.clips or CLIPS)
         clips = MemoryClips(options.run / "memory", "train")
         load_codec(options.run, clips)
         return {"stage": options.stage, "clips": len(clips)}

@@ -24,6 +24,9 @@ STAGE_STEPS = {  # updates; the encoders are three
 }  # fmt: skip
 
 
+CLIPS, PHOTO_CLIPS = 2000, 12
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """One run of one stage."""
@@ -32,7 +35,9 @@ class TrainOptions:
     run: Path = Path("runs")  # folder for data, checkpoints, sample grids and logs
     preset: str | None = None  # of iasa.config.PRESETS; None: the stage's own
     steps: int | None = None  # updates; None: STAGE_STEPS
-    clips: int = 2000  # stage data: training clips, of photographs too, or speakers of --pairs
+    clips: int | None = (
+        None  # stage data: training clips or speakers of --pairs; None: CLIPS, of photographs PHOTO_CLIPS each
+    )
     pairs: bool = False  # stage data: pairs for stage restore, instead of clips for the others
     photos: Path | None = None  # stage data: a folder of photographs to learn from, instead of drawn speakers
     takes: Path | None = None  # stage data: a folder of takes, likewise
@@ -46,6 +51,9 @@ class TrainOptions:
     minutes: float | None = None  # of learning, cooled down by then, or of rendering; stage all shares them out
     export: Path | None = None  # a folder that gets the averaged weights too, in one of the network's name
     compact: bool = False  # the export as the repository keeps weights
+    people: bool = (
+        False  # begin at the shipped networks for people; compact: as differences from those for drawn speakers
+    )
     regions: tuple[str, ...] = tuple(sorted(REGION_WEIGHTS))  # stage distill_region: those that count
     arcface: Path | None = None  # stage distill_region: a TorchScript file, instead of our face encoder
     pose_only: bool = False  # stages of the memory bed: without the warped reference

@@ -155,13 +155,15 @@ def make_speaker_shards(folder: Path, speakers: int, corpus: list[Utterance], he
 
 
 def read_photos(folder: Path) -> list[tuple[str, np.ndarray]]:
-    """(name, uint8 [H, W, 3]) of a folder's pictures. Raises InputError if there are none."""
+    """(name, uint8 [H, W, 3]) of a folder's pictures, no name twice. Raises InputError if there are none."""
     from iasa.media.reader import read_image
 
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGES)
     if not paths:
         raise InputError(f"{folder.name} holds no photographs; {', '.join(IMAGES)} are read")
-    return [(path.stem, read_image(path)) for path in paths]
+    stems = [path.stem for path in paths]
+    names = (path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "-") for path in paths)
+    return [(name, read_image(path)) for name, path in zip(names, paths, strict=True)]
 
 
 def make_photo_shards(

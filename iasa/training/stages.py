@@ -27,7 +27,7 @@ from iasa.models.autoencoder import Autoencoder
 from iasa.models.checkpoint import find_weights, load_weights, read_card, save_weights, shipped_name, shipped_weights
 from iasa.models.network import Network
 from iasa.models.transformer import VideoTransformer
-from iasa.training.options import MEMORY_STAGES, STAGE_STEPS, TrainOptions
+from iasa.training.options import CLIPS, MEMORY_STAGES, PHOTO_CLIPS, STAGE_STEPS, TrainOptions
 from iasa.training.trainer import Schedule, Trainer, find_checkpoint, main_process_first, wants_resume
 
 N = TypeVar("N", bound=Network)
@@ -77,12 +77,12 @@ def run_stage(options: TrainOptions) -> dict:
     if options.stage == "data":
         from iasa.training.datasets import HELDOUT_CLIPS, count_clips, make_shards
 
-        if not 0 <= options.first <= HELDOUT_IDENTITY - options.clips:
+        if not 0 <= options.first <= HELDOUT_IDENTITY - (options.clips or CLIPS):
             raise InputError(f"training's clips have numbers from 0 to {HELDOUT_IDENTITY - 1}; the others are held out")
         now, seconds = time.monotonic(), math.inf if options.minutes is None else 60 * options.minutes
         with main_process_first():  # the others find them made
             make_shards(data, HELDOUT_CLIPS, options.run / "corpus", heldout=True, until=now + HELDOUT_SHARE * seconds)
-            make_shards(data, options.clips, options.run / "corpus", first=options.first, until=now + seconds)
+            make_shards(data, options.clips or CLIPS, options.run / "corpus", first=options.first, until=now + seconds)
         return {"stage": "data", "clips": count_clips(data)}
     if options.stage in MEMORY_STAGES:
         return _run_memory(options)
@@ -105,7 +105,7 @@ def run_stage(options: TrainOptions) -> dict:
         return _train_encoders(options, data, preset)
     schedule = make_schedule(options.stage, preset, options.steps, options.seed, options.minutes)
     run = options.run / options.stage
-    origin = find_start(options.stage, options.run, options.from_scratch)
+    origin = find_start(options.stage, options.run, options.from_scratch, options.people)
     before = read_card(origin) if origin else None
     try:
         model, trainer = _train(options, data, run, schedule, preset, origin)
@@ -132,7 +132,9 @@ def _make_people(options: TrainOptions, folder: Path) -> dict:
     if options.photos:
         until = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
         corpus = make_corpus("train", options.run / "corpus", PAIR_UTTERANCES)
-        refused += photo_clips.make_photo_clips(folder, read_photos(options.photos), corpus, options.clips, until)
+        photos = read_photos(options.photos)
+        clips = options.clips or PHOTO_CLIPS * len(photos)
+        refused += photo_clips.make_photo_clips(folder, photos, corpus, clips, until)
     return {"stage": "data", "clips": count_clips(folder), "refused": refused}
 
 
@@ -149,7 +151,9 @@ def _make_pairs(options: TrainOptions, folder: Path) -> dict:
         corpus = make_corpus("train", options.run / "corpus", PAIR_UTTERANCES)
         refused += make_photo_shards(folder, read_photos(options.photos), corpus, PHOTO_ROUNDS)
     elif not options.videos:
-        make_speaker_shards(folder, options.clips, make_corpus("train", options.run / "corpus", PAIR_UTTERANCES))
+        make_speaker_shards(
+            folder, options.clips or CLIPS, make_corpus("train", options.run / "corpus", PAIR_UTTERANCES)
+        )
         make_speaker_shards(folder, HELDOUT_SPEAKERS, make_corpus("heldout", options.run / "corpus"), heldout=True)
     return _describe_pairs(folder, refused)
 
@@ -205,7 +209,8 @@ def export(model: ModelMixin, run: Path, options: TrainOptions, card: dict) -> N
     """Leave the weights in the stage's folder `run`, and where --export says."""
     save_weights(model, run / "export", card)
     if options.export:
-        save_weights(model, options.export / card["name"], card, options.compact)
+        base = card["name"] if options.people and options.compact else None
+        save_weights(model, options.export / card["name"], card, options.compact, base)
 
 
 def make_schedule(
@@ -278,7 +283,7 @@ def _train(options: TrainOptions, data: Path, run: Path, schedule: Schedule, pre
     from iasa.training.datasets import encode_shards
 
     state = PartialState(cpu=pick_device().type == "cpu")  # gives each process of several its device
-    autoencoder = earlier(Autoencoder, options.run, "decoder", "autoencoder")
+    autoencoder = earlier(Autoencoder, options.run, "decoder", "autoencoder", people=options.people)
     autoencoder = autoencoder.to(pick_device()).to(memory_format=torch.channels_last)
     with state.main_process_first():  # the others find the latents written
         for split in ("train", "heldout"):
@@ -292,7 +297,7 @@ def _train(options: TrainOptions, data: Path, run: Path, schedule: Schedule, pre
     if options.stage == "decoder":
         from iasa.training.train_decoder import train_decoder
 
-        generator = earlier(VideoTransformer, options.run, *GENERATORS)
+        generator = earlier(VideoTransformer, options.run, *GENERATORS, people=options.people)
         return train_decoder(data, run, schedule, generator, begin(Autoencoder, origin), **common)
     start = begin(VideoTransformer, origin)
     if options.stage == "student":
@@ -336,11 +341,11 @@ def choose_face(run: Path, arcface: Path | None) -> FaceEmbedding:
     return earlier(FaceEncoder, run, "face_encoder").to(pick_device()).embed
 
 
-def find_start(stage: str, run: Path, from_scratch: bool) -> Path | None:
+def find_start(stage: str, run: Path, from_scratch: bool, people: bool = False) -> Path | None:
     """The folder with the weights that a stage begins at; None: it begins anew. Raises InputError if there are none."""
-    if stage in OWN and not from_scratch and (shipped := shipped_weights(stage)):
+    if stage in OWN and not from_scratch and (shipped := shipped_weights(stage, people=people)):
         return shipped
-    return find_weights(run, *BEFORE[stage]) if stage in BEFORE else None
+    return find_weights(run, *BEFORE[stage], people=people) if stage in BEFORE else None
 
 
 def begin(kind: type[N], origin: Path) -> N:
@@ -348,9 +353,9 @@ def begin(kind: type[N], origin: Path) -> N:
     return load_weights(kind, origin).requires_grad_(True)
 
 
-def earlier(kind: type[N], run: Path, *stages: str) -> N:
+def earlier(kind: type[N], run: Path, *stages: str, people: bool = False) -> N:
     """A frozen network of the first of these stages that the run holds, else of the first that is shipped."""
-    return load_weights(kind, find_weights(run, *stages)).requires_grad_(False)
+    return load_weights(kind, find_weights(run, *stages, people=people)).requires_grad_(False)
 
 
 def make_card(stage: str, trainer: Trainer, data: Path, name: str, before: dict | None = None) -> dict:

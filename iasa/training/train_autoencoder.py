@@ -14,7 +14,7 @@ from iasa.keypoints import LEFT_HAND, RIGHT_HAND
 from iasa.losses import reconstruction_loss
 from iasa.metrics.video_quality import psnr
 from iasa.models.autoencoder import Autoencoder
-from iasa.training.datasets import CropSampler, Shard, find_shards, to_model_images, to_pictures
+from iasa.training.datasets import CropSampler, Shard, draw_clip, find_shards, to_model_images, to_pictures
 from iasa.training.trainer import SampleGrid, Schedule, Trainer
 from iasa.warp.reference_warp import warp_reference
 
@@ -103,7 +103,7 @@ def measure_latents(model: Autoencoder, shards: list[Shard], trainer: Trainer, c
     rng = np.random.default_rng(0)
     found = []
     for _ in range(clips // 8):
-        shard = shards[rng.integers(len(shards))]
+        shard, _ = draw_clip(shards, rng)
         chosen = rng.integers(len(shard.frames), size=8)
         pairs = np.stack([shard.frames[c, 1 + 2 * (k % 8) : 3 + 2 * (k % 8)] for k, c in enumerate(chosen)])
         images = rearrange(to_model_images(pairs), "m t c h w -> m (t c) h w").to(trainer.accelerator.device)

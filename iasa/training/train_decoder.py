@@ -26,6 +26,7 @@ from iasa.training.datasets import (
     CropSampler,
     Shard,
     WindowSampler,
+    draw_clip,
     find_shards,
     read_window,
     to_model_images,
@@ -98,8 +99,7 @@ def draw_batch(
     device = trainer.accelerator.device
     parts, truths = [], []
     for _ in range(CLIPS):
-        shard = shards[rng.integers(len(shards))]
-        clip = int(rng.integers(len(shard.frames)))
+        shard, clip = draw_clip(shards, rng)
         chosen = rng.permutation(np.arange(1, shard.encoded.shape[1]))[:FRAMES]
         parts.append(read_window(shard, clip, 0, chosen))
         pictures = (chosen[:, None] - 1) * FRAMES_PER_LATENT + 1 + np.arange(FRAMES_PER_LATENT)

@@ -20,7 +20,7 @@ from iasa.evaluation import run as evaluate
 from iasa.evaluation import worker as examiner_module
 from iasa.evaluation.rows import ROWS
 from iasa.evaluation.tables import compare_rows, make_table, summarise
-from iasa.evaluation.variants import find_variant, mark_of
+from iasa.evaluation.variants import find_variant
 from iasa.evaluation.worker import EvaluationJob, EvaluationWorker, ResultCache, evaluate_all, unpack
 from iasa.keypoints import COUNT, Keypoints, mouth_shape
 from iasa.metrics.networks.face_encoder import FaceEncoder
@@ -37,7 +37,7 @@ from iasa.metrics.video_quality import (
     sync_margin,
 )
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import save_weights
+from iasa.models.checkpoint import mark_of, save_weights
 from iasa.models.transformer import VideoTransformer
 from iasa.paths import SPEECH
 from iasa.pipeline import CoSpeechPipeline

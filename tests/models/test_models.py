@@ -13,7 +13,8 @@ from iasa.inference.windows import denoise_windows
 from iasa.keypoints import COUNT, Keypoints
 from iasa.masks import make_plan
 from iasa.models.autoencoder import Autoencoder
-from iasa.models.checkpoint import dequantise, load_weights, quantise, save_weights
+from iasa.models.checkpoint import load_weights, save_weights
+from iasa.models.compact import dequantise, pack, quantise, unpack
 from iasa.models.pose_embedding import GAIN, REACH, VISIBLE, PoseField
 from iasa.models.transformer import VideoTransformer
 
@@ -229,6 +230,45 @@ def test_quantised_weights_stay_close_and_round_trip(tmp_path):
     (tmp_path / "codec" / "part_00.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="the weights in codec are damaged"):
         load_weights(Autoencoder, tmp_path / "codec")
+
+
+def test_four_bits_a_number_are_the_best_of_fifteen_levels():
+    weight = torch.randn(9, 65, 3, 3) * torch.logspace(-3, 1, 9)[:, None, None, None]
+    codes, scale = pack(weight)
+    assert codes.dtype == torch.uint8 and codes.shape == (9, 293)  # 585 numbers, two a byte
+    back, top = unpack(codes, scale, weight.shape), weight.abs().flatten(1).amax(1)
+    plain = (weight / (top / 7).view(-1, 1, 1, 1)).round() * (top / 7).view(-1, 1, 1, 1)
+    assert (back - weight).square().sum() < (plain - weight).square().sum()
+    exact = torch.arange(-7, 8).float().repeat(2, 1) * torch.tensor([[0.5], [0.0]])
+    assert torch.equal(unpack(*pack(exact), exact.shape), exact)
+
+
+def test_a_difference_holds_what_was_trained_on_and_knows_from_what(tmp_path, monkeypatch):
+    monkeypatch.setattr("iasa.models.checkpoint.WEIGHTS", tmp_path)
+    base, tuned = small_codec(), small_codec()
+    save_weights(base, tmp_path / "codec", compact=True)
+    base = load_weights(Autoencoder, tmp_path / "codec")
+    tuned.load_state_dict(base.state_dict())
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if name.startswith("encoder"):
+                continue
+            parameter += 0.05 * parameter.std(unbiased=False) * torch.randn_like(parameter)
+    save_weights(tuned, tmp_path / "people" / "codec", {"name": "codec"}, compact=True, base="codec")
+    loaded = load_weights(Autoencoder, tmp_path / "people" / "codec")
+    files = [sum(f.stat().st_size for f in (tmp_path / n).glob("*.safetensors")) for n in ("codec", "people/codec")]
+    assert files[1] < 0.8 * files[0]
+    for (name, a), b, c in zip(base.named_parameters(), tuned.parameters(), loaded.parameters(), strict=True):
+        if name.startswith("encoder"):
+            assert torch.equal(a, c)
+        elif (b - a).abs().amax() > 1e-6:
+            assert (c - b).norm() < 0.2 * (b - a).norm(), name
+    save_weights(tuned, tmp_path / "codec", compact=True)
+    with pytest.raises(InputError, match="a difference from another codec than the one that is shipped"):
+        load_weights(Autoencoder, tmp_path / "people" / "codec")
+    (tmp_path / "people" / "codec" / "difference.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError):
+        load_weights(Autoencoder, tmp_path / "people" / "codec")
 
 
 @pytest.mark.parametrize("compact", [False, True])

@@ -27,6 +27,7 @@ from iasa.training.datasets import (  # noqa: E402
     CropSampler,
     WindowSampler,
     count_clips,
+    draw_clip,
     encode_shards,
     find_shards,
     read_window,
@@ -34,7 +35,7 @@ from iasa.training.datasets import (  # noqa: E402
 from iasa.training.encoders import cut_faces, cut_parts  # noqa: E402
 from iasa.training.options import TrainOptions  # noqa: E402
 from iasa.training.photo_clips import LENGTH, SEGMENT, PhotoClip, choose_frames, save_shard  # noqa: E402
-from iasa.training.restore_data import draw_photograph  # noqa: E402
+from iasa.training.restore_data import draw_photograph, read_photos  # noqa: E402
 from iasa.training.speech_data import corpus  # noqa: E402
 from iasa.warp.layered_warp import LayeredWarp  # noqa: E402
 from iasa.warp.reference_warp import warp_reference  # noqa: E402
@@ -124,6 +125,14 @@ def test_windows_of_people_carry_their_own_layers_and_those_of_the_drawn_are_mad
     pose, points = window.xy[1:, 1:].flatten(1, 2), window.confidence[1:, 1:].flatten(1, 2)
     made = warp_reference(window.image[1:], window.xy[1:, 0, 0], window.confidence[1:, 0, 0], pose, points)
     torch.testing.assert_close(window.warped[1:], made)
+
+
+def test_every_clip_is_as_likely_however_many_its_shard_holds(shards):
+    drawn, people = find_shards(shards, "train")  # one clip, and two
+    rng = np.random.default_rng(0)
+    drawings = [draw_clip([drawn, people], rng) for _ in range(600)]
+    for shard, clip in ((drawn, 0), (people, 0), (people, 1)):
+        assert 160 < sum(one is shard and number == clip for one, number in drawings) < 240
 
 
 def test_crops_show_the_layers_of_their_own_frames(shards):
@@ -256,6 +265,12 @@ def test_pictures_of_nobody_take_no_one_elses_place(tmp_path, quick):
     assert count_clips(late) == clips
 
 
+def test_pictures_of_one_stem_are_two_people(tmp_path):
+    for name in ("ann.png", "ann.jpg", "bob.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert [name for name, _ in read_photos(tmp_path)] == ["ann-jpg", "ann-png", "bob"]
+
+
 def test_encoders_learn_from_drawn_speakers_alone(shards):
     """A person's clips are of one face, and what a picture does not show has no place in it."""
     assert len(cut_faces(shards, "train", 9).faces) == 1 and count_clips(shards, "[0-9]") == 1
@@ -285,6 +300,9 @@ def test_the_command_makes_clips_and_the_card_names_who_was_seen(tmp_path, monke
     monkeypatch.setattr(photo_clips, "CLIPS", 1)
     monkeypatch.setattr(corpus, "make_corpus", lambda *of: [SimpleNamespace(features=None)])
     monkeypatch.setattr(photo_clips, "generate_gestures", lambda features, seed: turning(30))
+    monkeypatch.setattr(stages, "PHOTO_CLIPS", 2)
+    alone = stages.run_stage(TrainOptions("data", run=tmp_path / "alone", photos=tmp_path / "photos"))
+    assert alone["clips"] == 4  # twice the pictures
     report = stages.run_stage(TrainOptions("data", run=tmp_path, photos=tmp_path / "photos", clips=1))
     assert report["clips"] == 1 and len(report["refused"]) == 1 and report["refused"][0].startswith("blank: ")
     people = "1 photographs moved by their layers (eileen)"

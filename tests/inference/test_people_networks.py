@@ -1,0 +1,95 @@
+"""Photographs are painted by the networks that were trained on people, drawn speakers by those that were not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sample_photographs import avatar_photograph
+
+from iasa.avatar.identity import make_identity
+from iasa.avatar.retarget import BODY_SEED
+from iasa.avatar.speaker import Reference, load_speaker
+from iasa.config import LAYERS
+from iasa.inference.layered_frames import repair
+from iasa.models.checkpoint import read_card
+from iasa.paths import PEOPLE_WEIGHTS
+from iasa.pipeline import CoSpeechPipeline
+
+pytest.importorskip(
+    "cv2", reason="layers are cut by OpenCV, which comes with mediapipe: pip install mediapipe==0.10.21"
+)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> CoSpeechPipeline:
+    return CoSpeechPipeline.from_pretrained(teacher=None, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Reference:
+    person = np.zeros((512, 512), np.float32)
+    person[64:, 128:384] = 1
+    photo = replace(avatar_photograph(), person=person)
+    small = np.ascontiguousarray(photo.image[::2, ::2])
+    return Reference(small, photo.keypoints, make_identity(BODY_SEED), "photograph", photo, 256)
+
+
+def frames_of(pipeline: CoSpeechPipeline, speaker: Reference, model: str = "student") -> np.ndarray:
+    still = speaker.keypoints[np.zeros(4, int)]
+    return np.concatenate(list(pipeline.stream(image=speaker, keypoints=still, model=model).frames))
+
+
+def test_photographs_are_painted_by_the_networks_for_people_and_the_drawn_by_the_others(pipeline, photograph):
+    of_people = CoSpeechPipeline.from_pretrained(PEOPLE_WEIGHTS, teacher=None, dtype="float32")
+    of_drawn = CoSpeechPipeline(pipeline.autoencoder, pipeline.student, dtype="float32")  # knows of no others
+    assert of_drawn.people is of_drawn and of_people.people is of_people
+    made = frames_of(pipeline, photograph)
+    np.testing.assert_array_equal(made, frames_of(of_people, photograph))
+    assert not np.array_equal(made, frames_of(of_drawn, photograph))
+    drawn = load_speaker("dana")
+    np.testing.assert_array_equal(frames_of(pipeline, drawn), frames_of(of_drawn, drawn))
+
+
+def test_both_have_one_encoder_and_their_cards_say_who_was_seen(pipeline):
+    for a, b in zip(
+        pipeline.autoencoder.encoder.parameters(), pipeline.people.autoencoder.encoder.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+    for name in ("autoencoder", "student"):
+        card = read_card(PEOPLE_WEIGHTS / name)
+        assert card["name"] == name and "photographs" in card["data"] and "no real people" not in card["data"]
+    assert "takes" in read_card(PEOPLE_WEIGHTS / "student")["data"]
+
+
+def test_what_is_saved_has_both_and_an_exchanged_network_is_used(pipeline, photograph, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    again = CoSpeechPipeline.from_pretrained(tmp_path, motion=None, dtype="float32")
+    np.testing.assert_array_equal(frames_of(again, photograph), frames_of(pipeline, photograph))
+    own = CoSpeechPipeline.from_pretrained(teacher=None, dtype="float32", student=again.student)
+    assert own.people is own
+
+
+def test_moving_a_pipeline_moves_those_for_people(photograph):
+    pipeline = CoSpeechPipeline.from_pretrained(teacher=None, dtype="float32")
+    assert pipeline.people.dtype == torch.float32 and pipeline.people.executor is pipeline.executor
+    pipeline.to(torch.bfloat16)
+    assert pipeline.people.precision.dtype == torch.bfloat16
+
+
+def test_a_photograph_keeps_its_own_sharpness_where_the_network_changes_nothing(pipeline, photograph):
+    """At 512 the network's change is added to the layers, which are finer than it sees."""
+    layers = torch.rand(2, 3, 64, 64) * 2 - 1
+    small = torch.nn.functional.interpolate(layers, (32, 32), mode="area")
+    seen = small.movedim(1, -1).mul(127.5).add(127.5)
+    same = repair(layers, seen.round().to(torch.uint8)).float()
+    assert (same - layers.movedim(1, -1).mul(127.5).add(127.5)).abs().max() <= 1.5
+    brighter = repair(layers * 0.5, (small.movedim(1, -1) * 63.75 + 127.5 + 20).round().to(torch.uint8)).float()
+    assert abs((brighter - (layers * 0.5).movedim(1, -1).mul(127.5).add(127.5)).mean() - 20) < 0.5
+    made, plain = (frames_of(pipeline, replace(photograph, size=512), model) for model in ("student", LAYERS))
+    assert made.shape == plain.shape == (4, 512, 512, 3)
+    assert (
+        np.abs(np.diff(made.astype(float), axis=2)).mean() > 0.8 * np.abs(np.diff(plain.astype(float), axis=2)).mean()
+    )
