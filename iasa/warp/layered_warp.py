@@ -142,7 +142,7 @@ class LayeredWarp:
         for sheet, skin in self.forearms:
             for points, shown in skin.place(pose):
                 triangles = sheet.triangles[shown[sheet.triangles].all(1)]
-                flow = rasterise(points, sheet.points, triangles, self.size, both_sides=True)
+                flow = rasterise(points, sheet.points, triangles, self.size, "shown")
                 _lay(frame, sheet, flow)
         return frame
 
@@ -179,7 +179,7 @@ class LayeredWarp:
         return Flow(x, y, source, covered)
 
     def _lay_face(self, frame: np.ndarray, mesh: np.ndarray) -> None:
-        flow = rasterise(mesh, self.face_sheet.points, self.face_sheet.triangles, self.size)
+        flow = rasterise(mesh, self.face_sheet.points, self.face_sheet.triangles, self.size, "behind")
         if flow is None:
             return
         h, w = flow.covered.shape

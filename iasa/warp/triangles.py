@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -25,20 +25,24 @@ def rasterise(
     rest: np.ndarray,  # [v, 2] pixels of the photograph
     triangles: np.ndarray,  # int [t, 3], those in front last
     size: int,
-    both_sides: bool = False,
+    turned_over: Literal["hidden", "behind", "shown"] = "hidden",
 ) -> Flow | None:
     """The flow of what the mesh covers of a frame of `size` pixels; of triangles over one another the last one counts.
 
-    Those that have turned over show nothing, or with `both_sides` their mirror image.
+    Those that have turned over are hidden, or show their mirror image: behind all others, where a fold would leave a crack, or
+    in their turn.
 
     None where nothing is in the frame. Pixel (0, 0) has its middle at (0.5, 0.5), in the frame and in the photograph.
     """
     corners, places = posed[triangles], rest[triangles]  # [t, 3, 2]
     low, high = corners.min(1), corners.max(1)
     shown = _area(corners) * _area(places)
-    inside = ((high > 0) & (low < size)).all(1) & ((shown != 0) if both_sides else (shown > 0))
+    inside = ((high > 0) & (low < size)).all(1) & ((shown > 0) if turned_over == "hidden" else (shown != 0))
     if not inside.any():
         return None
+    inside = np.flatnonzero(inside)
+    if turned_over == "behind":
+        inside = inside[np.argsort(shown[inside] > 0, kind="stable")]
     corners, places = corners[inside], places[inside]
     x, y = np.clip(np.floor(low[inside].min(0)), 0, size - 1).astype(int)
     right, bottom = np.clip(np.ceil(high[inside].max(0)), (x + 1, y + 1), size).astype(int)
