@@ -23,9 +23,12 @@ MODELS = ("student", "teacher")
 DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where torch sees one
 PRECISIONS = ("float32", "bfloat16", "int8", "auto")  # names of number types
 LAYERS = "layers"  # instead of a model: the warped reference alone, which no network touches
-RESTORED = "restored"  # for photographs: the warped reference, repaired around face and hands by a small network
+RESTORED = (
+    "restored"  # for photographs: the warped reference, repaired at 512 around face and hands by a network of one's own
+)
 WARPED = (LAYERS, RESTORED)
 NO_PHOTOGRAPH = "the restorer repairs photographs; for a drawn speaker choose student, teacher or layers"
+NO_ALPHA = "the {model} paints no alpha; for a transparent background leave the model out"
 MOTION_MODELS = ("learned", "rules")
 DEFAULT_MOTION = "rules"  # begins sooner: the learned one hears 1.2 s ahead (both are measured in results/motion.md)
 TEMPERATURE = 1.0  # of the learned motion model's draws; 0 takes the most likely entry

@@ -25,6 +25,7 @@ from iasa.config import (
     DEFAULT_MOTION,
     FRAMES_PER_LATENT,
     LAYERS,
+    NO_ALPHA,
     NO_PHOTOGRAPH,
     RESTORED,
     VIDEO_FPS,
@@ -129,7 +130,8 @@ class CoSpeechPipeline(PipelineNetworks):
         *,
         keypoints: Keypoints | Iterator[Keypoints] | None = None,  # 25 frames/s: they move instead of the speech
         fit_poses: bool = True,  # keypoints take on the speaker's proportions
-        model: str | None = None,  # None: the student, for a photograph its layers
+        model: str
+        | None = None,  # None: the student; layers of a photograph before nothing, or where there is no student
         num_inference_steps: int | None = None,
         seed: int = 0,  # of motion and noise
         generator: torch.Generator | None = None,  # of the noise; its own seed takes the place of `seed`
@@ -162,8 +164,11 @@ class CoSpeechPipeline(PipelineNetworks):
         if model == RESTORED and reference.photo is None:
             raise InputError(NO_PHOTOGRAPH)
         if model is None or steps is None:
-            model = "student" if reference.photo is None else LAYERS
+            bare = reference.transparent or self.student is None and reference.photo is not None
+            model = LAYERS if bare else "student"
             steps = self._check(model, num_inference_steps)
+        if reference.transparent and model not in WARPED:
+            raise InputError(NO_ALPHA, model=model)
         pattern = self._pattern(attention, model, steps)
         seed = generator.initial_seed() % 2**32 if generator else seed
         check_compute(compute, model, pattern is None)

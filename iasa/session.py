@@ -50,13 +50,16 @@ class LiveSpeaker:
         style: GestureStyle | None = None,
         motion: str = DEFAULT_MOTION,  # who performs: "rules", or "learned", which waits for 1.2 s of sound instead of 0.24
         compute: str = "all",  # tokens, or "moving"
+        model: str | None = None,  # None: as `CoSpeechPipeline.stream`
     ) -> None:
         self.reference = reference
         self.heard, self.posed, self.made = 0, 0, 0  # video frames
         self._speech, self._motion = SpeechStream(), live_motion_model(seed, style, motion, pipeline.motion)
         self._poses: SimpleQueue[Keypoints | None] = SimpleQueue()
         poses = (poses for poses in iter(self._poses.get, None))
-        made = pipeline.stream(image=reference, keypoints=poses, num_inference_steps=steps, seed=seed, compute=compute)
+        made = pipeline.stream(
+            image=reference, keypoints=poses, model=model, num_inference_steps=steps, seed=seed, compute=compute
+        )
         self.timing, self.settings = made.timing, made.settings | {"stream": True, "motion": motion}
         self._frames = made.frames
         self._executor = pipeline.executor
@@ -152,6 +155,7 @@ def write_live(
     motion: str = DEFAULT_MOTION,
     sound: Sound | None = None,  # what is heard in the video, as it was recorded; `audio` itself for None
     compute: str = "all",
+    model: str | None = None,
 ) -> dict:
     """A file's sound as if it came live, frames written, with the visible AI mark, as they are made; the figures of --json."""
     from iasa.media.writer import VideoWriter
@@ -159,7 +163,7 @@ def write_live(
     started, first = time.perf_counter(), 0.0
     with (
         VideoWriter(out, VIDEO_FPS, sound or audio, AUDIO_RATE, mark=mark) as writer,
-        LiveSpeaker(pipeline, reference, steps, seed, motion=motion, compute=compute) as speaker,
+        LiveSpeaker(pipeline, reference, steps, seed, motion=motion, compute=compute, model=model) as speaker,
     ):
         writer.describe(speaker.settings)
         for start in range(0, len(audio) + PIECE, PIECE):

@@ -33,7 +33,7 @@ class Reference:
     """image uint8 [256, 256, 3]; keypoints of that picture (one frame); identity: the body that will move.
 
     Of a photograph the picture itself moves: `photo` holds it, frames have `size` pixels a side, and `room`, uint8
-    [size, size, 3], stands behind the person instead of what the photograph shows there. Frames are put back into the
+    [size, size, 3 or 4], stands behind the person instead of what the photograph shows there. Frames are put back into the
     picture `around` them, if there is one, and then have its size.
     """
 
@@ -46,6 +46,11 @@ class Reference:
     room: np.ndarray | None = None
     around: WholePicture | None = None
     chosen: bool = False  # the photograph's face, by its number
+
+    @property
+    def transparent(self) -> bool:
+        """Whether nothing stands behind the person, so that frames have an alpha."""
+        return self.room is not None and self.room.shape[-1] == 4
 
     @cached_property
     def parts(self) -> Parts | None:

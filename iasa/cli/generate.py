@@ -35,6 +35,7 @@ from iasa.config import (
     MAX_STEPS,
     MODELS,
     MOTION_MODELS,
+    NO_ALPHA,
     NO_PHOTOGRAPH,
     RESTORED,
     WARPED,
@@ -42,6 +43,7 @@ from iasa.config import (
     check_compute,
     check_steps,
 )  # fmt: skip
+from iasa.paths import PEOPLE_WEIGHTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         choices=(*MODELS, *WARPED),
-        help=f"default: student; for a photograph {LAYERS}, its warped layers, which the networks do not improve yet",
+        help=f"default: student; {LAYERS} are the warped reference alone, which takes half the time and has an alpha for a "
+        "transparent background; restored is a network of your own over these (--weights)",
     )
     parser.add_argument(
         "--motion",
@@ -129,15 +132,12 @@ def _check_options(arguments: argparse.Namespace) -> None:
         from iasa.device import pick_device
 
         pick_device(arguments.device)
-    photograph = arguments.reference is not None and not arguments.puppet
-    if arguments.stream and photograph and arguments.model not in (None, LAYERS):
-        raise InputError(f"--stream moves a photograph's layers; leave --model {arguments.model} out, or add --puppet")
     if arguments.model is None:
-        arguments.model = LAYERS if photograph else "student"
+        arguments.model = LAYERS if arguments.background == TRANSPARENT else "student"
     if arguments.background == TRANSPARENT:
         check_alpha(Path(arguments.out))
         if arguments.model not in WARPED:
-            raise InputError(f"the {arguments.model} paints no alpha; for a transparent background leave --model out")
+            raise InputError(NO_ALPHA, model=arguments.model)
     if arguments.model == RESTORED and (arguments.reference is None or arguments.puppet):
         raise InputError(NO_PHOTOGRAPH)
     if arguments.backbone is None:
@@ -146,8 +146,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
         check_compute(arguments.compute, arguments.model, arguments.attention in (None, "input_aware"))
     elif arguments.compute != "all":
         raise InputError("--compute is the embedded student's; leave it or --backbone out")
-    if arguments.stream and (arguments.pose is not None or arguments.model != (LAYERS if photograph else "student")):
-        raise InputError("--stream works with the student alone and makes its own poses; leave --pose and --model out")
+    if arguments.stream and (arguments.pose is not None or arguments.model not in ("student", LAYERS)):
+        raise InputError(
+            f"--stream works with the student, or {LAYERS} alone, and makes its own poses; leave --pose and --model out"
+        )
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
 
@@ -171,7 +173,10 @@ def _generate(
         unused: dict[str, Any] = {name: None for name in MODELS if name != arguments.model}
         if arguments.model != RESTORED:
             unused["restorer"] = None
-        pipeline = CoSpeechPipeline.from_pretrained(arguments.weights, device=pick_device(arguments.device), **unused)
+        folder = arguments.weights
+        if folder is None and reference.photo is not None and arguments.model == "student":
+            folder = PEOPLE_WEIGHTS  # the others are not needed
+        pipeline = CoSpeechPipeline.from_pretrained(folder, device=pick_device(arguments.device), **unused)
         loading = time.perf_counter() - started
         options: dict[str, Any] = {
             "mark": not arguments.no_mark, "num_inference_steps": arguments.steps, "seed": arguments.seed, "progress": bar,
@@ -185,7 +190,7 @@ def _generate(
             from iasa.session import write_live
 
             options["steps"] = options.pop("num_inference_steps")
-            report = write_live(pipeline, audio, reference, arguments.out, **options)
+            report = write_live(pipeline, audio, reference, arguments.out, model=arguments.model, **options)
         else:
             if arguments.attention:
                 options["attention"] = arguments.attention

@@ -196,11 +196,17 @@ def _people(data: Path, start: str) -> list[str]:
     return sorted({path.name.rsplit("_", 1)[0].removeprefix(start) for path in paths})
 
 
+def _name(names: list[str]) -> str:
+    """All of them, or of numbers the first and the last."""
+    counted = len(names) > 3 and all(name.isdecimal() for name in names)
+    return f"{names[0]} to {names[-1]}" if counted else ", ".join(names)
+
+
 def describe_data(data: Path) -> str:
     """What a card says of the clips of a folder."""
     kinds = (("photo", "photographs moved by their layers"), ("take", "rendered or filmed takes"), ("video", "videos"))
     seen = [(word, _people(data, f"train_{kind}_")) for kind, word in kinds]
-    people = [f"{len(names)} {word} ({', '.join(names)})" for word, names in seen if names]
+    people = [f"{len(names)} {word} ({_name(names)})" for word, names in seen if names]
     drawn = [DRAWN] if any(data.glob("train_[0-9]*.frames.npy")) or not people else []
     return "; ".join([*drawn, *(people or ["no real people"])])
 

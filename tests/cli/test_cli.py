@@ -187,8 +187,8 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--pose", "nowhere.npz"], "there is no file nowhere.npz"),
         (["generate", "--pose", "nowhere/p.npz"], "there is no file p.npz, for there is no folder nowhere"),
         (
-            ["generate", "--stream", "--reference", "p.png", "--model", "student"],
-            "--stream moves a photograph's layers",
+            ["generate", "--stream", "--reference", "p.png", "--model", "teacher"],
+            "--stream works with the student, or layers alone",
         ),
         (["generate", "--model", "layers", "--steps", "2"], "without denoising steps"),
         (["generate", "--background", "#00ff00"], "--background is for a photograph"),
@@ -197,6 +197,20 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
         (["generate", "--keep-frame"], "--keep-frame is for a photograph"),
         (["generate", "--reference", "p.png", "--keep-frame", "--background", "#00ff00"], "leave --background out"),
         (["generate", "--reference", "p.png", "--background", "transparent"], "v.mp4 cannot be transparent"),
+        (
+            [
+                "generate",
+                "--reference",
+                "p.png",
+                "--background",
+                "transparent",
+                "--model",
+                "student",
+                "--out",
+                "v.webm",
+            ],
+            "the student paints no alpha",
+        ),
         (["generate", "--model", "restored"], "the restorer repairs photographs"),
         (["generate", "--framing", "closeup"], "closeup"),
         (["generate", "--attention", "spiral"], "spiral"),
@@ -211,7 +225,8 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
     ],
 )
 def test_bad_arguments(words, part, tmp_path, capsys, speech):
-    assert part in refused([*words, "--audio", speech, "--out", tmp_path / "v.mp4"], capsys, tmp_path)
+    out = [] if "--out" in words else ["--out", tmp_path / "v.mp4"]
+    assert part in refused([*words, "--audio", speech, *out], capsys, tmp_path)
 
 
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["generate"], ["mask"], ["train"], ["train", "nothing"]])
@@ -346,7 +361,7 @@ def test_a_photograph_speaks(tmp_path, capsys, speech):
         assert name in refused([*words, "--out", tmp_path / "v.mp4"], capsys, tmp_path)
     words = ["generate", "--audio", speech, "--reference", tmp_path / "person.png", "--background", "#00ff00"]
     report = reported([*words, "--size", 256, "--out", tmp_path / "v.mp4"], capsys)
-    assert report["model"] == "layers" and report["steps"] == 0
+    assert report["model"] == "student" and report["steps"] == 1
     assert "head, face and shoulders move" in report["parts"]
     frames = read_video(tmp_path / "v.mp4")[0].astype(int)
     assert frames.shape[1:] == (256, 256, 3)

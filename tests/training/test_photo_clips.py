@@ -309,6 +309,9 @@ def test_the_command_makes_clips_and_the_card_names_who_was_seen(tmp_path, monke
     assert stages.describe_data(tmp_path / "data") == people
     (tmp_path / "data" / "train_000000.frames.npy").touch()
     assert stages.describe_data(tmp_path / "data") == f"{stages.DRAWN}; {people}"
+    for number in (3, 4, 600, 625):
+        (tmp_path / "data" / f"train_take_{number:04}_000.frames.npy").touch()
+    assert stages.describe_data(tmp_path / "data").endswith("(eileen); 4 rendered or filmed takes (0003 to 0625)")
     assert stages.describe_data(tmp_path / "nowhere") == f"{stages.DRAWN}; no real people"
     with pytest.raises(InputError, match="--takes makes clips"):
         stages.run_stage(TrainOptions("data", run=tmp_path, pairs=True, takes=tmp_path))
