@@ -143,7 +143,8 @@ def add_weights(parser: argparse._ActionsContainer) -> None:
         "--weights",
         type=weights_folder,
         metavar="FOLDER",
-        help="weights of your own, from `train --export` or a run; networks that it lacks are the shipped ones",
+        help="weights of your own, from `train --export` or a run; networks that it lacks are the shipped ones. iasa/weights: "
+        "photographs too by the networks that saw drawn speakers alone",
     )
 
 

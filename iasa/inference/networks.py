@@ -34,7 +34,7 @@ from iasa.models.checkpoint import (
 from iasa.models.restorer import Restorer
 from iasa.models.transformer import VideoTransformer
 from iasa.motion.generator import MotionGenerator
-from iasa.paths import PEOPLE_WEIGHTS
+from iasa.paths import PEOPLE_WEIGHTS, WEIGHTS
 
 NETWORKS = {
     "autoencoder": Autoencoder,
@@ -80,6 +80,7 @@ class PipelineNetworks(DiffusionPipeline):
         """The networks of a folder that `save_pretrained` or training wrote, or of a Hub repository by its name; those that
         it lacks, and all of them without a folder, are the ones that ship with the package.
 
+        With the package's own folder, iasa/weights, photographs too are painted by networks that saw drawn speakers alone.
         Options are those of the class, `teacher=None` say to leave the teacher out, or a network to take instead; with a
         Hub repository also `revision`, `token`, `cache_dir` and `local_files_only`.
         """
@@ -101,7 +102,8 @@ class PipelineNetworks(DiffusionPipeline):
                 shipped &= place == shipped_weights(name)
         pipeline = cls(**options)
         people = PEOPLE_WEIGHTS if shipped else folder and folder / PEOPLE_WEIGHTS.name
-        if people is not None and people.is_dir():
+        named = folder is not None and folder.resolve() == WEIGHTS  # then it is these alone that are meant
+        if people is not None and people.is_dir() and not named:
             pipeline._for_people = people, pipeline.autoencoder, pipeline.student
         return pipeline
 

@@ -15,7 +15,7 @@ from iasa.avatar.speaker import Reference, load_speaker
 from iasa.config import LAYERS
 from iasa.inference.layered_frames import repair
 from iasa.models.checkpoint import read_card
-from iasa.paths import PEOPLE_WEIGHTS
+from iasa.paths import PEOPLE_WEIGHTS, WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
 
 pytest.importorskip(
@@ -49,6 +49,8 @@ def test_photographs_are_painted_by_the_networks_for_people_and_the_drawn_by_the
     made = frames_of(pipeline, photograph)
     np.testing.assert_array_equal(made, frames_of(of_people, photograph))
     assert not np.array_equal(made, frames_of(of_drawn, photograph))
+    named = CoSpeechPipeline.from_pretrained(WEIGHTS, teacher=None, motion=None, dtype="float32")
+    np.testing.assert_array_equal(frames_of(named, photograph), frames_of(of_drawn, photograph))
     drawn = load_speaker("dana")
     np.testing.assert_array_equal(frames_of(pipeline, drawn), frames_of(of_drawn, drawn))
 
