@@ -156,6 +156,10 @@ def test_the_language_is_the_browsers():
     assert service.language_of(chosen) == "en"  # in the page's address
     german = SimpleNamespace(headers={"accept-language": "en"}, query_params={"lang": "de"})
     assert service.language_of(german) == "de"
+    gradios = SimpleNamespace(headers={"accept-language": "en"}, query_params={"__lang": "de"})
+    assert service.language_of(gradios) == "de"
+    gradios.query_params["lang"] = "en"  # what the page's own links say comes first
+    assert service.language_of(gradios) == "en"
     other = SimpleNamespace(headers={"accept-language": "de"}, query_params={"lang": "<script>"})
     assert service.language_of(other) == "de"
     with pytest.raises(gr.Error) as raised, service.plain_errors(german):
