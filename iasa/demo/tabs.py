@@ -199,7 +199,7 @@ def choose_side(name: str) -> list[gr.components.Component]:
     """A pattern of attention, the model that it serves, and its steps."""
     return [
         gr.Dropdown([("-", NO_PATTERN), *PATTERNS], value=NO_PATTERN, label=words(name)),
-        gr.Radio(MODELS, value="student", label=words("Model")),
+        gr.Radio([(words(model), model) for model in MODELS], value="student", label=words("Model")),
         gr.Slider(1, MAX_STEPS["teacher"], 1, step=1, label=words("Denoising steps")),
     ]
 
