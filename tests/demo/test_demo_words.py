@@ -19,6 +19,7 @@ from iasa.config import MODELS, InputError, Sentence  # noqa: E402
 from iasa.demo import given_speech, service  # noqa: E402
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights  # noqa: E402
 from iasa.demo.measured import COLUMNS, quality_table, say_device  # noqa: E402
+from iasa.demo.refused_files import ACCEPTED  # noqa: E402
 from iasa.demo.run_settings import NEEDED  # noqa: E402
 from iasa.demo.speak import to_figures  # noqa: E402
 from iasa.demo.speak_tab import movement_controls, settings_controls  # noqa: E402
@@ -121,6 +122,7 @@ def test_sentences_keep_their_values():
         *service.STAGES.values(),
         *given_speech.PLACE_IN_LINE,
         *NEEDED.values(),
+        *ACCEPTED.values(),
         *LANGUAGES.values(),
         *COMPARED,
     ):
