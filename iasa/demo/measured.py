@@ -99,7 +99,9 @@ def usable_cores() -> int:
 def measured_fps(model: str, steps: int) -> float | None:
     """Frames a second of the model from speech to the file, in so many steps, its stages side by side on as many cores as
     the measured run had, or on those that there are: fewer make fewer frames, more than it had are not counted on."""
-    report = json.loads((RESULTS / BOTH).read_text()) if (RESULTS / BOTH).exists() else {"rows": []}
+    if not (RESULTS / BOTH).exists():
+        return None
+    report = json.loads((RESULTS / BOTH).read_text())
     for row in report["rows"]:
         if row["row"] == model:
             work = row["ms_processor"]
