@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +73,8 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
     from PIL import Image
 
     solutions = load_solutions()
-    with HolisticDetector(static=True) as detector:
+    with ExitStack() as stack:
+        detector = None  # begins with the first face: where there is none, it would take longer than all the rest
         for turned in range(4):  # quarter turns of a picture that lies on its side or its head
             upright = np.rot90(image, turned)
             faces = find_faces(np.ascontiguousarray(upright), solutions)
@@ -82,6 +84,7 @@ def take_photograph(image: np.ndarray, framing: str = "auto", face: int | None =
             square = choose_square(height, width, choose_face(faces, face), framing)
             cut = np.ascontiguousarray(square.cut(upright))
             small = np.asarray(Image.fromarray(cut).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+            detector = detector or stack.enter_context(HolisticDetector(static=True))
             found = detector.detect(small)
             if found.face is not None and _is_upright(found.face):
                 break

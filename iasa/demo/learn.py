@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iasa.avatar.speaker import speaker_names
 from iasa.config import MODELS, Sentence
-from iasa.demo.measured import quality_table
+from iasa.demo.measured import quality_table, say_device
 from iasa.demo.translations import translate
 from iasa.models.checkpoint import read_card
 from iasa.paths import CHECKOUT, WEIGHTS
@@ -43,10 +43,10 @@ def about_weights(language: str = "en") -> str:
                 language,
                 steps=card["steps"],
                 hours=card["seconds"] / 3600,
-                device=card["device"],
+                device=say_device(card["device"], language),
                 data=Sentence(card["data"]),
             )
-            lines.append(f"- **{name}**: {text}")
+            lines.append(f"- **{translate(name, language)}**: {text}")
     return f"### {translate('What was trained', language)}\n" + "\n".join(lines) if lines else ""
 
 

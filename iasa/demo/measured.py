@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from functools import partial
 from pathlib import Path
 
-from iasa.config import DEFAULT_STEPS, Sentence
+from iasa.config import Sentence
 from iasa.demo.translations import translate
 from iasa.paths import RESULTS
 
 NAMES = {"truth": "ground truth", "static": "static reference", "warped": "warped reference"}
 COLUMNS = (("psnr", "PSNR dB", 2), ("ssim", "SSIM", 3), ("hands", "hand detection", 2), ("mouth_r", "lip-opening r", 2))
 SPEED = "bench_generate_0_2_end.json"  # of the version that this is, on the idle machine that the README names
+BOTH = "bench_generate_8s_0_2.json"  # there, student and teacher
+# How reports name what computed, the longest first.
+THREADS = (
+    (r"\d+ processes of one thread\b", "{count} processes of one thread"),
+    (r"\b1 threads?\b", "1 thread"),
+    (r"\b\d+ threads\b", "{count} threads"),
+)
 # Where the table counts the time of one core.
 END_TO_END = (
     "From speech to the file the student makes {fps} frames/s of {seconds} s of speech on {threads} cores of {device}, its "
@@ -46,7 +56,8 @@ def quality_table(path: Path | None = None, language: str = "en") -> str:
         cells = [translate(called, language), *cells, _cell(row.get(speed), 1, language)]
         lines.append(f"| {' | '.join(cells)} |")
     measured = "{device}, {date}; {clips} clips of {frames} frames: `{command}`"
-    known = {name: report[name] for name in ("device", "date", "clips", "frames", "command")}
+    known = {name: report[name] for name in ("date", "clips", "frames", "command")}
+    known["device"] = say_device(report["device"], language)
     said = [translate(measured, language, **known), speed_sentence(language) if shared else ""]
     return "\n\n".join(["\n".join(lines), *filter(None, said)])
 
@@ -72,12 +83,29 @@ def _cell(figure: dict | None, digits: int, language: str) -> str:
     return translate("exact", language) if value >= 99.9 and digits == 2 else f"{value:.{digits}f}"
 
 
+def say_device(device: str, language: str = "en") -> str:
+    """A report's device, its threads in the language's words."""
+    for pattern, template in THREADS:
+        said = partial(translate, template, language)
+        device = re.sub(pattern, lambda found, said=said: said(count=found[0].split()[0]), device)
+    return device
+
+
+def usable_cores() -> int:
+    """Cores that this process may compute on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def measured_fps(model: str, steps: int) -> float | None:
-    """Frames a second of the model in so many steps, by the newest evaluation report that has it; of one processor, where
-    processes shared the machine. The time of a step counts, as if nothing else took any."""
-    for path in reversed(_reports()):
-        row = json.loads(path.read_text())["rows"].get(model, {})
-        speed = (row.get("fps") or row.get("fps_processor") or {}).get("mean")
-        if speed:
-            return speed * row.get("steps", DEFAULT_STEPS[model]) / steps
+    """Frames a second of the model from speech to the file, in so many steps, its stages side by side on as many cores as
+    the measured run had, or on those that there are: fewer make fewer frames, more than it had are not counted on."""
+    if not (RESULTS / BOTH).exists():
+        return None
+    report = json.loads((RESULTS / BOTH).read_text())
+    for row in report["rows"]:
+        if row["row"] == model:
+            work = row["ms_processor"]
+            more = work["denoise"] * (steps / row["steps"] - 1)  # of all the work only this grows with the steps
+            share = min(usable_cores(), report["threads"]) / report["threads"]
+            return row["fps"] * share * sum(work.values()) / (sum(work.values()) + more)
     return None

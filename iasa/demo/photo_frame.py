@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from contextlib import suppress
 from importlib.resources import files
 from threading import Thread
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from iasa.avatar.mesh import OVAL
 from iasa.avatar.moving_parts import Parts
+from iasa.avatar.photo import load_solutions
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, WRISTS, Photograph
 from iasa.config import InputError
 from iasa.demo.service import language_of, new_output
@@ -72,7 +74,10 @@ def look_at_photo(
     """What will move, before Generate: a picture's file, the frame with outlines, and a sentence for each part; or why the
     photograph cannot be used."""
     language = language_of(request)
-    if photo is None or kind not in (PHOTO, PUPPET):
+    if kind not in (PHOTO, PUPPET):
+        return "", ""
+    if photo is None:
+        Thread(target=load_ahead, name="detectors", daemon=True).start()  # while the visitor looks for a picture
         return "", ""
     try:
         reference = take_speaker(kind, photo, crop=Crop.read(crop))
@@ -87,6 +92,12 @@ def look_at_photo(
     said = [to_sentence(one, language) for one in (*reference.describe()[:-1], *reference.parts.sentences)]
     drawn = draw_parts(reference.photo, reference.parts)
     return keep_picture(drawn), "\n".join(f"- {sentence}" for sentence in said)
+
+
+def load_ahead() -> None:
+    """Import mediapipe, which takes most of the first look's time; where it is missing that look says so."""
+    with suppress(InputError):
+        load_solutions()
 
 
 def keep_picture(picture: np.ndarray) -> str:  # uint8 [H, W, 3]

@@ -30,7 +30,7 @@ from iasa.avatar.speaker import Reference
 from iasa.config import MODELS, InputError, Sentence
 from iasa.demo.motion_edits import MotionEdits, perform_speech, read_poses
 from iasa.demo.speaker_choice import forget_photographs
-from iasa.demo.translations import LANGUAGES, to_sentence, translate
+from iasa.demo.translations import ADDRESS_NAMES, LANGUAGES, to_sentence, translate
 from iasa.keypoints import Keypoints
 from iasa.media.reader import Sound, read_sound
 from iasa.paths import WEIGHTS
@@ -96,9 +96,10 @@ def missing_parts() -> list[Sentence]:
 
 def language_of(request: gr.Request | None) -> str:
     """What the page's address asks for, else what the browser asks for first, else "en"; programs ask for nothing."""
-    asked = (getattr(request, "query_params", None) or {}).get("lang")
-    if asked in LANGUAGES:
-        return asked
+    given = getattr(request, "query_params", None) or {}
+    for name in ADDRESS_NAMES:
+        if given.get(name) in LANGUAGES:
+            return given[name]
     first = str((getattr(request, "headers", None) or {}).get("accept-language") or "").lower()[:2]
     return first if first in LANGUAGES else "en"
 

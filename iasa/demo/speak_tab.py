@@ -153,7 +153,7 @@ def connect_controls(audio, speaker, behind, movement: Movement, settings: Setti
 def movement_controls() -> Movement:
     with gr.Accordion(words("Movement"), open=False):
         motion = gr.Radio(
-            list(MOTION_MODELS),
+            [(words(name), name) for name in MOTION_MODELS],
             value=DEFAULT_MOTION,
             label=words("Gesture model"),
             info=words("rules: by syllables and pauses; learned: trained, begins somewhat later"),
@@ -178,7 +178,7 @@ def movement_controls() -> Movement:
 def settings_controls() -> Settings:
     with gr.Accordion(words("Model, steps and seed"), open=False):
         model = gr.Radio(
-            list(MODELS),
+            [(words(name), name) for name in MODELS],
             value=MODELS[0],
             label=words("Model"),
             info=words("student: few steps, sparse; teacher: slow, dense"),

@@ -14,6 +14,7 @@ from iasa.demo.compare_memory import MOST_FRAMES, compare_memory
 from iasa.demo.events import QUIET, hand_over_unopened
 from iasa.demo.explore import EXPLORER_SCRIPT, explore, mask
 from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights, client_code, title
+from iasa.demo.refused_files import refused_script
 from iasa.demo.service import KEPT_SECONDS, missing_parts, request_stop
 from iasa.demo.speak_tab import ClipButtons, example_speech, speak_tab
 from iasa.demo.speaker_choice import MAX_SEED
@@ -56,10 +57,18 @@ CSS = """.gradio-container {
 #photo .image-container { flex: 1; min-height: 0; height: auto; }
 #photo:has(img) [data-testid="block-label"] { max-width: calc(100% - 100px); }
 :is(#photo, .block:has(> button.upload-container)) > [data-testid="block-label"] { position: static; width: fit-content; }
-#about_measured { overflow-x: auto !important; }
 #about_measured table { font-size: 13px; }
 #about_measured :is(th, td) { padding: 4px 6px !important; text-align: left; overflow-wrap: normal; word-break: normal; }
-#compared-table { overflow-x: auto; }
+/* Wider than the screen they scroll, with a shadow at each side on which more is hidden: covers move along with the table. */
+:is(#about_measured, #compared-table) { --more: rgb(30 27 75 / 55%); }
+.dark :is(#about_measured, #compared-table) { --more: rgb(224 231 255 / 65%); }
+:is(#about_measured, #compared-table) table {
+  display: block; width: fit-content; max-width: 100%; overflow-x: auto; padding: 0; border: 0;
+  background: linear-gradient(to right, var(--body-background-fill) 50%, transparent) left / 48px 100% no-repeat local,
+    linear-gradient(to left, var(--body-background-fill) 50%, transparent) right / 48px 100% no-repeat local,
+    linear-gradient(to right, var(--more), transparent) left / 20px 100% no-repeat scroll,
+    linear-gradient(to left, var(--more), transparent) right / 20px 100% no-repeat scroll;
+}
 #compared-table :is(th, td) { white-space: nowrap; padding-inline: 8px !important; }
 #speakers .grid-wrap, #people .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
 #people .grid-wrap { padding-top: 2.2em; }
@@ -81,12 +90,19 @@ CSS = """.gradio-container {
 # A link that was copied out of the explorer opens it. Tables scroll where they are wider than the screen, so the keyboard has to
 # reach them, whenever their tab is laid out.
 ON_LOAD = """() => {
-  const reach = () => document.querySelectorAll("#about_measured, #compared-table").forEach((table) => (table.tabIndex = 0));
+  const tables = ":is(#about_measured, #compared-table) table";
+  const reach = () => document.querySelectorAll(tables).forEach((table) => (table.tabIndex = 0));
   new MutationObserver(reach).observe(document.body, { childList: true, subtree: true });
   if (!location.hash.startsWith("#iasa?")) return;
   setTimeout(() => document.getElementById("explore-tab-button")?.click(), 300);
   setTimeout(() => document.querySelector("#explore")?.click(), 1000);
 }"""
+
+# On a phone the explorer is below what the screen shows, where nothing seemed to happen.
+SHOW_EXPLORER = """() => setTimeout(() => {
+  const found = document.getElementById("explorer-page");
+  if (found.getBoundingClientRect().top > 0.7 * innerHeight) found.scrollIntoView();
+}, 200)"""
 
 
 class HeavyWork(NamedTuple):
@@ -119,7 +135,8 @@ def make_page() -> gr.Blocks:
             with gr.Tab(words("Learn"), id="learn"):
                 learn_tab()
         lead_on(buttons, made, tabs, exploration, comparison)
-        page.load(None, None, None, js=ON_LOAD, **QUIET)
+        for script in (ON_LOAD, refused_script()):
+            page.load(None, None, None, js=script, **QUIET)
     return page
 
 
@@ -139,6 +156,7 @@ def lead_on(buttons: ClipButtons, made: gr.State, tabs: gr.Tabs, exploration: He
     exploring = opened.success(
         explore, exploration.inputs, exploration.outputs, show_progress_on=exploration.outputs[0], **heavy
     )
+    exploring.success(None, None, None, js=SHOW_EXPLORER, **QUIET)
     audio, speaker, _, _, seed, *_ = comparison.inputs
     filled = buttons.compare.click(to_comparison, made, [audio, speaker, seed], **QUIET)
     opened = filled.success(lambda: gr.Tabs(selected="compare"), None, tabs, **QUIET)
@@ -199,7 +217,7 @@ def choose_side(name: str) -> list[gr.components.Component]:
     """A pattern of attention, the model that it serves, and its steps."""
     return [
         gr.Dropdown([("-", NO_PATTERN), *PATTERNS], value=NO_PATTERN, label=words(name)),
-        gr.Radio(MODELS, value="student", label=words("Model")),
+        gr.Radio([(words(model), model) for model in MODELS], value="student", label=words("Model")),
         gr.Slider(1, MAX_STEPS["teacher"], 1, step=1, label=words("Denoising steps")),
     ]
 
@@ -256,6 +274,7 @@ def explore_tab(made: gr.State) -> HeavyWork:
     page = gr.HTML(label="Explorer", show_label=False, js_on_load=EXPLORER_SCRIPT, elem_id="explorer-page")
     inputs, outputs = [clip, record, made, example], [page, file]
     runs = [go.click(explore, inputs, outputs, api_name="explore", concurrency_id="heavy", show_progress_on=page)]
+    runs[0].success(None, None, None, js=SHOW_EXPLORER, **QUIET)
     with gr.Accordion(words("The plan as a picture"), open=False), gr.Row():
         with gr.Column(min_width=280, scale=1):
             poses = hand_over_unopened(gr.File(label=words("The poses"), file_types=[".npz"], type="filepath"))
@@ -278,4 +297,4 @@ def explore_tab(made: gr.State) -> HeavyWork:
 def learn_tab() -> None:
     for part in (about, about_measured, about_weights, about_notebooks, about_programs):
         gr.Markdown(words(part), elem_id=part.__name__)
-    gr.Code(client_code(), language="python", interactive=False, show_label=False)
+    gr.Code(client_code(), language="python", interactive=False, show_label=False, wrap_lines=True)

@@ -11,6 +11,10 @@ from typing import Any
 from iasa.config import Sentence
 
 LANGUAGES = {"en": "English", "de": "Deutsch"}
+ADDRESS_NAMES = (
+    "lang",
+    "__lang",
+)  # what the page's address may call the language: ours, which comes first, and gradio's
 
 
 @functools.cache

@@ -8,27 +8,33 @@ from typing import Any
 
 import gradio as gr
 
-from iasa.demo.translations import LANGUAGES, translate
+from iasa.demo.translations import ADDRESS_NAMES, LANGUAGES, translate
 
 translations = gr.I18n(**{language: {} for language in LANGUAGES})  # filled while the page is laid out
 
 # In front of gradio's own script, which asks the browser for its language once.
 CHOSEN = f"""<script>{{
-  const lang = new URLSearchParams(location.search).get("lang");
-  if ({json.dumps(list(LANGUAGES))}.includes(lang)) Object.defineProperty(navigator, "language", {{ get: () => lang }});
+  const given = new URLSearchParams(location.search), known = {json.dumps(list(LANGUAGES))};
+  const lang = {json.dumps(ADDRESS_NAMES)}.map((name) => given.get(name)).find((asked) => known.includes(asked));
+  if (lang) Object.defineProperty(navigator, "language", {{ get: () => lang }});
 }}</script>"""
 SWITCH = "\n".join(
     f'<a href="?lang={code}" lang="{code}" hreflang="{code}">{name}</a>' for code, name in LANGUAGES.items()
 )
-SWITCH_SCRIPT = """for (const link of element.querySelectorAll("a")) {
+SWITCH_SCRIPT = (
+    f"const [ours, ...others] = {json.dumps(ADDRESS_NAMES)};"
+    + """
+for (const link of element.querySelectorAll("a")) {
   if (link.lang === document.documentElement.lang.slice(0, 2)) link.setAttribute("aria-current", "true");
   link.addEventListener("click", (event) => {
     event.preventDefault();
     const here = new URL(location.href); // the rest of the address stays
-    here.searchParams.set("lang", link.lang);
+    here.searchParams.set(ours, link.lang);
+    for (const other of others) here.searchParams.delete(other);
     location.assign(here);
   });
 }"""
+)
 
 
 def words(text: str | Callable[[str], str]) -> Any:  # I18nData, which some components take without saying so
@@ -47,7 +53,7 @@ def language_switch() -> gr.HTML:
 
 
 class ChosenLanguage:
-    """The server's page begins with CHOSEN: with `?lang=` in its address the browser speaks that language."""
+    """The server's page begins with CHOSEN: with `?lang=` or `?__lang=` in its address the browser speaks that language."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:  # an ASGI application
         self.app = app

@@ -23,7 +23,9 @@ from av.video.stream import VideoStream
 from iasa.config import MAX_PIXELS, MAX_UPLOAD_BYTES, InputError, Sentence
 from iasa.files import display_name, missing_file
 
-ACCEPTED_MEDIA = "wav, mp3, flac, ogg, opus, m4a, aac, aiff, caf, amr, mp4, mov, webm, mkv and avi"
+ACCEPTED_MEDIA = Sentence(
+    "{kinds} and {last}", kinds="wav, mp3, flac, ogg, opus, m4a, aac, aiff, caf, amr, mp4, mov, webm, mkv", last="avi"
+)
 STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff")
 MAX_DECODE_SECONDS = 300.0  # of our own time for one file, pauses of the caller not counted
 MAX_DAMAGE = 0.1  # share of packets that may fail before a file counts as damaged

@@ -8,16 +8,16 @@ import struct
 import warnings
 import zlib
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, features
 
-from iasa.config import MAX_PICTURE_PIXELS, InputError
+from iasa.config import MAX_PICTURE_PIXELS, InputError, Sentence
 from iasa.files import display_name
 from iasa.media.container import check_pixels, open_file
 
-ACCEPTED_IMAGES = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF and HEIC"
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+FORMATS = {"PNG": "PNG", "JPEG": "JPEG", "WEBP": "WebP", "TIFF": "TIFF", "BMP": "BMP", "GIF": "GIF"}  # Pillow's: ours
 LONGEST_SIDE = 4096  # pixels that come out; larger ones are brought down by a whole number
 
 _PHONE_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -40,7 +40,7 @@ def read_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PICTURE_
     """A picture, from a path or its bytes, as uint8 sRGB [H, W, 3], turned upright by its EXIF tag.
 
     Transparent parts become white; no side is longer than LONGEST_SIDE. Raises InputError for what is none of
-    ACCEPTED_IMAGES and for more than `max_pixels` pixels.
+    `accepted_images` and for more than `max_pixels` pixels.
     """
     if isinstance(source, bytes):
         name, data = "the picture", source
@@ -61,8 +61,15 @@ def read_image(source: str | os.PathLike | bytes, max_pixels: int = MAX_PICTURE_
         raise
     except (*BROKEN_PICTURE, Image.DecompressionBombError) as error:
         raise InputError(
-            "{name} is not a readable picture; accepted are {kinds}", name=name, kinds=ACCEPTED_IMAGES
+            "{name} is not a readable picture; accepted are {kinds}", name=name, kinds=accepted_images()
         ) from error
+
+
+def accepted_images() -> Sentence:
+    """The formats that can be read with what is installed."""
+    phones = {"AVIF": features.check("avif"), "HEIC": find_spec("pillow_heif") is not None}
+    *kinds, last = (*FORMATS.values(), *(name for name, readable in phones.items() if readable))
+    return Sentence("{kinds} and {last}", kinds=", ".join(kinds), last=last)
 
 
 def _phone_format(data: bytes, name: str) -> tuple[str, ...]:

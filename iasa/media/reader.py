@@ -12,7 +12,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from iasa.config import MAX_PIXELS, MAX_VIDEO_SECONDS, VIDEO_FPS, InputError
+from iasa.config import MAX_PIXELS, MAX_VIDEO_SECONDS, VIDEO_FPS, InputError, Sentence
 from iasa.files import display_name
 from iasa.media.animation import read_animation, read_if_animation
 from iasa.media.container import (
@@ -33,7 +33,7 @@ __all__ = [
     "Sound", "open_media", "open_video", "read_audio_track", "read_image", "read_metadata", "read_sound", "read_video",
 ]  # fmt: skip
 
-ACCEPTED_VIDEO = "mp4, mov, webm, mkv, avi, gif, webp and png"
+ACCEPTED_VIDEO = Sentence("{kinds} and {last}", kinds="mp4, mov, webm, mkv, avi, gif, webp", last="png")
 
 MAX_VIDEO_BYTES = 4 * 2**30  # of decoded pictures that read_video holds at once
 MAX_PICTURES_PER_SECOND = 240

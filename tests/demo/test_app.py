@@ -11,6 +11,7 @@ import wave
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,7 @@ from iasa.avatar.speaker import load_speaker, speaker_names  # noqa: E402
 from iasa.cli.arguments import read_reference  # noqa: E402
 from iasa.cli.main import make_parser  # noqa: E402
 from iasa.config import InputError  # noqa: E402
-from iasa.demo import compare_memory, given_speech, learn, service, speaker_choice  # noqa: E402
+from iasa.demo import compare_memory, given_speech, learn, photo_frame, service, speaker_choice  # noqa: E402
 from iasa.demo import explore as explore_tab  # noqa: E402
 from iasa.demo.clip_actions import hand_out, made_before, play_stored, to_comparison  # noqa: E402
 from iasa.demo.compare import compare  # noqa: E402
@@ -349,7 +350,7 @@ def test_the_crop_is_the_part_of_the_photo_that_is_used(photograph):
     np.testing.assert_array_equal(taken[-1], whole[120:, 80:240])
     assert Image.open(picture).size == (512, 512) and said.startswith("- Head, face and shoulders move\n- The left")
     assert look_at_photo(PHOTO, file)[1] and (taken[-1] == whole).all()
-    assert look_at_photo(EXAMPLE, file) == look_at_photo(PHOTO, None) == ("", "")
+    assert look_at_photo(EXAMPLE, file) == ("", "")
     german = SimpleNamespace(query_params={"lang": "de"})
     assert look_at_photo(PHOTO, file, None, german)[1].startswith("- Kopf, Gesicht und Schultern")
     for bad in ("[0.5, 0, 0.5, 1]", "[0, 0, 1]", "[0, 0, 1, 1e9]", '"abcd"', "[0, 0, 1, NaN]", "1", "", "[" * 10**5):
@@ -365,6 +366,20 @@ def test_the_crop_is_the_part_of_the_photo_that_is_used(photograph):
     noise = _write(Path(file).with_name("<i>.png"), "no picture")
     assert json.loads(offer_crop(str(noise)))["picture"] is None
     assert look_at_photo(PHOTO, str(noise))[1].startswith("⚠️ &lt;i&gt;.png is not a readable picture")
+
+
+def test_detectors_are_loaded_while_the_visitor_looks_for_a_picture(monkeypatch):
+    """From the moment a photograph is to speak: the first one waited some seconds for them, to be refused maybe."""
+    asked = Queue()
+
+    def load():
+        asked.put(1)
+        raise InputError("mediapipe is missing")  # which the first look says
+
+    monkeypatch.setattr(photo_frame, "load_solutions", load)
+    assert look_at_photo(EXAMPLE, None) == ("", "") and asked.empty()
+    for kind in (PHOTO, PUPPET):
+        assert look_at_photo(kind, None) == ("", "") and asked.get(timeout=10)
 
 
 def test_a_photograph_that_was_looked_at_is_taken_and_cut_when_it_is_to_speak(photograph, monkeypatch):

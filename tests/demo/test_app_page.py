@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import wave
 from contextlib import suppress
@@ -9,6 +10,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from browser import open_another, open_browser, take_screenshot
+from PIL import Image
 
 gr = pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
@@ -349,6 +351,15 @@ def test_on_a_phone_generate_is_in_reach(visit):
         assert page.get_by_role("tab", name=name).first.is_visible(), name
 
 
+def edge(page, side: str) -> float:
+    """How bright a strip at the side of the table in Learn is, 0 to 255."""
+    box = page.locator("#about_measured").bounding_box()
+    table = page.locator("#about_measured table").bounding_box()
+    x = box["x"] + 2 if side == "left" else box["x"] + box["width"] - 6
+    strip = page.screenshot(clip={"x": x, "y": table["y"] + 2, "width": 4, "height": 200})
+    return float(np.asarray(Image.open(io.BytesIO(strip)).convert("L")).mean())
+
+
 def test_a_phone_in_german_in_the_dark(visit):
     page = visit(
         viewport={"width": 390, "height": 844}, locale="de-DE", color_scheme="dark", is_mobile=True, has_touch=True
@@ -364,6 +375,13 @@ def test_a_phone_in_german_in_the_dark(visit):
     open_tab(page, "Lernen")
     page.wait_for_selector("text=Wie es geht")
     take_screenshot(page, "app_phone_learn")
+    table = page.locator("#about_measured table")  # wider than the screen: a shadow lies where more of it is hidden
+    table.evaluate("(table) => table.scrollIntoView()")
+    assert table.evaluate("(table) => table.scrollWidth > table.clientWidth && table.tabIndex == 0")
+    left, right = edge(page, "left"), edge(page, "right")
+    table.evaluate("(table) => (table.scrollLeft = table.scrollWidth)")
+    page.wait_for_timeout(200)
+    assert edge(page, "left") > left + 30 and edge(page, "right") < right - 30
     lines = """() => [...document.querySelectorAll("#about_measured td")].map((cell) => {
       const text = document.createRange();
       text.selectNodeContents(cell);
@@ -378,6 +396,7 @@ def test_a_phone_in_german_in_the_dark(visit):
     page.click("#explore")
     inner = page.frame_locator("#explorer-page iframe")
     inner.locator("#figure-0").wait_for()
+    page.wait_for_function("document.querySelector('#explorer-page').getBoundingClientRect().top < innerHeight / 2")
     inner.locator("#strip-hint", has_text="Patches").wait_for()
     wait_for_height(page, inner)
     page.locator("#explorer-page iframe").evaluate("(frame) => (frame.scrollIntoView(), frame.style.height = '1500px')")
@@ -430,8 +449,9 @@ def test_what_is_behind_a_photographs_person_is_asked_where_one_is_used(visit):
     take_screenshot(page, "app_photo")
 
 
-def test_the_language_is_chosen_in_the_page(visit):
-    """Over the browser's own, in labels as in what the server says; the address keeps it, and the rest of the address."""
+def test_the_language_is_chosen_in_the_page(visit, tmp_path):
+    """Over the browser's own, in labels as in what the server says, and in what gradio says of files that it does not send;
+    the address keeps it, and the rest of the address."""
     page = visit(locale="de-DE")
     page.wait_for_selector("text=Erzeugen")
     assert page.inner_text("#language [aria-current]") == "Deutsch"
@@ -446,17 +466,32 @@ def test_the_language_is_chosen_in_the_page(visit):
         page.click("#generate")
         page.wait_for_selector("#player p:has-text('There is no speech')")
         page.reload()
-    page.goto(page.url.replace("lang=en", "lang=de"))
+    page.goto(page.url.replace("lang=en", "__lang=en"))  # as gradio calls it
+    page.wait_for_selector("#generate >> text=Generate")
+    page.click("#language a[lang=de]")
     page.wait_for_selector("#generate >> text=Erzeugen")
+    assert page.evaluate("location.search") == "?x=1&lang=de", "one name is left"
     page.click("#generate")
     page.wait_for_selector("#player p:has-text('Es fehlt die Sprache')")
+    page.locator(".toast-close").first.click()
+    (tmp_path / "notes.txt").write_text("no sound")
+    with (tmp_path / "large.wav").open("wb") as large:
+        large.truncate(51 << 20)
+    for name, said in (
+        ("notes.txt", "notes.txt geht hier nicht; erlaubt sind Tondateien wie mp3, wav, m4a oder flac"),
+        ("large.wav", "large.wav ist zu groß; erlaubt sind höchstens 50 MB"),
+    ):
+        page.locator("#speech input[type=file]").first.set_input_files(tmp_path / name)
+        toast = page.locator(".toast-body", has_text=said)
+        toast.wait_for()
+        assert toast.locator(".toast-title").inner_text().strip() == "Fehler" and "audio/" not in toast.inner_text()
+        toast.locator(".toast-close").click()
 
 
 def test_a_photograph_is_framed_looked_at_and_made_to_speak(visit, tmp_path, speech):
     """From an upload to a video: what will move is shown, the handles choose a part, and another picture starts anew."""
     data = pytest.importorskip("skimage.data", reason="the photograph comes with scikit-image")
     pytest.importorskip("mediapipe", reason="finding a person is optional: pip install mediapipe==0.10.21")
-    from PIL import Image
 
     Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
     page = visit()

@@ -16,6 +16,7 @@ pytest.importorskip("gradio", reason="the demo is optional: pip install gradio")
 
 from iasa.avatar.rig import rest_motion  # noqa: E402
 from iasa.config import AUDIO_RATE, InputError, TransformerConfig  # noqa: E402
+from iasa.demo import measured  # noqa: E402
 from iasa.demo.compare import ComparisonRow, add_label, attention_cost, dense_options, teacher_pairs, to_table  # noqa: E402
 from iasa.demo.measured import measured_fps, quality_table  # noqa: E402
 from iasa.demo.motion_edits import MotionEdits, edit_motion, read_poses, shrink  # noqa: E402
@@ -26,6 +27,7 @@ from iasa.keypoints import COUNT, Keypoints, save_keypoints  # noqa: E402
 from iasa.masks import make_plan  # noqa: E402
 from iasa.media.reader import read_audio_track, read_video  # noqa: E402
 from iasa.media.watermark import add_mark  # noqa: E402
+from iasa.paths import RESULTS  # noqa: E402
 
 
 def test_live_pieces_are_a_playable_video(tmp_path):
@@ -161,9 +163,24 @@ def test_tables(tmp_path):
         "the page and the README say the same"
     )
     assert "No evaluation" in quality_table(tmp_path / "none.json")
-    assert 0 < measured_fps("teacher", 6) < measured_fps("student", 1) and measured_fps("nobody", 1) is None
     labelled = add_label(np.zeros((2, 10, 100, 3), np.uint8), "a name")
     assert labelled.shape == (2, 32, 100, 3) and labelled[:, 10:].max() > 100 and not labelled[:, :10].any()
+
+
+def test_the_expected_speed_is_of_the_cores_that_are_used(monkeypatch):
+    """As measured from speech to the file, not as if one core did it all; of one core where there is one."""
+    monkeypatch.setattr(measured, "usable_cores", lambda: 2)
+    report = json.loads((RESULTS / measured.BOTH).read_text())
+    fps = {row["row"]: row["fps"] for row in report["rows"]}
+    assert report["threads"] == 2 and measured_fps("nobody", 1) is None
+    assert measured_fps("student", 1) == pytest.approx(fps["student"]) and fps["student"] > 25
+    assert measured_fps("teacher", 20) == pytest.approx(fps["teacher"])
+    assert 3 < measured_fps("teacher", 6) < 20 / 6 * fps["teacher"]  # what is beside its steps stays
+    assert fps["student"] / 4 < measured_fps("student", 4) < fps["student"]
+    monkeypatch.setattr(measured, "usable_cores", lambda: 64)
+    assert measured_fps("student", 1) == pytest.approx(fps["student"]), "no more than was measured"
+    monkeypatch.setattr(measured, "usable_cores", lambda: 1)
+    assert measured_fps("student", 1) == pytest.approx(fps["student"] / 2)
 
 
 def test_sound_and_picture_of_the_live_player_are_in_step():

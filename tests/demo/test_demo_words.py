@@ -17,12 +17,15 @@ from iasa.avatar import moving_parts  # noqa: E402
 from iasa.avatar.framing import NoFaceError  # noqa: E402
 from iasa.config import MODELS, InputError, Sentence  # noqa: E402
 from iasa.demo import given_speech, service  # noqa: E402
-from iasa.demo.learn import about, about_measured, about_notebooks, about_programs  # noqa: E402
-from iasa.demo.measured import COLUMNS, quality_table  # noqa: E402
+from iasa.demo.learn import about, about_measured, about_notebooks, about_programs, about_weights  # noqa: E402
+from iasa.demo.measured import COLUMNS, quality_table, say_device  # noqa: E402
+from iasa.demo.refused_files import ACCEPTED  # noqa: E402
 from iasa.demo.run_settings import NEEDED  # noqa: E402
 from iasa.demo.speak import to_figures  # noqa: E402
-from iasa.demo.tabs import list_missing  # noqa: E402
+from iasa.demo.speak_tab import movement_controls, settings_controls  # noqa: E402
+from iasa.demo.tabs import choose_side, list_missing  # noqa: E402
 from iasa.demo.translations import catalogue, translate  # noqa: E402
+from iasa.demo.words import translations  # noqa: E402
 from iasa.evaluation.rows import ROWS  # noqa: E402
 from iasa.inference.generation import remarks  # noqa: E402
 from iasa.masks.frame_choice import CHOICES  # noqa: E402
@@ -119,6 +122,7 @@ def test_sentences_keep_their_values():
         *service.STAGES.values(),
         *given_speech.PLACE_IN_LINE,
         *NEEDED.values(),
+        *ACCEPTED.values(),
         *LANGUAGES.values(),
         *COMPARED,
     ):
@@ -156,6 +160,10 @@ def test_the_language_is_the_browsers():
     assert service.language_of(chosen) == "en"  # in the page's address
     german = SimpleNamespace(headers={"accept-language": "en"}, query_params={"lang": "de"})
     assert service.language_of(german) == "de"
+    gradios = SimpleNamespace(headers={"accept-language": "en"}, query_params={"__lang": "de"})
+    assert service.language_of(gradios) == "de"
+    gradios.query_params["lang"] = "en"  # what the page's own links say comes first
+    assert service.language_of(gradios) == "en"
     other = SimpleNamespace(headers={"accept-language": "de"}, query_params={"lang": "<script>"})
     assert service.language_of(other) == "de"
     with pytest.raises(gr.Error) as raised, service.plain_errors(german):
@@ -171,7 +179,35 @@ def test_learn_in_german_follows_the_english():
     assert codes[0] == codes[1]
     assert not set("{}<>") & set(english + german)  # gradio's translations would take them for places
     assert "ground truth" not in about_measured("de") and "Gemessen" in about_measured("de")
+    for report in (about_measured("de"), about_weights("de")):
+        assert not re.search(r"\bthreads?\b|\b(student|teacher|autoencoder)\b", re.sub(r"`[^`]*`", "", report)), report
+    assert "**Schüler**" in about_weights("de") and "**student**" in about_weights("en")
     assert about_notebooks("de") and "MCP-Werkzeuge" in about_programs("de")
+
+
+def test_what_computed_is_said_in_words():
+    two = "cpu (x86_64, 2 processes of one thread, int8)"
+    assert say_device(two) == two and say_device(two, "de") == "cpu (x86_64, 2 Prozesse mit je einem Kern, int8)"
+    assert [say_device(f"cpu ({count} threads)") for count in (1, 2, 11)] == [
+        "cpu (1 thread)",
+        "cpu (2 threads)",
+        "cpu (11 threads)",
+    ]
+    assert [say_device(f"cpu ({count} threads)", "de") for count in (1, 11)] == ["cpu (1 Kern)", "cpu (11 Kerne)"]
+
+
+def test_choices_among_names_have_german():
+    """What a program sends stays English; what the page shows is a word of its language."""
+    with gr.Blocks() as page:
+        movement_controls(), settings_controls(), choose_side("First")
+    german = {"learned": "gelernt", "rules": "Regeln", "student": "Schüler", "teacher": "Lehrer"}
+    choices = [choice for block in page.blocks.values() if isinstance(block, gr.Radio) for choice in block.choices]
+    assert {value for _, value in choices} == set(german)
+    for name, value in choices:
+        assert translations.translations["de"][name.key] == german[value]
+    for info in ("rules: by", "student: few"):
+        said = next(german for english, german in catalogue("de").items() if english.startswith(info))
+        assert not re.search("rules|learned|student|teacher", said)
 
 
 def test_names_in_tables_have_german():

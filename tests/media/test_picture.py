@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from iasa.config import InputError
+from iasa.demo.translations import translate
 from iasa.media import picture
 from iasa.media.picture import LONGEST_SIDE, read_image
 
@@ -133,6 +134,22 @@ def test_heic_is_read_or_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     with pytest.raises(InputError, match="needs pillow-heif: pip install pillow-heif"):
         read_image(data)
+
+
+def test_only_formats_that_can_be_read_are_named(monkeypatch):
+    """With and without the decoders of what phones take; in German as well."""
+    for heif, avif, named in (
+        (1, 1, "GIF, AVIF and HEIC"),
+        (1, 0, "GIF and HEIC"),
+        (0, 1, "GIF and AVIF"),
+        (0, 0, "BMP and GIF"),
+    ):
+        monkeypatch.setattr(picture, "find_spec", lambda name, heif=heif: heif or None)
+        monkeypatch.setattr(picture.features, "check", lambda name, avif=avif: bool(avif))
+        with pytest.raises(InputError) as refused:
+            read_image(b"no picture")
+        assert str(refused.value).endswith(f", {named}"), named
+        assert translate(refused.value.args[0], "de").endswith(named.replace(" and ", " und "))
 
 
 def test_a_large_jpeg_is_decoded_small(tmp_path):

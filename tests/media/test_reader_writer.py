@@ -306,7 +306,7 @@ def test_bad_pictures_are_refused(tmp_path):
         b"GIF89a" + bytes(20),
         b"\xff\xd8\xff" * 50,
     ):
-        with pytest.raises(InputError, match="accepted are PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF and HEIC"):
+        with pytest.raises(InputError, match="accepted are PNG, JPEG, WebP, TIFF, BMP"):
             read_image(data)
     (tmp_path / "face.png").write_bytes(svg)
     with pytest.raises(InputError, match=r"face\.png is not a readable picture"):
