@@ -36,7 +36,7 @@ class Pace(NamedTuple):
     fps: float
 
 
-REMEMBERED: dict[tuple[str, int], Pace] = {}  # this machine's last runs, by model and steps
+REMEMBERED: dict[tuple[bool, str, int], Pace] = {}  # this machine's last runs: of a photograph or not, model and steps
 
 
 def read_text(text: str, language: str = "auto", request: gr.Request | None = None) -> str:
@@ -96,12 +96,19 @@ def take_sound(path: str | None, request: gr.Request | None = None) -> str | dic
     return path
 
 
-def remember_pace(model: str, steps: int, first: tuple[int, float], frames: int, elapsed: float) -> None:
+def check_model(kind: str, model: str, steps: float | None) -> tuple[str, int]:
+    """Who paints a speaker of this kind, and in how many steps. Raises InputError."""
+    if kind == PHOTO and model == "teacher":
+        raise InputError("the teacher paints drawn speakers; for a photo choose the student or the layers")
+    return model, check_steps(model, None if steps is None or model == LAYERS else int(steps))
+
+
+def remember_pace(photo: bool, model: str, steps: int, first: tuple[int, float], frames: int, elapsed: float) -> None:
     """Of a run whose `first` frames were there after so many seconds, and all `frames` after `elapsed`. One that made all of
     them at once tells no pace."""
     count, start = first
     if frames > count and elapsed > start:
-        REMEMBERED[model, steps] = Pace(start, (frames - count) / (elapsed - start))
+        REMEMBERED[photo, model, steps] = Pace(start, (frames - count) / (elapsed - start))
 
 
 def estimate(
@@ -113,11 +120,11 @@ def estimate(
     language = language_of(request)
     try:
         seconds = len(read_speech(audio)) / AUDIO_RATE
-        model, steps = (LAYERS, 0) if kind == PHOTO else (model, check_steps(model, int(steps)))
+        model, steps = check_model(kind, model, steps)
     except InputError as error:
         return "⚠️ " + html.escape(to_sentence(error.args[0], language), quote=False)
-    pace, where = REMEMBERED.get((model, steps)), Sentence("by the last run here")
-    if pace is None and model != LAYERS and (fps := measured_fps(model, steps)):
+    pace, where = REMEMBERED.get((kind == PHOTO, model, steps)), Sentence("by the last run here")
+    if pace is None and kind != PHOTO and (fps := measured_fps(model, steps)):
         pace = Pace(USUAL_START, fps)
         where = Sentence("by the machine of the table in Learn; the first run also loads the networks")
     if pace is None:

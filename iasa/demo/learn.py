@@ -10,7 +10,7 @@ from iasa.config import MODELS, Sentence
 from iasa.demo.measured import quality_table, say_device
 from iasa.demo.translations import translate
 from iasa.models.checkpoint import read_card
-from iasa.paths import CHECKOUT, WEIGHTS
+from iasa.paths import CHECKOUT, PEOPLE_WEIGHTS, WEIGHTS
 
 LICENCE = "https://www.apache.org/licenses/LICENSE-2.0"
 CLIENT = """from gradio_client import Client, handle_file
@@ -35,9 +35,11 @@ def about_measured(language: str = "en") -> str:
 def about_weights(language: str = "en") -> str:
     """What the shipped networks were trained on, from their cards."""
     lines = []
-    for name in ("autoencoder", *reversed(MODELS)):
-        if (WEIGHTS / name / "card.json").exists():
-            card = read_card(name)
+    titles = {WEIGHTS / name: name for name in ("autoencoder", *reversed(MODELS))}
+    titles |= {PEOPLE_WEIGHTS / "autoencoder": "decoder for photos", PEOPLE_WEIGHTS / "student": "student for photos"}
+    for folder, name in titles.items():
+        if (folder / "card.json").exists():
+            card = read_card(folder)
             text = translate(
                 "{steps} steps in {hours:.1f} h on {device}; data: {data}",
                 language,

@@ -21,7 +21,7 @@ import numpy as np
 import soxr
 
 from iasa.avatar.speaker import Reference
-from iasa.config import AUDIO_RATE, InputError, Sentence
+from iasa.config import AUDIO_RATE, LAYERS, InputError, Sentence
 from iasa.demo.player import LiveVideo, still
 from iasa.demo.service import language_of, load_pipeline, plain_errors, session_name
 from iasa.demo.speaker_choice import Crop, check_seed, choose_speaker
@@ -145,7 +145,9 @@ class MicrophoneSession:
     def _work(self, pipeline: CoSpeechPipeline, choose: Callable[[], Reference]) -> None:
         reference = choose()
         self.live.poster = still(reference.image)
-        with LiveSpeaker(pipeline, reference, seed=self.seed) as speaker:
+        with LiveSpeaker(
+            pipeline, reference, seed=self.seed, model=None if reference.photo is None else LAYERS
+        ) as speaker:
             while not self.stopped:
                 sound = self._next()
                 if sound is not None:

@@ -38,13 +38,13 @@ NEEDED = {
 
 
 def name_settings(
-    wishes: MotionEdits, audio: str, photo: str | None, driving: str | None, backdrop: Backdrop, crop: Crop
+    wishes: MotionEdits, audio: str, kind: str, photo: str | None, driving: str | None, backdrop: Backdrop, crop: Crop
 ) -> dict[str, Any]:
     """What the video's file says of the wishes, and of the files that the same run needs again."""
     files = {"speech": audio, "photo": photo, "driving": driving, "backdrop": backdrop.file if photo else None}
     return {
         "amount": wishes.amount, "blink": wishes.blink, "hand_height": wishes.hand_height, "head_lock": wishes.head_lock,
-        **({"backdrop": backdrop.kind} if photo else {}),
+        **({"backdrop": backdrop.kind, "puppet": kind == PUPPET} if photo else {}),
         **({"color": to_hex(backdrop.color)} if photo and backdrop.kind == COLOR else {}),
         **({"crop": crop.box} if photo and not crop.is_whole else {}),
         "files": [kind for kind, path in files.items() if path],  # no names: a video is shown to others
@@ -60,7 +60,7 @@ def restore_settings(video: str | None, request: gr.Request | None = None) -> tu
     with plain_errors(request):
         given = read_metadata(video)
         model, steps, seed = given.get("model"), given.get("steps"), given.get("seed")
-        layers = model == LAYERS  # a photograph, which moves without a network
+        layers = model == LAYERS  # no denoising steps
         if (
             model not in (*MODELS, LAYERS)
             or not (layers or isinstance(steps, int) and 1 <= steps <= MAX_STEPS[model])
@@ -74,11 +74,11 @@ def restore_settings(video: str | None, request: gr.Request | None = None) -> tu
     elif name.startswith("avatar ") and name[7:].isdigit() and int(name[7:]) <= MAX_SEED:
         kind, number = DRAWN, int(name[7:])
     elif layers or name == "photo":
-        kind = PHOTO if layers else PUPPET
+        kind = PUPPET if given.get("puppet", not layers) else PHOTO  # files of version 0.1 do not say
     motion = given.get("motion") if given.get("motion") in MOTION_MODELS else gr.skip()
     known = restore_wishes(given)
     backdrop = given.get("backdrop") if given.get("backdrop") in BACKDROPS else OWN
-    pick = (gr.skip(), gr.skip()) if layers else (model, gr.update(maximum=MAX_STEPS[model], value=steps))
+    pick = (model, gr.skip() if layers else gr.update(maximum=MAX_STEPS[model], value=steps))
     color = to_hex(str(given["color"])) if "color" in given else gr.skip()
     missing = name_missing(given, language_of(request))
     return kind, example, number, *pick, seed, motion, *known, None, backdrop, color, restore_crop(given), missing

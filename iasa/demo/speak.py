@@ -11,9 +11,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from iasa.config import DEFAULT_MOTION, MODELS, VIDEO_FPS, InputError, Sentence
+from iasa.config import DEFAULT_MOTION, LAYERS, MODELS, VIDEO_FPS, Sentence
 from iasa.demo.compare import attention_cost
-from iasa.demo.given_speech import remember_pace
+from iasa.demo.given_speech import check_model, remember_pace
 from iasa.demo.motion_edits import MotionEdits, edit_motion, wish_style
 from iasa.demo.player import LiveVideo, on_grey, still
 from iasa.demo.run_settings import name_settings
@@ -61,8 +61,7 @@ def speak_steps(
     live.poster = still(reference.image)
     progress(0.0, desc=translate("Reading", language))
     pipeline = load_pipeline()
-    if model not in MODELS:
-        raise InputError("the model is {model!r}; accepted: {names}", model=model, names=" or ".join(MODELS))
+    model, steps = (LAYERS, None) if reference.transparent else check_model(kind, model, steps)
     name = f"{reference.name}-seed{seed}"
     video, watch = new_output(backdrop.suffix if reference.photo else ".mp4", name), show_progress(progress, language)
     try:
@@ -72,11 +71,12 @@ def speak_steps(
             given: dict[str, Any] = {"keypoints": read_driver(driving, sound)} if driving else {
                 "style": wish_style(seed, wishes), "edit": partial(edit_motion, wishes=wishes), "motion": wishes.motion,
             }  # fmt: skip
-            if reference.photo is None:  # a photograph moves in layers
-                given |= {"model": model, "num_inference_steps": None if steps is None else int(steps)}
-            generation = pipeline.stream(sound, reference, seed=seed, progress=watch, should_stop=stopped, **given)
+            generation = pipeline.stream(
+                sound, reference, seed=seed, progress=watch, should_stop=stopped, model=model,
+                num_inference_steps=steps or None, **given,
+            )  # fmt: skip
             used = photo if kind in (PHOTO, PUPPET) else None
-            generation.settings |= name_settings(wishes, audio, used, driving, backdrop, crop)
+            generation.settings |= name_settings(wishes, audio, kind, used, driving, backdrop, crop)
             waiting, first = [], (0, 0.0)  # the first frames, and when they were there
             for frames in write(generation, writer):
                 first = first if first[0] else (len(frames), time.perf_counter() - started)
@@ -97,7 +97,7 @@ def speak_steps(
     file = new_output(".npz", f"{name}-poses")
     save_keypoints(file, generation.keypoints)
     model, steps = report["model"], report["steps"]
-    remember_pace(model, steps, first, report["frames"], report["elapsed"])
+    remember_pace(reference.photo is not None, model, steps, first, report["frames"], report["elapsed"])
     if model in pipeline.models:
         report["flop"] = attention_cost(generation.plan, model, pipeline.models[model].config, steps)[1]
     lines = [to_figures(report), *remarks(report), *reference.describe()]
@@ -137,8 +137,9 @@ def speak(
 
     Returns the mp4, a line of figures, and the poses as an npz file. The speech may last 60 seconds. The kind of
     speaker is "Example speaker" (with its name), "Drawn from a number" (with the number), "My photo" or "Puppet of
-    my photo" (with the photo and the consent of the person in it). A photo moves in layers, whatever the model. The
-    model is "student" (1 to 4 steps) or "teacher" (1 to 100); without steps it takes its usual number. The movement
+    my photo" (with the photo and the consent of the person in it). The
+    model is "student" (1 to 4 steps), "teacher" (1 to 100, not of photos) or "layers", the warped picture alone, twice
+    as fast; without steps it takes its usual number. The movement
     comes from the speech (performed by "rules", or by "learned", which begins later; amount of gestures and blinking
     0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person. Behind
     the person of a photo stands its "Own room", the "Whole photo" around what moves, a "Color" (#rrggbb), "Another
@@ -213,7 +214,8 @@ def to_figures(report: dict) -> Sentence:
         "{cost}",
         stages=", ".join(f"{name} {value:.1f} s" for name, value in report["seconds"].items()),
         cost=cost,
-        **{name: report[name] for name in ("frames", "fps", "model", "steps", "seed")},
+        model=Sentence(report["model"]),
+        **{name: report[name] for name in ("frames", "fps", "steps", "seed")},
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from iasa.avatar.speaker import speaker_names
-from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, MAX_STEPS, MODELS, MOTION_MODELS
+from iasa.config import DEFAULT_MOTION, DEFAULT_STEPS, LAYERS, MAX_STEPS, MODELS, MOTION_MODELS
 from iasa.demo.clip_actions import (
     FORMATS,
     POSES,
@@ -145,7 +145,7 @@ def connect_controls(audio, speaker, behind, movement: Movement, settings: Setti
         missing,
     ]
     restore.change(restore_settings, restore, restored, **QUIET)
-    model.input(lambda name: gr.update(maximum=MAX_STEPS[name], value=DEFAULT_STEPS[name]), model, steps, **QUIET)
+    model.input(steps_of, model, steps, **QUIET)
     for changed in (audio, model, steps, kind):
         changed.change(estimate, [audio, model, steps, kind], expected, show_progress="hidden", **QUIET)
 
@@ -175,13 +175,22 @@ def movement_controls() -> Movement:
     return Movement([driving, amount, blink, height, lock, motion], preview, [skeletons, file])
 
 
+def steps_of(model: str) -> dict:
+    """The slider of the steps, for a model that was chosen."""
+    if model == LAYERS:
+        return gr.update(interactive=False)
+    return gr.update(maximum=MAX_STEPS[model], value=DEFAULT_STEPS[model], interactive=True)
+
+
 def settings_controls() -> Settings:
     with gr.Accordion(words("Model, steps and seed"), open=False):
         model = gr.Radio(
-            [(words(name), name) for name in MODELS],
+            [(words(name), name) for name in (*MODELS, LAYERS)],
             value=MODELS[0],
             label=words("Model"),
-            info=words("student: few steps, sparse; teacher: slow, dense"),
+            info=words(
+                "student: few steps, sparse; teacher: slow, dense; layers: the warped picture alone, twice as fast"
+            ),
         )
         usual = DEFAULT_STEPS[MODELS[0]]
         steps = gr.Slider(1, MAX_STEPS[MODELS[0]], usual, step=1, label=words("Denoising steps"), elem_id="steps")

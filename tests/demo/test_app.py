@@ -460,19 +460,22 @@ def test_an_upload_that_cannot_be_used_is_told_where_it_is(speech, tmp_path):
     few, many = (float(re.search(r"about (\d+) s", estimate(speech, "teacher", steps))[1]) for steps in (2, 100))
     assert many > 5 * few
     assert "1 to 4" in estimate(speech, "student", 50)
-    given_speech.REMEMBERED.pop(("layers", 0), None)
-    assert estimate(speech, "teacher", 50, PHOTO) == "0.6 s of speech."  # which moves in layers, whatever the model
-    given_speech.REMEMBERED["layers", 0] = given_speech.Pace(2.0, 5.0)
-    assert "about 5 s of work (by the last run here)" in estimate(speech, "teacher", 50, PHOTO)
+    assert "The teacher paints drawn speakers; for a photo choose" in estimate(speech, "teacher", 50, PHOTO)
+    given_speech.REMEMBERED.pop((True, "layers", 0), None)
+    assert estimate(speech, "layers", 50, PHOTO) == "0.6 s of speech."
+    given_speech.REMEMBERED[True, "layers", 0] = given_speech.Pace(2.0, 5.0)
+    assert "about 5 s of work (by the last run here)" in estimate(speech, "layers", 50, PHOTO)
+    given_speech.REMEMBERED.pop((True, "student", 1), None)
+    assert estimate(speech, "student", 1, PHOTO) == "0.6 s of speech."  # drawn ones are smaller, and tell nothing of it
 
 
 def test_a_short_first_run_does_not_lengthen_the_next(monkeypatch, speech, tmp_path):
     """0.6 s of speech took 36 s, of which 34 were spent until the first frames: 5 s take as long to begin, and then their own."""
     monkeypatch.setattr(given_speech, "REMEMBERED", {})
     monkeypatch.setattr(given_speech, "read_speech", lambda audio: np.zeros(5 * RATE, np.float32))
-    given_speech.remember_pace("student", 1, (15, 34.0), 15, 34.5)  # all at once: no pace
+    given_speech.remember_pace(False, "student", 1, (15, 34.0), 15, 34.5)  # all at once: no pace
     assert "the table in Learn" in estimate("a", "student", 1)
-    given_speech.remember_pace("student", 1, (5, 34.0), 15, 36.0)
+    given_speech.remember_pace(False, "student", 1, (5, 34.0), 15, 36.0)
     assert "5.0 s of speech: about 59 s of work (by the last run here)" in estimate("a", "student", 1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import itertools
-import json
 import pickle
 import re
 from types import SimpleNamespace
@@ -29,7 +28,8 @@ from iasa.demo.words import translations  # noqa: E402
 from iasa.evaluation.rows import ROWS  # noqa: E402
 from iasa.inference.generation import remarks  # noqa: E402
 from iasa.masks.frame_choice import CHOICES  # noqa: E402
-from iasa.paths import CHECKOUT  # noqa: E402
+from iasa.models.checkpoint import read_card  # noqa: E402
+from iasa.paths import CHECKOUT, PEOPLE_WEIGHTS, WEIGHTS  # noqa: E402
 from iasa.speech.language import LANGUAGES  # noqa: E402
 
 # Modules, or functions of them, whose errors a visitor of the demo can meet.
@@ -90,7 +90,8 @@ def test_no_german_is_left_over():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    read = {json.loads((CHECKOUT / "iasa" / "weights" / name / "card.json").read_text())["data"] for name in MODELS}
+    cards = [*(WEIGHTS / name for name in MODELS), PEOPLE_WEIGHTS / "autoencoder", PEOPLE_WEIGHTS / "student"]
+    read = {read_card(folder)["data"] for folder in cards}
     assert not set(catalogue("de")) - literals - read - {"hand height"}
 
 
@@ -200,14 +201,14 @@ def test_choices_among_names_have_german():
     """What a program sends stays English; what the page shows is a word of its language."""
     with gr.Blocks() as page:
         movement_controls(), settings_controls(), choose_side("First")
-    german = {"learned": "gelernt", "rules": "Regeln", "student": "Schüler", "teacher": "Lehrer"}
+    german = {"learned": "gelernt", "rules": "Regeln", "student": "Schüler", "teacher": "Lehrer", "layers": "Ebenen"}
     choices = [choice for block in page.blocks.values() if isinstance(block, gr.Radio) for choice in block.choices]
     assert {value for _, value in choices} == set(german)
     for name, value in choices:
         assert translations.translations["de"][name.key] == german[value]
     for info in ("rules: by", "student: few"):
         said = next(german for english, german in catalogue("de").items() if english.startswith(info))
-        assert not re.search("rules|learned|student|teacher", said)
+        assert not re.search("rules|learned|student|teacher|layers", said)
 
 
 def test_names_in_tables_have_german():
