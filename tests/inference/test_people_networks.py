@@ -12,11 +12,12 @@ from sample_photographs import avatar_photograph
 from iasa.avatar.identity import make_identity
 from iasa.avatar.retarget import BODY_SEED
 from iasa.avatar.speaker import Reference, load_speaker
-from iasa.config import LAYERS
+from iasa.config import AUDIO_RATE, LAYERS, InputError
 from iasa.inference.layered_frames import repair
 from iasa.models.checkpoint import read_card
 from iasa.paths import PEOPLE_WEIGHTS, WEIGHTS
 from iasa.pipeline import CoSpeechPipeline
+from iasa.session import LiveSpeaker
 
 pytest.importorskip(
     "cv2", reason="layers are cut by OpenCV, which comes with mediapipe: pip install mediapipe==0.10.21"
@@ -79,6 +80,23 @@ def test_moving_a_pipeline_moves_those_for_people(photograph):
     assert pipeline.people.dtype == torch.float32 and pipeline.people.executor is pipeline.executor
     pipeline.to(torch.bfloat16)
     assert pipeline.people.precision.dtype == torch.bfloat16
+
+
+def test_a_live_photograph_is_painted_or_moves_in_layers_as_asked(pipeline, photograph):
+    for asked, model in ((None, "student"), (LAYERS, LAYERS)):
+        with LiveSpeaker(pipeline, photograph, model=asked) as speaker:
+            assert speaker.settings["model"] == model
+            speaker.push(np.zeros(2 * AUDIO_RATE, np.float32))
+            assert speaker.finish().shape[1:] == (256, 256, 3) and speaker.made == 50
+
+
+def test_before_nothing_the_layers_have_an_alpha_and_the_student_has_none(pipeline, photograph):
+    bare = photograph.before(np.zeros((256, 256, 4), np.uint8))
+    still = bare.keypoints[np.zeros(2, int)]
+    made = np.concatenate(list(pipeline.stream(image=bare, keypoints=still).frames))
+    assert made.shape == (2, 256, 256, 4) and made[:, 200, 128, 3].min() == 255 and made[:, 8, 8, 3].max() == 0
+    with pytest.raises(InputError, match="the student paints no alpha"):
+        pipeline.stream(image=bare, keypoints=still, model="student")
 
 
 def test_a_photograph_keeps_its_own_sharpness_where_the_network_changes_nothing(pipeline, photograph):
