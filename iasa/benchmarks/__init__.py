@@ -13,6 +13,7 @@ BENCHMARKS = (
     "plan",
 )  # each is iasa.benchmarks.bench_NAME with run(...) -> (Markdown, figures)
 GENERATE_ROWS = ("student", "student dense", "student live", "teacher", "layers")
+PHOTO_ROWS = ("student", "layers")  # those that are measured of a photograph
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class GenerateOptions:
 
     quick: bool = False  # four seconds alone
     seconds: Sequence[float] = (4.0, 30.0, 180.0)  # of speech
-    rows: Sequence[str] | None = None  # None: all of the networks, of a photograph its layers alone
+    rows: Sequence[str] | None = None  # None: all of the networks, of a photograph the student and its layers
     steps: int | None = None  # of the student
     teacher_steps: int | None = None
     compute: str = "all"  # tokens that the row "student" computes

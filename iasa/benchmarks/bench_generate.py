@@ -25,7 +25,7 @@ import torch
 
 from iasa.avatar.example_people import find_picture
 from iasa.avatar.speaker import Reference, load_speaker, photograph_speaker, speaker_names
-from iasa.benchmarks import GENERATE_ROWS, GenerateOptions
+from iasa.benchmarks import GENERATE_ROWS, PHOTO_ROWS, GenerateOptions
 from iasa.benchmarks.comparison import compare, read_rows, tell_row
 from iasa.config import (
     AUDIO_RATE,
@@ -276,9 +276,9 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
     or no person in the picture."""
     stored = None if options.against is None else read_rows(options.against)
     if options.reference is not None:
-        if options.drift or options.soak or set(options.rows or ()) - {LAYERS, "student"}:
-            raise InputError(f"of a photograph the rows {LAYERS} and student are measured; leave the rest out")
-        if options.steps is not None and LAYERS in (options.rows or (LAYERS,)):
+        if options.drift or options.soak or set(options.rows or ()) - {*PHOTO_ROWS}:
+            raise InputError(f"of a photograph the rows {' and '.join(PHOTO_ROWS)} are measured; leave the rest out")
+        if options.steps is not None and LAYERS in (options.rows or PHOTO_ROWS):
             raise InputError(f"the row {LAYERS} has no denoising steps; leave --steps out")
     device = pick_device(options.device)
     if options.breakdown and device.type == "cuda":
@@ -297,7 +297,8 @@ def run(options: GenerateOptions) -> tuple[str, dict]:
         return to_table(rows, tuple(rows[0])), {**kind, "soak": rows}
     pipelines = {"student": sparse, "student live": sparse, LAYERS: sparse}
     rows, parts = [], []
-    for row in options.rows or ((LAYERS,) if reference.photo else [row for row in GENERATE_ROWS if row != LAYERS]):
+    usual = PHOTO_ROWS if reference.photo else [row for row in GENERATE_ROWS if row != LAYERS]
+    for row in options.rows or usual:
         pipeline = pipelines.get(row) or _pipeline(row, options.weights, sparse)
         steps = {"teacher": options.teacher_steps, LAYERS: None}.get(row, options.steps)
         _warm(pipeline, reference, row.split()[0])

@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=duration, default=BackboneOptions.minutes, help="no row begins later (default: 8)"
     )
     named = (
-        ", ".join(repr(row) for row in GENERATE_ROWS) + " (default: all of the networks, of a photograph its layers)"
+        ", ".join(repr(row) for row in GENERATE_ROWS)
+        + " (default: all of the networks, of a photograph the student and its layers)"
     )
     group = parser.add_argument_group("of bench generate")
     lengths = " ".join(f"{seconds:g}" for seconds in default.seconds)
