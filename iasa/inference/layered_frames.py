@@ -1,4 +1,5 @@
-"""Where a photograph's warped layers and the network's pictures meet: the network changes, at its own size, what they show."""
+"""Where a photograph's warped layers and the network's pictures meet: the network changes what they show, but for its finest
+details, which are the photograph's own."""
 
 from __future__ import annotations
 
@@ -32,9 +33,8 @@ def repair(
     pictures: Tensor,  # [t, 3, S, S] in [-1, 1], of the layers
     made: Tensor,  # uint8 [t, H, W, 3], the network's of them at its own size
 ) -> Tensor:  # uint8 [t, S, S, 3]
-    """The layers with what the network changes, at the layers' size."""
+    """The layers with what the network changes, at half their size: finer than that it would blur what it is unsure of."""
     made = made.movedim(-1, 1).float() / 127.5 - 1
-    change = made - shrink(pictures, made.shape[-1])
-    if change.shape[-1] != pictures.shape[-1]:
-        change = F.interpolate(change, pictures.shape[-2:], mode="bilinear", align_corners=False)
-    return to_levels(pictures + change)
+    half = min(pictures.shape[-1] // 2, made.shape[-1])
+    change = shrink(made - shrink(pictures, made.shape[-1]), half)
+    return to_levels(pictures + F.interpolate(change, pictures.shape[-2:], mode="bilinear", align_corners=False))
