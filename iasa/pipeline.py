@@ -130,8 +130,7 @@ class CoSpeechPipeline(PipelineNetworks):
         *,
         keypoints: Keypoints | Iterator[Keypoints] | None = None,  # 25 frames/s: they move instead of the speech
         fit_poses: bool = True,  # keypoints take on the speaker's proportions
-        model: str
-        | None = None,  # None: the student; layers of a photograph before nothing, or where there is no student
+        model: str | None = None,  # None: the student, for a photograph its layers
         num_inference_steps: int | None = None,
         seed: int = 0,  # of motion and noise
         generator: torch.Generator | None = None,  # of the noise; its own seed takes the place of `seed`
@@ -145,7 +144,8 @@ class CoSpeechPipeline(PipelineNetworks):
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> Generation:
-        """A video as long as the sound, or as the poses: its frames uint8 [m, 256, 256, 3] come as they are made.
+        """A video as long as the sound, or as the poses: its frames uint8 [m, S, S, 3] come as they are made; S is 256, of a
+        photograph its size.
 
         Words are recognized and poses made while earlier frames are painted. Poses of another person, or of another
         place in the picture, are carried to the speaker; the speaker's own stay as they are. Those that are shorter than
@@ -164,8 +164,7 @@ class CoSpeechPipeline(PipelineNetworks):
         if model == RESTORED and reference.photo is None:
             raise InputError(NO_PHOTOGRAPH)
         if model is None or steps is None:
-            bare = reference.transparent or self.student is None and reference.photo is not None
-            model = LAYERS if bare else "student"
+            model = "student" if reference.photo is None else LAYERS
             steps = self._check(model, num_inference_steps)
         if reference.transparent and model not in WARPED:
             raise InputError(NO_ALPHA, model=model)
@@ -256,6 +255,8 @@ class CoSpeechPipeline(PipelineNetworks):
         speaker = read_speaker(run.reference, self.device)
         with torch.inference_mode(), generation.timing.stage("condition", self.device):
             reference = make_warp(run.reference, self.device)
+            if run.reference.room is not None:  # else the network paints the photograph's own room again
+                speaker = speaker._replace(image=warp_to(reference, speaker.xy, speaker.confidence).small)
             condition = condition_reference(model, self.codec, speaker)
 
             def of_all() -> AttentionPlan:

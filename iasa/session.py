@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from iasa.avatar.rig import RigMotion
-from iasa.avatar.speaker import Reference
+from iasa.avatar.speaker import Reference, to_speaker
 from iasa.config import AUDIO_RATE, DEFAULT_MOTION, FRAMES_PER_LATENT, VIDEO_FPS, InputError
 from iasa.inference.generation import Cancelled, Progress
 from iasa.keypoints import Keypoints, fill_latent
@@ -21,7 +21,7 @@ from iasa.media.sound import Sound
 from iasa.motion import live_motion_model
 from iasa.motion.rules import GestureStyle
 from iasa.motion.rules_streaming import LOOK_AHEAD as MOTION_AHEAD
-from iasa.pipeline import CoSpeechPipeline
+from iasa.pipeline import CoSpeechPipeline, Picture
 from iasa.speech.streaming import BLOCK, SpeechStream
 from iasa.speech.streaming import LOOK_AHEAD as SPEECH_AHEAD
 
@@ -44,7 +44,7 @@ class LiveSpeaker:
     def __init__(
         self,
         pipeline: CoSpeechPipeline,
-        reference: Reference,
+        speaker: Picture,
         steps: int | None = None,
         seed: int = 0,
         style: GestureStyle | None = None,
@@ -52,7 +52,7 @@ class LiveSpeaker:
         compute: str = "all",  # tokens, or "moving"
         model: str | None = None,  # None: as `CoSpeechPipeline.stream`
     ) -> None:
-        self.reference = reference
+        self.reference = reference = to_speaker(speaker)
         self.heard, self.posed, self.made = 0, 0, 0  # video frames
         self._speech, self._motion = SpeechStream(), live_motion_model(seed, style, motion, pipeline.motion)
         self._poses: SimpleQueue[Keypoints | None] = SimpleQueue()
@@ -131,15 +131,15 @@ class LiveSpeaker:
 
 
 def stream_speech(
-    pipeline: CoSpeechPipeline, reference: Reference, pieces: Iterable[np.ndarray], rate: int = AUDIO_RATE, **options
+    pipeline: CoSpeechPipeline, speaker: Picture, pieces: Iterable[np.ndarray], rate: int = AUDIO_RATE, **options
 ) -> Iterator[np.ndarray]:
     """Frames uint8 [m, 256, 256, 3] as they get ready, for pieces of sound as they come. Options as for LiveSpeaker."""
-    with LiveSpeaker(pipeline, reference, **options) as speaker:
+    with LiveSpeaker(pipeline, speaker, **options) as live:
         for piece in pieces:
-            frames = speaker.push(piece, rate)
+            frames = live.push(piece, rate)
             if len(frames):
                 yield frames
-        yield speaker.finish()
+        yield live.finish()
 
 
 def write_live(

@@ -107,15 +107,18 @@ def load_speaker(name: str) -> Reference:
 
 
 def to_speaker(image: Reference | str | os.PathLike | np.ndarray | Image) -> Reference:
-    """The speaker of a photograph: a file, uint8 [H, W, 3] or a PIL image (needs mediapipe); a speaker is one already.
+    """The speaker of a photograph: a file, the name of an example person, uint8 [H, W, 3] or a PIL image (needs mediapipe); a
+    speaker is one already.
 
     Raises InputError on a picture that is none or shows no face.
     """
     if isinstance(image, Reference):
         return image
+    from iasa.avatar.example_people import find_picture
     from iasa.media.reader import read_image
 
-    return photograph_speaker(read_image(image) if isinstance(image, str | os.PathLike) else _to_picture(image))
+    image = find_picture(image) if isinstance(image, str) else image
+    return photograph_speaker(read_image(image) if isinstance(image, os.PathLike) else _to_picture(image))
 
 
 def _to_picture(image: np.ndarray | Image) -> np.ndarray:  # uint8 [H, W, 3]

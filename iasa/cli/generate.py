@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         choices=(*MODELS, *WARPED),
-        help=f"default: student; {LAYERS} are the warped reference alone, which takes half the time and has an alpha for a "
-        "transparent background; restored is a network of your own over these (--weights)",
+        help=f"default: student; for a photograph {LAYERS}, the warped picture alone, which is quickest and sharpest; its "
+        "student learned from people; restored is a network of your own (--weights)",
     )
     parser.add_argument(
         "--motion",
@@ -132,8 +132,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
         from iasa.device import pick_device
 
         pick_device(arguments.device)
+    photograph = arguments.reference is not None and not arguments.puppet
     if arguments.model is None:
-        arguments.model = LAYERS if arguments.background == TRANSPARENT else "student"
+        arguments.model = LAYERS if photograph else "student"
     if arguments.background == TRANSPARENT:
         check_alpha(Path(arguments.out))
         if arguments.model not in WARPED:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import gradio as gr
 
-from iasa.config import AUDIO_RATE, LAYERS, VIDEO_FPS, InputError, Sentence, check_steps
+from iasa.config import AUDIO_RATE, LAYERS, MODELS, VIDEO_FPS, InputError, Sentence, check_steps
 from iasa.demo.measured import measured_fps
 from iasa.demo.service import (
     language_of,
@@ -36,6 +36,7 @@ class Pace(NamedTuple):
     fps: float
 
 
+AUTO = "auto"  # the layers of photos, drawn speakers by the student
 REMEMBERED: dict[tuple[bool, str, int], Pace] = {}  # this machine's last runs: of a photograph or not, model and steps
 
 
@@ -98,6 +99,8 @@ def take_sound(path: str | None, request: gr.Request | None = None) -> str | dic
 
 def check_model(kind: str, model: str, steps: float | None) -> tuple[str, int]:
     """Who paints a speaker of this kind, and in how many steps. Raises InputError."""
+    if model == AUTO:
+        model = LAYERS if kind == PHOTO else MODELS[0]
     if kind == PHOTO and model == "teacher":
         raise InputError("the teacher paints drawn speakers; for a photo choose the student or the layers")
     return model, check_steps(model, None if steps is None or model == LAYERS else int(steps))

@@ -11,9 +11,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from iasa.config import DEFAULT_MOTION, LAYERS, MODELS, VIDEO_FPS, Sentence
+from iasa.config import DEFAULT_MOTION, VIDEO_FPS, Sentence
 from iasa.demo.compare import attention_cost
-from iasa.demo.given_speech import check_model, remember_pace
+from iasa.demo.given_speech import AUTO, check_model, remember_pace
 from iasa.demo.motion_edits import MotionEdits, edit_motion, wish_style
 from iasa.demo.player import LiveVideo, on_grey, still
 from iasa.demo.run_settings import name_settings
@@ -61,7 +61,7 @@ def speak_steps(
     live.poster = still(reference.image)
     progress(0.0, desc=translate("Reading", language))
     pipeline = load_pipeline()
-    model, steps = (LAYERS, None) if reference.transparent else check_model(kind, model, steps)
+    model, steps = check_model(kind, model, steps)
     name = f"{reference.name}-seed{seed}"
     video, watch = new_output(backdrop.suffix if reference.photo else ".mp4", name), show_progress(progress, language)
     try:
@@ -117,7 +117,7 @@ def speak(
     number: float | None = 7,
     photo: str | None = None,
     consent: bool = False,
-    model: str = MODELS[0],
+    model: str = AUTO,
     steps: float | None = None,
     seed: float = 0,
     driving: str | None = None,
@@ -138,8 +138,8 @@ def speak(
     Returns the mp4, a line of figures, and the poses as an npz file. The speech may last 60 seconds. The kind of
     speaker is "Example speaker" (with its name), "Drawn from a number" (with the number), "My photo" or "Puppet of
     my photo" (with the photo and the consent of the person in it). The
-    model is "student" (1 to 4 steps), "teacher" (1 to 100, not of photos) or "layers", the warped picture alone, twice
-    as fast; without steps it takes its usual number. The movement
+    model is "student" (1 to 4 steps), "teacher" (1 to 100, not of photos), "layers", the warped picture alone, or
+    "auto", layers of a photo and else the student; without steps it takes its usual number. The movement
     comes from the speech (performed by "rules", or by "learned", which begins later; amount of gestures and blinking
     0 to 2, hands raised by -12 to 12 cm, head locked or not) or from a pose file (npz) or a video of a person. Behind
     the person of a photo stands its "Own room", the "Whole photo" around what moves, a "Color" (#rrggbb), "Another

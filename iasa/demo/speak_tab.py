@@ -21,7 +21,7 @@ from iasa.demo.clip_actions import (
     show_still,
 )
 from iasa.demo.events import QUIET, answer, hand_over_unopened, name_tool
-from iasa.demo.given_speech import MAX_TEXT, begin_run, estimate, read_what_is_typed, take_sound
+from iasa.demo.given_speech import AUTO, MAX_TEXT, begin_run, estimate, read_what_is_typed, take_sound
 from iasa.demo.microphone import MAX_LIVE_SECONDS, finish_listening, listen, stop_listening
 from iasa.demo.player import PLAYER, PLAYER_SCRIPT, PLAYER_STYLE
 from iasa.demo.run_settings import restore_settings
@@ -179,17 +179,19 @@ def steps_of(model: str) -> dict:
     """The slider of the steps, for a model that was chosen."""
     if model == LAYERS:
         return gr.update(interactive=False)
+    model = MODELS[0] if model == AUTO else model
     return gr.update(maximum=MAX_STEPS[model], value=DEFAULT_STEPS[model], interactive=True)
 
 
 def settings_controls() -> Settings:
     with gr.Accordion(words("Model, steps and seed"), open=False):
         model = gr.Radio(
-            [(words(name), name) for name in (*MODELS, LAYERS)],
-            value=MODELS[0],
+            [(words(name), name) for name in (AUTO, *MODELS, LAYERS)],
+            value=AUTO,
             label=words("Model"),
             info=words(
-                "student: few steps, sparse; teacher: slow, dense; layers: the warped picture alone, twice as fast"
+                "auto: layers of a photo, else the student; student: few steps, sparse; teacher: slow, dense; "
+                "layers: the warped picture alone, quickest"
             ),
         )
         usual = DEFAULT_STEPS[MODELS[0]]

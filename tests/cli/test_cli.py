@@ -361,7 +361,7 @@ def test_a_photograph_speaks(tmp_path, capsys, speech):
         assert name in refused([*words, "--out", tmp_path / "v.mp4"], capsys, tmp_path)
     words = ["generate", "--audio", speech, "--reference", tmp_path / "person.png", "--background", "#00ff00"]
     report = reported([*words, "--size", 256, "--out", tmp_path / "v.mp4"], capsys)
-    assert report["model"] == "student" and report["steps"] == 1
+    assert report["model"] == "layers" and report["steps"] == 0
     assert "head, face and shoulders move" in report["parts"]
     frames = read_video(tmp_path / "v.mp4")[0].astype(int)
     assert frames.shape[1:] == (256, 256, 3)

@@ -465,6 +465,7 @@ def test_an_upload_that_cannot_be_used_is_told_where_it_is(speech, tmp_path):
     assert estimate(speech, "layers", 50, PHOTO) == "0.6 s of speech."
     given_speech.REMEMBERED[True, "layers", 0] = given_speech.Pace(2.0, 5.0)
     assert "about 5 s of work (by the last run here)" in estimate(speech, "layers", 50, PHOTO)
+    assert "about 5 s" in estimate(speech, "auto", 50, PHOTO) and "1 to 4" in estimate(speech, "auto", 50)
     given_speech.REMEMBERED.pop((True, "student", 1), None)
     assert estimate(speech, "student", 1, PHOTO) == "0.6 s of speech."  # drawn ones are smaller, and tell nothing of it
 

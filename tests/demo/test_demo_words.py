@@ -201,14 +201,21 @@ def test_choices_among_names_have_german():
     """What a program sends stays English; what the page shows is a word of its language."""
     with gr.Blocks() as page:
         movement_controls(), settings_controls(), choose_side("First")
-    german = {"learned": "gelernt", "rules": "Regeln", "student": "Schüler", "teacher": "Lehrer", "layers": "Ebenen"}
+    german = {
+        "learned": "gelernt",
+        "rules": "Regeln",
+        "student": "Schüler",
+        "teacher": "Lehrer",
+        "layers": "Ebenen",
+        "auto": "automatisch",
+    }
     choices = [choice for block in page.blocks.values() if isinstance(block, gr.Radio) for choice in block.choices]
     assert {value for _, value in choices} == set(german)
     for name, value in choices:
         assert translations.translations["de"][name.key] == german[value]
-    for info in ("rules: by", "student: few"):
+    for info in ("rules: by", "auto: layers"):
         said = next(german for english, german in catalogue("de").items() if english.startswith(info))
-        assert not re.search("rules|learned|student|teacher|layers", said)
+        assert not re.search("rules|learned|student|teacher|layers|auto:", said)
 
 
 def test_names_in_tables_have_german():

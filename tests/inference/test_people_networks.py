@@ -9,6 +9,7 @@ import pytest
 import torch
 from sample_photographs import avatar_photograph
 
+import iasa.pipeline as pipeline_module
 from iasa.avatar.identity import make_identity
 from iasa.avatar.retarget import BODY_SEED
 from iasa.avatar.speaker import Reference, load_speaker
@@ -83,11 +84,26 @@ def test_moving_a_pipeline_moves_those_for_people(photograph):
 
 
 def test_a_live_photograph_is_painted_or_moves_in_layers_as_asked(pipeline, photograph):
-    for asked, model in ((None, "student"), (LAYERS, LAYERS)):
+    for asked, model in ((None, LAYERS), ("student", "student")):
         with LiveSpeaker(pipeline, photograph, model=asked) as speaker:
             assert speaker.settings["model"] == model
             speaker.push(np.zeros(2 * AUDIO_RATE, np.float32))
             assert speaker.finish().shape[1:] == (256, 256, 3) and speaker.made == 50
+
+
+def test_before_another_room_the_network_attends_to_nothing_of_the_photographs_own(pipeline, photograph, monkeypatch):
+    """Else it paints that again: of a yellow room 1.3 % was off by more than 10 levels, 0.07 % without."""
+    seen, condition = [], pipeline_module.condition_reference
+    monkeypatch.setattr(
+        pipeline_module, "condition_reference", lambda *given: seen.append(given[-1].image) or condition(*given)
+    )
+    frames_of(pipeline, photograph)
+    frames_of(pipeline, photograph.before(np.full((256, 256, 3), (255, 208, 0), np.uint8)))
+    own, yellow = ((image[0].movedim(0, -1).numpy() + 1) * 127.5 for image in seen)
+    assert np.abs(own - photograph.image).max() < 1
+    assert np.abs(yellow[:24] - (255, 208, 0)).max() < 1
+    face = (slice(70, 110), slice(110, 146))
+    assert np.abs(yellow[face] - (255, 208, 0)).mean() > 30, "the person stays"
 
 
 def test_before_nothing_the_layers_have_an_alpha_and_the_student_has_none(pipeline, photograph):
