@@ -137,7 +137,7 @@ def _read_state(folder: Path) -> dict[str, Tensor]:
         stored.update(load_file(file))
     if (folder / DIFFERENCE).exists():
         config = json.loads((folder / "config.json").read_text())
-        base = WEIGHTS / str(config[BASE])
+        base = WEIGHTS / Path(str(config[BASE])).name  # nothing beside the shipped ones
         if config[BASE_MARK] != mark_of(base):
             raise InputError(
                 "the weights in {folder} are a difference from another {name} than the one that is shipped here",
@@ -164,7 +164,7 @@ def load_weights(kind: type[M], folder: Path) -> M:
         state = _read_state(folder)
     except InputError:  # a ValueError too
         raise
-    except (SafetensorError, ValueError, TypeError, KeyError, OSError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OSError) as error:  # RuntimeError: shapes
         raise InputError("the weights in {folder} are damaged: {error}", folder=name_of, error=str(error)) from error
     own = model.state_dict()
     for name, tensor in own.items():

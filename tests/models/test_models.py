@@ -266,8 +266,22 @@ def test_a_difference_holds_what_was_trained_on_and_knows_from_what(tmp_path, mo
     save_weights(tuned, tmp_path / "codec", compact=True)
     with pytest.raises(InputError, match="a difference from another codec than the one that is shipped"):
         load_weights(Autoencoder, tmp_path / "people" / "codec")
-    (tmp_path / "people" / "codec" / "difference.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError):
+    save_weights(tuned, tmp_path / "people" / "codec", compact=True, base="codec")
+    file, config = (tmp_path / "people" / "codec" / name for name in ("difference.safetensors", "config.json"))
+    config.write_text(
+        config.read_text().replace('"codec"', '"people/codec"')
+    )  # itself: only shipped ones are looked at
+    load_weights(Autoencoder, tmp_path / "people" / "codec")
+    name = next(name for name, tensor in tuned.state_dict().items() if tensor.ndim >= 2)
+    for damaged in (
+        {name: torch.zeros(1, 1, dtype=torch.uint8), f"{name}.scale": torch.ones(1).half()},
+        {"x": torch.ones(1)},
+    ):
+        save_file(damaged, file)
+        with pytest.raises(InputError, match="the weights in codec are damaged"):
+            load_weights(Autoencoder, tmp_path / "people" / "codec")
+    file.write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="the weights in codec are damaged"):
         load_weights(Autoencoder, tmp_path / "people" / "codec")
 
 
