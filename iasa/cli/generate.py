@@ -141,16 +141,23 @@ def _check_options(arguments: argparse.Namespace) -> None:
             raise InputError(NO_ALPHA, model=arguments.model)
     if arguments.model == RESTORED and (arguments.reference is None or arguments.puppet):
         raise InputError(NO_PHOTOGRAPH)
+    if arguments.model == RESTORED:
+        from iasa.models.checkpoint import STAGES_OF, has_weights
+
+        if not has_weights(arguments.weights, *STAGES_OF["restorer"]):
+            raise InputError(
+                "no restorer ships; train one with python -m iasa train restore, and name it with --weights"
+            )
     if arguments.backbone is None:
         check_steps(arguments.model, arguments.steps)
         _check_attention(arguments)
         check_compute(arguments.compute, arguments.model, arguments.attention in (None, "input_aware"))
     elif arguments.compute != "all":
         raise InputError("--compute is the embedded student's; leave it or --backbone out")
-    if arguments.stream and (arguments.pose is not None or arguments.model not in ("student", LAYERS)):
-        raise InputError(
-            f"--stream works with the student, or {LAYERS} alone, and makes its own poses; leave --pose and --model out"
-        )
+    if arguments.stream and arguments.pose is not None:
+        raise InputError("--stream makes its own poses; leave --pose out")
+    if arguments.stream and arguments.model not in ("student", LAYERS):
+        raise InputError(f"--stream works with the student, or {LAYERS} alone; leave --model {arguments.model} out")
     if arguments.motion and arguments.pose is not None:
         raise InputError("--motion chooses who makes the poses, and --pose gives them; leave one out")
 

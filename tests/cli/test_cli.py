@@ -190,6 +190,8 @@ def test_bad_outputs_are_refused_before_the_speech_is_read(command, out, part, t
             ["generate", "--stream", "--reference", "p.png", "--model", "teacher"],
             "--stream works with the student, or layers alone",
         ),
+        (["generate", "--stream", "--pose", "p.npz"], "--stream makes its own poses; leave --pose out"),
+        (["generate", "--reference", "p.png", "--model", "restored"], "no restorer ships"),
         (["generate", "--model", "layers", "--steps", "2"], "without denoising steps"),
         (["generate", "--background", "#00ff00"], "--background is for a photograph"),
         (["generate", "--face", "2"], "--face is for a photograph"),
