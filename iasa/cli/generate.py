@@ -115,6 +115,8 @@ def run(arguments: argparse.Namespace) -> dict:
 
     sign_if_asked(arguments.out)
     _tell_result(arguments, report)
+    if reference.photo is not None and arguments.model == "teacher":
+        tell(arguments, "The teacher learned from drawn speakers alone")
     if reference.parts is not None:
         report["parts"] = reference.parts.describe()
         for sentence in reference.describe():

@@ -27,7 +27,7 @@ from torch import Tensor
 from iasa.avatar.identity import make_identity
 from iasa.avatar.renderer import Renderer
 from iasa.avatar.rig import make_keypoints, rest_motion
-from iasa.config import FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE
+from iasa.config import FRAMES_PER_LATENT, HELDOUT_IDENTITY, IMAGE_SIZE, InputError
 from iasa.device import pick_precision
 from iasa.keypoints import FACE, LEFT_HAND, MOUTH, RIGHT_HAND
 from iasa.models.autoencoder import Autoencoder
@@ -147,9 +147,9 @@ class Shard:
 
     @property
     def encoded(self) -> np.ndarray:
-        """The latents. Raises ValueError before `encode_shards`."""
+        """The latents. Raises InputError before `encode_shards`."""
         if self.latents is None:
-            raise ValueError("the shard has no latents yet; encode_shards writes them")
+            raise InputError("a shard has no latents; if clips were made while the stage began, run it again")
         return self.latents
 
 

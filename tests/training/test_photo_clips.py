@@ -135,6 +135,11 @@ def test_every_clip_is_as_likely_however_many_its_shard_holds(shards):
         assert 160 < sum(one is shard and number == clip for one, number in drawings) < 240
 
 
+def test_clips_that_came_while_a_stage_began_are_told_in_words(shards):
+    with pytest.raises(InputError, match="made while the stage began, run it again"):
+        _ = find_shards(shards, "train")[0].encoded
+
+
 def test_crops_show_the_layers_of_their_own_frames(shards):
     people = [shard for shard in find_shards(shards, "train") if shard.warped is not None]
     sampler = CropSampler(people, 16)
