@@ -11,10 +11,8 @@ from typing import Any
 from iasa.config import Sentence
 
 LANGUAGES = {"en": "English", "de": "Deutsch"}
-ADDRESS_NAMES = (
-    "lang",
-    "__lang",
-)  # what the page's address may call the language: ours, which comes first, and gradio's
+# What the page's address may call the language: ours, which comes first, and gradio's.
+ADDRESS_NAMES = ("lang", "__lang")
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,9 +68,9 @@ class PipelineNetworks(DiffusionPipeline):
         self.register_to_config(mask=mask if isinstance(mask, dict) else asdict(mask or MaskOptions()))
         self._codec: FastCodec | None = None
         self._strip_codec: StripCodec | None = None
-        self._for_people: tuple[Path, Autoencoder, VideoTransformer | None] | None = (
-            None  # and what they take the place of
-        )
+        # the folder of the networks for people, and those that they take the place of
+        self._for_people: tuple[Path, Autoencoder, VideoTransformer | None] | None = None
+        self._people: Self | None = None
         device = torch.device(device or pick_device())
         self.executor = StageExecutor()
         self.to(device, pick_precision(dtype, device))
@@ -91,34 +91,32 @@ class PipelineNetworks(DiffusionPipeline):
         index = folder and folder / "model_index.json"
         if index and index.exists():
             options = {"mask": json.loads(index.read_text()).get("mask"), **options}
-        shipped = True  # what paints
-        for name, kind in NETWORKS.items():
-            if name not in options and (name != "restorer" or has_weights(folder, *STAGES_OF[name])):
-                place = find_weights(folder, *STAGES_OF[name])
-                options[name] = load_weights(kind, place)
-            else:
-                place = None
-            if name in ("autoencoder", "student"):
-                shipped &= place == shipped_weights(name)
-        pipeline = cls(**options)
+        places = {
+            name: find_weights(folder, *STAGES_OF[name])
+            for name in NETWORKS
+            if name not in options and (name != "restorer" or has_weights(folder, *STAGES_OF[name]))
+        }
+        pipeline = cls(**options, **{name: load_weights(NETWORKS[name], place) for name, place in places.items()})
+        shipped = all(places.get(name) == shipped_weights(name) for name in ("autoencoder", "student"))
         people = PEOPLE_WEIGHTS if shipped else folder and folder / PEOPLE_WEIGHTS.name
         named = folder is not None and folder.resolve() == WEIGHTS  # then it is these alone that are meant
         if people is not None and people.is_dir() and not named:
             pipeline._for_people = people, pipeline.autoencoder, pipeline.student
         return pipeline
 
-    @cached_property
+    @property
     def people(self) -> Self:
         """What paints photographs: the networks that were trained on from these for people, of the folder `people` beside
         them; itself where there are none, or a network was exchanged."""
         if self._for_people is None or self._for_people[1:] != (self.autoencoder, self.student):
             return self
-        people = type(self).from_pretrained(
-            self._for_people[0], teacher=None, restorer=None, motion=self.motion, mask=self.mask, device=self.device,
-            dtype=self.precision,
-        )  # fmt: skip
-        people.executor = self.executor
-        return people
+        if self._people is None:
+            self._people = type(self).from_pretrained(
+                self._for_people[0], teacher=None, restorer=None, motion=self.motion, mask=self.mask, device=self.device,
+                dtype=self.precision,
+            )  # fmt: skip
+            self._people.executor = self.executor
+        return self._people
 
     def save_pretrained(self, folder: str | os.PathLike, **_: Any) -> None:
         """Write every network, in its current number type, and model_index.json: what `from_pretrained` reads. Those for
@@ -153,7 +151,7 @@ class PipelineNetworks(DiffusionPipeline):
         for model in (*self.models.values(), *([self.restorer] if self.restorer is not None else [])):
             move_network(model).eval()
         self._codec = None
-        self.__dict__.pop("people", None)
+        self._people = None
         return self
 
     @property

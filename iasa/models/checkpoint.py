@@ -30,10 +30,8 @@ M = TypeVar("M", bound=ModelMixin)
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only")
 FILE_BYTES = 9 * 2**20
 WHOLE, PARTS, DIFFERENCE = "diffusion_pytorch_model*.safetensors", "part_*.safetensors", "difference.safetensors"
-BASE, BASE_MARK = (
-    "_difference_from",
-    "_difference_from_mark",
-)  # in config.json: the shipped network's name, and `mark_of` it
+# In config.json of a difference: the shipped network's name, and `mark_of` it.
+BASE, BASE_MARK = "_difference_from", "_difference_from_mark"
 STAGES_OF = {  # the stages of training that make a network of the pipeline, the last one first
     "autoencoder": ("decoder", "autoencoder"),
     "student": ("distill_region", "distill", "self_forcing", "student"),

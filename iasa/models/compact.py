@@ -7,15 +7,8 @@ import torch
 from torch import Tensor
 
 LEVELS, FEW_LEVELS = 127, 7  # on either side of 0: of one byte, and of half a byte
-CLIPPED = (
-    1.0,
-    0.9,
-    0.8,
-    0.7,
-    0.6,
-    0.5,
-    0.4,
-    0.3,
+CLIPPED = tuple(
+    share / 10 for share in range(10, 2, -1)
 )  # of a row's largest magnitude: with few levels the rest may cost more
 
 

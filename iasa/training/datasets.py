@@ -70,20 +70,14 @@ def make_shard(folder: Path, name: str, seeds: Sequence[int], corpus: list[Utter
 
 
 def make_shards(
-    folder: Path,
-    clips: int,
-    corpus_cache: Path | None = None,
-    heldout: bool = False,
-    first: int = 0,
+    folder: Path, clips: int, corpus_cache: Path | None = None, heldout: bool = False, first: int = 0,
     until: float = math.inf,  # of time.monotonic(): no shard but the first begins after it
-) -> None:
+) -> None:  # fmt: skip
     """Fill `folder` with `clips` clips, a process for each of torch's threads; shards that are there are kept, so an interrupted
     run goes on."""
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = make_corpus("heldout" if heldout else "train", corpus_cache)
-    corpus = [u for u in corpus if u.features.frames >= SEGMENTS * SEGMENT]
-    base = HELDOUT_IDENTITY if heldout else 0
-    split = "heldout" if heldout else "train"
+    split, base = ("heldout", HELDOUT_IDENTITY) if heldout else ("train", 0)
+    corpus = [u for u in make_corpus(split, corpus_cache) if u.features.frames >= SEGMENTS * SEGMENT]
     there = {first + i for first, count in _made(folder, split) for i in range(count)}
     wanted = [number for number in range(first, first + clips) if number not in there]
     missing = [
@@ -175,12 +169,14 @@ def find_shards(folder: Path, split: str) -> list[Shard]:
 
 def draw_clip(shards: list[Shard], rng: np.random.Generator) -> tuple[Shard, int]:
     """A shard and the number of a clip in it; every clip of all shards is as likely, however many its shard holds."""
-    place = int(rng.integers(sum(len(shard.frames) for shard in shards)))
-    for shard in shards:
-        if place < len(shard.frames):
-            break
-        place -= len(shard.frames)
-    return shard, place
+    return find_clip(shards, int(rng.integers(sum(len(shard.frames) for shard in shards))))
+
+
+def find_clip(shards: list[Shard], number: int) -> tuple[Shard, int]:
+    """The clip of a number that counts through all shards."""
+    ends = np.cumsum([len(shard.frames) for shard in shards])
+    place = int(np.searchsorted(ends, number, side="right"))
+    return shards[place], number - int(ends[place]) + len(shards[place].frames)
 
 
 def to_model_images(frames: np.ndarray) -> Tensor:  # uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in [-1, 1]
@@ -301,9 +297,8 @@ class Window:
     image: Tensor  # [b, 3, H, W] the reference picture
     xy: Tensor  # [b, 1 + f, t, 133, 2]
     confidence: Tensor  # [b, 1 + f, t, 133]
-    layers: tuple[Tensor | None, ...] = field(
-        default=(), kw_only=True
-    )  # of each clip [f t, 3, H, W], if it brings them
+    # of each clip [f t, 3, H, W], if it brings them
+    layers: tuple[Tensor | None, ...] = field(default=(), kw_only=True)
 
     def to(self, device: torch.device) -> Window:
         parts = (part.to(device) for part in (self.latents, self.image, self.xy, self.confidence))
@@ -342,7 +337,7 @@ class WindowSampler:
 
     def __init__(self, shards: list[Shard], frames: int, rest_share: float = 0.6, seed: int = 0) -> None:
         self.shards, self.frames, self.rest_share, self.seed = shards, frames, rest_share, seed
-        self.starts = np.cumsum([0] + [len(shard.frames) for shard in shards])  # number of each shard's first clip
+        self.count = sum(len(shard.frames) for shard in shards)
 
     def sample(self, rng: np.random.Generator, count: int, indices: Sequence[int] | None = None) -> Window:
         return self.stack([read_window(*chosen) for chosen in self.choose(rng, count, indices)])
@@ -353,10 +348,8 @@ class WindowSampler:
 
     def clip_of(self, index: int) -> tuple[Shard, int]:
         """The clip of an index, in an order of each epoch's own."""
-        epoch, place = divmod(int(index), int(self.starts[-1]))
-        number = int(np.random.default_rng([self.seed, epoch]).permutation(self.starts[-1])[place])
-        shard = int(np.searchsorted(self.starts, number, side="right")) - 1
-        return self.shards[shard], number - int(self.starts[shard])
+        epoch, place = divmod(int(index), self.count)
+        return find_clip(self.shards, int(np.random.default_rng([self.seed, epoch]).permutation(self.count)[place]))
 
     @staticmethod
     def stack(parts: list[tuple]) -> Window:  # of `read_window`

@@ -74,6 +74,8 @@ def test_what_is_saved_has_both_and_an_exchanged_network_is_used(pipeline, photo
     np.testing.assert_array_equal(frames_of(again, photograph), frames_of(pipeline, photograph))
     own = CoSpeechPipeline.from_pretrained(teacher=None, dtype="float32", student=again.student)
     assert own.people is own
+    again.student = pipeline.student  # though those for people were used before
+    assert again.people is again
 
 
 def test_moving_a_pipeline_moves_those_for_people(photograph):

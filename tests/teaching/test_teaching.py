@@ -187,7 +187,9 @@ def test_an_array_cannot_carry_a_gradient(name):
 def test_a_notebook_shows_the_sentence_before_anything_else(monkeypatch, tmp_path):
     """What IPython prints for a wrong answer and for a stub: the sentence alone, in place of the traceback."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell()
+    shell = pytest.importorskip(
+        "IPython.core.interactiveshell", reason="it is notebooks that show it"
+    ).InteractiveShell()
     shown = []
     shell._showtraceback = lambda etype, value, lines: shown.append(lines)
     shell.run_cell("from iasa.teaching import check_guide\ncheck_guide(lambda told, untold, scale: told)")
