@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, Photograph
 from iasa.avatar.pixel_parts import distance_inside, label_parts
+from iasa.warp.gaps import without_gaps
+from iasa.warp.head_skin import CHIN
 from iasa.warp.limb_widths import FINGER, FINGERS, PALM_BONES, UPPER_ARM
 from iasa.warp.matting import (
     bleed,
@@ -19,6 +21,7 @@ from iasa.warp.matting import (
     find_box,
     load_cv2,
 )
+from iasa.warp.texture import weave
 
 ROOM_MARGIN = 0.018  # image units around the person in which the room is not trusted
 FADE = 0.1  # distances between the shoulders over which the forearm's layer sets in at the elbow
@@ -27,6 +30,7 @@ ROUND = 4.0  # pixels: spikes at the ends of upper arms are thinner
 SOLID = 4.0  # pixels within the person's outline to which it may be soft: no room shines through a face
 SURE, OWN = 0.92, 0.6  # of a pixel that is the person's alone; that keeps its own colour
 WIDEST = 0.62  # half the trunk's width, in distances between the shoulders
+LOOSE = 0.5  # half widths of a forearm, by which its sleeve may be wider
 FLANK = 0.46  # half the trunk's width in distances between the shoulders, where nothing shows it
 
 
@@ -50,6 +54,7 @@ class Layers:
 def cut_layers(photo: Photograph, moving: tuple[bool, bool]) -> Layers:
     """The layers of a photograph at its own size; `moving` says which forearms (left, right) are cut out of the body."""
     cv2 = load_cv2()
+    photo = replace(photo, person=without_gaps(photo))
     image, size = photo.image, photo.image.shape[0]
     person = np.clip((photo.person - 0.5) * 1.6 + 0.5, 0, 1)
     person = np.maximum(person, np.clip(distance_inside(photo.person > 0.5) / SOLID - 1, 0, 1))
@@ -66,11 +71,16 @@ def cut_layers(photo: Photograph, moving: tuple[bool, bool]) -> Layers:
     alpha, color, sure = person, image, photo.person > OWN
     hole = np.any([matte[1] for matte in mattes if matte is not None] or [np.zeros((size, size), bool)], 0)
     if hole.any():
-        ring = ndimage.binary_dilation(hole, iterations=FRINGE) & ~_upper_arms(photo)
+        arms = _upper_arms(photo)
+        behind, trunk = hole & (trunk > 0.02), np.where(hole & arms, np.maximum(trunk, person), trunk)
+        ring = ndimage.binary_dilation(hole, iterations=FRINGE) & ~arms
         alpha = np.where(hole, trunk, np.where(ring, np.minimum(person, trunk), person))
         alpha = round_ends(alpha * _main_part(alpha), hole)
         beyond = ~np.asarray(ndimage.binary_dilation(hole, iterations=FRINGE), bool)
         color = fill(image, hole & (trunk > 0.02), (photo.person > SURE) & beyond)
+        known = (photo.person > SURE) & beyond
+        cloth = known & (trunk > SURE) & (np.arange(size)[:, None] > size * photo.xy[list(SHOULDERS), 1].mean())
+        color = weave(color, behind, known, cloth)
         sure = (alpha > OWN) & ((photo.person > OWN) | hole)
     body = Layer(bleed(color, sure), alpha.astype(np.float32))
     left, right = (None if m is None else Layer(bleed(image, m[0] > SURE), m[0]) for m in mattes)
@@ -139,7 +149,7 @@ def _ease(x: np.ndarray) -> np.ndarray:
 
 
 def _trunk(photo: Photograph, person: np.ndarray, moving: tuple[bool, bool]) -> np.ndarray:
-    """How much of each pixel is the trunk, arms apart: float32 [S, S].
+    """How much of each pixel is the trunk from the chin down, arms apart: float32 [S, S].
 
     In rows where an arm hides its edge, that edge lies between those of the nearest rows that show it.
     """
@@ -148,19 +158,20 @@ def _trunk(photo: Photograph, person: np.ndarray, moving: tuple[bool, bool]) -> 
     left, right = xy[SHOULDERS[0]], xy[SHOULDERS[1]]
     middle, across = (left + right) / 2, float(np.linalg.norm(left - right))
     hips = photo.keypoints.xy[0, 11:13].mean(0) * size if photo.seen[11:13].all() else middle + [0, 2 * across]
-    hole = np.zeros((size, size), bool)
+    depth = np.full((size, size), -1.0)
     for side, moves in enumerate(moving):
         if moves:
-            hole |= depth_inside(size, xy[HANDS[side]], xy[ELBOWS[side]], across) > 0
-    rows = np.arange(size)
+            depth = np.maximum(depth, depth_inside(size, xy[HANDS[side]], xy[ELBOWS[side]], across))
+    hole, wide = depth > 0, depth > -LOOSE
+    rows, top = np.arange(size), max(0, int(min(middle[1], photo.face[CHIN, 1] * size)))
     share = np.clip((rows + 0.5 - middle[1]) / max(1.0, hips[1] - middle[1]), 0, 1)
     center = middle[0] + share * (hips[0] - middle[0])
     solid, edges = (person > 0.5) & ~hole, []
     for sign in (-1, 1):
         reach = np.full(size, np.nan)
-        for y in range(max(0, int(middle[1])), size):
+        for y in range(top, size):
             line = solid[y] if sign > 0 else solid[y, ::-1]
-            covered = hole[y] if sign > 0 else hole[y, ::-1]
+            covered = wide[y] if sign > 0 else wide[y, ::-1]
             start = int(np.clip(center[y] if sign > 0 else size - 1 - center[y], 0, size - 1))
             gaps = np.flatnonzero(~line[start:])
             stop = start + (int(gaps[0]) if len(gaps) else size - start)
@@ -172,4 +183,4 @@ def _trunk(photo: Photograph, person: np.ndarray, moving: tuple[bool, bool]) -> 
         edges.append(ndimage.gaussian_filter1d(width, 2))
     x = np.arange(size) + 0.5
     inside = np.minimum(x - (center - edges[0])[:, None], (center + edges[1])[:, None] - x)
-    return (np.clip(inside + 0.5, 0, 1) * (rows >= middle[1])[:, None]).astype(np.float32)
+    return (np.clip(inside + 0.5, 0, 1) * (rows >= top)[:, None]).astype(np.float32)

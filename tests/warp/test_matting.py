@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sample_photographs import avatar_photograph
@@ -12,6 +14,7 @@ pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install medi
 from iasa import keypoints as kp  # noqa: E402
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS  # noqa: E402
 from iasa.warp.cutout import _trunk  # noqa: E402
+from iasa.warp.head_skin import CHIN  # noqa: E402
 from iasa.warp.matting import bleed, cut_forearm, depth_inside, fill  # noqa: E402
 
 SIZE = 512
@@ -108,3 +111,23 @@ def test_an_upper_arm_against_the_trunk_does_not_widen_the_flank_that_a_forearm_
     assert len(rows) > 5, "a forearm hides the flank"
     assert all(trunk[row, : int(middle[0] - 0.56 * across)].max() == 0 for row in rows)
     assert all(trunk[row, int(middle[0] - 0.4 * across)] == 1 for row in rows)
+
+
+def test_a_hand_before_the_chest_hides_no_hole():
+    """Shoulders and neck above their line are behind it, as far out as they show beside it."""
+    photo = avatar_photograph()
+    size = photo.image.shape[0]
+    xy = photo.keypoints.xy.copy()
+    across = size * float(np.linalg.norm(xy[0, SHOULDERS[0]] - xy[0, SHOULDERS[1]]))
+    middle = size * xy[0, list(SHOULDERS)].mean(0)
+    xy[0, HANDS[0]] += (middle - [0, 0.1 * across]) / size - xy[0, HANDS[0]][9]
+    photo = replace(photo, keypoints=replace(photo.keypoints, xy=xy))
+    y, x = np.mgrid[:size, :size] + 0.5
+    slope = np.interp(y[:, 0], [middle[1] - 0.3 * across, middle[1]], [0.2 * across, 0.55 * across])[:, None]
+    person = np.abs(x - middle[0]) < slope
+    trunk = _trunk(photo, person.astype(np.float32), (True, False))
+    hand = depth_inside(size, size * xy[0, HANDS[0]], size * xy[0, ELBOWS[0]], across) > 0
+    behind = hand & (np.abs(x - middle[0]) < slope - 4) & (y < middle[1]) & (y > size * photo.face[CHIN, 1] + 1)
+    assert behind.sum() > 50
+    assert trunk[behind].min() == 1
+    assert trunk[hand & (np.abs(x - middle[0]) > slope + 4)].max(initial=0) == 0
