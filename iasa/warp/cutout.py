@@ -29,6 +29,7 @@ FRINGE = 6  # pixels around a forearm in which the segmentation's soft edge is t
 ROUND = 4.0  # pixels: spikes at the ends of upper arms are thinner
 SOLID = 4.0  # pixels within the person's outline to which it may be soft: no room shines through a face
 SURE, OWN = 0.92, 0.6  # of a pixel that is the person's alone; that keeps its own colour
+CORE, CORE_LENGTH = 0.12, 0.75  # of an upper arm: half its width in distances between the shoulders, and of its bone
 WIDEST = 0.62  # half the trunk's width, in distances between the shoulders
 LOOSE = 0.5  # half widths of a forearm, by which its sleeve may be wider
 FLANK = 0.46  # half the trunk's width in distances between the shoulders, where nothing shows it
@@ -71,8 +72,8 @@ def cut_layers(photo: Photograph, moving: tuple[bool, bool]) -> Layers:
     alpha, color, sure = person, image, photo.person > OWN
     hole = np.any([matte[1] for matte in mattes if matte is not None] or [np.zeros((size, size), bool)], 0)
     if hole.any():
-        arms = _upper_arms(photo)
-        behind, trunk = hole & (trunk > 0.02), np.where(hole & arms, np.maximum(trunk, person), trunk)
+        arms, core = _upper_arms(photo)
+        behind, trunk = hole & (trunk > 0.02), np.where(hole & core, np.maximum(trunk, person), trunk)
         ring = ndimage.binary_dilation(hole, iterations=FRINGE) & ~arms
         alpha = np.where(hole, trunk, np.where(ring, np.minimum(person, trunk), person))
         alpha = round_ends(alpha * _main_part(alpha), hole)
@@ -106,14 +107,14 @@ def _main_part(alpha: np.ndarray) -> np.ndarray:
 
 
 def _upper_arms(photo: Photograph) -> np.ndarray:
-    """Where upper arms and their sleeves may be: bool [S, S]."""
+    """Where upper arms and their sleeves may be, and where they are for certain: bool [2, S, S]."""
     size = photo.image.shape[0]
     xy = photo.xy * size
     unit = float(np.linalg.norm(xy[SHOULDERS[0]] - xy[SHOULDERS[1]]))
     grid = np.stack(np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5), -1)
-    return np.any(
-        [distance_to_bone(grid, xy[a], xy[b])[0] < UPPER_ARM * unit for a, b in zip(SHOULDERS, ELBOWS, strict=True)], 0
-    )
+    bones = [(xy[a], xy[b]) for a, b in zip(SHOULDERS, ELBOWS, strict=True)]
+    away = [[distance_to_bone(grid, a, a + long * (b - a))[0] for a, b in bones] for long in (1.0, CORE_LENGTH)]
+    return np.min(away, 1) < unit * np.array([UPPER_ARM, CORE])[:, None, None]
 
 
 def _forearm(photo: Photograph, side: int, trunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,10 +172,12 @@ def _trunk(photo: Photograph, person: np.ndarray, moving: tuple[bool, bool]) -> 
         reach = np.full(size, np.nan)
         for y in range(top, size):
             line = solid[y] if sign > 0 else solid[y, ::-1]
+            behind = hole[y] if sign > 0 else hole[y, ::-1]
             covered = wide[y] if sign > 0 else wide[y, ::-1]
             start = int(np.clip(center[y] if sign > 0 else size - 1 - center[y], 0, size - 1))
-            gaps = np.flatnonzero(~line[start:])
-            stop = start + (int(gaps[0]) if len(gaps) else size - start)
+            seen = start + int(np.argmin(behind[start:]))  # the first that no hand before the middle hides
+            gaps = np.flatnonzero(~line[seen:])
+            stop = seen + (int(gaps[0]) if len(gaps) else size - seen)
             if stop < size - 1 and stop - start > 0.15 * across and not covered[max(0, stop - 2) : stop + 3].any():
                 reach[y] = stop - start
         known = np.flatnonzero(reach < WIDEST * across)  # where it is wider, an upper arm lies against the trunk

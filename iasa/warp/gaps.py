@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, Photograph
-from iasa.avatar.pixel_parts import distance_inside, label_parts, nearest_outside
+from iasa.avatar.pixel_parts import distance_inside, nearest_outside
 from iasa.warp.matting import load_cv2
 
 LIGHT = 0.5  # what a difference in CIE Lab's L counts against one in tint
@@ -14,7 +14,7 @@ COLORS, SPARSE = 8, 23  # of a person, and every which of the pixels is looked a
 LIMB = 0.09  # distances between the shoulders from the bones of an arm: certainly the arm
 AROUND = 0.12  # distances between the shoulders around the bones of an arm in which there may be such a gap
 WITHIN = 6  # pixels within the person's outline from which on a colour is certainly the person's
-SMALLEST = 40  # pixels
+WIDE = 9  # pixels: a gap is
 SOFT = 1.5  # pixels of an edge
 
 
@@ -48,9 +48,7 @@ def without_gaps(photo: Photograph) -> np.ndarray:
     from_room = np.linalg.norm(seen - there, axis=-1)
     gap = between.copy()
     gap[between] = (from_person > DIFFERENT) & (from_room < SAME * from_person)
-    labels, _ = label_parts(gap)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    gap = (sizes >= SMALLEST)[labels]
-    soft = cv2.GaussianBlur(cv2.dilate(gap.astype(np.float32), np.ones((5, 5), np.uint8)), (0, 0), SOFT)
+    wide = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE, WIDE))
+    gap = cv2.morphologyEx(gap.astype(np.float32), cv2.MORPH_OPEN, wide)  # a rim of light on a sleeve is none
+    soft = cv2.GaussianBlur(cv2.dilate(gap, np.ones((5, 5), np.uint8)), (0, 0), SOFT)
     return np.minimum(photo.person, 1 - soft).astype(np.float32)
