@@ -60,7 +60,7 @@ class DecoderInput(NamedTuple):
     xy: Tensor  # [f * t, 133, 2]
     confidence: Tensor  # [f * t, 133]
     patches: Tensor | None  # of the reference warped to these poses; None: they are made again, which a whole clip does
-    layers: Tensor | None = None  # [f * t, 3, S, S] of a photograph, warped to them
+    layers: np.ndarray | None = None  # uint8 [f * t, S, S, 3] of a photograph, warped to them
     strips: Strips | None = None  # of the tokens that are computed, and `patches` with them; None: all
     still: Tensor | None = None  # uint8 [t, cells, 48] of the warped reference, for where they are not
 
@@ -183,9 +183,8 @@ def decode(
             frames = sparse.decode(
                 part[0], shown.xy, shown.confidence, shown.patches, shown.still, shown.strips
             )  # fmt: skip
-        if shown.layers is not None:
-            frames = repair(shown.layers, frames)
-        return frames.cpu().numpy()
+        pictures = frames.cpu().numpy()
+        return pictures if shown.layers is None else repair(shown.layers, pictures)
 
 
 def warp_alone(
@@ -246,14 +245,17 @@ class WarpedPictures(NamedTuple):
     xy: Tensor  # [m, 133, 2]
     confidence: Tensor  # [m, 133]
     small: Tensor  # [m, 3, H, W] in [-1, 1], as the networks see it
-    layers: Tensor | None  # [m, 3, S, S] of a photograph
+    layers: np.ndarray | None = None  # uint8 [m, S, S, 3] of a photograph
 
 
 def warp_to(reference: Warp, xy: Tensor, confidence: Tensor) -> WarpedPictures:
     """The reference warped to poses [m, 133, 2] with confidences [m, 133]."""
-    pictures = reference(xy[None], confidence[None])[0]
-    layers = pictures if isinstance(reference, LayeredWarp) else None
-    return WarpedPictures(xy, confidence, shrink(pictures, IMAGE_SIZE), layers)
+    if isinstance(reference, ReferenceWarp):
+        return WarpedPictures(xy, confidence, reference(xy[None], confidence[None])[0])
+    poses = Keypoints(xy.cpu().numpy(), confidence.cpu().numpy())
+    layers = reference.levels(poses)
+    small = upload(torch.from_numpy(shrink(layers, IMAGE_SIZE)), xy.device)
+    return WarpedPictures(xy, confidence, small.movedim(-1, 1).float() / 127.5 - 1, layers)
 
 
 def condition_reference(

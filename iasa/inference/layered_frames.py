@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from iasa.warp.matting import load_cv2
+
 REPAIRED = ("face", "hands", "arms")  # regions whose tokens, and a rim of one, are computed where not all of them are
-
-
-def shrink(pictures: Tensor, size: int) -> Tensor:  # [t, 3, S, S] -> [t, 3, size, size]
-    """Pictures as the network sees them."""
-    return pictures if pictures.shape[-1] == size else F.interpolate(pictures, (size, size), mode="area")
 
 
 def to_levels(pictures: Tensor) -> Tensor:  # [t, 3, S, S] in [-1, 1] -> uint8 [t, S, S, 3]
@@ -29,12 +25,21 @@ def straighten(frames: np.ndarray) -> np.ndarray:  # uint8 [m, S, S, 3 or 4]
     return np.concatenate([(color + 0.5).clip(0, 255).astype(np.uint8), alpha], -1)
 
 
+def shrink(frames: np.ndarray, size: int) -> np.ndarray:  # [t, S, S, 3] -> [t, size, size, 3]
+    """Pictures, or their changes, as the network sees them."""
+    cv2 = load_cv2()
+    if frames.shape[1] == size:
+        return frames
+    return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames])
+
+
 def repair(
-    pictures: Tensor,  # [t, 3, S, S] in [-1, 1], of the layers
-    made: Tensor,  # uint8 [t, H, W, 3], the network's of them at its own size
-) -> Tensor:  # uint8 [t, S, S, 3]
+    layers: np.ndarray,  # uint8 [t, S, S, 3]
+    made: np.ndarray,  # uint8 [t, H, W, 3], the network's of them at its own size
+) -> np.ndarray:  # uint8 [t, S, S, 3]
     """The layers with what the network changes, at half their size: finer than that it would blur what it is unsure of."""
-    made = made.movedim(-1, 1).float() / 127.5 - 1
-    half = min(pictures.shape[-1] // 2, made.shape[-1])
-    change = shrink(made - shrink(pictures, made.shape[-1]), half)
-    return to_levels(pictures + F.interpolate(change, pictures.shape[-2:], mode="bilinear", align_corners=False))
+    cv2, size = load_cv2(), layers.shape[1]
+    change = np.subtract(made, shrink(layers, made.shape[1]), dtype=np.int16)
+    change = shrink(change, min(size // 2, made.shape[1]))
+    large = (cv2.resize(one, (size, size), interpolation=cv2.INTER_LINEAR) for one in change)
+    return np.stack([cv2.add(a, b, dtype=cv2.CV_8U) for a, b in zip(layers, large, strict=True)])
