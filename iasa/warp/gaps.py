@@ -38,7 +38,7 @@ def without_gaps(photo: Photograph) -> np.ndarray:
     if not between.any() or not room.any() or sure.sum() < COLORS * SPARSE:
         return photo.person
     lab = cv2.GaussianBlur(cv2.cvtColor(photo.image, cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 1)
-    lab *= np.float32([LIGHT, 1, 1])
+    lab *= np.array([LIGHT, 1, 1], np.float32)
     _, nearest = nearest_outside(~room)
     seen, there = lab[between], lab[nearest[0][between], nearest[1][between]]
     criteria = (cv2.TERM_CRITERIA_MAX_ITER, 10, 0.0)

@@ -38,8 +38,12 @@ def _in_order(hole: np.ndarray, known: np.ndarray) -> Iterator[tuple[slice, slic
     """Tiles with their rings, those with the most known pixels first; `known` grows meanwhile."""
     size = len(hole)
     rows, columns = np.nonzero(hole)
-    left = sorted({(y // TILE, x // TILE) for y, x in zip(rows.tolist(), columns.tolist(), strict=True)})
-    tiles = [tuple(slice(max(0, k * TILE - RING), min(size, (k + 1) * TILE + RING)) for k in place) for place in left]
+    places = sorted({(y // TILE, x // TILE) for y, x in zip(rows.tolist(), columns.tolist(), strict=True)})
+
+    def reach(k: int) -> slice:
+        return slice(max(0, k * TILE - RING), min(size, (k + 1) * TILE + RING))
+
+    tiles = [(reach(y), reach(x)) for y, x in places]
     while tiles:
         best = max(range(len(tiles)), key=lambda k: int(known[tiles[k]].sum()))
         yield tiles.pop(best)
