@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from iasa.avatar.example_people import people_names
+from iasa.avatar.example_people import is_example, people_names
 from iasa.avatar.speaker import draw_speaker, speaker_names
 from iasa.demo.events import QUIET, hand_over_unopened
 from iasa.demo.photo_frame import (
@@ -74,7 +74,7 @@ def choose_speaker_controls() -> tuple[list[Any], list[Any], list[gr.HTML]]:
         )
     with gr.Column(visible=False) as surrounded:
         behind = backdrop_controls()
-    photo.change(lambda: False, None, consent, **QUIET)  # given for one picture; a rendered one needs none
+    photo.change(ask_consent, photo, consent, **QUIET)
     look: dict[str, Any] = {"concurrency_id": "look", "api_visibility": "private", "show_progress_on": seen}
     offered = photo.change(offer_crop, [photo, crop], crop, show_progress="hidden", **QUIET)
     for changed in (offered.then, crop.release, kind.change):
@@ -163,6 +163,11 @@ def pick_example(event: gr.SelectData) -> str:
 
 def pick_person(event: gr.SelectData) -> str:
     return str(PEOPLE / f"{people_names()[event.index]}.jpg")
+
+
+def ask_consent(photo: str | None) -> dict:
+    """Consent is given for one picture; a rendered one needs none."""
+    return gr.update(value=False, visible=not is_example(photo))
 
 
 def show_example(name: str) -> dict:

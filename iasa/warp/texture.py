@@ -12,7 +12,7 @@ import numpy as np
 from iasa.warp.matting import load_cv2
 
 TILE, RING = 40, 12  # pixels of a piece's side, and around it, by which it is chosen
-FAR = 0.3  # of the mean squared difference, how much worse what lies a tile's side farther away may be chosen
+FAR = 0.3  # squared levels, by which what lies a pixel farther away must be more alike
 EVEN = 10.0  # pixels: coarser than this a piece takes on the colours of where it is laid
 
 
@@ -64,7 +64,6 @@ def _find_like(
     where, seen, piece, around, needed = half
     if any(a < b for a, b in zip(where.shape[:2], piece.shape[:2], strict=True)):
         return None
-    # Squared differences of what both know: the sum of a^2 k - 2 a b k + b^2 over the tile's known pixels.
     differ = cv2.matchTemplate(where, piece, cv2.TM_SQDIFF, mask=np.repeat(around[..., None], 3, 2))
     missing = cv2.matchTemplate(1 - seen, np.maximum(needed, around), cv2.TM_CCORR)
     y, x = np.indices(differ.shape)

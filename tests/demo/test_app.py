@@ -495,7 +495,9 @@ def test_another_picture_needs_another_consent(page):
     named = {block.elem_id: block._id for block in page.blocks.values() if getattr(block, "elem_id", None)}
     changed = [fn for fn in page.fns.values() if (photo._id, "change") in fn.targets]
     emptied, offered = sorted(changed, key=lambda fn: fn.fn.__name__)
-    assert ([out._id for out in emptied.outputs], emptied.fn()) == ([named["consent"]], False)
+    assert ([out._id for out in emptied.outputs], emptied.fn.__name__) == ([named["consent"]], "ask_consent")
+    asked = [emptied.fn(picture) for picture in (None, __file__, str(PEOPLE / "maya.jpg"))]
+    assert [(one["value"], one["visible"]) for one in asked] == [(False, True), (False, True), (False, False)]
     assert ([out._id for out in offered.outputs], offered.fn.__name__) == ([named["crop"]], "offer_crop")
 
 

@@ -42,7 +42,7 @@ export function tileTexts() {
       (change && state.edited.size ? "≈ " : "") + percent(computed.share),
       change
         ? say("By region-sparse inference: face, hands, what moves")
-        : say("Of a photograph: face, hands, arms and a rim"),
+        : say("By region-sparse inference: face, hands, arms, a rim"),
       computed.share,
     ],
     [
