@@ -9,7 +9,6 @@ from scipy import ndimage
 
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS, Photograph
 from iasa.avatar.pixel_parts import distance_inside, label_parts
-from iasa.warp.gaps import without_gaps
 from iasa.warp.head_skin import CHIN
 from iasa.warp.limb_widths import FINGER, FINGERS, PALM_BONES, UPPER_ARM
 from iasa.warp.matting import (
@@ -21,6 +20,7 @@ from iasa.warp.matting import (
     find_box,
     load_cv2,
 )
+from iasa.warp.room_gaps import without_gaps
 from iasa.warp.texture import weave
 
 ROOM_MARGIN = 0.018  # image units around the person in which the room is not trusted

@@ -98,7 +98,7 @@ def test_two_processes_by_the_shipped_config_give_the_losses_of_one(tmp_path):
         run = subprocess.run(
             [*command, *words, "--run", tmp_path / name], env=environment, cwd=tmp_path, capture_output=True, text=True
         )
-        assert run.returncode == 0, run.stderr[-3000:]
+        assert run.returncode == 0, run.stderr[-20000:]
         told[name] = run.stdout
     # the model itself, its last norm, its two blocks and its two control blocks, in each of two processes
     assert told["spread"].count("units 6") == 2 and "units" not in told["alone"]

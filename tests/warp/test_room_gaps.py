@@ -11,7 +11,7 @@ from sample_photographs import avatar_photograph
 pytest.importorskip("cv2", reason="OpenCV comes with mediapipe: pip install mediapipe==0.10.21")
 
 from iasa.avatar.photograph import ELBOWS, HANDS, SHOULDERS  # noqa: E402
-from iasa.warp.gaps import without_gaps  # noqa: E402
+from iasa.warp.room_gaps import without_gaps  # noqa: E402
 
 WALL, CLOTH = (120, 122, 118), (170, 60, 50)
 
