@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -89,15 +90,25 @@ def test_two_processes_by_the_shipped_config_give_the_losses_of_one(tmp_path):
     environment = os.environ | {
         "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "1", "IASA_DTYPE": "float32", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    launch = [
-        sys.executable, "-m", "accelerate.commands.launch", "--config_file", ROOT / "examples" / "backbones" / "fsdp2.yaml",
-        "--num_processes", "2", "--main_process_port", str(free_port()), tmp_path / "worker.py",
-    ]  # fmt: skip
-    told = {}
-    for name, command in (("alone", [sys.executable, "-m", "iasa"]), ("spread", launch)):
-        run = subprocess.run(
+
+    def launch() -> list:
+        return [
+            sys.executable, "-m", "accelerate.commands.launch", "--config_file", ROOT / "examples" / "backbones" / "fsdp2.yaml",
+            "--num_processes", "2", "--main_process_port", str(free_port()), tmp_path / "worker.py",
+        ]  # fmt: skip
+
+    def run_in(name: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "iasa"] if name == "alone" else launch()
+        return subprocess.run(
             [*command, *words, "--run", tmp_path / name], env=environment, cwd=tmp_path, capture_output=True, text=True
         )
+
+    told = {}
+    for name in ("alone", "spread"):
+        run = run_in(name)
+        if run.returncode and "Connection reset by peer" in run.stderr:  # seen once, on a busy machine
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            run = run_in(name)
         assert run.returncode == 0, run.stderr[-20000:]
         told[name] = run.stdout
     # the model itself, its last norm, its two blocks and its two control blocks, in each of two processes
