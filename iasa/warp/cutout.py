@@ -78,8 +78,8 @@ def cut_layers(photo: Photograph, moving: tuple[bool, bool]) -> Layers:
         alpha = np.where(hole, trunk, np.where(ring, np.minimum(person, trunk), person))
         alpha = round_ends(alpha * _main_part(alpha), hole)
         beyond = ~np.asarray(ndimage.binary_dilation(hole, iterations=FRINGE), bool)
-        color = fill(image, hole & (trunk > 0.02), (photo.person > SURE) & beyond)
         known = (photo.person > SURE) & beyond
+        color = fill(image, hole & (trunk > 0.02), known)
         cloth = known & (trunk > SURE) & (np.arange(size)[:, None] > size * photo.xy[list(SHOULDERS), 1].mean())
         color = weave(color, behind, known, cloth)
         sure = (alpha > OWN) & ((photo.person > OWN) | hole)
