@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def test_right_answers_get_every_point_and_empty_ones_none(tmp_path):
         options: dict[str, Any] = dict(cwd=course, env=environment, capture_output=True, text=True)
         try:
             run = subprocess.run(command, timeout=PATIENCE, **options)
-        except subprocess.TimeoutExpired:  # a kernel whose port somebody else took meanwhile never answers
+        except subprocess.TimeoutExpired:  # a kernel sometimes never answers
+            warnings.warn(f"nbgrader {arguments[0]} did not end and began again", stacklevel=1)
             run = subprocess.run([*command, "--force"], timeout=PATIENCE, **options)
         assert run.returncode == 0, run.stderr[-3000:]
 
